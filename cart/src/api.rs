@@ -1,0 +1,221 @@
+//! HTTP of carts.
+
+use crate::app::{CartsApp, NotAdded, Wanted};
+use crate::domain::{Cart, No, Refusal};
+use crate::store::{self, CARTS};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use chassis::hal::{Collection, Index, Item, Links};
+use chassis::http::{Base, Body, Id, Query};
+use chassis::lang::Text;
+use chassis::problem::{Kind, Problem, kind};
+use chassis::writer::NotDone;
+use common_events::{CartId, GifticonId, number, status};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+pub const NO_CART: Kind = Kind::new(
+    "no-such-cart",
+    StatusCode::NOT_FOUND,
+    "There is no such cart",
+    "없는 장바구니입니다",
+);
+pub const NO_GIFTICON: Kind = Kind::new(
+    "no-such-gifticon",
+    StatusCode::NOT_FOUND,
+    "There is no such gifticon",
+    "없는 기프티콘입니다",
+);
+pub const SHORT: Kind =
+    Kind::new("not-enough-stock", StatusCode::CONFLICT, "Not enough are left", "수량이 부족합니다");
+pub const NO_STOCK: Kind = Kind::new(
+    "stock-unavailable",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Too many customers are here at once",
+    "주문이 몰리고 있습니다",
+);
+pub const KEY_REUSED: Kind = Kind::new(
+    "idempotency-key-reused",
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "This Idempotency-Key belongs to another request",
+    "다른 요청에 쓰인 Idempotency-Key입니다",
+);
+/// The problems of this service, for the test that compares with the README.
+pub const PROBLEMS: &[Kind] = &[NO_CART, NO_GIFTICON, SHORT, NO_STOCK, KEY_REUSED];
+
+/// The routes.
+pub fn routes(app: CartsApp) -> Router {
+    Router::new()
+        .route("/", get(root))
+        .route("/carts", get(list).post(add))
+        .route("/carts/search", get(searches))
+        .route("/carts/{id}", get(one).delete(remove))
+        .with_state(app)
+}
+
+#[derive(Debug, Deserialize, Validate)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    #[serde(deserialize_with = "number::saturating")]
+    #[garde(range(min = 1, max = 9_007_199_254_740_991))]
+    gifticon_id: i64,
+    #[serde(deserialize_with = "number::saturating")]
+    #[garde(range(min = 1, max = 2_147_483_647))]
+    quantity: i64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CartView {
+    id: CartId,
+    gifticon_id: GifticonId,
+    quantity: i64,
+    status: &'static str,
+    name: String,
+    price: i64,
+    amount: i64,
+}
+
+impl CartView {
+    fn new(cart: Cart, status: &'static str) -> Self {
+        Self {
+            id: cart.id,
+            gifticon_id: cart.gifticon_id,
+            quantity: cart.quantity,
+            status,
+            amount: cart.amount(),
+            name: cart.name,
+            price: cart.price,
+        }
+    }
+}
+
+fn now(cart: Cart) -> CartView {
+    let status = store::text(cart.status);
+    CartView::new(cart, status)
+}
+
+async fn root(base: Base) -> Json<Index> {
+    Json(Index::new(Links::default().templated("carts", base.url("/carts{?page,size,sort,after}"))))
+}
+
+async fn searches(base: Base) -> Json<Index> {
+    Json(Index::new(Links::default().with("self", base.url("/carts/search"))))
+}
+
+async fn list(
+    State(app): State<CartsApp>,
+    base: Base,
+    query: Query,
+) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
+    let read = |row: &_| store::cart(row).map(|cart| (cart.id.0, now(cart)));
+    Ok(Json(CARTS.page(&app.db, &base, &query, read).await?))
+}
+
+async fn one(
+    State(app): State<CartsApp>,
+    base: Base,
+    Id(id): Id,
+) -> Result<Json<Item<impl Serialize>>, Problem> {
+    let cart = store::by_id(&app.db, id).await?.ok_or_else(no_cart)?;
+    Ok(Json(Item::new(&base, CARTS.collection, CARTS.singular, id, now(cart))))
+}
+
+async fn add(
+    State(app): State<CartsApp>,
+    base: Base,
+    headers: HeaderMap,
+    Body(request): Body<Request>,
+) -> Result<Response, Problem> {
+    let wanted = Wanted {
+        gifticon_id: GifticonId(request.gifticon_id),
+        quantity: request.quantity,
+        key: idempotency_key(&headers)?,
+    };
+    let cart = app.add(wanted).await.map_err(not_added)?;
+    let id = cart.id.0;
+    // As it was when it was added, also when this is the repeat of a request long ago.
+    let view = CartView::new(cart, status::CART_ADDED);
+    let item = Item::new(&base, CARTS.collection, CARTS.singular, id, view);
+    let location = base.url(&format!("/carts/{id}"));
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(item)).into_response())
+}
+
+/// The key, where the client sent one that can be kept.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default().trim();
+    let fit =
+        (1..=255).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !fit || values.next().is_some() {
+        return Err(Problem::new(
+            kind::MALFORMED,
+            Text::fixed(
+                "send one Idempotency-Key of 1 to 255 visible ASCII characters",
+                "Idempotency-Key는 1~255자의 ASCII 문자로 하나만 보내 주세요",
+            ),
+        ));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+async fn remove(State(app): State<CartsApp>, Id(id): Id) -> Result<StatusCode, Problem> {
+    match app.remove(id).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(NotDone::Refused(Refusal::Absent)) => Err(no_cart()),
+        Err(NotDone::Refused(refusal)) => Err(Problem::internal(refusal)),
+        Err(NotDone::Unavailable(unavailable)) => Err(unavailable.into()),
+    }
+}
+
+fn no_cart() -> Problem {
+    Problem::new(
+        NO_CART,
+        Text::fixed(
+            "it was never there or is cancelled; /mypages tells its story",
+            "없거나 이미 취소되었습니다. 진행 내역은 /mypages 에 있습니다",
+        ),
+    )
+}
+
+/// The one place that says which error becomes which answer.
+fn not_added(error: NotAdded) -> Problem {
+    match error {
+        NotAdded::No(No::NoGifticon) => Problem::new(
+            NO_GIFTICON,
+            Text::fixed(
+                "look at /gifticons for what there is",
+                "/gifticons 에서 판매 중인 기프티콘을 확인해 주세요",
+            ),
+        ),
+        NotAdded::No(No::Short { available }) => Problem::new(
+            SHORT,
+            Text::new(
+                format!("{available} are left; ask for no more"),
+                format!("남은 수량은 {available}개입니다. 수량을 줄여 주세요"),
+            ),
+        )
+        .with("availableQuantity", available),
+        NotAdded::NoStock => Problem::new(
+            NO_STOCK,
+            Text::fixed("please try again shortly", "잠시 후 다시 시도해 주세요"),
+        )
+        .retry_after(1),
+        NotAdded::KeyReused => Problem::new(
+            KEY_REUSED,
+            Text::fixed(
+                "send a new key, or the body that this one was sent with before",
+                "새 키를 쓰거나, 이 키와 함께 보냈던 본문을 그대로 보내 주세요",
+            ),
+        ),
+        NotAdded::KeyPending => Problem::unavailable(Text::fixed(
+            "the first request with this Idempotency-Key is under way; try again shortly",
+            "같은 Idempotency-Key의 첫 요청을 처리하고 있습니다. 잠시 후 다시 시도해 주세요",
+        )),
+        NotAdded::Unavailable(unavailable) => unavailable.into(),
+    }
+}

@@ -1,0 +1,272 @@
+//! What can be done with carts. The saga of adding one is here.
+
+use crate::domain::{Cart, CartEvent, Carts, Command, Intent, No, Outcome, Refusal};
+use crate::stock::{HttpStock, NoAnswer};
+use crate::store;
+use chassis::db::{Db, Tx, now};
+use chassis::telemetry;
+use chassis::writer::{Domain, NotDone, Unavailable, Writer};
+use common_events::{CartAdded, CartId, CartRemoved, Event, GifticonId, ReservationId, status};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::warn;
+use uuid::Uuid;
+
+/// How long a request waits for another with its `Idempotency-Key` that is under way.
+const FOR_THE_FIRST: Duration = Duration::from_secs(2);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// The rules and tables of carts, for the writer.
+#[derive(Clone, Debug)]
+pub struct CartDomain {
+    pub db: Db,
+}
+
+/// What the caller of a command is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The intent is written: go on.
+    Intended,
+    /// A request with this key was here before, and ended like this.
+    Before(Outcome, Option<Cart>),
+    /// The cart as it is now.
+    Cart(Cart),
+    /// It is done.
+    Done,
+}
+
+/// Why no cart came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdded {
+    /// Gifticon said no.
+    #[error("gifticon said no: {0:?}")]
+    No(No),
+    /// Gifticon is late, failing, or not asked since it was lately. What it may hold is released.
+    #[error("gifticon cannot be asked now")]
+    NoStock,
+    /// The key belongs to another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The first request with this key is still under way.
+    #[error("the first request with this idempotency key is under way")]
+    KeyPending,
+    /// The service cannot, now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Domain for CartDomain {
+    type Batch = Carts;
+    type Command = Command;
+    type Event = CartEvent;
+    type Answer = Answer;
+    type Refusal = Refusal;
+
+    async fn load(&self, tx: &mut Tx, commands: &[&Command]) -> anyhow::Result<Carts> {
+        store::load(tx, &self.db, commands).await
+    }
+
+    fn decide(carts: &Carts, command: &Command) -> Result<Vec<CartEvent>, Refusal> {
+        carts.decide(command)
+    }
+
+    fn evolve(carts: &mut Carts, event: &CartEvent) {
+        carts.evolve(event);
+    }
+
+    fn answer(carts: &Carts, command: &Command, new: bool) -> Answer {
+        match command {
+            Command::Intend(_) if new => Answer::Intended,
+            Command::Intend(intent) => {
+                let key = intent.key.as_ref().and_then(|key| carts.keys.get(key));
+                let outcome = key.map_or(Outcome::Pending, |key| key.outcome);
+                let cart = match outcome {
+                    Outcome::Added(id) => carts.carts.get(&id).cloned(),
+                    Outcome::Pending | Outcome::Refused(_) => None,
+                };
+                Answer::Before(outcome, cart)
+            }
+            Command::Confirm { reservation, .. } => {
+                carts.by_reservation(*reservation).cloned().map_or(Answer::Done, Answer::Cart)
+            }
+            Command::Refuse { .. }
+            | Command::Abandon { .. }
+            | Command::Forget { .. }
+            | Command::Remove { .. }
+            | Command::MarkPaid { .. }
+            | Command::Decline { .. } => Answer::Done,
+        }
+    }
+
+    async fn save(&self, tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::Result<()> {
+        store::save(tx, carts, events).await
+    }
+
+    /// What others hear: a cart that came to be and one that is gone. The rest is this service's own.
+    fn published(carts: &Carts, events: &[CartEvent]) -> Vec<(usize, Event)> {
+        let told = |event: &CartEvent| match event {
+            CartEvent::Confirmed(cart, _) => Some(Event::CartAdded(added(cart))),
+            CartEvent::Removed(id) => carts.carts.get(id).map(removed).map(Event::CartRemoved),
+            CartEvent::Intended(_)
+            | CartEvent::Refused(..)
+            | CartEvent::Abandoned(..)
+            | CartEvent::Forgotten(..)
+            | CartEvent::Paid(_) => None,
+        };
+        let told = events.iter().enumerate().map(|(place, event)| (place, told(event)));
+        told.filter_map(|(place, event)| Some((place, event?))).collect()
+    }
+}
+
+fn added(cart: &Cart) -> CartAdded {
+    CartAdded {
+        id: cart.id,
+        gifticon_id: cart.gifticon_id,
+        quantity: cart.quantity,
+        status: Some(status::CART_ADDED.into()),
+        reservation_id: Some(cart.reservation_id),
+        name: Some(cart.name.clone()),
+        price: Some(cart.price),
+        amount: Some(cart.amount()),
+    }
+}
+
+fn removed(cart: &Cart) -> CartRemoved {
+    CartRemoved {
+        id: cart.id,
+        gifticon_id: cart.gifticon_id,
+        quantity: cart.quantity,
+        status: Some(status::CART_REMOVED.into()),
+        reservation_id: Some(cart.reservation_id),
+    }
+}
+
+/// A request to add a cart.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub gifticon_id: GifticonId,
+    pub quantity: i64,
+    /// The `Idempotency-Key`.
+    pub key: Option<String>,
+}
+
+/// The use cases.
+#[derive(Clone)]
+pub struct CartsApp {
+    pub db: Db,
+    pub writer: Writer<CartDomain>,
+    pub stock: HttpStock,
+}
+
+impl CartsApp {
+    /// Adds a cart.
+    ///
+    /// The saga runs in a task of its own: a client that goes away must not stop it half way.
+    pub async fn add(&self, wanted: Wanted) -> Result<Cart, NotAdded> {
+        let (answer, answered) = oneshot::channel();
+        let (app, trace) = (self.clone(), telemetry::current());
+        let saga = async move {
+            let outcome = app.saga(wanted, &answer).await;
+            let _ = answer.send(outcome);
+        };
+        match trace {
+            Some(trace) => tokio::spawn(telemetry::with(trace, saga)),
+            None => tokio::spawn(saga),
+        };
+        // A saga that panicked left an intent, which the sweeper ends.
+        answered.await.unwrap_or(Err(NotAdded::Unavailable(Unavailable::Database)))
+    }
+
+    /// Intent, reservation, cart. A crash between any two of them leaves an intent that the sweeper
+    /// ends; an outcome that is unknown is abandoned, and gifticon told to let go.
+    async fn saga(
+        &self,
+        wanted: Wanted,
+        caller: &oneshot::Sender<Result<Cart, NotAdded>>,
+    ) -> Result<Cart, NotAdded> {
+        if !self.stock.is_open() {
+            return Err(NotAdded::NoStock); // at once, and nothing written
+        }
+        let Wanted { gifticon_id, quantity, key } = wanted;
+        let reservation = ReservationId(Uuid::new_v4());
+        let intent = Intent {
+            reservation_id: reservation,
+            gifticon_id,
+            quantity,
+            key,
+            abandoned: false,
+            since: now(),
+        };
+        if let Some(before) = self.intend(intent).await? {
+            return Ok(before);
+        }
+        fail::fail_point!("cart-after-intent");
+        let answer = self.stock.reserve(reservation, gifticon_id, quantity).await;
+        fail::fail_point!("cart-after-reserve");
+        match answer {
+            // Nobody hears of a cart made now: let the customer's next try make one.
+            Ok(Ok(_)) if caller.is_closed() => self.abandon(reservation).await,
+            Ok(Ok(reserved)) => {
+                let (name, price) = (reserved.name, reserved.price);
+                let confirm = Command::Confirm { reservation, name, price, at: now() };
+                match self.writer.ask(confirm).await {
+                    Ok(Answer::Cart(cart)) => {
+                        fail::fail_point!("cart-after-confirm");
+                        return Ok(cart);
+                    }
+                    Ok(_) | Err(NotDone::Refused(_)) => {}
+                    Err(NotDone::Unavailable(_)) => self.abandon(reservation).await,
+                }
+            }
+            Ok(Err(no)) => {
+                // If this fails, the sweeper ends the intent, and gifticon holds nothing for it.
+                let _ = self.writer.ask(Command::Refuse { reservation, no }).await;
+                return Err(NotAdded::No(no));
+            }
+            Err(NoAnswer::Unsent) => {
+                let _ = self.writer.ask(Command::Forget { reservation }).await;
+            }
+            Err(NoAnswer::Unknown) => self.abandon(reservation).await,
+        }
+        Err(NotAdded::NoStock)
+    }
+
+    /// Writes the intent, or answers what a request with the same key led to.
+    async fn intend(&self, intent: Intent) -> Result<Option<Cart>, NotAdded> {
+        let started = tokio::time::Instant::now();
+        loop {
+            match self.writer.ask(Command::Intend(intent.clone())).await {
+                Ok(Answer::Before(Outcome::Refused(no), _)) => return Err(NotAdded::No(no)),
+                Ok(Answer::Before(_, Some(cart))) => return Ok(Some(cart)),
+                Ok(Answer::Before(..)) if started.elapsed() > FOR_THE_FIRST => {
+                    return Err(NotAdded::KeyPending);
+                }
+                Ok(Answer::Before(..)) => tokio::time::sleep(BETWEEN_LOOKS).await,
+                Ok(_) => return Ok(None),
+                Err(NotDone::Refused(_)) => return Err(NotAdded::KeyReused),
+                Err(NotDone::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+    }
+
+    /// Gives an intent up for good: an answer that says so must not be followed by a cart. Where the
+    /// database fails this is tried until it works; after a crash the sweeper does it.
+    async fn abandon(&self, reservation: ReservationId) {
+        let abandon = Command::Abandon { reservation };
+        if self.writer.ask(abandon.clone()).await.is_ok() {
+            return;
+        }
+        let writer = self.writer.clone();
+        tokio::spawn(async move {
+            while let Err(error) = writer.ask(abandon.clone()).await {
+                warn!(reservation.id = %reservation, %error, "could not give an intent up yet");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+    }
+
+    /// Cancels a cart. Its stock and payment follow by the event.
+    pub async fn remove(&self, id: i64) -> Result<(), NotDone<Refusal>> {
+        self.writer.ask(Command::Remove { id: CartId(id) }).await.map(|_| ())
+    }
+}

@@ -1,0 +1,65 @@
+//! Carts: where a customer's purchase begins and ends.
+//!
+//! Adding one is a saga (`app.rs`): its intent is written first, then gifticon is asked to hold the
+//! stock, behind a circuit breaker and within a budget, then the cart and its `CartAdded` are written
+//! together. What a crash or an unknown outcome leaves behind, the sweeper ends. Cancelling one is a
+//! single write with `CartRemoved`; stock and payment follow by the event.
+
+pub mod api;
+pub mod app;
+pub mod domain;
+pub mod policy;
+pub mod stock;
+pub mod store;
+pub mod sweeper;
+
+use chassis::breaker::Breaker;
+use chassis::bus::Bus;
+use chassis::config::{Host, base_url};
+use chassis::{Chassis, Running};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What `--help` says of it.
+pub const ABOUT: &str = "Carts of the gifticon shop";
+
+/// The settings of this service.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CartConfig {
+    #[command(flatten)]
+    pub host: Host,
+
+    #[command(flatten)]
+    pub budget: Budget,
+
+    /// Base URL of the gifticon service, as http://HOST:PORT
+    #[arg(long, env, value_parser = base_url)]
+    pub gifticon_url: String,
+}
+
+/// How long gifticon may take.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Budget {
+    /// Budget of one reservation call, in milliseconds
+    #[arg(long, env, default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub gifticon_timeout_ms: u64,
+}
+
+/// Starts the service on the bus it is given.
+pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
+    let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
+    let db = chassis.db().clone();
+    let writer = chassis.writer(app::CartDomain { db: db.clone() });
+    let budget = Duration::from_millis(config.budget.gifticon_timeout_ms);
+    let breaker = Breaker::new("gifticon", budget, chassis.metrics());
+    let stock = stock::HttpStock::new(chassis::peer::client()?, config.gifticon_url, breaker);
+    let app = app::CartsApp { db, writer: writer.clone(), stock };
+    chassis.relay();
+    chassis.react(policy::FollowPayment, &writer);
+    let (stop, sweeper) =
+        (chassis.stopping(), sweeper::run(app.clone(), chassis.lease("sweeper"), budget));
+    chassis.spawn("sweeper", async move {
+        stop.run_until_cancelled(sweeper).await;
+    });
+    chassis.serve(api::routes(app))
+}

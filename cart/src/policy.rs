@@ -1,0 +1,31 @@
+//! What carts do about the events of others.
+
+use crate::app::CartDomain;
+use crate::domain::Command;
+use chassis::consumer::Policy;
+use chrono::{DateTime, Utc};
+use common_events::{Envelope, Event};
+
+/// A cart learns how its payment was decided; a declined one goes.
+#[derive(Clone, Copy, Debug)]
+pub struct FollowPayment;
+
+impl Policy for FollowPayment {
+    type Domain = CartDomain;
+
+    fn react(&self, envelope: &Envelope, _: DateTime<Utc>) -> Vec<Command> {
+        match &envelope.event {
+            Event::PaymentApproved(payment) => vec![Command::MarkPaid { id: payment.cart_id }],
+            Event::PaymentDeclined(decline) => {
+                vec![Command::Decline { id: decline.payment.cart_id }]
+            }
+            Event::PaymentCancelled(_)
+            | Event::CartAdded(_)
+            | Event::CartRemoved(_)
+            | Event::GifticonRegistered(_)
+            | Event::QuantityModified(_)
+            | Event::GifticonDeleted(_)
+            | Event::Unknown => vec![],
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Gifticon as the cart knows it: a place that holds stock, behind a circuit breaker.
+
+use crate::domain::No;
+use chassis::breaker::{Breaker, Unanswered};
+use chassis::telemetry;
+use common_events::{GifticonId, ReservationId};
+use reqwest::{Client, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use std::time::Duration;
+use tracing::warn;
+
+/// How long a release may take. It is nobody's request, so it may wait for longer.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// What gifticon holds now.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Reserved {
+    /// Name of the gifticon.
+    pub name: String,
+    /// Won for one unit.
+    pub price: i64,
+}
+
+/// Why there is no answer. Where a call was made, whether gifticon acted on it is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nothing was sent: the circuit is open.
+    Unsent,
+    /// Something was sent, and what came of it is unknown.
+    Unknown,
+}
+
+/// The way to gifticon.
+#[derive(Clone)]
+pub struct HttpStock {
+    client: Client,
+    url: String,
+    breaker: Breaker,
+}
+
+/// What else gifticon's 409 may mean.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Conflict {
+    available_quantity: Option<i64>,
+}
+
+/// gifticon answered what it should not.
+#[derive(Debug, thiserror::Error)]
+#[error("gifticon answered {0}")]
+struct Unexpected(StatusCode);
+
+impl HttpStock {
+    /// Gifticon at `url`.
+    pub fn new(client: Client, url: String, breaker: Breaker) -> Self {
+        Self { client, url, breaker }
+    }
+
+    /// Whether a call would be made now.
+    pub fn is_open(&self) -> bool {
+        self.breaker.permits()
+    }
+
+    /// Holds stock under `reservation`.
+    pub async fn reserve(
+        &self,
+        reservation: ReservationId,
+        gifticon_id: GifticonId,
+        quantity: i64,
+    ) -> Result<Result<Reserved, No>, NoAnswer> {
+        let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
+        let mut request = self.client.put(self.address(reservation)).json(&body);
+        if let Some(trace) = telemetry::current() {
+            request = request.header(telemetry::TRACEPARENT, trace.header());
+        }
+        // 404 and 409 are answers: they do not count against gifticon.
+        let answer = self.breaker.call(async {
+            let response = request.send().await?;
+            match response.status() {
+                StatusCode::OK | StatusCode::CREATED => Ok(Ok(response.json().await?)),
+                StatusCode::NOT_FOUND => Ok(Err(Some(No::NoGifticon))),
+                StatusCode::CONFLICT => {
+                    let conflict: Conflict = response.json().await?;
+                    Ok(Err(conflict.available_quantity.map(|available| No::Short { available })))
+                }
+                status => Err(anyhow::Error::from(Unexpected(status))),
+            }
+        });
+        match answer.await {
+            Ok(Ok(reserved)) => Ok(Ok(reserved)),
+            Ok(Err(Some(no))) => Ok(Err(no)),
+            // It was released before it was made: this request was given up by somebody else.
+            Ok(Err(None)) => Err(NoAnswer::Unknown),
+            Err(Unanswered::Open(_)) => Err(NoAnswer::Unsent),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                warn!(reservation.id = %reservation, error, "a reservation has an unknown outcome");
+                Err(NoAnswer::Unknown)
+            }
+        }
+    }
+
+    /// Lets go of what is held under `reservation`, if anything is. True when that is sure.
+    pub async fn release(&self, reservation: ReservationId) -> bool {
+        let request = self.client.delete(self.address(reservation)).timeout(RELEASE);
+        request.send().await.is_ok_and(|response| response.status().is_success())
+    }
+
+    fn address(&self, reservation: ReservationId) -> String {
+        format!("{}/reservations/{reservation}", self.url)
+    }
+}

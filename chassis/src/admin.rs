@@ -1,0 +1,73 @@
+//! Routes for operators, on the service itself and never through the gateway.
+
+use crate::consumer::Replay;
+use crate::db::Db;
+use crate::http::{Id, Query};
+use crate::mailbox::{Chore, Chores};
+use crate::parked::{self, Parked};
+use crate::problem::{Problem, kind};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tracing::info;
+
+/// Parked events in one answer.
+const MOST: i64 = 1_000;
+
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) db: Db,
+    pub(crate) chores: Chores,
+    pub(crate) replay: Arc<dyn Replay>,
+}
+
+pub(crate) fn routes(admin: Admin) -> Router {
+    Router::new()
+        .route("/admin/parked", get(list))
+        .route("/admin/parked/replay", post(replay_all))
+        .route("/admin/parked/{id}/replay", post(replay))
+        .route("/admin/parked/{id}", delete(discard))
+        .with_state(admin)
+}
+
+async fn list(State(admin): State<Admin>) -> Result<Json<Vec<Parked>>, Problem> {
+    Ok(Json(parked::list(&admin.db, MOST).await.map_err(Problem::internal)?))
+}
+
+async fn replay_all(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
+    replayed(&admin, None).await
+}
+
+async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Value>, Problem> {
+    replayed(&admin, Some(id)).await
+}
+
+async fn replayed(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
+    let replayed = admin.replay.replay(id).await.map_err(Problem::internal)?;
+    info!(replayed, "replayed parked events");
+    Ok(Json(json!({ "replayed": replayed })))
+}
+
+/// Gives an event up, for a reason that goes into the log.
+async fn discard(
+    State(admin): State<Admin>,
+    Id(id): Id,
+    query: Query,
+) -> Result<StatusCode, Problem> {
+    let Some(reason) = query.get(&["reason"]).filter(|reason| !reason.is_empty()) else {
+        return Err(crate::http::bad_query(
+            "say why the event is given up: ?reason=TEXT".into(),
+            "이벤트를 버리는 이유를 ?reason=TEXT 로 적어 주세요".into(),
+        ));
+    };
+    match admin.chores.ask(Chore::Discard { parked: id }).await.map_err(Problem::internal)? {
+        0 => Err(Problem::of(kind::NOT_FOUND)),
+        _ => {
+            info!(parked.id = id, reason, "gave a parked event up");
+            Ok(StatusCode::NO_CONTENT)
+        }
+    }
+}

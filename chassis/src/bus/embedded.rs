@@ -1,0 +1,156 @@
+//! The bus where there is no Kafka: one SQLite file, durable across kill -9, in one process.
+//!
+//! A message is in the file, flushed, before its sender hears of it. Groups divide the partitions
+//! among their members in this process; where a group is in each partition is in the file too, and
+//! is written with the next messages or after a moment, since an offset that is lost costs no more
+//! than a redelivery.
+
+mod groups;
+mod log;
+
+use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
+use async_trait::async_trait;
+use groups::{Groups, Member};
+use log::Log;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// As many as a topic of ours has in Kafka.
+const PARTITIONS: i32 = 6;
+
+/// A topic in one SQLite file.
+#[derive(Clone)]
+pub struct EmbeddedLog {
+    log: Arc<Log>,
+    groups: Arc<Groups>,
+}
+
+impl EmbeddedLog {
+    /// Opens the file, or makes it. A second process that opens it is refused.
+    pub async fn open(file: &Path) -> anyhow::Result<Self> {
+        let log = Log::open(file).await?;
+        Ok(Self { log: Arc::new(log), groups: Arc::default() })
+    }
+
+    /// Writes what is not written yet and closes the file.
+    pub async fn close(&self) {
+        self.log.close().await;
+    }
+
+    /// All messages, oldest first. For tests and audits.
+    pub async fn history(&self) -> anyhow::Result<Vec<Delivery>> {
+        let mut all = Vec::new();
+        for partition in 0..PARTITIONS {
+            all.extend(self.log.read(partition, 0, i64::MAX).await?);
+        }
+        all.sort_by_key(|delivery| delivery.place.offset);
+        Ok(all)
+    }
+}
+
+/// The partition of a key: the same for ever, so no hasher that may change with a compiler.
+fn partition(key: &str) -> i32 {
+    let fnv = key
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    i32::try_from(fnv % PARTITIONS.unsigned_abs()).unwrap_or_default()
+}
+
+#[async_trait]
+impl Bus for EmbeddedLog {
+    async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
+        let member = self.groups.join(group);
+        Ok(Box::new(Reader { log: Arc::clone(&self.log), member, next: HashMap::new() }))
+    }
+}
+
+#[async_trait]
+impl Publisher for EmbeddedLog {
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>> {
+        let appended = self.log.append(messages.to_vec()).await;
+        vec![appended.map_err(|error| NotSent::Unknown(error.to_string())); messages.len()]
+    }
+}
+
+struct Reader {
+    log: Arc<Log>,
+    member: Member,
+    /// The next offset to read of each partition that this member has, in this assignment.
+    next: HashMap<i32, i64>,
+}
+
+impl Reader {
+    /// Takes over where the group is in partitions that came to this member, and forgets those that went.
+    fn take_assignment(&mut self) {
+        if self.member.changed() {
+            let next = |partition| (partition, self.log.next_of(self.member.group(), partition));
+            self.next = self.member.partitions(PARTITIONS).into_iter().map(next).collect();
+        }
+    }
+
+    async fn read(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
+        let mut taken = Vec::new();
+        for (&partition, next) in &mut self.next {
+            let room = most - taken.len();
+            if room == 0 || self.log.end_of(partition) < *next {
+                continue;
+            }
+            let read = self.log.read(partition, *next, i64::try_from(room)?).await?;
+            if let Some(last) = read.last() {
+                *next = last.place.offset + 1;
+            }
+            taken.extend(read);
+        }
+        Ok(taken)
+    }
+}
+
+#[async_trait]
+impl Subscription for Reader {
+    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
+        loop {
+            // Watch before looking, so that what comes in between is not missed.
+            let (appended, mut regrouped) = (self.log.appended(), self.member.watch());
+            self.take_assignment();
+            let taken = self.read(most).await?;
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            tokio::select! {
+                () = appended => {}
+                _ = regrouped.changed() => {}
+            }
+        }
+    }
+
+    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()> {
+        if self.member.moved() {
+            return Ok(()); // another member may have these partitions now; it does them again
+        }
+        let mut ends: HashMap<i32, i64> = HashMap::new();
+        for place in deliveries {
+            let end = ends.entry(place.partition).or_default();
+            *end = (*end).max(place.offset + 1);
+        }
+        self.log.commit(self.member.group(), &ends);
+        Ok(())
+    }
+
+    fn topic(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn lag(&self) -> i64 {
+        self.log.lag(self.member.group(), self.next.keys().copied())
+    }
+
+    async fn leave(self: Box<Self>) {
+        // Dropping the member hands its partitions on; what was done must be known by then.
+        let _ = self.log.flush().await;
+    }
+}

@@ -1,0 +1,300 @@
+//! The bus over Kafka.
+
+use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::statistics::Statistics;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// Partitions of a topic that we make. An existing one is used as it is.
+const PARTITIONS: i32 = 6;
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A topic of a Kafka cluster.
+#[derive(Clone, Debug)]
+pub struct KafkaBus {
+    brokers: String,
+    topic: String,
+}
+
+impl KafkaBus {
+    /// Names the topic. Nothing is connected yet: a broker that is away is waited for by whoever
+    /// publishes or subscribes, and nobody else.
+    pub fn new(brokers: &str, topic: &str) -> Self {
+        Self { brokers: brokers.into(), topic: topic.into() }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        config.set("client.id", "gifticon");
+        config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000");
+        config.set("topic.metadata.refresh.interval.ms", "10000");
+        config
+    }
+
+    /// Waits until the topic is there, and makes it if it is missing.
+    async fn topic_ready(&self) {
+        let mut said = false;
+        while let Err(error) = self.make_topic().await {
+            if !said {
+                warn!(
+                    error = format!("{error:#}"),
+                    "Kafka cannot be used yet; trying again every second"
+                );
+                said = true;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        if said {
+            info!("Kafka can be used now");
+        }
+    }
+
+    async fn make_topic(&self) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let topic = self.topic.clone();
+        // All topics, since asking for one would have some brokers make it with their own defaults.
+        let (admin, there) = tokio::task::spawn_blocking(move || {
+            let all = admin.inner().fetch_metadata(None, ANSWER)?;
+            let there =
+                all.topics().iter().any(|one| one.name() == topic && !one.partitions().is_empty());
+            Ok::<_, KafkaError>((admin, there))
+        })
+        .await??;
+        if there {
+            return Ok(());
+        }
+        let new = NewTopic::new(&self.topic, PARTITIONS, TopicReplication::Fixed(-1));
+        let options =
+            AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
+        for made in admin.create_topics([&new], &options).await? {
+            match made {
+                Ok(_) => info!(topic = self.topic, "made the topic"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => anyhow::bail!("cannot make the topic {}: {code}", self.topic),
+            }
+        }
+        Ok(())
+    }
+
+    fn producer(&self) -> Result<FutureProducer<Watch>, KafkaError> {
+        self.config()
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            // No message times out: its outcome would be unknown, and the next of its key could
+            // overtake it. What cannot be sent waits here, and after a crash in the outbox.
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "2")
+            .set("compression.type", "lz4")
+            // The same partition for a key as Java's clients choose.
+            .set("partitioner", "murmur2_random")
+            .create_with_context(Watch::default())
+    }
+}
+
+#[async_trait]
+impl Bus for KafkaBus {
+    async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
+        self.topic_ready().await;
+        Ok(Arc::new(KafkaPublisher { producer: Mutex::new(self.producer()?), bus: self.clone() }))
+    }
+
+    async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
+        self.topic_ready().await;
+        let consumer: StreamConsumer<Watch> = self
+            .config()
+            .set("group.id", group)
+            .set("auto.offset.reset", "earliest")
+            // Offsets are stored by `done`, after the effect, and sent from there.
+            .set("enable.auto.offset.store", "false")
+            .set("enable.auto.commit", "true")
+            .set("auto.commit.interval.ms", "500")
+            // The least that brokers allow: a member that was killed is missed after this long.
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
+            .set("statistics.interval.ms", "2000")
+            .set("queued.max.messages.kbytes", "8192")
+            .create_with_context(Watch::default())?;
+        consumer.subscribe(&[&self.topic])?;
+        Ok(Box::new(KafkaSubscription { consumer: Arc::new(consumer), topic: self.topic.clone() }))
+    }
+}
+
+/// Says once that the brokers went away or came back, where librdkafka would say it four times a
+/// second, and remembers the lag that its statistics tell.
+#[derive(Default)]
+struct Watch {
+    away: AtomicBool,
+    lag: AtomicI64,
+}
+
+impl ClientContext for Watch {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let away = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown));
+        if away && !self.away.swap(true, Ordering::Relaxed) {
+            warn!(reason, "Kafka went away");
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let up = statistics.brokers.values().any(|broker| broker.state == "UP");
+        if up && self.away.swap(false, Ordering::Relaxed) {
+            info!("Kafka is back");
+        }
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        // Before the first offset is stored, the lag is unknown and -1.
+        let lag = partitions.map(|partition| partition.consumer_lag_stored.max(0)).sum();
+        self.lag.store(lag, Ordering::Relaxed);
+    }
+}
+
+impl ConsumerContext for Watch {}
+
+struct KafkaPublisher {
+    bus: KafkaBus,
+    producer: Mutex<FutureProducer<Watch>>,
+}
+
+impl KafkaPublisher {
+    fn lock(&self) -> std::sync::MutexGuard<'_, FutureProducer<Watch>> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Publisher for KafkaPublisher {
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>> {
+        let producer = self.lock().clone();
+        let mut waiting = Vec::with_capacity(messages.len());
+        for message in messages {
+            let headers = message.headers.iter().fold(
+                OwnedHeaders::new_with_capacity(message.headers.len()),
+                |headers, (key, value)| headers.insert(Header { key, value: Some(value) }),
+            );
+            let record = FutureRecord::to(&self.bus.topic)
+                .key(&message.key)
+                .payload(&message.payload)
+                .headers(headers);
+            waiting.push(producer.send_result(record).map_err(|(error, _)| error));
+        }
+        let mut results = Vec::with_capacity(waiting.len());
+        for sent in waiting {
+            results.push(match sent {
+                Ok(delivery) => match delivery.await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err((error, _))) => Err(not_sent(&error)),
+                    Err(_) => Err(NotSent::Unknown("the producer was closed".into())),
+                },
+                Err(error) => Err(not_sent(&error)),
+            });
+        }
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            warn!(%code, reason, "the producer cannot go on; making a new one");
+            match self.bus.producer() {
+                Ok(new) => *self.lock() = new,
+                Err(error) => warn!(%error, "could not make a new producer"),
+            }
+        }
+        results
+    }
+}
+
+fn not_sent(error: &KafkaError) -> NotSent {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidMessage,
+        ) => NotSent::Refused(error.to_string()),
+        _ => NotSent::Unknown(error.to_string()),
+    }
+}
+
+struct KafkaSubscription {
+    consumer: Arc<StreamConsumer<Watch>>,
+    topic: String,
+}
+
+#[async_trait]
+impl Subscription for KafkaSubscription {
+    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
+        let mut taken = Vec::new();
+        // Errors here are the connection's, which librdkafka mends by itself.
+        let first = loop {
+            match self.consumer.recv().await {
+                Ok(message) => break delivery(&message),
+                Err(error) => debug!(%error, "could not read from Kafka"),
+            }
+        };
+        taken.push(first);
+        while taken.len() < most {
+            match self.consumer.recv().now_or_never() {
+                Some(Ok(message)) => taken.push(delivery(&message)),
+                Some(Err(error)) => debug!(%error, "could not read from Kafka"),
+                None => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()> {
+        let mut ends: HashMap<i32, i64> = HashMap::new();
+        for place in deliveries {
+            let end = ends.entry(place.partition).or_default();
+            *end = (*end).max(place.offset + 1);
+        }
+        for (partition, end) in ends {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(end))?;
+            // The partition may have gone to another member, who does its messages again.
+            if let Err(error) = self.consumer.store_offsets(&list) {
+                debug!(%error, partition, "an offset was not stored");
+            }
+        }
+        Ok(())
+    }
+
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn lag(&self) -> i64 {
+        self.consumer.context().lag.load(Ordering::Relaxed)
+    }
+
+    async fn leave(self: Box<Self>) {
+        // Closing sends the stored offsets, leaves the group, and blocks meanwhile.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+fn delivery(message: &BorrowedMessage<'_>) -> Delivery {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        let text = |header: Header<'_, &[u8]>| {
+            let value = std::str::from_utf8(header.value?).ok()?;
+            Some((header.key.to_owned(), value.to_owned()))
+        };
+        headers.iter().filter_map(text).collect()
+    });
+    Delivery {
+        place: Place { partition: message.partition(), offset: message.offset() },
+        key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
+        payload: message.payload().unwrap_or_default().to_vec(),
+        headers,
+        at: message.timestamp().to_millis().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,110 @@
+//! The bus: what Kafka and the embedded log have in common, and all that services know of either.
+
+mod embedded;
+mod kafka;
+
+pub use embedded::EmbeddedLog;
+pub use kafka::KafkaBus;
+
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// A topic with partitions, order by key, and groups that resume where they were.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// A place to send to.
+    async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>>;
+
+    /// Joins a group, which divides the partitions among its members. A group that is new begins
+    /// with the oldest message.
+    async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>>;
+}
+
+/// Sends messages.
+#[async_trait]
+pub trait Publisher: Send + Sync + 'static {
+    /// Sends `messages` in order, and answers for each once it is durable on the other side.
+    ///
+    /// A message that failed may have arrived all the same. Messages of one key arrive in the order
+    /// given here, whatever fails.
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>>;
+}
+
+/// Why a message was not sent, as far as is known.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotSent {
+    /// It will be refused however often it is sent: too large, for one.
+    #[error("the broker refuses the message: {0}")]
+    Refused(String),
+    /// Whether it arrived is unknown. Send it again.
+    #[error("the broker did not answer: {0}")]
+    Unknown(String),
+}
+
+/// Receives messages as a member of a group.
+#[async_trait]
+pub trait Subscription: Send + 'static {
+    /// Up to `most` messages: waits for the first, and takes the others that are there already.
+    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>>;
+
+    /// Says that the effects of all messages up to and including these are durable. What was polled
+    /// and not said to be done comes again, to this member or another, at the latest after a restart.
+    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()>;
+
+    /// The name of the topic, which identifies messages together with their place.
+    fn topic(&self) -> &str;
+
+    /// Messages that the group has not done yet, of the partitions of this member, as far as known.
+    fn lag(&self) -> i64;
+
+    /// Leaves the group, so that the others take over at once.
+    async fn leave(self: Box<Self>);
+}
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Messages of one key stay in order.
+    pub key: String,
+    /// JSON.
+    pub payload: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A message that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where it is in the topic.
+    pub place: Place,
+    /// Absent where the sender gave none.
+    pub key: Option<String>,
+    /// What the sender wrote, which need not be JSON.
+    pub payload: Vec<u8>,
+    /// Names and values, those that are text.
+    pub headers: Vec<(String, String)>,
+    /// When the topic took it, in milliseconds since 1970.
+    pub at: i64,
+}
+
+impl Delivery {
+    /// The value of the header `name`.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A place in the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// Which partition.
+    pub partition: i32,
+    /// Which message in it. Counts up, with gaps allowed.
+    pub offset: i64,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.partition, self.offset)
+    }
+}

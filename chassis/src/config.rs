@@ -1,0 +1,198 @@
+//! Settings: flags with an environment variable of the same name.
+
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+/// Where a service listens and keeps its data.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Host {
+    #[command(flatten)]
+    pub listen: Listen,
+
+    /// Database of this service, as sqlite:PATH (created if missing) or postgres://USER:PASSWORD@HOST/NAME
+    #[arg(long, env, hide_env_values = true)]
+    pub database_url: DatabaseUrl,
+}
+
+/// Where a process listens.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Listen {
+    /// Address to serve HTTP on, as IP:PORT; port 0 takes any free one
+    #[arg(long, env, default_value = "127.0.0.1:8080")]
+    pub listen_addr: SocketAddr,
+}
+
+/// What every process has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Process {
+    /// How long a drain may take after SIGTERM, as 20s, 1500ms or whole seconds
+    #[arg(long, env, default_value = "20s", value_parser = duration)]
+    pub shutdown_grace: Duration,
+
+    /// How log lines look; RUST_LOG filters them
+    #[arg(long, env, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// The broker.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Kafka {
+    /// Bootstrap servers of Kafka, as HOST:PORT,HOST:PORT
+    #[arg(long, env, value_parser = brokers)]
+    pub kafka_brokers: String,
+
+    #[command(flatten)]
+    pub topic: Topic,
+}
+
+/// The topic.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Topic {
+    /// Topic of the shop's events; created with 6 partitions if missing
+    #[arg(long, env, default_value = "gifticon", value_parser = topic)]
+    pub kafka_topic: String,
+}
+
+/// A database: `sqlite:PATH` or `postgres://...`. Its `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL, password included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The file of a SQLite database.
+    pub fn sqlite_path(&self) -> Option<&str> {
+        let path = self.0.strip_prefix("sqlite://").or_else(|| self.0.strip_prefix("sqlite:"))?;
+        Some(path.split_once('?').map_or(path, |(path, _)| path))
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let url = Self(url.to_owned());
+        let postgres = ["postgres://", "postgresql://"].iter().any(|p| url.0.starts_with(p));
+        match url.sqlite_path() {
+            Some("" | ":memory:") => Err("sqlite: needs the path of a file".into()),
+            Some(_) => Ok(url),
+            None if postgres => {
+                url.0.parse::<sqlx::postgres::PgConnectOptions>().map(|_| url).map_err(|error| {
+                    format!("{error}; it looks like postgres://USER:PASSWORD@HOST/NAME")
+                })
+            }
+            None => Err("it looks like sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME".into()),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sqlite_path() {
+            Some(path) => write!(f, "sqlite:{path}"),
+            None => f.write_str("postgres://…"),
+        }
+    }
+}
+
+/// Reads `20s`, `1500ms` or `20`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = digits.parse().map_err(|_| "it looks like 20s, 1500ms or 20".to_owned())?;
+    match unit {
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "ms" => Ok(Duration::from_millis(number)),
+        _ => Err("it looks like 20s, 1500ms or 20".into()),
+    }
+}
+
+/// Reads `HOST:PORT,HOST:PORT`.
+pub fn brokers(text: &str) -> Result<String, String> {
+    let one = |broker: &str| {
+        broker
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if text.split(',').all(|broker| one(broker.trim())) {
+        Ok(text.to_owned())
+    } else {
+        Err("it looks like HOST:PORT,HOST:PORT".into())
+    }
+}
+
+/// Kafka's own rule for names of topics.
+fn topic(text: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err("it has 1 to 249 letters, digits, dots, dashes or underscores".into())
+    }
+}
+
+/// Reads a base URL such as `http://127.0.0.1:8081`, without the slash at its end.
+pub fn base_url(text: &str) -> Result<String, String> {
+    let wrong = || "it looks like http://HOST:PORT".to_owned();
+    let uri: axum::http::Uri = text.parse().map_err(|_| wrong())?;
+    if uri.scheme_str() != Some("http")
+        || uri.host().is_none_or(str::is_empty)
+        || uri.query().is_some()
+    {
+        return Err(wrong());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_sqlite_or_postgres_and_its_password_is_not_shown() {
+        let url: DatabaseUrl = "sqlite:data/cart.db?mode=rwc".parse().unwrap();
+        assert_eq!(url.sqlite_path(), Some("data/cart.db"));
+        let url: DatabaseUrl = "postgres://cart:secret@db/cart".parse().unwrap();
+        assert!(!format!("{url:?}").contains("secret"));
+        for wrong in ["", "mysql://x", "sqlite:", "sqlite::memory:", "cart.db", "postgres://["] {
+            assert!(wrong.parse::<DatabaseUrl>().is_err(), "{wrong} was taken");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds_or_milliseconds() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
+        for wrong in ["", "s", "-1s", "1.5s", "1h", "20 s"] {
+            assert!(duration(wrong).is_err(), "{wrong} was taken");
+        }
+    }
+
+    #[test]
+    fn brokers_topics_and_base_urls_are_checked() {
+        assert!(brokers("127.0.0.1:9092,kafka:9092").is_ok());
+        for wrong in ["", "kafka", "kafka:", ":9092", "kafka:90922", "a:1,,b:2"] {
+            assert!(brokers(wrong).is_err(), "{wrong} was taken");
+        }
+        assert!(topic("gifticon").is_ok());
+        for wrong in ["", ".", "a b", "기프티콘"] {
+            assert!(topic(wrong).is_err(), "{wrong} was taken");
+        }
+        assert_eq!(base_url("http://gifticon:8080/"), Ok("http://gifticon:8080".into()));
+        for wrong in ["", "gifticon:8080", "https://x", "http://", "http://x?y"] {
+            assert!(base_url(wrong).is_err(), "{wrong} was taken");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! From the bus to the writer: what a service does about the events of others.
+
+use crate::bus::{Bus, Delivery, Place};
+use crate::db::Db;
+use crate::inbox::Incoming;
+use crate::mailbox::{Chore, Chores};
+use crate::metrics::Metrics;
+use crate::parked;
+use crate::telemetry::{TRACEPARENT, Trace};
+use crate::writer::{Domain, Writer};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use common_events::Envelope;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// Events in one transaction.
+const BATCH: usize = 500;
+/// How often an event that fails alone is tried before it is parked.
+const TRIES: u32 = 5;
+/// The pause after a first failure; it doubles with each further one, up to [`LONGEST`].
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// What a service does about the events of others.
+pub trait Policy: Send + Sync + 'static {
+    /// What its writer takes.
+    type Domain: Domain;
+
+    /// The commands that follow from an event that happened `at`. Pure, and with no wildcard arm: a
+    /// new event makes every policy decide.
+    fn react(
+        &self,
+        envelope: &Envelope,
+        at: DateTime<Utc>,
+    ) -> Vec<<Self::Domain as Domain>::Command>;
+}
+
+/// Reads messages for a policy.
+pub(crate) struct Reader<P: Policy> {
+    policy: P,
+    writer: Writer<P::Domain>,
+}
+
+type IncomingOf<P> = Incoming<<<P as Policy>::Domain as Domain>::Command>;
+
+impl<P: Policy> Reader<P> {
+    pub(crate) fn new(policy: P, writer: Writer<P::Domain>) -> Self {
+        Self { policy, writer }
+    }
+
+    /// What a message means. One that cannot be read means a reason to park it.
+    fn read(&self, topic: &str, delivery: Delivery) -> IncomingOf<P> {
+        let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
+        let place = format!("{topic}:{}", delivery.place);
+        let (id, meaning) = match Envelope::from_json(&delivery.payload) {
+            Ok(envelope) => {
+                let id = envelope.event_id.map_or(place, |id| id.to_string());
+                let arrived = DateTime::from_timestamp_millis(delivery.at).unwrap_or_default();
+                let at = envelope.occurred_at.unwrap_or(arrived);
+                (id, Ok(self.policy.react(&envelope, at)))
+            }
+            Err(unreadable) => (place, Err(unreadable.to_string())),
+        };
+        Incoming { id, delivery, trace, meaning, parked: None }
+    }
+
+    /// Acts on a batch, whatever it takes: together, or else one by one.
+    async fn handle(&self, events: Vec<IncomingOf<P>>) {
+        if !events.iter().any(Incoming::matters) {
+            return;
+        }
+        let Err(error) = self.writer.take(events.clone()).await else { return };
+        info!(error = format!("{error:#}"), "a batch of events failed; trying one by one");
+        for event in events.into_iter().filter(Incoming::matters) {
+            self.handle_alone(event).await;
+        }
+    }
+
+    /// Acts on one event. Waits while the database fails, and parks what fails although it works.
+    async fn handle_alone(&self, mut event: IncomingOf<P>) {
+        let (mut tries, mut pause) = (0, PAUSE);
+        while let Err(error) = self.writer.take(vec![event.clone()]).await {
+            let reason = format!("{error:#}");
+            // A transaction that does nothing tells whether it is the event or the database.
+            if self.writer.take(Vec::new()).await.is_ok() {
+                tries += 1;
+            }
+            warn!(event.id = event.id, tries, reason, "could not act on an event");
+            if tries >= TRIES {
+                event.meaning = Err(reason);
+                tries = 0;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+}
+
+/// Reads events in the group `group` until `stop`.
+pub(crate) async fn run<P: Policy>(
+    reader: Arc<Reader<P>>,
+    bus: Arc<dyn Bus>,
+    group: &'static str,
+    db: Db,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let joined = async {
+        db.ready().await;
+        loop {
+            match bus.subscribe(group).await {
+                Ok(subscription) => return subscription,
+                Err(error) => warn!(error = format!("{error:#}"), "cannot subscribe yet"),
+            }
+            tokio::time::sleep(LONGEST).await;
+        }
+    };
+    let Some(mut subscription) = stop.run_until_cancelled(joined).await else { return };
+    while let Some(polled) = stop.run_until_cancelled(subscription.poll(BATCH)).await {
+        let deliveries = match polled {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                error!(error = format!("{error:#}"), "could not read events");
+                tokio::time::sleep(LONGEST).await;
+                continue;
+            }
+        };
+        let places: Vec<Place> = deliveries.iter().map(|delivery| delivery.place).collect();
+        let topic = subscription.topic().to_owned();
+        let events = deliveries.into_iter().map(|delivery| reader.read(&topic, delivery)).collect();
+        // What is not finished when the service stops comes again after its start.
+        if stop.run_until_cancelled(reader.handle(events)).await.is_none() {
+            break;
+        }
+        fail::fail_point!("consumer-after-effect");
+        if let Err(error) = subscription.done(&places).await {
+            warn!(error = format!("{error:#}"), "could not move the offset");
+        }
+        metrics.consumer_lag.set(subscription.lag());
+    }
+    subscription.leave().await;
+}
+
+/// Puts parked events back to work, from the admin routes.
+#[async_trait]
+pub(crate) trait Replay: Send + Sync {
+    /// Acts on the event in row `id` and on the others of its key in order, or on all where `id` is
+    /// none. Answers how many are dealt with; what fails again stays.
+    async fn replay(&self, id: Option<i64>) -> anyhow::Result<usize>;
+}
+
+/// What replaying needs.
+pub(crate) struct Replayer<P: Policy> {
+    pub(crate) reader: Arc<Reader<P>>,
+    pub(crate) db: Db,
+    pub(crate) chores: Chores,
+}
+
+#[async_trait]
+impl<P: Policy> Replay for Replayer<P> {
+    async fn replay(&self, id: Option<i64>) -> anyhow::Result<usize> {
+        let mut done = 0;
+        let mut stopped: Vec<String> = Vec::new();
+        for waiting in parked::waiting(&self.db, id).await? {
+            if waiting.delivery.key.as_ref().is_some_and(|key| stopped.contains(key)) {
+                continue; // it waits behind one that failed again
+            }
+            if waiting.from_outbox {
+                self.chores.ask(Chore::SendAgain { parked: waiting.row }).await?;
+                done += 1;
+                continue;
+            }
+            let key = waiting.delivery.key.clone();
+            let mut event = self.reader.read("", waiting.delivery);
+            (event.id, event.parked) = (waiting.event_id, Some(waiting.row));
+            if !event.matters() {
+                self.chores.ask(Chore::Discard { parked: waiting.row }).await?;
+                done += 1;
+            } else if event.meaning.is_ok() && self.reader.writer.take(vec![event]).await.is_ok() {
+                done += 1;
+            } else {
+                stopped.extend(key);
+            }
+        }
+        Ok(done)
+    }
+}

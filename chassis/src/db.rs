@@ -1,0 +1,258 @@
+//! The databases: SQLite and Postgres behind one text of SQL.
+//!
+//! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
+//! whatever differs is in this file.
+
+use crate::config::DatabaseUrl;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, AssertSqlSafe, Executor, SqlSafeStr};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// A transaction that may write.
+pub type Tx = sqlx::Transaction<'static, sqlx::Any>;
+
+/// How long a read waits for a connection before it is refused with 503.
+const ACQUIRE: Duration = Duration::from_secs(2);
+/// Reading connections. On two cores more of them only queue in the database instead of here.
+const READERS: u32 = 8;
+/// After how much idleness inside a transaction Postgres ends it: a process that was stopped in the
+/// middle must not hold its row locks for longer than this.
+const IDLE_IN_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '3s'";
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// One file, one process.
+    Sqlite,
+    /// Postgres 15 or newer, any number of processes.
+    Postgres,
+}
+
+/// The tables of a service: numbered texts, run in order, each once.
+///
+/// In a text, `{identity}` becomes the type of a primary key that the database counts up, `{id}` that
+/// of a primary key that the service counts up, and `{bytes}` that of bytes. Chassis takes the
+/// versions up to 999.
+#[derive(Clone, Debug)]
+pub struct Schema(Vec<(i64, &'static str, &'static str)>);
+
+impl Schema {
+    /// The tables of chassis and, after them, `own`: version, description, SQL.
+    pub fn new(own: &[(i64, &'static str, &'static str)]) -> Self {
+        let mut all = vec![(1, "mailbox", include_str!("../migrations/0001_mailbox.sql"))];
+        all.extend_from_slice(own);
+        Self(all)
+    }
+
+    fn migrator(&self, dialect: Dialect) -> Migrator {
+        let (identity, id, bytes) = match dialect {
+            Dialect::Sqlite => ("integer primary key autoincrement", "integer primary key", "blob"),
+            Dialect::Postgres => {
+                ("bigint generated always as identity primary key", "bigint primary key", "bytea")
+            }
+        };
+        let migration = |&(version, description, sql): &(i64, &'static str, &'static str)| {
+            let sql =
+                sql.replace("{identity}", identity).replace("{id}", id).replace("{bytes}", bytes);
+            let sql = AssertSqlSafe(sql).into_sql_str();
+            Migration::new(version, description.into(), MigrationType::Simple, sql, false)
+        };
+        Migrator::with_migrations(self.0.iter().map(migration).collect())
+    }
+}
+
+/// The database of one service: one connection that writes, a pool that reads.
+#[derive(Clone, Debug)]
+pub struct Db {
+    dialect: Dialect,
+    writer: AnyPool,
+    readers: AnyPool,
+    ready: Arc<watch::Sender<bool>>,
+}
+
+impl Db {
+    /// Opens the database.
+    ///
+    /// A SQLite file is made and migrated here, and an error means that it cannot be used. Postgres
+    /// may be away: call [`Db::migrate`], which tries until it is there.
+    pub async fn open(url: &DatabaseUrl, schema: &Schema) -> anyhow::Result<Self> {
+        install_default_drivers();
+        let (dialect, url) = match url.sqlite_path() {
+            Some(path) => {
+                if let Some(folder) = Path::new(path).parent() {
+                    tokio::fs::create_dir_all(folder).await?;
+                }
+                (Dialect::Sqlite, format!("sqlite:{path}?mode=rwc"))
+            }
+            None => (Dialect::Postgres, url.as_str().to_owned()),
+        };
+        let options: AnyConnectOptions = url.parse()?;
+        let pool = |connections| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE)
+                .after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        connection
+                            .execute(match dialect {
+                                Dialect::Sqlite => {
+                                    "pragma busy_timeout = 5000; pragma journal_mode = wal; \
+                                     pragma synchronous = full; pragma foreign_keys = on"
+                                }
+                                Dialect::Postgres => IDLE_IN_TRANSACTION,
+                            })
+                            .await
+                            .map(|_| ())
+                    })
+                })
+                .connect_lazy_with(options.clone())
+        };
+        let db = Self {
+            dialect,
+            writer: pool(1),
+            readers: pool(READERS),
+            ready: Arc::new(watch::Sender::new(false)),
+        };
+        if dialect == Dialect::Sqlite {
+            db.try_migrate(schema).await?;
+        }
+        Ok(db)
+    }
+
+    /// Brings the tables up to date, and tries until the database is there.
+    ///
+    /// Safe when several replicas start at once: sqlx takes an advisory lock.
+    pub async fn migrate(&self, schema: &Schema) {
+        let mut said = String::new();
+        while !self.is_ready() {
+            let Err(error) = self.try_migrate(schema).await else { return };
+            let error = format!("{error:#}");
+            if error != said {
+                warn!(error, "the database cannot be used yet; trying again every second");
+                said = error;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn try_migrate(&self, schema: &Schema) -> anyhow::Result<()> {
+        schema.migrator(self.dialect).run(&self.writer).await?;
+        self.ready.send_replace(true);
+        info!(dialect = ?self.dialect, "the database is ready");
+        Ok(())
+    }
+
+    /// Waits until the tables are there.
+    pub async fn ready(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Whether the tables are there.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Whether the tables are there and the database answers a read.
+    pub async fn answers(&self) -> bool {
+        self.is_ready() && sqlx::query("select 1").execute(&self.readers).await.is_ok()
+    }
+
+    /// Where reads go. They never wait for the writer.
+    pub fn reader(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The end of a `select` whose rows this transaction will change. Lock rows in order.
+    pub fn for_update(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " for update",
+        }
+    }
+
+    /// Starts a transaction that may write. Only the service's writer does this.
+    ///
+    /// SQLite takes its write lock here rather than at the first write, where a reader that turns
+    /// writer would fail as busy instead of waiting.
+    pub async fn begin(&self) -> sqlx::Result<Tx> {
+        match self.dialect {
+            Dialect::Sqlite => self.writer.begin_with("begin immediate").await,
+            Dialect::Postgres => self.writer.begin().await,
+        }
+    }
+
+    /// Connections of the reading pool: all, and those that do nothing.
+    pub fn readers_in_pool(&self) -> (u32, usize) {
+        (self.readers.size(), self.readers.num_idle())
+    }
+
+    /// Closes all connections, and waits for those in use.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// `($1,$2),($3,$4)`: the values of `rows` rows of `columns` columns, for both databases.
+///
+/// `QueryBuilder<Any>` writes `?`, which Postgres refuses.
+pub fn values(rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * columns * 5);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ",(" });
+        for column in 1..=columns {
+            let comma = if column == 1 { "" } else { "," };
+            let _ = write!(text, "{comma}${}", row * columns + column);
+        }
+        text.push(')');
+    }
+    text
+}
+
+/// `$first,…`: `count` placeholders for an `in (…)`.
+pub fn list(first: usize, count: usize) -> String {
+    let places: Vec<String> = (first..first + count).map(|place| format!("${place}")).collect();
+    places.join(",")
+}
+
+/// `ids`, with the last repeated up to a power of two, so that `in (…)` has few different lengths
+/// and the cache of prepared statements stays small.
+pub fn rounded<T: Clone>(mut ids: Vec<T>) -> Vec<T> {
+    if let Some(last) = ids.last().cloned() {
+        ids.resize(ids.len().next_power_of_two(), last);
+    }
+    ids
+}
+
+/// Rows a statement: few enough that no statement exceeds SQLite's 32,766 bound values.
+pub const ROWS: usize = 512;
+
+/// Milliseconds since 1970, now.
+pub fn now() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_count_on_over_the_rows() {
+        assert_eq!(values(2, 3), "($1,$2,$3),($4,$5,$6)");
+        assert_eq!(list(3, 2), "$3,$4");
+        assert_eq!(rounded(vec![1, 2, 3]), [1, 2, 3, 3]);
+        assert!(rounded(Vec::<i64>::new()).is_empty());
+    }
+}

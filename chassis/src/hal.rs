@@ -1,0 +1,119 @@
+//! Answers in the HAL style of the original: fields, then `_links`; collections in pages.
+
+use crate::http::Base;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// Names and addresses, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Links(Vec<(String, String, bool)>);
+
+#[derive(Serialize)]
+struct Link<'a> {
+    href: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    templated: bool,
+}
+
+impl Links {
+    /// Adds a link.
+    pub fn with(mut self, name: &str, href: String) -> Self {
+        self.0.push((name.to_owned(), href, false));
+        self
+    }
+
+    /// Adds a link whose address has parts in braces for the client to fill in.
+    pub fn templated(mut self, name: &str, href: String) -> Self {
+        self.0.push((name.to_owned(), href, true));
+        self
+    }
+}
+
+impl Serialize for Links {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, href, templated) in &self.0 {
+            map.serialize_entry(name, &Link { href, templated: *templated })?;
+        }
+        map.end()
+    }
+}
+
+/// One thing: its fields, and links to itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Item<T> {
+    #[serde(flatten)]
+    fields: T,
+    #[serde(rename = "_links")]
+    links: Links,
+}
+
+impl<T> Item<T> {
+    /// `fields` under `/{collection}/{id}`, linked as `self` and under its singular name.
+    pub fn new(base: &Base, collection: &str, singular: &str, id: i64, fields: T) -> Self {
+        let own = base.url(&format!("/{collection}/{id}"));
+        let links = Links::default().with("self", own.clone()).with(singular, own);
+        Self { fields, links }
+    }
+
+    /// Adds a link.
+    pub fn link(mut self, name: &str, href: String) -> Self {
+        self.links = self.links.with(name, href);
+        self
+    }
+}
+
+/// Links and nothing else: a root, or what can be searched.
+#[derive(Clone, Debug, Serialize)]
+pub struct Index {
+    #[serde(rename = "_links")]
+    links: Links,
+}
+
+impl Index {
+    /// An answer of `links`.
+    pub fn new(links: Links) -> Self {
+        Self { links }
+    }
+}
+
+/// A page of a collection.
+#[derive(Debug, Serialize)]
+pub struct Collection<T> {
+    #[serde(rename = "_embedded")]
+    embedded: Embedded<T>,
+    #[serde(rename = "_links")]
+    links: Links,
+    page: PageInfo,
+}
+
+#[derive(Debug)]
+struct Embedded<T>(&'static str, Vec<T>);
+
+impl<T: Serialize> Serialize for Embedded<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.0, &self.1)?;
+        map.end()
+    }
+}
+
+/// Where the page is in the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageInfo {
+    /// Items a page.
+    pub size: i64,
+    /// Items in all.
+    pub total_elements: i64,
+    /// Pages in all.
+    pub total_pages: i64,
+    /// This page, counted from 0.
+    pub number: i64,
+}
+
+impl<T> Collection<T> {
+    pub(crate) fn new(name: &'static str, items: Vec<T>, links: Links, page: PageInfo) -> Self {
+        Self { embedded: Embedded(name, items), links, page }
+    }
+}

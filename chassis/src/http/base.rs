@@ -1,0 +1,109 @@
+//! The address that the client called, for links and `Location`.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use std::convert::Infallible;
+
+/// Scheme, host, port and prefix as the client sees them, without a slash at the end.
+///
+/// Our gateway says them in `X-Forwarded-*` and drops what its client said there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base(String);
+
+impl Base {
+    /// The absolute address of `path`, which starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    fn of(headers: &HeaderMap) -> Self {
+        let first = |name: &str| {
+            let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
+            (!value.is_empty()).then_some(value)
+        };
+        let scheme = match first("x-forwarded-proto") {
+            Some("https") => "https",
+            _ => "http",
+        };
+        let host = first("x-forwarded-host").or_else(|| first(header::HOST.as_str()));
+        let host = host.filter(|host| host.bytes().all(is_host_byte)).unwrap_or("localhost");
+        let usual = if scheme == "https" { "443" } else { "80" };
+        let port = match first("x-forwarded-port") {
+            Some(port) if has_port(host) || port == usual || port.parse::<u16>().is_err() => {
+                String::new()
+            }
+            Some(port) => format!(":{port}"),
+            None => String::new(),
+        };
+        let prefix = first("x-forwarded-prefix").unwrap_or_default().trim_end_matches('/');
+        let prefix = if prefix.starts_with('/') { prefix } else { "" };
+        Self(format!("{scheme}://{host}{port}{prefix}"))
+    }
+}
+
+/// What a host and port are written with. Anything else would let a header write into our links.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !host.ends_with(']'))
+}
+
+impl<S: Sync> FromRequestParts<S> for Base {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(pairs: &[(&'static str, &str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        Base::of(&headers).url("/carts/1")
+    }
+
+    #[test]
+    fn the_host_that_the_client_called_is_used() {
+        assert_eq!(base(&[("host", "cart:8080")]), "http://cart:8080/carts/1");
+        assert_eq!(
+            base(&[
+                ("host", "cart:8080"),
+                ("x-forwarded-host", "shop.example"),
+                ("x-forwarded-proto", "https")
+            ]),
+            "https://shop.example/carts/1"
+        );
+        assert_eq!(
+            base(&[("x-forwarded-host", "shop.example"), ("x-forwarded-port", "8088")]),
+            "http://shop.example:8088/carts/1"
+        );
+        assert_eq!(
+            base(&[("x-forwarded-host", "shop.example:1"), ("x-forwarded-port", "8088")]),
+            "http://shop.example:1/carts/1"
+        );
+        assert_eq!(
+            base(&[
+                ("x-forwarded-host", "[::1]"),
+                ("x-forwarded-port", "80"),
+                ("x-forwarded-prefix", "/shop/")
+            ]),
+            "http://[::1]/shop/carts/1"
+        );
+    }
+
+    #[test]
+    fn a_header_cannot_write_into_links() {
+        assert_eq!(base(&[("host", "a/../\"<b>")]), "http://localhost/carts/1");
+        assert_eq!(base(&[("host", "a"), ("x-forwarded-prefix", "evil")]), "http://a/carts/1");
+    }
+}

@@ -1,0 +1,205 @@
+//! What handlers take from a request, refused with a [`Problem`] where it is wrong.
+
+use super::body;
+use crate::lang::{KoreanRules, Text};
+use crate::problem::{Problem, kind};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use garde::Validate;
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer};
+
+/// A JSON body: read with 400 where it cannot be, checked with 422 where a field is out of bounds.
+pub struct Body<T>(pub T);
+
+impl<T, S> FromRequest<S> for Body<T>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+    S: Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                kind::MEDIA_TYPE,
+                Text::fixed(
+                    "send the body with content-type: application/json",
+                    "content-type: application/json 으로 보내 주세요",
+                ),
+            ));
+        }
+        let bytes = body::read(request.into_body()).await?;
+        if bytes.is_empty() {
+            return Err(malformed("the body is empty; a JSON object is wanted"));
+        }
+        let value: T =
+            serde_json::from_slice(&bytes).map_err(|error| malformed(&error.to_string()))?;
+        checked(value).map(Self)
+    }
+}
+
+fn malformed(why: &str) -> Problem {
+    Problem::new(
+        kind::MALFORMED,
+        Text::new(why.to_owned(), format!("본문을 읽을 수 없습니다: {why}")),
+    )
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    essence == "application/json"
+        || essence.starts_with("application/") && essence.ends_with("+json")
+}
+
+/// Checks the fields, and names those that are out of bounds in both languages.
+fn checked<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
+    let Err(english) = value.validate() else { return Ok(value) };
+    let korean =
+        garde::i18n::with_i18n(KoreanRules, || value.validate()).err().unwrap_or(english.clone());
+    let english = english.into_inner();
+    let fields: Vec<String> = english.iter().map(|(path, _)| camel(&path.to_string())).collect();
+    let fields = fields.join(", ");
+    let problem = Problem::new(
+        kind::INVALID,
+        Text::new(
+            format!("correct {fields} and send it again"),
+            format!("{fields} 값을 고쳐서 다시 보내 주세요"),
+        ),
+    );
+    let korean = korean.into_inner().into_iter();
+    Err(english.into_iter().zip(korean).fold(problem, |problem, ((path, en), (_, ko))| {
+        problem.error(camel(&path.to_string()), Text::new(en.to_string(), ko.to_string()))
+    }))
+}
+
+/// The name of a field on the wire: `gifticonId` for `gifticon_id`.
+fn camel(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut name, word| {
+        let (head, tail) = word.split_at(word.len().min(1));
+        name.push_str(&head.to_ascii_uppercase());
+        name.push_str(tail);
+        name
+    })
+}
+
+/// The id in a path. What is not a whole number names nothing: 404.
+pub struct Id(pub i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let digits = |id: &String| id.bytes().all(|byte| byte.is_ascii_digit());
+        segment(parts, state)
+            .await
+            .filter(digits)
+            .and_then(|id| id.parse().ok())
+            .map(Self)
+            .ok_or_else(not_found)
+    }
+}
+
+/// The UUID in a path. What is none names nothing: 404.
+pub struct Uuid(pub uuid::Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for Uuid {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        segment(parts, state).await.and_then(|id| id.parse().ok()).map(Self).ok_or_else(not_found)
+    }
+}
+
+/// The one part of a path that varies.
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
+    #[expect(clippy::disallowed_types, reason = "the extractors here are the substitute")]
+    let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+    path.ok().map(|path| path.0)
+}
+
+fn not_found() -> Problem {
+    Problem::of(kind::NOT_FOUND)
+}
+
+/// The query, as pairs in order. Unknown names are ignored.
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// The last value under one of `names`.
+    pub fn get(&self, names: &[&str]) -> Option<&str> {
+        let wanted = |(name, _): &&(String, String)| names.contains(&name.as_str());
+        self.0.iter().rev().find(wanted).map(|(_, value)| value.as_str())
+    }
+
+    /// The whole number under one of `names`, or a refusal that says what is wanted.
+    pub fn number(&self, names: &[&str]) -> Result<i64, Problem> {
+        let wanted = names[0];
+        let value = self.get(names).ok_or_else(|| {
+            bad_query(
+                format!("the query needs {wanted}=NUMBER"),
+                format!("쿼리에 {wanted}=숫자 가 필요합니다"),
+            )
+        })?;
+        common_events::number::parse(value).ok_or_else(|| {
+            bad_query(
+                format!("{wanted} is a whole number"),
+                format!("{wanted} 값은 정수여야 합니다"),
+            )
+        })
+    }
+}
+
+/// A query that cannot be used: 400.
+pub(crate) fn bad_query(en: String, ko: String) -> Problem {
+    Problem::new(kind::MALFORMED, Text::new(en, ko))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        let axum::extract::Query(pairs) = query.map_err(|error| {
+            let why = error.body_text();
+            bad_query(why.clone(), format!("쿼리를 읽을 수 없습니다: {why}"))
+        })?;
+        Ok(Self(pairs))
+    }
+}
+
+/// Reads a name: without the blanks around it, and without control characters, which Postgres and
+/// people's screens cannot take.
+pub fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.chars().any(char::is_control) {
+        return Err(de::Error::custom("a name has no control characters"));
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// [`trimmed`] for a field that may be absent. `null` counts as absent.
+pub fn trimmed_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    struct Present(#[serde(deserialize_with = "trimmed")] String);
+    Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_named_as_on_the_wire() {
+        assert_eq!(camel("gifticon_id"), "gifticonId");
+        assert_eq!(camel("quantity"), "quantity");
+        assert_eq!(camel(""), "");
+    }
+}

@@ -1,0 +1,93 @@
+//! HTTP as every process serves it: one server loop, one set of layers, one way to refuse.
+
+mod base;
+mod body;
+mod extract;
+mod observe;
+mod server;
+
+pub use base::Base;
+pub(crate) use extract::bad_query;
+pub use extract::{Body, Id, Query, Uuid, trimmed, trimmed_option};
+pub use server::{Client, KEPT_ALIVE};
+
+/// What the failure of a forwarded body means to the client who sent it; none where it is not the
+/// body that failed.
+pub use body::refusal as body_refusal;
+pub use observe::AccessLog;
+pub(crate) use server::serve;
+
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use axum::Router;
+use axum::routing::get;
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// What the layers need to know of the process.
+#[derive(Clone)]
+pub(crate) struct Layers {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) ready: Ready,
+    pub(crate) access_log: AccessLog,
+}
+
+/// What readiness looks at besides the drain.
+#[derive(Clone)]
+pub(crate) enum Ready {
+    /// A process with no database is ready when it runs.
+    Always,
+    /// A service is ready when its database answers. Never Kafka: carts go on without it.
+    Database(crate::db::Db),
+}
+
+impl Layers {
+    async fn is_ready(&self) -> bool {
+        if self.draining.load(Ordering::Relaxed) {
+            return false;
+        }
+        match &self.ready {
+            Ready::Always => true,
+            Ready::Database(db) => db.answers().await,
+        }
+    }
+
+    /// Puts the layers around the routes of a process, and adds health and metrics.
+    pub(crate) fn around(self, routes: Router) -> Router {
+        let (health, readiness) = (self.clone(), self.clone());
+        let metrics = Arc::clone(&self.metrics);
+        routes
+            .route("/actuator/health", get(async move || health::answer(health.is_ready().await)))
+            .route(
+                "/actuator/health/readiness",
+                get(async move || health::answer(readiness.is_ready().await)),
+            )
+            .route("/actuator/health/liveness", get(async || health::answer(true)))
+            .route("/metrics", get(async move || metrics.text()))
+            .layer(axum::middleware::map_request(body::bound))
+            .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+                let said = panic.downcast_ref::<String>().map(String::as_str);
+                let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+                let said = said.unwrap_or("no message").to_owned();
+                axum::response::IntoResponse::into_response(Problem::internal(anyhow::anyhow!(
+                    "a handler panicked: {said}"
+                )))
+            }))
+            .layer(axum::middleware::from_fn_with_state(self, observe::observe))
+    }
+}
+
+mod health {
+    use axum::Json;
+    use axum::http::StatusCode;
+    use serde_json::{Value, json};
+
+    pub(super) fn answer(up: bool) -> (StatusCode, Json<Value>) {
+        let (code, status) =
+            if up { (StatusCode::OK, "UP") } else { (StatusCode::SERVICE_UNAVAILABLE, "DOWN") };
+        (code, Json(json!({ "status": status })))
+    }
+}

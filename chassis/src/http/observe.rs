@@ -1,0 +1,116 @@
+//! What is said of every request: its ids, its metrics, its log line, and its refusal in the
+//! client's language.
+
+use super::Layers;
+use crate::lang::Lang;
+use crate::problem::{Kind, Problem, kind};
+use crate::telemetry::{self, Trace};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::sync::Arc;
+use std::time::Instant;
+use tracing::{Instrument, debug, info, info_span};
+use uuid::Uuid;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How loud the line of each request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// One line a request at `info`: the public door.
+    Public,
+    /// One line a request at `debug`: behind the door.
+    Internal,
+}
+
+pub(super) async fn observe(
+    State(layers): State<Layers>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let uri = request.uri().clone();
+    let lang = Lang::of(request.headers());
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
+    let route = route.to_owned();
+    let id = request_id(request.headers());
+    let trace = Trace::of(request.headers());
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    request.headers_mut().insert(telemetry::TRACEPARENT, trace.header());
+
+    let shown = id.to_str().unwrap_or_default();
+    let span = info_span!("request", request.id = shown, trace.id = trace.id());
+    let answered = telemetry::with(trace, next.run(request)).instrument(span.clone());
+    let mut response = in_language(answered.await, lang, uri.path());
+    response.headers_mut().insert(REQUEST_ID, id);
+
+    let (status, took) = (response.status(), started.elapsed());
+    layers.metrics.request(route, &method, status, took);
+    let duration_ms = took.as_secs_f64() * 1000.0;
+    let (status, path) = (status.as_u16(), uri.path());
+    match layers.access_log {
+        AccessLog::Public => {
+            info!(parent: &span, %method, path, status, duration_ms, "answered a request");
+        }
+        AccessLog::Internal => {
+            debug!(parent: &span, %method, path, status, duration_ms, "answered a request");
+        }
+    }
+    response
+}
+
+/// The client's request id where it is fit for a log line, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let fit = |id: &&HeaderValue| {
+        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    headers.get(REQUEST_ID).filter(fit).cloned().unwrap_or_else(|| {
+        let id = Uuid::new_v4().simple().to_string();
+        HeaderValue::from_str(&id).expect("a UUID is a legal header")
+    })
+}
+
+/// Writes a refusal in the client's language; refusals of the framework become problems here.
+fn in_language(response: Response, lang: Lang, path: &str) -> Response {
+    if !response.status().is_client_error() && !response.status().is_server_error() {
+        return response;
+    }
+    let problem = match response.extensions().get::<Arc<Problem>>() {
+        Some(problem) => Arc::clone(problem),
+        None if is_ours(response.headers()) => return response,
+        None => Arc::new(Problem::of(of_framework(response.status()))),
+    };
+    let (mut plain, _) = response.into_parts();
+    let rendered = problem.render(lang, Some(path));
+    plain.headers.remove(header::CONTENT_LENGTH);
+    let (mut parts, body) = rendered.into_parts();
+    for (name, value) in &plain.headers {
+        if !parts.headers.contains_key(name) {
+            parts.headers.append(name, value.clone());
+        }
+    }
+    Response::from_parts(parts, body)
+}
+
+/// Whether the body says something already: a problem of an upstream, or the JSON of a health route.
+fn is_ours(headers: &HeaderMap) -> bool {
+    let content = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content.is_some_and(|content| !content.starts_with("text/plain"))
+}
+
+fn of_framework(status: StatusCode) -> Kind {
+    match status {
+        StatusCode::NOT_FOUND => kind::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED => kind::METHOD,
+        StatusCode::PAYLOAD_TOO_LARGE => kind::TOO_LARGE,
+        StatusCode::REQUEST_TIMEOUT => kind::TOO_SLOW,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => kind::MEDIA_TYPE,
+        StatusCode::UNPROCESSABLE_ENTITY => kind::INVALID,
+        StatusCode::SERVICE_UNAVAILABLE => kind::UNAVAILABLE,
+        status if status.is_client_error() => kind::MALFORMED,
+        _ => kind::INTERNAL,
+    }
+}

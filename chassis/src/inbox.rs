@@ -1,0 +1,108 @@
+//! Events on their way in: which of them are new, which are repeats, which must wait.
+
+use crate::bus::Delivery;
+use crate::db::{ROWS, Tx, now, values};
+use crate::telemetry::Trace;
+use sqlx::{AssertSqlSafe, Row, query};
+use std::collections::HashSet;
+
+/// An event with what the service's policy makes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming<C> {
+    /// The same however often it comes.
+    pub(crate) id: String,
+    /// The message, for the case that it must be parked.
+    pub(crate) delivery: Delivery,
+    /// The story that it belongs to.
+    pub(crate) trace: Option<Trace>,
+    /// The commands that follow from it, or why it cannot be acted on.
+    pub(crate) meaning: Result<Vec<C>, String>,
+    /// The row in which it was parked, when it is replayed from there.
+    pub(crate) parked: Option<i64>,
+}
+
+impl<C> Incoming<C> {
+    pub(crate) fn commands(&self) -> &[C] {
+        self.meaning.as_deref().unwrap_or_default()
+    }
+
+    /// Whether there is anything to do about it.
+    pub(crate) fn matters(&self) -> bool {
+        self.meaning.as_ref().map_or(true, |commands| !commands.is_empty())
+    }
+}
+
+/// The events of a batch by what becomes of them.
+pub(crate) struct Sorted<'a, C> {
+    /// To be acted on.
+    pub(crate) fresh: Vec<&'a Incoming<C>>,
+    /// To be parked, each with its reason.
+    pub(crate) park: Vec<(&'a Incoming<C>, String)>,
+    /// Rows of the parking place that are dealt with.
+    pub(crate) unpark: Vec<i64>,
+    /// How many were acted on before.
+    pub(crate) repeated: usize,
+}
+
+/// Sorts the events, and marks those to be acted on as handled.
+///
+/// What follows a parked event under its key is parked behind it, so that it is not acted on out of
+/// order. A replayed event does not wait for itself.
+pub(crate) async fn sort<'a, C>(
+    tx: &mut Tx,
+    events: &[&'a Incoming<C>],
+) -> anyhow::Result<Sorted<'a, C>> {
+    let mut sorted =
+        Sorted { fresh: Vec::new(), park: Vec::new(), unpark: Vec::new(), repeated: 0 };
+    if events.is_empty() {
+        return Ok(sorted);
+    }
+    let mut stopped: HashSet<String> = HashSet::new();
+    for row in
+        query("select distinct key from parked where key is not null").fetch_all(&mut **tx).await?
+    {
+        stopped.insert(row.try_get(0)?);
+    }
+    let mut candidates = Vec::new();
+    for &incoming in events.iter().filter(|incoming| incoming.matters()) {
+        let key = incoming.delivery.key.as_ref();
+        match &incoming.meaning {
+            Err(reason) => {
+                stopped.extend(key.cloned());
+                sorted.park.push((incoming, reason.clone()));
+            }
+            Ok(_) if incoming.parked.is_none() && key.is_some_and(|key| stopped.contains(key)) => {
+                sorted.park.push((incoming, "waits behind another event of its key".into()));
+            }
+            Ok(_) => candidates.push(incoming),
+        }
+    }
+    sorted.unpark = candidates.iter().filter_map(|incoming| incoming.parked).collect();
+    let mut new =
+        mark(tx, candidates.iter().map(|incoming| incoming.id.as_str()).collect()).await?;
+    let all = candidates.len();
+    // An id is taken out when it is met: a repeat in the same batch is a repeat.
+    sorted.fresh = candidates.into_iter().filter(|incoming| new.remove(&incoming.id)).collect();
+    sorted.repeated = all - sorted.fresh.len();
+    Ok(sorted)
+}
+
+/// Marks events as handled, and answers those that were not before.
+async fn mark(tx: &mut Tx, ids: Vec<&str>) -> anyhow::Result<HashSet<String>> {
+    let (at, mut new) = (now(), HashSet::new());
+    for chunk in ids.chunks(ROWS) {
+        let sql = format!(
+            "insert into inbox (event_id, handled_at) values {} \
+             on conflict (event_id) do nothing returning event_id",
+            values(chunk.len(), 2)
+        );
+        let mut insert = query(AssertSqlSafe(sql));
+        for id in chunk {
+            insert = insert.bind(*id).bind(at);
+        }
+        for row in insert.fetch_all(&mut **tx).await? {
+            new.insert(row.try_get(0)?);
+        }
+    }
+    Ok(new)
+}

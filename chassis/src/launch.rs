@@ -1,0 +1,166 @@
+//! From `main` to the exit code.
+
+use crate::bus::{Bus, KafkaBus};
+use crate::config::{Kafka, Process};
+use crate::service::{Running, Unusable};
+use crate::telemetry;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+/// The status of a process whose settings cannot be used.
+const UNUSABLE: u8 = 2;
+
+/// The flags of a process: its own and those that all have.
+#[derive(Debug, Parser)]
+struct Cli<C: Args> {
+    #[command(flatten)]
+    own: C,
+    #[command(flatten)]
+    process: Process,
+}
+
+/// The flags of one of the four services: its own and the broker.
+#[derive(Clone, Debug, Args)]
+pub struct OnKafka<C: Args> {
+    #[command(flatten)]
+    own: C,
+    #[command(flatten)]
+    kafka: Kafka,
+}
+
+/// The command of a process, with `about` for `--help` and `port` as its usual one.
+pub fn command<C: Args>(name: &'static str, about: &'static str, port: u16) -> clap::Command {
+    let command = Cli::<C>::command().name(name).version(env!("CARGO_PKG_VERSION")).about(about);
+    let usual = |arg: clap::Arg| arg.default_value(format!("127.0.0.1:{port}"));
+    let listens = command.get_arguments().any(|arg| arg.get_id() == "listen_addr");
+    if listens { command.mut_arg("listen_addr", usual) } else { command }
+}
+
+/// Runs one of the four services, on Kafka.
+pub async fn service<C: Args>(
+    name: &'static str,
+    about: &'static str,
+    port: u16,
+    start: impl AsyncFnOnce(C, Arc<dyn Bus>) -> anyhow::Result<Running>,
+) -> ExitCode {
+    let start = async |config: OnKafka<C>| {
+        let bus = KafkaBus::new(&config.kafka.kafka_brokers, &config.kafka.topic.kafka_topic);
+        Ok(vec![start(config.own, Arc::new(bus)).await?])
+    };
+    process(name, about, port, start, async || {}).await
+}
+
+/// Runs a process: flags, logs, start, a signal, drain, exit code.
+///
+/// `start` answers what runs, in the order in which it stops; `after` cleans up when all has.
+pub async fn process<C: Args>(
+    name: &'static str,
+    about: &'static str,
+    port: u16,
+    start: impl AsyncFnOnce(C) -> anyhow::Result<Vec<Running>>,
+    after: impl AsyncFnOnce(),
+) -> ExitCode {
+    let command = command::<C>(name, about, port);
+    let parsed =
+        command.clone().try_get_matches().and_then(|found| Cli::<C>::from_arg_matches(&found));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{name}: {}", one_line(&command, &error));
+            return ExitCode::from(UNUSABLE);
+        }
+    };
+    let _logs = telemetry::start(cli.process.log_format);
+    let running = match start(cli.own).await {
+        Ok(running) => running,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            return if error.is::<Unusable>() {
+                ExitCode::from(UNUSABLE)
+            } else {
+                ExitCode::FAILURE
+            };
+        }
+    };
+    for one in &running {
+        println!("{} listens on {}", one.name(), one.url());
+    }
+    let _ = std::io::stdout().flush();
+
+    let failed = futures_util::future::select_all(running.iter().map(|one| Box::pin(one.failed())));
+    let code = tokio::select! {
+        signal = told_to_stop() => {
+            info!(signal, "stopping");
+            ExitCode::SUCCESS
+        }
+        _ = failed => {
+            error!("stopping, since a part of it failed");
+            ExitCode::FAILURE
+        }
+    };
+    let drained = async {
+        for one in running {
+            one.stop(cli.process.shutdown_grace).await;
+        }
+        after().await;
+    };
+    tokio::select! {
+        () = drained => code,
+        signal = told_to_stop() => {
+            error!(signal, "told to stop a second time; stopping at once");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn told_to_stop() -> &'static str {
+    let listen = |kind| signal(kind).expect("signals can be listened to");
+    let (mut term, mut int) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    }
+}
+
+/// clap's complaint in one line that names the setting and what it should look like.
+fn one_line(command: &clap::Command, error: &clap::Error) -> String {
+    let named = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => vec![name.as_str()],
+        Some(ContextValue::Strings(names)) => names.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let flags: Vec<&str> = named.iter().filter_map(|name| name.split([' ', '=']).next()).collect();
+    let mut settings = command.get_arguments().filter(|arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        long.is_some_and(|long| flags.contains(&long.as_str()))
+    });
+    let first_lines: Vec<String> = error
+        .to_string()
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .map(String::from)
+        .collect();
+    let what = first_lines.join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    match settings.next() {
+        Some(setting) => {
+            let variable = setting.get_env().unwrap_or_default().to_string_lossy().into_owned();
+            let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+            format!("{variable}: {what} ({help})")
+        }
+        None => format!("{what} (--help lists the settings)"),
+    }
+}

@@ -1,0 +1,158 @@
+//! Writes of the plumbing itself. They go through the service's writer like all others, and ride in
+//! its next transaction.
+
+use crate::db::{Tx, list, now, rounded};
+use crate::parked::OUTBOX;
+use crate::writer::ChoreJob;
+use sqlx::{AssertSqlSafe, Row, query};
+use tokio::sync::{mpsc, oneshot};
+
+/// One write of the plumbing.
+#[derive(Clone, Debug)]
+pub(crate) enum Chore {
+    /// The broker has these rows of the outbox. Only the holder of the relay's lease may say so.
+    Sent { seqs: Vec<i64>, epoch: i64 },
+    /// The broker will never take this row of the outbox.
+    Refused { seq: i64, reason: String, epoch: i64 },
+    /// A refused row goes back to the outbox.
+    SendAgain { parked: i64 },
+    /// An operator gives an event up.
+    Discard { parked: i64 },
+    /// Takes or keeps a lease until `until`; answers its epoch, or 0 where another holds it.
+    Lease { name: &'static str, holder: String, until: i64, seize: bool },
+}
+
+/// The relay's lease.
+pub(crate) const RELAY: &str = "relay";
+
+impl Chore {
+    /// Does it, and answers how many rows it changed, or what its variant says.
+    pub(crate) async fn run(&self, tx: &mut Tx) -> anyhow::Result<i64> {
+        let changed = match self {
+            Self::Sent { seqs, epoch } => {
+                // By name, not up to the last: on Postgres a row of another replica with a lower
+                // number may have become visible since, and nobody has sent that one.
+                let seqs = rounded(seqs.clone());
+                let sql = format!(
+                    "delete from outbox where seq in ({}) and exists \
+                     (select 1 from leases where name = $1 and epoch = $2)",
+                    list(3, seqs.len())
+                );
+                let mut delete = query(AssertSqlSafe(sql)).bind(RELAY).bind(*epoch);
+                for seq in seqs {
+                    delete = delete.bind(seq);
+                }
+                delete.execute(&mut **tx).await?
+            }
+            Self::Refused { seq, reason, epoch } => {
+                let held = query("select 1 from leases where name = $1 and epoch = $2");
+                if held.bind(RELAY).bind(*epoch).fetch_optional(&mut **tx).await?.is_none() {
+                    return Ok(0);
+                }
+                refuse(tx, *seq, reason).await?;
+                query("delete from outbox where seq = $1").bind(*seq).execute(&mut **tx).await?
+            }
+            Self::SendAgain { parked } => {
+                send_again(tx, *parked).await?;
+                query("delete from parked where id = $1").bind(*parked).execute(&mut **tx).await?
+            }
+            Self::Discard { parked } => {
+                query("delete from parked where id = $1").bind(*parked).execute(&mut **tx).await?
+            }
+            Self::Lease { name, holder, until, seize } => {
+                return lease(tx, name, holder, *until, *seize).await;
+            }
+        };
+        Ok(i64::try_from(changed.rows_affected())?)
+    }
+}
+
+async fn refuse(tx: &mut Tx, seq: i64, reason: &str) -> anyhow::Result<()> {
+    let row = query(
+        "select event_id, event_type, key, payload, traceparent, created_at from outbox where seq = $1",
+    );
+    let Some(row) = row.bind(seq).fetch_optional(&mut **tx).await? else { return Ok(()) };
+    query(
+        "insert into parked \
+         (event_id, event_type, key, place, payload, traceparent, at, reason, parked_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (event_id) do nothing",
+    )
+    .bind(row.try_get::<String, _>(0)?)
+    .bind(row.try_get::<String, _>(1)?)
+    .bind(row.try_get::<String, _>(2)?)
+    .bind(OUTBOX)
+    .bind(row.try_get::<String, _>(3)?.into_bytes())
+    .bind(row.try_get::<Option<String>, _>(4)?)
+    .bind(row.try_get::<i64, _>(5)?)
+    .bind(reason)
+    .bind(now())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn send_again(tx: &mut Tx, parked: i64) -> anyhow::Result<()> {
+    let row = query(
+        "select event_id, event_type, key, payload, traceparent, at from parked \
+         where id = $1 and place = $2",
+    );
+    let Some(row) = row.bind(parked).bind(OUTBOX).fetch_optional(&mut **tx).await? else {
+        return Ok(());
+    };
+    let payload = String::from_utf8(row.try_get::<Vec<u8>, _>(3)?)?;
+    query(
+        "insert into outbox (event_id, event_type, key, payload, traceparent, created_at) \
+         values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(row.try_get::<String, _>(0)?)
+    .bind(row.try_get::<String, _>(1)?)
+    .bind(row.try_get::<String, _>(2)?)
+    .bind(payload)
+    .bind(row.try_get::<Option<String>, _>(4)?)
+    .bind(row.try_get::<i64, _>(5)?)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn lease(
+    tx: &mut Tx,
+    name: &str,
+    holder: &str,
+    until: i64,
+    seize: bool,
+) -> anyhow::Result<i64> {
+    // A new holder begins a new epoch; the old one keeps its own.
+    let row = query(
+        "insert into leases (name, holder, epoch, until) values ($1, $2, 1, $3) \
+         on conflict (name) do update set \
+           epoch = case when leases.holder = excluded.holder then leases.epoch else leases.epoch + 1 end, \
+           holder = excluded.holder, until = excluded.until \
+         where leases.holder = excluded.holder or leases.until < $4 or $5 = 1 \
+         returning epoch",
+    )
+    .bind(name)
+    .bind(holder)
+    .bind(until)
+    .bind(now())
+    .bind(i64::from(seize))
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
+}
+
+/// The way of the plumbing to the service's writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Chores(pub(crate) mpsc::Sender<ChoreJob>);
+
+impl Chores {
+    /// Has a chore done in the writer's next transaction.
+    pub(crate) async fn ask(&self, chore: Chore) -> anyhow::Result<i64> {
+        let (answer, answered) = oneshot::channel();
+        self.0
+            .send((chore, answer))
+            .await
+            .map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
+        answered.await?
+    }
+}

@@ -1,0 +1,160 @@
+//! Prometheus metrics, one registry a service: `standalone` has five of them in one process.
+
+use axum::http::{Method, StatusCode, header};
+use axum::response::IntoResponse;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+pub use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// Upper bounds of the buckets, in seconds.
+const BUCKETS: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    route: String,
+    method: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+    method: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Pool {
+    state: Fixed,
+}
+
+/// A label with values that the code knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fixed(pub &'static str);
+
+impl EncodeLabelValue for Fixed {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        EncodeLabelValue::encode(&self.0, encoder)
+    }
+}
+
+/// The metrics of one service.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<Request, Counter>,
+    seconds: Family<Route, Histogram>,
+    pub(crate) outbox_events: Gauge,
+    pub(crate) outbox_age: Gauge<f64, AtomicU64>,
+    pub(crate) consumer_lag: Gauge,
+    pub(crate) parked_events: Gauge,
+    pub(crate) parked_total: Counter,
+    pub(crate) relayed_total: Counter,
+    pub(crate) handled_total: Counter,
+    pub(crate) repeated_total: Counter,
+    pool: Family<Pool, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Mutex::default(),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            outbox_events: Gauge::default(),
+            outbox_age: Gauge::default(),
+            consumer_lag: Gauge::default(),
+            parked_events: Gauge::default(),
+            parked_total: Counter::default(),
+            relayed_total: Counter::default(),
+            handled_total: Counter::default(),
+            repeated_total: Counter::default(),
+            pool: Family::default(),
+        };
+        metrics.register("http_requests", "Requests answered", metrics.requests.clone());
+        metrics.register(
+            "http_request_duration_seconds",
+            "Time to answer a request",
+            metrics.seconds.clone(),
+        );
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Adds a metric of the service's own. A counter gets `_total` at the end of its name.
+    pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
+        self.registry().register(name, help, metric);
+    }
+
+    /// Adds what a process with a database has.
+    pub(crate) fn register_mailbox(&self) {
+        self.register(
+            "outbox_events",
+            "Events the broker does not have yet",
+            self.outbox_events.clone(),
+        );
+        self.register("outbox_age_seconds", "Age of the oldest of them", self.outbox_age.clone());
+        self.register("outbox_relayed", "Events the broker has taken", self.relayed_total.clone());
+        self.register("consumer_lag_events", "Events not read yet", self.consumer_lag.clone());
+        self.register("inbox_handled", "Events acted on", self.handled_total.clone());
+        self.register("inbox_repeated", "Events dropped as repeats", self.repeated_total.clone());
+        self.register(
+            "parked_events",
+            "Events that wait for an operator",
+            self.parked_events.clone(),
+        );
+        self.register("parked", "Events parked since the start", self.parked_total.clone());
+        self.register("db_pool_connections", "Reading connections by state", self.pool.clone());
+    }
+
+    pub(crate) fn pool(&self, all: u32, idle: usize) {
+        let idle = i64::try_from(idle).unwrap_or(i64::MAX);
+        self.pool.get_or_create(&Pool { state: Fixed("idle") }).set(idle);
+        self.pool.get_or_create(&Pool { state: Fixed("used") }).set(i64::from(all) - idle);
+    }
+
+    pub(crate) fn request(
+        &self,
+        route: String,
+        method: &Method,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        // A client may make methods up; each would be a label for ever.
+        let method = match *method {
+            Method::GET
+            | Method::POST
+            | Method::PUT
+            | Method::PATCH
+            | Method::DELETE
+            | Method::HEAD
+            | Method::OPTIONS => method.as_str(),
+            _ => "other",
+        };
+        let by_route = Route { route: route.clone(), method: method.to_owned() };
+        self.seconds.get_or_create(&by_route).observe(took.as_secs_f64());
+        let by_status = Request { route, method: method.to_owned(), status: status.as_u16() };
+        self.requests.get_or_create(&by_status).inc();
+    }
+
+    /// All metrics in the text format.
+    pub(crate) fn text(&self) -> impl IntoResponse + use<> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry()).expect("writing to a string cannot fail");
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        ([(header::CONTENT_TYPE, kind)], text)
+    }
+
+    fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,130 @@
+//! Where events wait that could not be handled, in sight of an operator.
+
+use crate::bus::{Delivery, Place};
+use crate::db::{Db, Tx, now};
+use crate::inbox::Incoming;
+use crate::telemetry::{TRACEPARENT, Trace};
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use sqlx::{Row, query};
+
+/// Where an event is said to come from that the broker refused to take.
+pub(crate) const OUTBOX: &str = "outbox";
+
+/// A parked event, as an operator sees it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parked {
+    /// Names it for replay.
+    pub id: i64,
+    /// The same on every delivery.
+    pub event_id: String,
+    /// Later events of this key wait behind it.
+    pub key: Option<String>,
+    /// Partition and offset, or `outbox` for one that the broker refused.
+    pub place: String,
+    /// What the message says, shown as text.
+    pub payload: String,
+    /// Why it is here.
+    pub reason: String,
+    /// Since when, in milliseconds since 1970.
+    pub parked_at: i64,
+    /// For how long, in seconds.
+    pub age_seconds: i64,
+}
+
+/// Parks events, each once.
+pub(crate) async fn park<C>(tx: &mut Tx, events: &[(&Incoming<C>, String)]) -> anyhow::Result<()> {
+    for (incoming, reason) in events {
+        // One that fails again in its replay keeps its place and gets the new reason.
+        query(
+            "insert into parked (event_id, key, place, payload, traceparent, at, reason, parked_at) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8) \
+             on conflict (event_id) do update set reason = excluded.reason",
+        )
+        .bind(incoming.id.as_str())
+        .bind(incoming.delivery.key.as_deref())
+        .bind(incoming.delivery.place.to_string())
+        .bind(incoming.delivery.payload.as_slice())
+        .bind(incoming.trace.as_ref().map(Trace::as_str))
+        .bind(incoming.delivery.at)
+        .bind(reason.as_str())
+        .bind(now())
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Removes events that were dealt with.
+pub(crate) async fn unpark(tx: &mut Tx, ids: &[i64]) -> anyhow::Result<()> {
+    for id in ids {
+        query("delete from parked where id = $1").bind(*id).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Up to `most` parked events, oldest first.
+pub async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
+    let rows = query(
+        "select id, event_id, key, place, payload, reason, parked_at from parked order by id limit $1",
+    )
+    .bind(most)
+    .fetch_all(db.reader())
+    .await?;
+    let parked = |row: AnyRow| -> anyhow::Result<Parked> {
+        let parked_at: i64 = row.try_get(6)?;
+        Ok(Parked {
+            id: row.try_get(0)?,
+            event_id: row.try_get(1)?,
+            key: row.try_get(2)?,
+            place: row.try_get(3)?,
+            payload: String::from_utf8_lossy(row.try_get::<&[u8], _>(4)?).into_owned(),
+            reason: row.try_get(5)?,
+            parked_at,
+            age_seconds: (now() - parked_at) / 1000,
+        })
+    };
+    rows.into_iter().map(parked).collect()
+}
+
+/// A parked event with all that is needed to handle it again.
+pub(crate) struct Waiting {
+    pub(crate) row: i64,
+    pub(crate) event_id: String,
+    pub(crate) from_outbox: bool,
+    pub(crate) delivery: Delivery,
+}
+
+/// The events to replay for the one with `id`: it and the others of its key, in order. All of them
+/// where `id` is none.
+pub(crate) async fn waiting(db: &Db, id: Option<i64>) -> anyhow::Result<Vec<Waiting>> {
+    let rows = query(
+        "select id, event_id, key, place, payload, traceparent, at from parked \
+         where $1 = 0 or id = $1 or key = (select key from parked where id = $1) order by id",
+    )
+    .bind(id.unwrap_or_default())
+    .fetch_all(db.reader())
+    .await?;
+    let waiting = |row: AnyRow| -> anyhow::Result<Waiting> {
+        let place: String = row.try_get(3)?;
+        let (partition, offset) = place.split_once(':').unwrap_or_default();
+        let trace: Option<String> = row.try_get(5)?;
+        Ok(Waiting {
+            row: row.try_get(0)?,
+            event_id: row.try_get(1)?,
+            from_outbox: place == OUTBOX,
+            delivery: Delivery {
+                place: Place {
+                    partition: partition.parse().unwrap_or_default(),
+                    offset: offset.parse().unwrap_or_default(),
+                },
+                key: row.try_get(2)?,
+                payload: row.try_get(4)?,
+                headers: trace.map(|trace| (TRACEPARENT.to_string(), trace)).into_iter().collect(),
+                at: row.try_get(6)?,
+            },
+        })
+    };
+    rows.into_iter().map(waiting).collect()
+}

@@ -1,0 +1,122 @@
+//! From the outbox to the broker.
+
+use crate::bus::{Bus, Message, NotSent, Publisher};
+use crate::db::Db;
+use crate::lease::Lease;
+use crate::mailbox::{Chore, Chores};
+use crate::metrics::Metrics;
+use crate::telemetry::TRACEPARENT;
+use sqlx::any::AnyRow;
+use sqlx::{Row, query};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tracing::warn;
+
+/// Events a round: what is sent together is acknowledged together.
+const BATCH: i64 = 1_000;
+/// How often to look without being woken: for what other replicas left behind.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long to wait after the broker or the database failed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Relay {
+    pub(crate) service: &'static str,
+    pub(crate) db: Db,
+    pub(crate) chores: Chores,
+    pub(crate) lease: Lease,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Relay {
+    /// Sends what waits, whenever there is something, for ever. Dropped when the service stops:
+    /// what was sent and not deleted by then is sent again, and dropped by the readers' inboxes.
+    pub(crate) async fn run(mut self, bus: Arc<dyn Bus>) {
+        self.db.ready().await;
+        let publisher = loop {
+            match bus.publisher().await {
+                Ok(publisher) => break publisher,
+                Err(error) => warn!(error = format!("{error:#}"), "cannot publish yet"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        loop {
+            let _ = tokio::time::timeout(LOOK, self.wake.notified()).await;
+            while match self.round(publisher.as_ref()).await {
+                Ok(sent) => sent > 0,
+                Err(error) => {
+                    warn!(error = format!("{error:#}"), "the relay failed; it goes on shortly");
+                    tokio::time::sleep(PAUSE).await;
+                    false
+                }
+            } {}
+        }
+    }
+
+    /// Sends up to a batch in order, deletes what the broker has, and says how many that were.
+    async fn round(&mut self, publisher: &dyn Publisher) -> anyhow::Result<usize> {
+        // A look is cheap. Only where there is work is the lease written.
+        let rows = query(
+            "select seq, event_id, event_type, key, payload, traceparent, created_at from outbox \
+             order by seq limit $1",
+        )
+        .bind(BATCH)
+        .fetch_all(self.db.reader())
+        .await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let Some(epoch) = self.lease.hold().await else { return Ok(0) };
+        let mut seqs: Vec<i64> = Vec::with_capacity(rows.len());
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in &rows {
+            seqs.push(row.try_get(0)?);
+            messages.push(self.message(row)?);
+        }
+        let results = publisher.publish(&messages).await;
+        fail::fail_point!("relay-after-send");
+
+        let mut unknown = None;
+        let mut sent = Vec::with_capacity(seqs.len());
+        for (seq, result) in seqs.into_iter().zip(results) {
+            match result {
+                Ok(()) => sent.push(seq),
+                Err(NotSent::Refused(reason)) => {
+                    warn!(outbox.seq = seq, reason, "the broker refused an event; parked it");
+                    self.metrics.parked_total.inc();
+                    self.chores.ask(Chore::Refused { seq, reason, epoch }).await?;
+                }
+                Err(error @ NotSent::Unknown(_)) => {
+                    unknown = Some(error);
+                    break; // and all after it again, so that none overtakes it
+                }
+            }
+        }
+        let count = sent.len();
+        if count > 0 {
+            self.chores.ask(Chore::Sent { seqs: sent, epoch }).await?;
+            self.metrics.relayed_total.inc_by(count as u64);
+        }
+        unknown.map_or(Ok(count), |error| Err(error.into()))
+    }
+
+    /// A row as a message, with the attributes of CloudEvents' binary mode beside it.
+    fn message(&self, row: &AnyRow) -> anyhow::Result<Message> {
+        let at: i64 = row.try_get(6)?;
+        let time = chrono::DateTime::from_timestamp_millis(at).unwrap_or_default();
+        let header = |name: &str, value: String| (name.to_owned(), value);
+        let mut headers = vec![
+            header("ce_specversion", "1.0".into()),
+            header("ce_id", row.try_get(1)?),
+            header("ce_type", row.try_get(2)?),
+            header("ce_source", format!("/{}", self.service)),
+            header("ce_time", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+            header("content-type", "application/json".into()),
+        ];
+        if let Some(trace) = row.try_get::<Option<String>, _>(5)? {
+            headers.push(header(TRACEPARENT.as_str(), trace));
+        }
+        Ok(Message { key: row.try_get(3)?, payload: row.try_get(4)?, headers })
+    }
+}

@@ -1,0 +1,341 @@
+//! A service being put together, and running.
+
+use crate::admin::{self, Admin};
+use crate::bus::Bus;
+use crate::config::Host;
+use crate::consumer::{self, Policy, Reader, Replayer};
+use crate::db::{Db, Schema};
+use crate::http::{self, AccessLog, Layers, Ready};
+use crate::lease::Lease;
+use crate::mailbox::{Chores, RELAY};
+use crate::metrics::Metrics;
+use crate::relay::Relay;
+use crate::writer::{self, ChoreJob, Domain, Writer};
+use axum::Router;
+use futures_util::FutureExt;
+use sqlx::Row;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+/// How often the gauges of the database are read.
+const GAUGES: Duration = Duration::from_secs(1);
+
+/// A setting that cannot be used: the process ends with status 2 and this line.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting} cannot be used: {why}")]
+pub struct Unusable {
+    /// Its name.
+    pub setting: &'static str,
+    /// What is wrong, and what it should look like.
+    pub why: String,
+}
+
+/// The tasks of a service, and the order in which they stop.
+#[derive(Clone, Default)]
+struct Tasks {
+    http: Phase,
+    background: Phase,
+    writer: Phase,
+    /// A task ended that should not have.
+    failed: CancellationToken,
+}
+
+#[derive(Clone, Default)]
+struct Phase {
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Phase {
+    /// Tells its tasks to stop, and waits for them no longer than `grace`.
+    async fn end(&self, grace: Duration) -> bool {
+        self.stop.cancel();
+        self.tracker.close();
+        timeout(grace, self.tracker.wait()).await.is_ok()
+    }
+}
+
+impl Tasks {
+    /// Runs a task that must not end before it is told to: one that does, or panics, takes the
+    /// service down with it. The orchestrator starts a whole one, where half of one would go unseen.
+    fn spawn(
+        &self,
+        phase: &Phase,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (failed, stop) = (self.failed.clone(), phase.stop.clone());
+        phase.tracker.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if ended.is_err() || !stop.is_cancelled() {
+                error!(task = name, panicked = ended.is_err(), "a task ended on its own");
+                failed.cancel();
+            }
+        });
+    }
+}
+
+/// A service that is being put together.
+pub struct Chassis {
+    name: &'static str,
+    db: Db,
+    bus: Arc<dyn Bus>,
+    metrics: Arc<Metrics>,
+    listener: TcpListener,
+    tasks: Tasks,
+    wake_relay: Arc<Notify>,
+    chores: Chores,
+    chores_taken: Option<mpsc::Receiver<ChoreJob>>,
+    admin: Router,
+}
+
+impl Chassis {
+    /// Opens the database and the port. Postgres may be away; all else must be usable.
+    pub async fn open(
+        name: &'static str,
+        host: &Host,
+        schema: Schema,
+        bus: Arc<dyn Bus>,
+    ) -> anyhow::Result<Self> {
+        let listener = listen(host.listen.listen_addr).await?;
+        let db = Db::open(&host.database_url, &schema)
+            .await
+            .map_err(|error| Unusable { setting: "DATABASE_URL", why: format!("{error:#}") })?;
+        let (sender, chores_taken) = mpsc::channel(64);
+        let metrics = Arc::new(Metrics::default());
+        metrics.register_mailbox();
+        let chassis = Self {
+            name,
+            db: db.clone(),
+            bus,
+            metrics,
+            listener,
+            tasks: Tasks::default(),
+            wake_relay: Arc::default(),
+            chores: Chores(sender),
+            chores_taken: Some(chores_taken),
+            admin: Router::new(),
+        };
+        let stop = chassis.tasks.background.stop.clone();
+        chassis.spawn("migrate", async move {
+            stop.run_until_cancelled(db.migrate(&schema)).await;
+            stop.cancelled().await;
+        });
+        Ok(chassis)
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// The metrics, to register more.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Starts the service's one writer.
+    ///
+    /// # Panics
+    /// When it is called twice: there is one.
+    pub fn writer<D: Domain>(&mut self, domain: D) -> Writer<D> {
+        let chores = self.chores_taken.take().expect("a service has one writer");
+        let (relay, metrics) = (Arc::clone(&self.wake_relay), Arc::clone(&self.metrics));
+        let (writer, task) = writer::writer(domain, self.db.clone(), metrics, relay, chores);
+        let phase = &self.tasks.writer;
+        self.tasks.spawn(phase, "writer", task.run(phase.stop.clone()));
+        writer
+    }
+
+    /// Starts sending what the outbox holds.
+    pub fn relay(&self) {
+        let relay = Relay {
+            service: self.name,
+            db: self.db.clone(),
+            chores: self.chores.clone(),
+            lease: self.lease(RELAY),
+            wake: Arc::clone(&self.wake_relay),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let (bus, stop) = (Arc::clone(&self.bus), self.tasks.background.stop.clone());
+        self.spawn("relay", async move {
+            stop.run_until_cancelled(relay.run(bus)).await;
+        });
+    }
+
+    /// Starts acting on the events of others, in the consumer group named like the service.
+    pub fn react<P: Policy>(&mut self, policy: P, writer: &Writer<P::Domain>) {
+        let reader = Arc::new(Reader::new(policy, writer.clone()));
+        let replayer = Replayer {
+            reader: Arc::clone(&reader),
+            db: self.db.clone(),
+            chores: self.chores.clone(),
+        };
+        self.admin = admin::routes(Admin {
+            db: self.db.clone(),
+            chores: self.chores.clone(),
+            replay: Arc::new(replayer),
+        });
+        let (bus, db) = (Arc::clone(&self.bus), self.db.clone());
+        let (metrics, stop) = (Arc::clone(&self.metrics), self.tasks.background.stop.clone());
+        self.spawn("consumer", consumer::run(reader, bus, self.name, db, metrics, stop));
+    }
+
+    /// A lease on work that one replica at a time may do.
+    pub fn lease(&self, name: &'static str) -> Lease {
+        Lease::new(name, &self.db, self.chores.clone())
+    }
+
+    /// What tells background tasks to stop.
+    pub fn stopping(&self) -> CancellationToken {
+        self.tasks.background.stop.clone()
+    }
+
+    /// Runs a task until the service stops; it watches [`Chassis::stopping`] and ends only then.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(&self.tasks.background, name, task);
+    }
+
+    /// Serves `routes`, and answers the running service.
+    pub fn serve(self, routes: Router) -> anyhow::Result<Running> {
+        let (db, metrics) = (self.db.clone(), Arc::clone(&self.metrics));
+        let stop = self.tasks.background.stop.clone();
+        self.spawn("gauges", async move {
+            stop.run_until_cancelled(gauges(db, metrics)).await;
+        });
+        let routes = routes.merge(self.admin);
+        let ready = Ready::Database(self.db.clone());
+        let process = Process { metrics: self.metrics, tasks: self.tasks, db: Some(self.db) };
+        process.serve(self.name, self.listener, routes, ready, AccessLog::Internal)
+    }
+}
+
+/// Keeps the gauges that a query must fill.
+async fn gauges(db: Db, metrics: Arc<Metrics>) {
+    db.ready().await;
+    loop {
+        let counts = "select count(*), coalesce(min(created_at), 0), \
+                      (select count(*) from parked) from outbox";
+        if let Ok(row) = sqlx::query(counts).fetch_one(db.reader()).await {
+            let (events, oldest) = (row.get::<i64, _>(0), row.get::<i64, _>(1));
+            metrics.outbox_events.set(events);
+            let age = if events == 0 { 0 } else { (crate::db::now() - oldest).max(0) };
+            metrics.outbox_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
+            metrics.parked_events.set(row.get(2));
+        }
+        let (all, idle) = db.readers_in_pool();
+        metrics.pool(all, idle);
+        tokio::time::sleep(GAUGES).await;
+    }
+}
+
+/// Opens a port.
+async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(addr).await;
+    listener.map_err(|error| {
+        let why =
+            format!("{addr}: {error}; it looks like 127.0.0.1:8080, with port 0 for a free one");
+        Unusable { setting: "LISTEN_ADDR", why }.into()
+    })
+}
+
+/// Serves a process that has no database: the gateway.
+pub async fn serve_bare(
+    name: &'static str,
+    addr: SocketAddr,
+    metrics: Arc<Metrics>,
+    routes: Router,
+) -> anyhow::Result<Running> {
+    let process = Process { metrics, tasks: Tasks::default(), db: None };
+    process.serve(name, listen(addr).await?, routes, Ready::Always, AccessLog::Public)
+}
+
+struct Process {
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    db: Option<Db>,
+}
+
+impl Process {
+    fn serve(
+        self,
+        name: &'static str,
+        listener: TcpListener,
+        routes: Router,
+        ready: Ready,
+        access_log: AccessLog,
+    ) -> anyhow::Result<Running> {
+        let draining = Arc::new(AtomicBool::new(false));
+        let layers =
+            Layers { metrics: self.metrics, draining: Arc::clone(&draining), ready, access_log };
+        let addr = listener.local_addr()?;
+        let phase = &self.tasks.http;
+        let connections = phase.tracker.clone();
+        let served = http::serve(listener, layers.around(routes), phase.stop.clone(), connections);
+        self.tasks.spawn(phase, "http", served);
+        info!(service = name, %addr, "listening");
+        Ok(Running { name, addr, tasks: self.tasks, db: self.db, draining })
+    }
+}
+
+/// A service that runs.
+pub struct Running {
+    name: &'static str,
+    addr: SocketAddr,
+    tasks: Tasks,
+    db: Option<Db>,
+    draining: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Resolves when a task ended that should not have: the process should end then.
+    pub async fn failed(&self) {
+        self.tasks.failed.cancelled().await;
+    }
+
+    /// Drains: readiness goes down, running requests finish, consumers leave their groups, the writer
+    /// finishes what it has. What takes longer than `grace` is cut, and nothing durable is lost by it.
+    pub async fn stop(self, grace: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        let until = tokio::time::Instant::now() + grace;
+        let phases = [
+            ("http", self.tasks.http),
+            ("background", self.tasks.background),
+            ("writer", self.tasks.writer),
+        ];
+        for (phase, tasks) in phases {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            if !tasks.end(left).await {
+                warn!(service = self.name, phase, "the drain took too long; cut it short");
+            }
+        }
+        if let Some(db) = self.db {
+            let _ = timeout(Duration::from_secs(2), db.close()).await;
+        }
+        info!(service = self.name, "stopped");
+    }
+}

@@ -1,0 +1,128 @@
+//! Fixtures for tests: databases, a bus, and waiting for a state.
+
+use crate::bus::EmbeddedLog;
+use crate::config::{DatabaseUrl, Host, Listen};
+use crate::db::{Db, Schema};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// How long a test waits for a state before it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `ask` answers something, and panics with `what` it waited for when it never does.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A database of a test's own.
+pub struct TestDb {
+    /// Its address.
+    pub url: DatabaseUrl,
+    _dir: TempDir,
+}
+
+impl TestDb {
+    /// A SQLite file.
+    pub fn sqlite() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let url = format!("sqlite:{}", dir.path().join("test.db").display());
+        Self { url: url.parse().expect("it is a SQLite URL"), _dir: dir }
+    }
+
+    /// A new database on the server that `TEST_DATABASE_URL` names, or none where it names none.
+    ///
+    /// # Panics
+    /// Where the server cannot be used.
+    pub async fn postgres() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+        let server = std::env::var("TEST_DATABASE_URL").ok()?;
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        sqlx::any::install_default_drivers();
+        let mut connection =
+            sqlx::AnyConnection::connect(&server).await.expect("the test server answers");
+        let create = AssertSqlSafe(format!("create database {name}"));
+        connection.execute(create).await.expect("a database can be made");
+        let (server, _) = server.rsplit_once('/').expect("the URL ends with a database");
+        let url = format!("{server}/{name}").parse().expect("it is a Postgres URL");
+        Some(Self { url, _dir: tempfile::tempdir().expect("a temporary directory can be made") })
+    }
+
+    /// Opens it with the tables of `schema`.
+    pub async fn open(&self, schema: &Schema) -> Db {
+        let db = Db::open(&self.url, schema).await.expect("the database opens");
+        db.migrate(schema).await;
+        db
+    }
+
+    /// The settings of a service on it, on a free port.
+    pub fn host(&self) -> Host {
+        Host {
+            listen: Listen { listen_addr: ([127, 0, 0, 1], 0).into() },
+            database_url: self.url.clone(),
+        }
+    }
+}
+
+/// An embedded log in a directory of its own.
+pub struct TestLog {
+    /// The log.
+    pub log: EmbeddedLog,
+    _dir: TempDir,
+}
+
+impl TestLog {
+    /// An empty one.
+    pub async fn open() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let log = EmbeddedLog::open(&dir.path().join("events.db")).await.expect("the log opens");
+        Self { log, _dir: dir }
+    }
+
+    /// The messages so far as JSON, oldest first.
+    pub async fn told(&self) -> Vec<Value> {
+        let history = self.log.history().await.expect("the log can be read");
+        history.iter().filter_map(|told| serde_json::from_slice(&told.payload).ok()).collect()
+    }
+}
+
+/// Serves routes on a free port until the test ends, and answers the base URL: a stand-in for a peer.
+pub async fn peer(routes: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let addr = listener.local_addr().expect("it has an address");
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    format!("http://{addr}")
+}
+
+/// Writes each test once for each database: `mod sqlite` and `mod postgres`. Where
+/// `TEST_DATABASE_URL` is unset the latter say so; the gate sets it.
+#[macro_export]
+macro_rules! on_each_database {
+    ($schema:expr; $($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                let db = $crate::testing::TestDb::sqlite();
+                super::$test(db.open(&$schema).await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                match $crate::testing::TestDb::postgres().await {
+                    Some(db) => super::$test(db.open(&$schema).await).await,
+                    None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
+                }
+            })*
+        }
+    };
+}

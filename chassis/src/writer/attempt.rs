@@ -1,0 +1,117 @@
+//! One try at a batch: one transaction.
+
+use super::{Domain, Task};
+use crate::inbox::{self, Incoming};
+use crate::mailbox::Chore;
+use crate::outbox;
+use crate::parked;
+use crate::telemetry::Trace;
+use anyhow::{anyhow, ensure};
+use common_events::Event;
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+use tracing::warn;
+
+/// What a batch is to do.
+pub(super) struct Work<'a, D: Domain> {
+    pub(super) commands: Vec<(&'a D::Command, Option<&'a Trace>)>,
+    pub(super) events: Vec<&'a Incoming<D::Command>>,
+    pub(super) chores: Vec<&'a Chore>,
+}
+
+/// What a batch did.
+pub(super) struct Done<D: Domain> {
+    /// One for each command.
+    pub(super) outcomes: Vec<Result<D::Answer, D::Refusal>>,
+    /// One for each chore.
+    pub(super) rows: Vec<i64>,
+    /// How many events went to the outbox.
+    pub(super) published: usize,
+}
+
+impl<D: Domain> Task<D> {
+    /// Does the work, all of it or nothing. A panic of the domain is a failure like another: the
+    /// writer must outlive it.
+    pub(super) async fn attempt(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
+        let tried = AssertUnwindSafe(self.transact(work)).catch_unwind().await;
+        tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")))
+    }
+
+    async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
+        ensure!(self.db.is_ready(), "the database is not ready yet");
+        let mut tx = self.db.begin().await?;
+        let sorted = inbox::sort(&mut tx, &work.events).await?;
+
+        let of_events = sorted.fresh.iter().flat_map(|incoming| {
+            incoming.commands().iter().map(|command| (command, incoming.trace.as_ref()))
+        });
+        let all: Vec<(&D::Command, Option<&Trace>)> =
+            work.commands.iter().copied().chain(of_events).collect();
+        let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
+        if !all.is_empty() {
+            self.decide(&mut tx, &all, work.commands.len(), &mut done).await?;
+        }
+        parked::park(&mut tx, &sorted.park).await?;
+        parked::unpark(&mut tx, &sorted.unpark).await?;
+        for chore in &work.chores {
+            done.rows.push(chore.run(&mut tx).await?);
+        }
+        tx.commit().await?;
+
+        self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
+        self.metrics.repeated_total.inc_by(sorted.repeated as u64);
+        for (incoming, reason) in &sorted.park {
+            self.metrics.parked_total.inc();
+            warn!(
+                event.id = incoming.id,
+                event.key = incoming.delivery.key,
+                reason,
+                "parked an event; see /admin/parked"
+            );
+        }
+        Ok(done)
+    }
+
+    /// Decides all commands, of which the first `asked` come from callers who want an answer.
+    async fn decide(
+        &self,
+        tx: &mut crate::db::Tx,
+        commands: &[(&D::Command, Option<&Trace>)],
+        asked: usize,
+        done: &mut Done<D>,
+    ) -> anyhow::Result<()> {
+        let named: Vec<&D::Command> = commands.iter().map(|(command, _)| *command).collect();
+        let mut batch = self.domain.load(tx, &named).await?;
+        let mut events: Vec<D::Event> = Vec::new();
+        let mut traces: Vec<Option<&Trace>> = Vec::new();
+        for (place, (command, trace)) in commands.iter().enumerate() {
+            let outcome = match D::decide(&batch, command) {
+                Ok(happened) => {
+                    for event in &happened {
+                        D::evolve(&mut batch, event);
+                    }
+                    let new = !happened.is_empty();
+                    traces.resize(traces.len() + happened.len(), *trace);
+                    events.extend(happened);
+                    Ok(D::answer(&batch, command, new))
+                }
+                Err(refusal) => Err(refusal),
+            };
+            match outcome {
+                outcome if place < asked => done.outcomes.push(outcome),
+                Ok(_) => {}
+                // Nobody is there to be told no: the event cannot be acted on.
+                Err(refusal) => return Err(anyhow!("refused: {refusal}")),
+            }
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.domain.save(tx, &batch, &events).await?;
+        let published = D::published(&batch, &events);
+        done.published = published.len();
+        let outgoing: Vec<(Event, Option<&Trace>)> =
+            published.into_iter().map(|(place, event)| (event, traces[place])).collect();
+        outbox::append(tx, outgoing).await
+    }
+}

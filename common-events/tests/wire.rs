@@ -1,0 +1,161 @@
+//! The JSON of every event, pinned: other systems read it.
+
+use chrono::{DateTime, Utc};
+use common_events::{
+    CartAdded, CartId, CartRemoved, Decline, Envelope, Event, GifticonId, Payment, PaymentId,
+    ReservationId, Stock, Unreadable,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const ID: Uuid = Uuid::from_u128(7);
+
+fn at() -> DateTime<Utc> {
+    "2026-12-31T23:59:58.123Z".parse().unwrap()
+}
+
+fn stock() -> Stock {
+    Stock {
+        id: 3,
+        gifticon_id: Some(GifticonId(1)),
+        name: Some("Americano".into()),
+        available_quantity: Some(90),
+        price: Some(5000),
+    }
+}
+
+fn payment(status: &str) -> Payment {
+    Payment {
+        id: PaymentId(4),
+        cart_id: CartId(2),
+        amount: Some(50000),
+        status: Some(status.into()),
+    }
+}
+
+fn every_event() -> Vec<(Event, &'static str)> {
+    let stock_fields =
+        r#""id":3,"gifticonId":1,"name":"Americano","availableQuantity":90,"price":5000"#;
+    let payment_fields = r#""id":4,"cartId":2,"amount":50000"#;
+    let leak = |text: String| -> &'static str { text.leak() };
+    vec![
+        (Event::GifticonRegistered(stock()), leak(format!("{{{stock_fields}}}"))),
+        (Event::QuantityModified(stock()), leak(format!("{{{stock_fields}}}"))),
+        (Event::GifticonDeleted(stock()), leak(format!("{{{stock_fields}}}"))),
+        (
+            Event::CartAdded(CartAdded {
+                id: CartId(2),
+                gifticon_id: GifticonId(1),
+                quantity: 10,
+                status: Some("CartAdded".into()),
+                reservation_id: Some(ReservationId(ID)),
+                name: Some("Americano".into()),
+                price: Some(5000),
+                amount: Some(50000),
+            }),
+            r#"{"id":2,"gifticonId":1,"quantity":10,"status":"CartAdded","reservationId":"00000000-0000-0000-0000-000000000007","name":"Americano","price":5000,"amount":50000}"#,
+        ),
+        (
+            Event::CartRemoved(CartRemoved {
+                id: CartId(2),
+                gifticon_id: GifticonId(1),
+                quantity: 10,
+                status: Some("CartRemoved".into()),
+                reservation_id: Some(ReservationId(ID)),
+            }),
+            r#"{"id":2,"gifticonId":1,"quantity":10,"status":"CartRemoved","reservationId":"00000000-0000-0000-0000-000000000007"}"#,
+        ),
+        (
+            Event::PaymentApproved(payment("PaymentApproved")),
+            leak(format!("{{{payment_fields},\"status\":\"PaymentApproved\"}}")),
+        ),
+        (
+            Event::PaymentDeclined(Decline {
+                payment: payment("PaymentDeclined"),
+                reason: Some("over the limit".into()),
+            }),
+            leak(format!(
+                "{{{payment_fields},\"status\":\"PaymentDeclined\",\"reason\":\"over the limit\"}}"
+            )),
+        ),
+        (
+            Event::PaymentCancelled(payment("PaymentCanceled")),
+            leak(format!("{{{payment_fields},\"status\":\"PaymentCanceled\"}}")),
+        ),
+    ]
+}
+
+#[test]
+fn every_event_is_written_to_the_letter_and_read_back() {
+    for (event, fields) in every_event() {
+        let head = format!(
+            r#"{{"eventType":"{}","timestamp":"20261231235958","eventId":"{ID}","occurredAt":"2026-12-31T23:59:58.123Z","#,
+            event.event_type()
+        );
+        let envelope = Envelope::new(event, ID, at());
+        let json = envelope.to_json();
+        assert_eq!(json, format!("{head}{}", &fields[1..]));
+        assert_eq!(Envelope::from_json(json.as_bytes()).unwrap(), envelope);
+    }
+}
+
+#[test]
+fn the_key_is_the_cart_or_the_gifticon() {
+    for (event, _) in every_event() {
+        let stock = matches!(
+            event.event_type(),
+            "GifticonRegistered" | "QuantityModified" | "GifticonDeleted"
+        );
+        assert_eq!(event.key(), if stock { "1" } else { "2" });
+    }
+}
+
+#[test]
+fn the_original_s_events_are_read() {
+    let added = br#"{"eventType":"CartAdded","timestamp":"20210706081234","id":1,"gifticonId":"1","quantity":10,"status":"CartAdded","me":true}"#;
+    let Envelope { event_id: None, occurred_at: None, event: Event::CartAdded(added) } =
+        Envelope::from_json(added).unwrap()
+    else {
+        panic!("read as something else")
+    };
+    assert_eq!((added.id, added.gifticon_id, added.quantity), (CartId(1), GifticonId(1), 10));
+    assert_eq!((added.amount, added.reservation_id), (None, None));
+
+    let stock = br#"{"eventType":"QuantityModified","timestamp":"20210706081234","id":1,"musicalId":null,"name":"Americano","availableQuantity":90,"price":5000}"#;
+    assert!(matches!(
+        Envelope::from_json(stock).unwrap().event,
+        Event::QuantityModified(Stock { id: 1, gifticon_id: None, .. })
+    ));
+
+    let paid = br#"{"eventType":"PaymentApproved","timestamp":"20210706081234","id":1,"cartId":1,"status":"PaymentApproved"}"#;
+    assert!(matches!(Envelope::from_json(paid).unwrap().event, Event::PaymentApproved(_)));
+}
+
+#[test]
+fn an_event_type_nobody_knows_is_unknown_and_not_an_error() {
+    let json = br#"{"eventType":"CouponPrinted","timestamp":"20261231235958","id":{"a":1}}"#;
+    assert_eq!(Envelope::from_json(json).unwrap().event, Event::Unknown);
+}
+
+#[test]
+fn what_is_no_event_says_why() {
+    let reason = |json: &[u8]| Envelope::from_json(json).unwrap_err();
+    assert!(matches!(reason(b"\xff\xfe"), Unreadable::NotJson(_)));
+    assert!(matches!(reason(b"[1]"), Unreadable::NotJson(_)));
+    assert!(matches!(reason(b""), Unreadable::NotJson(_)));
+    assert!(matches!(reason(b"{}"), Unreadable::NoEventType));
+    assert!(matches!(reason(br#"{"eventType":null}"#), Unreadable::NoEventType));
+    assert!(matches!(reason(br#"{"eventType":5}"#), Unreadable::Malformed { .. }));
+    assert!(matches!(reason(br#"{"eventType":"CartAdded"}"#), Unreadable::Malformed { .. }));
+    assert!(matches!(
+        reason(br#"{"eventType":"CartAdded","id":1,"gifticonId":1,"quantity":1.5}"#),
+        Unreadable::Malformed { .. }
+    ));
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Envelope::from_json(&bytes);
+    }
+}

@@ -1,0 +1,7 @@
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let start = async |config| Ok(vec![gateway::start(config).await?]);
+    chassis::launch::process("gateway", gateway::ABOUT, 8088, start, async || {}).await
+}

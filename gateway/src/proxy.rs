@@ -1,0 +1,160 @@
+//! One hop: from a client's request to an upstream's answer, both bodies streamed.
+
+use axum::body::Body;
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{StatusCode, Uri, Version};
+use axum::response::Response;
+use chassis::http::{self, KEPT_ALIVE};
+use chassis::lang::Text;
+use chassis::problem::{Kind, Problem};
+use hyper::Request;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::time::Duration;
+use tracing::warn;
+
+pub const FAILED: Kind = Kind::new(
+    "upstream-failed",
+    StatusCode::BAD_GATEWAY,
+    "A part of the shop cannot be reached",
+    "연결할 수 없는 서비스가 있습니다",
+);
+pub const LATE: Kind = Kind::new(
+    "upstream-late",
+    StatusCode::GATEWAY_TIMEOUT,
+    "A part of the shop does not answer in time",
+    "제때 응답하지 않는 서비스가 있습니다",
+);
+/// The problems of the gateway, for the test that compares with the README.
+pub const PROBLEMS: &[Kind] = &[FAILED, LATE];
+
+/// Headers that are about one connection (RFC 9110, 7.6.1), besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// What a client may not tell our services about itself.
+const OURS_TO_SAY: [HeaderName; 7] = [
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+    FORWARDED_FOR,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// The client of all upstreams: it keeps connections, and resends nothing that was begun.
+#[derive(Clone, Debug)]
+pub struct Proxy(Client<HttpConnector, Body>);
+
+impl Proxy {
+    /// A client with its own pool.
+    pub fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(1)));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(KEPT_ALIVE)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self(client)
+    }
+
+    /// Sends `request` on to the upstream at `base`, and answers what it answers within `budget`.
+    pub async fn forward(
+        &self,
+        base: &str,
+        budget: Duration,
+        mut request: Request<Body>,
+    ) -> Result<Response, Problem> {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let uri: Uri = format!("{base}{path}").parse().map_err(Problem::internal)?;
+        let client = request.extensions().get::<http::Client>().copied();
+        let asked = request.headers().get(header::HOST).cloned();
+        let asked =
+            asked.or_else(|| HeaderValue::from_str(request.uri().authority()?.as_str()).ok());
+
+        let headers = request.headers_mut();
+        drop_hop_by_hop(headers);
+        for name in OURS_TO_SAY {
+            headers.remove(name);
+        }
+        headers.remove(header::HOST); // the client writes that of the upstream
+        headers.extend(asked.map(|host| (FORWARDED_HOST, host)));
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let address = client.and_then(|client| client.0.ip().to_string().parse().ok());
+        headers.extend(address.map(|address| (FORWARDED_FOR, address)));
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_11;
+
+        match tokio::time::timeout(budget, self.0.request(request)).await {
+            Ok(Ok(mut response)) => {
+                drop_hop_by_hop(response.headers_mut());
+                Ok(response.map(Body::new))
+            }
+            Ok(Err(error)) => Err(failed(base, &error)),
+            Err(_) => {
+                warn!(upstream = base, "an upstream did not answer in time");
+                Err(Problem::new(
+                    LATE,
+                    Text::fixed(
+                        "whether it was done is unknown; look before you try again",
+                        "처리 여부를 알 수 없습니다. 확인한 뒤 다시 시도해 주세요",
+                    ),
+                ))
+            }
+        }
+    }
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A client's own body that failed is its fault; all else is the upstream's.
+fn failed(base: &str, error: &Error) -> Problem {
+    if let Some(problem) = http::body_refusal(error) {
+        return problem;
+    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    warn!(upstream = base, error = %error, causes = causes.join(": "), "an upstream failed");
+    let detail = if error.is_connect() {
+        Text::fixed(
+            "nothing was done; try again shortly",
+            "처리되지 않았습니다. 잠시 후 다시 시도해 주세요",
+        )
+    } else {
+        Text::fixed(
+            "whether it was done is unknown; look before you try again",
+            "처리 여부를 알 수 없습니다. 확인한 뒤 다시 시도해 주세요",
+        )
+    };
+    Problem::new(FAILED, detail).retry_after(1)
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,73 @@
+//! Which prefix goes where.
+
+use crate::proxy::Proxy;
+use crate::{Cors, GatewayConfig};
+use axum::extract::Request;
+use axum::http::{HeaderName, Method, header};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use chassis::hal::{Index, Links};
+use chassis::http::Base;
+use std::time::Duration;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// How long a service may take to begin its answer. `cart` waits for gifticon and, with an
+/// `Idempotency-Key`, for the first request with it; the others only for their own database.
+const CART: Duration = Duration::from_secs(5);
+const OTHERS: Duration = Duration::from_secs(3);
+
+/// The routes, and who may call them from a page of another origin.
+pub fn routes(config: GatewayConfig) -> Router {
+    let proxy = Proxy::new();
+    let table = [
+        ("/gifticons", config.gifticon_url, OTHERS),
+        ("/carts", config.cart_url, CART),
+        ("/payments", config.payment_url, OTHERS),
+        ("/mypages", config.mypage_url, OTHERS),
+    ];
+    let mut router = Router::new().route("/", get(root));
+    for (prefix, base, budget) in table {
+        let proxy = proxy.clone();
+        let forward =
+            any(async move |request: Request| proxy.forward(&base, budget, request).await);
+        router =
+            router.route(prefix, forward.clone()).route(&format!("{prefix}/{{*rest}}"), forward);
+    }
+    router.layer(cors(config.cors))
+}
+
+/// Never any origin together with credentials.
+fn cors(cors: Cors) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::ACCEPT,
+            header::ACCEPT_LANGUAGE,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("x-request-id"),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-request-id"),
+        ])
+        .max_age(Duration::from_mins(10));
+    if cors.cors_origins.is_empty() {
+        layer.allow_origin(AllowOrigin::any())
+    } else {
+        layer.allow_origin(AllowOrigin::list(cors.cors_origins)).allow_credentials(true)
+    }
+}
+
+async fn root(base: Base) -> Json<Index> {
+    let links = ["gifticons", "carts", "payments", "mypages"]
+        .into_iter()
+        .fold(Links::default(), |links, name| {
+            links.templated(name, base.url(&format!("/{name}{{?page,size,sort,after}}")))
+        });
+    Json(Index::new(links))
+}

@@ -1,0 +1,66 @@
+//! The catalogue and its stock.
+//!
+//! An MD registers gifticons and restocks them. A cart holds stock under a reservation that it names
+//! itself (`PUT /reservations/{id}`), so that a call that comes twice, or whose answer is lost, takes
+//! stock once; the stock returns when the reservation is released, by the same route or because
+//! `CartRemoved` says so. A release that comes first leaves a tombstone, at which the reservation
+//! that comes later fails: nothing leaks, in whatever order things arrive.
+
+pub mod api;
+pub mod app;
+pub mod domain;
+pub mod policy;
+pub mod store;
+
+use chassis::bus::Bus;
+use chassis::config::Host;
+use chassis::db::Db;
+use chassis::metrics::{Gauge, Metrics};
+use chassis::{Chassis, Running};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What `--help` says of it.
+pub const ABOUT: &str = "Catalogue, stock and reservations of the gifticon shop";
+
+/// The settings of this service.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GifticonConfig {
+    #[command(flatten)]
+    pub host: Host,
+}
+
+/// Starts the service on the bus it is given.
+pub async fn start(config: GifticonConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
+    let mut chassis = Chassis::open("gifticon", &config.host, store::schema(), bus).await?;
+    let db = chassis.db().clone();
+    let writer = chassis.writer(app::StockDomain { db: db.clone() });
+    chassis.relay();
+    chassis.react(policy::ReturnStock, &writer);
+    let (stop, watched) = (chassis.stopping(), watch_stock(db.clone(), chassis.metrics()));
+    chassis.spawn("stock gauges", async move {
+        stop.run_until_cancelled(watched).await;
+    });
+    chassis.serve(api::routes(api::Api { db, writer }))
+}
+
+/// Keeps the gauges of stock.
+fn watch_stock(db: Db, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
+    let (available, held) = (Gauge::<i64>::default(), Gauge::<i64>::default());
+    metrics.register(
+        "stock_available_units",
+        "Units left to sell, of all gifticons",
+        available.clone(),
+    );
+    metrics.register("stock_held_units", "Units that carts hold", held.clone());
+    async move {
+        db.ready().await;
+        loop {
+            if let Ok(units) = store::units(&db).await {
+                available.set(units.0);
+                held.set(units.1);
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What stock does about the events of others.
+
+use crate::app::StockDomain;
+use crate::domain::Command;
+use chassis::consumer::Policy;
+use chrono::{DateTime, Utc};
+use common_events::{Envelope, Event};
+
+/// A cart that is gone gives its stock back.
+#[derive(Clone, Copy, Debug)]
+pub struct ReturnStock;
+
+impl Policy for ReturnStock {
+    type Domain = StockDomain;
+
+    fn react(&self, envelope: &Envelope, _: DateTime<Utc>) -> Vec<Command> {
+        match &envelope.event {
+            // By reservation, not by the quantity that the event states. An event of the original
+            // names none, since its stock was never reserved here.
+            Event::CartRemoved(cart) => {
+                let release = |reservation| Command::Release { reservation };
+                cart.reservation_id.map(release).into_iter().collect()
+            }
+            Event::GifticonRegistered(_)
+            | Event::QuantityModified(_)
+            | Event::GifticonDeleted(_)
+            | Event::CartAdded(_)
+            | Event::PaymentApproved(_)
+            | Event::PaymentDeclined(_)
+            | Event::PaymentCancelled(_)
+            | Event::Unknown => vec![],
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! HTTP of the view, which is for reading: it follows the events.
+
+use crate::projection;
+use crate::store::{self, MYPAGES, Shown};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use chassis::db::Db;
+use chassis::hal::{Collection, Index, Item, Links};
+use chassis::http::{Base, Id, Query};
+use chassis::lang::Text;
+use chassis::problem::{Kind, Problem};
+use chrono::{DateTime, SecondsFormat};
+use common_events::{CartId, GifticonId, PaymentId};
+use serde::Serialize;
+
+pub const NO_MYPAGE: Kind = Kind::new(
+    "no-such-mypage",
+    StatusCode::NOT_FOUND,
+    "There is no such page",
+    "없는 페이지입니다",
+);
+/// The problems of this service, for the test that compares with the README.
+pub const PROBLEMS: &[Kind] = &[NO_MYPAGE];
+
+/// The routes.
+pub fn routes(db: Db) -> Router {
+    Router::new()
+        .route("/", get(root))
+        .route("/mypages", get(list))
+        .route("/mypages/search", get(searches))
+        .route("/mypages/search/findByCartId", get(find))
+        .route("/mypages/{id}", get(one))
+        .route("/mypages/{id}/history", get(history))
+        .with_state(db)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MypageView {
+    id: i64,
+    cart_id: CartId,
+    gifticon_id: Option<GifticonId>,
+    name: Option<String>,
+    price: Option<i64>,
+    quantity: Option<i64>,
+    amount: Option<i64>,
+    payment_id: Option<PaymentId>,
+    status: String,
+    created_at: String,
+    updated_at: String,
+}
+
+impl From<Shown> for MypageView {
+    fn from(shown: Shown) -> Self {
+        let details = shown.details;
+        Self {
+            id: shown.id,
+            cart_id: shown.cart_id,
+            gifticon_id: details.gifticon_id,
+            name: details.name,
+            price: details.price,
+            quantity: details.quantity,
+            amount: details.amount,
+            payment_id: details.payment_id,
+            status: shown.status,
+            created_at: time(shown.created_at),
+            updated_at: time(shown.updated_at),
+        }
+    }
+}
+
+/// One step of a cart.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepView {
+    event_type: &'static str,
+    status: &'static str,
+    at: String,
+}
+
+fn time(millis: i64) -> String {
+    let time = DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn item(base: &Base, shown: Option<Shown>) -> Result<Json<Item<MypageView>>, Problem> {
+    let shown = shown.ok_or_else(absent)?;
+    let id = shown.id;
+    let item = Item::new(base, MYPAGES.collection, MYPAGES.singular, id, shown.into());
+    Ok(Json(item.link("history", base.url(&format!("/mypages/{id}/history")))))
+}
+
+fn absent() -> Problem {
+    Problem::new(
+        NO_MYPAGE,
+        Text::fixed(
+            "a cart's page is here shortly after the cart is added",
+            "장바구니에 담은 뒤 잠시 후에 볼 수 있습니다",
+        ),
+    )
+}
+
+async fn root(base: Base) -> Json<Index> {
+    Json(Index::new(
+        Links::default().templated("mypages", base.url("/mypages{?page,size,sort,after}")),
+    ))
+}
+
+async fn searches(base: Base) -> Json<Index> {
+    let url = base.url("/mypages/search/findByCartId{?cartId}");
+    let links = Links::default().templated("findByCartId", url);
+    Json(Index::new(links.with("self", base.url("/mypages/search"))))
+}
+
+async fn list(
+    State(db): State<Db>,
+    base: Base,
+    query: Query,
+) -> Result<Json<Collection<Item<MypageView>>>, Problem> {
+    let read = |row: &_| store::shown(row).map(|shown| (shown.id, MypageView::from(shown)));
+    Ok(Json(MYPAGES.page(&db, &base, &query, read).await?))
+}
+
+async fn one(
+    State(db): State<Db>,
+    base: Base,
+    Id(id): Id,
+) -> Result<Json<Item<MypageView>>, Problem> {
+    item(&base, store::by_id(&db, id).await?)
+}
+
+async fn find(
+    State(db): State<Db>,
+    base: Base,
+    query: Query,
+) -> Result<Json<Item<MypageView>>, Problem> {
+    item(&base, store::by_cart(&db, query.number(&["cartId", "CartId"])?).await?)
+}
+
+async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>, Problem> {
+    let shown = store::by_id(&db, id).await?.ok_or_else(absent)?;
+    let steps = store::steps(&db, shown.cart_id).await.map_err(Problem::internal)?;
+    let view = |(kind, at): (projection::Kind, i64)| StepView {
+        event_type: kind.event_type(),
+        status: kind.status(),
+        at: time(at),
+    };
+    Ok(Json(projection::in_order(steps).into_iter().map(view).collect()))
+}

@@ -1,0 +1,35 @@
+//! The customer's page: a view of everything that happened to a cart, built from events alone.
+//!
+//! It asks nobody and is asked by nobody but customers, so that they can look while everything else is
+//! down. Each event is a fact that is folded into one row a cart (`projection.rs`), with the same
+//! result in whatever order they come.
+
+pub mod api;
+pub mod app;
+pub mod policy;
+pub mod projection;
+pub mod store;
+
+use chassis::bus::Bus;
+use chassis::config::Host;
+use chassis::{Chassis, Running};
+use std::sync::Arc;
+
+/// What `--help` says of it.
+pub const ABOUT: &str = "The view of everything a customer of the gifticon shop did";
+
+/// The settings of this service.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MypageConfig {
+    #[command(flatten)]
+    pub host: Host,
+}
+
+/// Starts the service on the bus it is given.
+pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
+    let mut chassis = Chassis::open("mypage", &config.host, store::schema(), bus).await?;
+    let db = chassis.db().clone();
+    let writer = chassis.writer(app::ViewDomain { db: db.clone() });
+    chassis.react(policy::Project, &writer);
+    chassis.serve(api::routes(db))
+}

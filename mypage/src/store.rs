@@ -1,0 +1,186 @@
+//! The view's tables. All SQL of this service is in this file.
+
+use crate::projection::{Details, Fact, Kind, View, Views};
+use chassis::Counter;
+use chassis::db::{Db, ROWS, Schema, Tx, list, rounded, values};
+use chassis::listing::Listing;
+use common_events::{CartId, GifticonId, PaymentId};
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row, query};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Views, as they are listed.
+pub const MYPAGES: Listing = Listing {
+    collection: "mypages",
+    singular: "mypage",
+    select: "select id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, status, \
+             created_at, updated_at from views where 1 = 1",
+    fields: &[
+        ("id", "id"),
+        ("cartId", "cart_id"),
+        ("gifticonId", "gifticon_id"),
+        ("name", "name"),
+        ("price", "price"),
+        ("quantity", "quantity"),
+        ("amount", "amount"),
+        ("paymentId", "payment_id"),
+        ("status", "status"),
+        ("createdAt", "created_at"),
+        ("updatedAt", "updated_at"),
+    ],
+    searchable: true,
+};
+
+/// The tables.
+pub fn schema() -> Schema {
+    Schema::new(&[(1001, "mypage", include_str!("../migrations/1001_mypage.sql"))])
+}
+
+/// A row as customers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub id: i64,
+    pub cart_id: CartId,
+    pub details: Details,
+    pub status: String,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// Milliseconds since 1970.
+    pub updated_at: i64,
+}
+
+/// Reads the views that the facts are about, in order and locked.
+pub async fn load(tx: &mut Tx, db: &Db, facts: &[&Fact]) -> anyhow::Result<Views> {
+    let counter = Counter::load(tx, db, MYPAGES.collection).await?;
+    let mut views = Views { last_id: counter.last_id, live: counter.live, ..Views::default() };
+    let ids: BTreeSet<i64> = facts.iter().map(|fact| fact.cart_id.0).collect();
+    for chunk in ids.into_iter().collect::<Vec<_>>().chunks(ROWS) {
+        let ids = rounded(chunk.to_vec());
+        let places = list(1, ids.len());
+        let rows = format!(
+            "{} and cart_id in ({places}) order by cart_id{}",
+            MYPAGES.select,
+            db.for_update()
+        );
+        for row in of(tx, rows, &ids).await? {
+            let Shown { id, cart_id, details, .. } = shown(&row)?;
+            views.views.insert(cart_id, View { id, cart_id, details, steps: BTreeMap::new() });
+        }
+        let steps =
+            format!("select cart_id, event_type, at from steps where cart_id in ({places})");
+        for row in of(tx, steps, &ids).await? {
+            let (kind, at) = (kind(row.try_get(1)?)?, row.try_get(2)?);
+            if let Some(view) = views.views.get_mut(&CartId(row.try_get(0)?)) {
+                view.steps.insert(kind, at);
+            }
+        }
+    }
+    Ok(views)
+}
+
+async fn of(tx: &mut Tx, sql: String, ids: &[i64]) -> sqlx::Result<Vec<AnyRow>> {
+    let mut select = query(AssertSqlSafe(sql));
+    for id in ids {
+        select = select.bind(*id);
+    }
+    select.fetch_all(&mut **tx).await
+}
+
+/// Writes what `facts` changed.
+pub async fn save(tx: &mut Tx, views: &Views, facts: &[Fact]) -> anyhow::Result<()> {
+    let ids: BTreeSet<CartId> = facts.iter().map(|fact| fact.cart_id).collect();
+    let changed: Vec<&View> = ids.iter().filter_map(|id| views.views.get(id)).collect();
+    for chunk in changed.chunks(ROWS) {
+        let sql = format!(
+            "insert into views (id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, \
+             status, created_at, updated_at) values {} \
+             on conflict (cart_id) do update set gifticon_id = excluded.gifticon_id, \
+             name = excluded.name, price = excluded.price, quantity = excluded.quantity, \
+             amount = excluded.amount, payment_id = excluded.payment_id, status = excluded.status, \
+             created_at = excluded.created_at, updated_at = excluded.updated_at",
+            values(chunk.len(), 11)
+        );
+        let mut insert = query(AssertSqlSafe(sql));
+        for view in chunk {
+            let details = &view.details;
+            insert = insert
+                .bind(view.id)
+                .bind(view.cart_id.0)
+                .bind(details.gifticon_id.map(|id| id.0))
+                .bind(details.name.as_deref())
+                .bind(details.price)
+                .bind(details.quantity)
+                .bind(details.amount)
+                .bind(details.payment_id.map(|id| id.0))
+                .bind(view.status())
+                .bind(view.created_at())
+                .bind(view.updated_at());
+        }
+        insert.execute(&mut **tx).await?;
+    }
+    let step = |fact: &Fact| {
+        let at = views.views.get(&fact.cart_id)?.steps.get(&fact.kind)?;
+        Some(((fact.cart_id, fact.kind), *at))
+    };
+    let steps: BTreeMap<(CartId, Kind), i64> = facts.iter().filter_map(step).collect();
+    for chunk in steps.into_iter().collect::<Vec<_>>().chunks(ROWS) {
+        let sql = format!(
+            "insert into steps (cart_id, event_type, at) values {} \
+             on conflict (cart_id, event_type) do update set at = excluded.at",
+            values(chunk.len(), 3)
+        );
+        let mut insert = query(AssertSqlSafe(sql));
+        for ((cart_id, kind), at) in chunk {
+            insert = insert.bind(cart_id.0).bind(kind.event_type()).bind(*at);
+        }
+        insert.execute(&mut **tx).await?;
+    }
+    Counter { last_id: views.last_id, live: views.live }.save(tx, MYPAGES.collection).await?;
+    Ok(())
+}
+
+/// The view of an id.
+pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<Shown>> {
+    one(db, "id", id).await
+}
+
+/// The view of a cart.
+pub async fn by_cart(db: &Db, cart_id: i64) -> sqlx::Result<Option<Shown>> {
+    one(db, "cart_id", cart_id).await
+}
+
+async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Shown>> {
+    let sql = AssertSqlSafe(format!("{} and {column} = $1", MYPAGES.select));
+    query(sql).bind(value).fetch_optional(db.reader()).await?.map(|row| shown(&row)).transpose()
+}
+
+/// The steps of a cart, as they come.
+pub async fn steps(db: &Db, cart_id: CartId) -> anyhow::Result<Vec<(Kind, i64)>> {
+    let rows = query("select event_type, at from steps where cart_id = $1").bind(cart_id.0);
+    let rows = rows.fetch_all(db.reader()).await?;
+    rows.iter().map(|row| Ok((kind(row.try_get(0)?)?, row.try_get(1)?))).collect()
+}
+
+/// Reads a row of [`MYPAGES`].
+pub fn shown(row: &AnyRow) -> sqlx::Result<Shown> {
+    Ok(Shown {
+        id: row.try_get(0)?,
+        cart_id: CartId(row.try_get(1)?),
+        details: Details {
+            gifticon_id: row.try_get::<Option<i64>, _>(2)?.map(GifticonId),
+            name: row.try_get(3)?,
+            price: row.try_get(4)?,
+            quantity: row.try_get(5)?,
+            amount: row.try_get(6)?,
+            payment_id: row.try_get::<Option<i64>, _>(7)?.map(PaymentId),
+        },
+        status: row.try_get(8)?,
+        created_at: row.try_get(9)?,
+        updated_at: row.try_get(10)?,
+    })
+}
+
+fn kind(event_type: &str) -> anyhow::Result<Kind> {
+    let kind = Kind::ALL.into_iter().find(|kind| kind.event_type() == event_type);
+    kind.ok_or_else(|| anyhow::anyhow!("an unknown kind of step: {event_type}"))
+}

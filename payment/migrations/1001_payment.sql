@@ -1,0 +1,12 @@
+-- One row a cart. It gets its id, and is shown, when its payment is decided; until then it is a piece
+-- of work for the provider's worker. A cancel that came first has no amount yet.
+create table payments (
+    cart_id bigint primary key,
+    id bigint unique,
+    amount bigint,
+    status text not null,
+    cancel_wanted bigint not null,
+    reason text,
+    changed_at bigint not null
+);
+create index payments_to_do on payments (status, cancel_wanted);

@@ -1,0 +1,113 @@
+//! HTTP of payments, which is for reading: they are decided by events.
+
+use crate::domain::Payment;
+use crate::store::{self, PAYMENTS};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use chassis::db::Db;
+use chassis::hal::{Collection, Index, Item, Links};
+use chassis::http::{Base, Id, Query};
+use chassis::lang::Text;
+use chassis::problem::{Kind, Problem};
+use common_events::{CartId, PaymentId};
+use serde::Serialize;
+
+pub const NO_PAYMENT: Kind = Kind::new(
+    "no-such-payment",
+    StatusCode::NOT_FOUND,
+    "There is no such payment",
+    "없는 결제입니다",
+);
+/// The problems of this service, for the test that compares with the README.
+pub const PROBLEMS: &[Kind] = &[NO_PAYMENT];
+
+/// The routes.
+pub fn routes(db: Db) -> Router {
+    Router::new()
+        .route("/", get(root))
+        .route("/payments", get(list))
+        .route("/payments/search", get(searches))
+        .route("/payments/search/findByCartId", get(find))
+        .route("/payments/{id}", get(one))
+        .with_state(db)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PaymentView {
+    id: Option<PaymentId>,
+    cart_id: CartId,
+    amount: Option<i64>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl From<Payment> for PaymentView {
+    fn from(payment: Payment) -> Self {
+        Self {
+            id: payment.id,
+            cart_id: payment.cart_id,
+            amount: payment.amount,
+            status: store::text(payment.status),
+            reason: payment.reason,
+        }
+    }
+}
+
+fn item(base: &Base, payment: Option<Payment>) -> Result<Json<Item<PaymentView>>, Problem> {
+    let payment = payment.ok_or_else(|| {
+        Problem::new(
+            NO_PAYMENT,
+            Text::fixed(
+                "a cart's payment is here shortly after the cart is added",
+                "장바구니에 담은 뒤 잠시 후에 결제가 생깁니다",
+            ),
+        )
+    })?;
+    let id = payment.id.map_or(0, |id| id.0);
+    Ok(Json(Item::new(base, PAYMENTS.collection, PAYMENTS.singular, id, payment.into())))
+}
+
+async fn root(base: Base) -> Json<Index> {
+    Json(Index::new(
+        Links::default().templated("payments", base.url("/payments{?page,size,sort,after}")),
+    ))
+}
+
+async fn searches(base: Base) -> Json<Index> {
+    let url = base.url("/payments/search/findByCartId{?cartId}");
+    let links = Links::default().templated("findByCartId", url);
+    Json(Index::new(links.with("self", base.url("/payments/search"))))
+}
+
+async fn list(
+    State(db): State<Db>,
+    base: Base,
+    query: Query,
+) -> Result<Json<Collection<Item<PaymentView>>>, Problem> {
+    let read = |row: &_| {
+        let payment = store::payment(row)?;
+        Ok((payment.id.map_or(0, |id| id.0), PaymentView::from(payment)))
+    };
+    Ok(Json(PAYMENTS.page(&db, &base, &query, read).await?))
+}
+
+async fn one(
+    State(db): State<Db>,
+    base: Base,
+    Id(id): Id,
+) -> Result<Json<Item<PaymentView>>, Problem> {
+    item(&base, store::by_id(&db, id).await?)
+}
+
+/// `id` is the original's name for the cart id here.
+async fn find(
+    State(db): State<Db>,
+    base: Base,
+    query: Query,
+) -> Result<Json<Item<PaymentView>>, Problem> {
+    item(&base, store::by_cart(&db, query.number(&["cartId", "id"])?).await?)
+}

@@ -1,0 +1,64 @@
+//! Payments: one for each cart, decided by a provider.
+//!
+//! `CartAdded` writes a request, `CartRemoved` a wish to cancel. A worker asks the provider about what
+//! was written and writes down what it answers, with the event that tells it. So the provider may be
+//! slow or away without holding a transaction, an offset or anybody's cart, and a crash at any point
+//! asks again, which a provider must take as the same question.
+
+pub mod api;
+pub mod app;
+pub mod domain;
+pub mod policy;
+pub mod provider;
+pub mod store;
+
+use chassis::bus::Bus;
+use chassis::config::Host;
+use chassis::{Chassis, Running};
+use std::sync::Arc;
+
+/// What `--help` says of it.
+pub const ABOUT: &str = "Payments of the gifticon shop";
+
+/// The settings of this service.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PaymentConfig {
+    #[command(flatten)]
+    pub host: Host,
+
+    #[command(flatten)]
+    pub limit: Limit,
+}
+
+/// What the built-in provider takes.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Limit {
+    /// The built-in payment provider declines amounts above this, in won; unset approves all
+    #[arg(long, env, value_parser = clap::value_parser!(i64).range(0..))]
+    pub payment_limit: Option<i64>,
+}
+
+/// Starts the service on the bus it is given, with the built-in provider.
+pub async fn start(config: PaymentConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
+    let provider = provider::Builtin { limit: config.limit.payment_limit };
+    start_with(config.host, Arc::new(provider), bus).await
+}
+
+/// Starts the service with a provider of the caller's.
+pub async fn start_with(
+    host: Host,
+    provider: Arc<dyn provider::Provider>,
+    bus: Arc<dyn Bus>,
+) -> anyhow::Result<Running> {
+    let mut chassis = Chassis::open("payment", &host, store::schema(), bus).await?;
+    let db = chassis.db().clone();
+    let writer = chassis.writer(app::PaymentDomain { db: db.clone() });
+    chassis.relay();
+    chassis.react(policy::FollowCart, &writer);
+    let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"));
+    let stop = chassis.stopping();
+    chassis.spawn("provider", async move {
+        stop.run_until_cancelled(worker).await;
+    });
+    chassis.serve(api::routes(db))
+}

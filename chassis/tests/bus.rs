@@ -1,0 +1,357 @@
+//! What a bus promises, the same tests for each: the embedded log, librdkafka's mock cluster, and a
+//! real broker where `TEST_KAFKA_BROKERS` names one (the gate does).
+
+use async_trait::async_trait;
+use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Place, Subscription};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
+
+/// A rebalance of a real group takes a few seconds at most.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where a child process finds the bus it is to publish to.
+const CHILD: &str = "TEST_BUS_CHILD";
+
+/// One kind of bus.
+#[async_trait(?Send)]
+trait Kind: Sized {
+    /// A topic that is empty; none where there is no server for it.
+    async fn start() -> Option<Self>;
+    async fn bus(&mut self) -> Arc<dyn Bus>;
+    /// As after a restart of the process.
+    async fn restart(&mut self);
+    /// For a child process.
+    fn address(&self) -> String;
+}
+
+struct Embedded {
+    dir: TempDir,
+    log: Option<EmbeddedLog>,
+}
+
+impl Embedded {
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("events.db")
+    }
+}
+
+#[async_trait(?Send)]
+impl Kind for Embedded {
+    async fn start() -> Option<Self> {
+        Some(Self { dir: tempfile::tempdir().unwrap(), log: None })
+    }
+
+    async fn bus(&mut self) -> Arc<dyn Bus> {
+        if self.log.is_none() {
+            self.log = Some(EmbeddedLog::open(&self.file()).await.unwrap());
+        }
+        Arc::new(self.log.clone().unwrap())
+    }
+
+    async fn restart(&mut self) {
+        if let Some(log) = self.log.take() {
+            log.close().await;
+        }
+    }
+
+    fn address(&self) -> String {
+        format!("embedded {}", self.file().display())
+    }
+}
+
+struct Kafka {
+    brokers: String,
+    topic: String,
+    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
+}
+
+#[async_trait(?Send)]
+impl Kind for Kafka {
+    async fn start() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+        let brokers = std::env::var("TEST_KAFKA_BROKERS").ok()?;
+        Some(Self { brokers, topic: format!("test-{}", Uuid::new_v4()), _mock: None })
+    }
+
+    async fn bus(&mut self) -> Arc<dyn Bus> {
+        Arc::new(KafkaBus::new(&self.brokers, &self.topic))
+    }
+
+    async fn restart(&mut self) {}
+
+    fn address(&self) -> String {
+        format!("kafka {} {}", self.brokers, self.topic)
+    }
+}
+
+/// The same, over the mock cluster.
+struct Mock(Kafka);
+
+#[async_trait(?Send)]
+impl Kind for Mock {
+    async fn start() -> Option<Self> {
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("gifticon", 6, 1).unwrap();
+        let brokers = mock.bootstrap_servers();
+        Some(Self(Kafka { brokers, topic: "gifticon".into(), _mock: Some(mock) }))
+    }
+
+    async fn bus(&mut self) -> Arc<dyn Bus> {
+        self.0.bus().await
+    }
+
+    async fn restart(&mut self) {}
+
+    fn address(&self) -> String {
+        self.0.address()
+    }
+}
+
+macro_rules! on_each_bus {
+    ($($test:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test] async fn $test() { super::run::<super::Embedded>(super::$test).await; })*
+        }
+        mod mock {
+            $(#[tokio::test] async fn $test() { super::run::<super::Mock>(super::$test).await; })*
+        }
+        mod kafka {
+            $(#[tokio::test] async fn $test() { super::run::<super::Kafka>(super::$test).await; })*
+        }
+    };
+}
+
+on_each_bus!(
+    what_is_sent_arrives_whole,
+    messages_of_a_key_arrive_in_order,
+    a_new_group_sees_history,
+    groups_do_not_take_from_each_other,
+    what_was_not_done_comes_again,
+    a_restart_resumes_after_what_was_done,
+    two_members_share_the_work_and_one_takes_over,
+    what_was_acknowledged_survives_kill_9,
+);
+
+async fn run<K: Kind>(test: impl AsyncFnOnce(K)) {
+    match K::start().await {
+        Some(kind) => test(kind).await,
+        None => eprintln!("skipped: TEST_KAFKA_BROKERS is unset"),
+    }
+}
+
+fn message(key: &str, payload: impl ToString) -> Message {
+    Message { key: key.into(), payload: payload.to_string(), headers: vec![] }
+}
+
+async fn send(bus: &Arc<dyn Bus>, messages: &[Message]) {
+    let publisher = bus.publisher().await.unwrap();
+    for result in publisher.publish(messages).await {
+        result.unwrap();
+    }
+}
+
+/// Polls until `count` messages came, and says that they are done if `done`.
+async fn take(from: &mut Box<dyn Subscription>, count: usize, done: bool) -> Vec<Delivery> {
+    let until = Instant::now() + PATIENCE;
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let polled = timeout_at(until, from.poll(500)).await;
+        let polled = polled.unwrap_or_else(|_| panic!("only {} of {count} came", taken.len())).unwrap();
+        if done {
+            from.done(&places(&polled)).await.unwrap();
+        }
+        taken.extend(polled);
+    }
+    taken
+}
+
+fn places(deliveries: &[Delivery]) -> Vec<Place> {
+    deliveries.iter().map(|delivery| delivery.place).collect()
+}
+
+fn payloads(deliveries: &[Delivery]) -> BTreeSet<String> {
+    deliveries.iter().map(|one| String::from_utf8(one.payload.clone()).unwrap()).collect()
+}
+
+async fn what_is_sent_arrives_whole(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    let sent = Message {
+        key: "7".into(),
+        payload: r#"{"name":"아메리카노"}"#.into(),
+        headers: vec![("ce_id".into(), "1".into()), ("traceparent".into(), "t".into())],
+    };
+    send(&bus, std::slice::from_ref(&sent)).await;
+    let mut reader = bus.subscribe("a").await.unwrap();
+    let [got] = &take(&mut reader, 1, true).await[..] else { panic!("one was sent") };
+    assert_eq!(got.key.as_deref(), Some("7"));
+    assert_eq!(got.payload, sent.payload.as_bytes());
+    assert_eq!(got.headers, sent.headers);
+    assert!(got.at > 1_700_000_000_000, "the time is in milliseconds: {}", got.at);
+}
+
+async fn messages_of_a_key_arrive_in_order(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    let keys: Vec<String> = (0..20).map(|key| key.to_string()).collect();
+    for round in 0..10 {
+        let batch = (0..10).flat_map(|n| keys.iter().map(move |key| message(key, round * 10 + n)));
+        send(&bus, &batch.collect::<Vec<_>>()).await;
+    }
+    let mut reader = bus.subscribe("a").await.unwrap();
+    let mut by_key: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for got in take(&mut reader, 2_000, true).await {
+        let number = String::from_utf8(got.payload).unwrap().parse().unwrap();
+        by_key.entry(got.key.unwrap()).or_default().push(number);
+    }
+    assert_eq!(by_key.len(), 20);
+    for numbers in by_key.values() {
+        assert_eq!(*numbers, (0..100).collect::<Vec<_>>());
+    }
+}
+
+async fn a_new_group_sees_history(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    send(&bus, &[message("1", "before")]).await;
+    let mut reader = bus.subscribe("late").await.unwrap();
+    assert_eq!(payloads(&take(&mut reader, 1, true).await), ["before".to_owned()].into());
+}
+
+async fn groups_do_not_take_from_each_other(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    send(&bus, &[message("1", "both")]).await;
+    for group in ["a", "b"] {
+        let mut reader = bus.subscribe(group).await.unwrap();
+        assert_eq!(payloads(&take(&mut reader, 1, true).await), ["both".to_owned()].into());
+    }
+}
+
+async fn what_was_not_done_comes_again(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    send(&bus, &[message("1", "x"), message("1", "y")]).await;
+    let mut reader = bus.subscribe("a").await.unwrap();
+    let first = take(&mut reader, 2, false).await;
+    reader.done(&places(&first[..1])).await.unwrap();
+    reader.leave().await;
+    drop(bus);
+    kind.restart().await;
+
+    let mut reader = kind.bus().await.subscribe("a").await.unwrap();
+    let again = take(&mut reader, 1, false).await;
+    assert_eq!(again[0].place, first[1].place);
+}
+
+async fn a_restart_resumes_after_what_was_done(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    send(&bus, &[message("1", "old")]).await;
+    let mut reader = bus.subscribe("a").await.unwrap();
+    take(&mut reader, 1, true).await;
+    reader.leave().await;
+    drop(bus);
+    kind.restart().await;
+
+    let bus = kind.bus().await;
+    send(&bus, &[message("1", "new")]).await;
+    let mut reader = bus.subscribe("a").await.unwrap();
+    assert_eq!(payloads(&take(&mut reader, 1, true).await), ["new".to_owned()].into());
+}
+
+async fn two_members_share_the_work_and_one_takes_over(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    let mut one = bus.subscribe("a").await.unwrap();
+    let mut two = bus.subscribe("a").await.unwrap();
+    let (mut of_one, mut of_two, mut sent) = (0, 0, 0);
+    let until = Instant::now() + PATIENCE;
+    // The group may need a moment to settle: send until both had a share.
+    while of_one == 0 || of_two == 0 {
+        assert!(Instant::now() < until, "{of_one} and {of_two} of {sent}");
+        let batch: Vec<Message> = (0..60).map(|key| message(&key.to_string(), sent + key)).collect();
+        send(&bus, &batch).await;
+        sent += 60;
+        for (reader, count) in [(&mut one, &mut of_one), (&mut two, &mut of_two)] {
+            if let Ok(polled) = timeout(Duration::from_millis(300), reader.poll(500)).await {
+                let polled = polled.unwrap();
+                reader.done(&places(&polled)).await.unwrap();
+                *count += polled.len();
+            }
+        }
+    }
+    one.leave().await;
+    let last: Vec<Message> = (0..60).map(|key| message(&key.to_string(), "last")).collect();
+    send(&bus, &last).await;
+    let mut lasts = 0;
+    while lasts < 60 {
+        let polled = timeout_at(until, two.poll(500)).await.expect("the other takes over").unwrap();
+        two.done(&places(&polled)).await.unwrap();
+        lasts += polled.iter().filter(|one| one.payload == b"last").count();
+    }
+}
+
+/// A child publishes numbers and prints those that were acknowledged, until it is killed.
+async fn what_was_acknowledged_survives_kill_9(mut kind: impl Kind) {
+    for after in [1, 20, 200] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_publishes_until_it_is_killed", "--nocapture"])
+            .env(CHILD, kind.address())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let numbers = |line: std::io::Result<String>| line.ok()?.strip_prefix("acked ")?.parse::<u32>().ok();
+        let mut acked: Vec<u32> = Vec::new();
+        let mut lines = lines.filter_map(numbers);
+        acked.extend(lines.by_ref().take(after));
+        child.kill().unwrap();
+        acked.extend(lines); // what it had printed by then
+        child.wait().unwrap();
+        assert!(acked.len() >= after, "the child ended by itself");
+
+        let mut reader = kind.bus().await.subscribe(&Uuid::new_v4().to_string()).await.unwrap();
+        let until = Instant::now() + PATIENCE;
+        let mut found = BTreeSet::new();
+        while !acked.iter().all(|number| found.contains(number)) {
+            let polled = timeout_at(until, reader.poll(500)).await.expect("all that was acked").unwrap();
+            found.extend(polled.iter().map(|one| {
+                std::str::from_utf8(&one.payload).unwrap().parse::<u32>().unwrap()
+            }));
+        }
+        reader.leave().await;
+        kind.restart().await;
+    }
+}
+
+/// Not a test of its own: the process that the one above kills.
+#[tokio::test]
+async fn child_publishes_until_it_is_killed() {
+    #[expect(clippy::disallowed_methods, reason = "this is how the parent tells")]
+    let Ok(address) = std::env::var(CHILD) else { return };
+    let words: Vec<&str> = address.split(' ').collect();
+    let bus: Arc<dyn Bus> = match words[..] {
+        ["embedded", file] => Arc::new(EmbeddedLog::open(file.as_ref()).await.unwrap()),
+        ["kafka", brokers, topic] => Arc::new(KafkaBus::new(brokers, topic)),
+        _ => panic!("an unknown bus: {address}"),
+    };
+    let publisher = bus.publisher().await.unwrap();
+    for number in 0..10_000_u32 {
+        for result in publisher.publish(&[message(&(number % 7).to_string(), number)]).await {
+            result.unwrap();
+        }
+        println!("acked {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_is_kept_out_of_the_embedded_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.db");
+    let _first = EmbeddedLog::open(&file).await.unwrap();
+    let error = EmbeddedLog::open(&file).await.err().expect("it is in use");
+    assert!(error.to_string().contains("in use"), "{error}");
+}

@@ -4,7 +4,7 @@ use crate::app::CartsApp;
 use crate::domain::Command;
 use crate::store;
 use chassis::Lease;
-use chassis::db::now;
+use chassis::db::{Dialect, now};
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
 use tracing::{info, warn};
@@ -19,19 +19,29 @@ const AT_ONCE: usize = 16;
 
 /// Abandons intents that nobody works on any more, and releases the stock of abandoned ones. One
 /// replica at a time does it; that two do for a moment harms nothing.
-pub async fn run(app: CartsApp, mut lease: Lease, budget: Duration) {
-    app.db.ready().await;
+///
+/// Call it before the service takes requests: what a SQLite file holds by then is of a process that
+/// is gone, and need not get older first.
+pub fn run(app: CartsApp, mut lease: Lease, budget: Duration) -> impl Future<Output = ()> + Send {
     let age = i64::try_from((budget + GRACE).as_millis()).unwrap_or(i64::MAX);
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if let Err(error) = round(&app, &mut lease, age).await {
-            warn!(error = format!("{error:#}"), "the sweeper failed; it goes on shortly");
+    let orphaned = match app.db.dialect() {
+        Dialect::Sqlite => now(),
+        Dialect::Postgres => i64::MIN,
+    };
+    async move {
+        app.db.ready().await;
+        loop {
+            let stale = orphaned.max(now() - age);
+            if let Err(error) = round(&app, &mut lease, stale).await {
+                warn!(error = format!("{error:#}"), "the sweeper failed; it goes on shortly");
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 }
 
-async fn round(app: &CartsApp, lease: &mut Lease, age: i64) -> anyhow::Result<()> {
-    let stale = store::stale_intents(&app.db, now() - age, BATCH).await?;
+async fn round(app: &CartsApp, lease: &mut Lease, stale: i64) -> anyhow::Result<()> {
+    let stale = store::stale_intents(&app.db, stale, BATCH).await?;
     let abandoned = store::abandoned_intents(&app.db, BATCH).await?;
     if stale.is_empty() && abandoned.is_empty() || lease.hold().await.is_none() {
         return Ok(());

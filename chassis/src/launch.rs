@@ -93,10 +93,13 @@ pub async fn process<C: Args>(
             };
         }
     };
+    // Whoever started this may have stopped reading: no reason to panic.
+    let mut stdout = std::io::stdout().lock();
     for one in &running {
-        println!("{} listens on {}", one.name(), one.url());
+        let _ = writeln!(stdout, "{} listens on {}", one.name(), one.url());
     }
-    let _ = std::io::stdout().flush();
+    let _ = stdout.flush();
+    drop(stdout);
 
     let failed = futures_util::future::select_all(running.iter().map(|one| Box::pin(one.failed())));
     let code = tokio::select! {

@@ -1,0 +1,97 @@
+//! Who may depend on whom.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
+    let service: &[&str] = &["common-events", "chassis"];
+    BTreeMap::from([
+        ("common-events", &[][..]),
+        ("chassis", &["common-events"]),
+        ("gifticon", service),
+        ("cart", service),
+        ("payment", service),
+        ("mypage", service),
+        ("gateway", &["chassis"]),
+        (
+            "standalone",
+            &["common-events", "chassis", "gifticon", "cart", "payment", "mypage", "gateway"],
+        ),
+    ])
+}
+
+/// Libraries that one crate alone may name.
+const WRAPPED: [(&str, &str); 2] = [("failsafe", "chassis"), ("rdkafka", "chassis")];
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let allowed = allowed();
+    let packages = packages();
+    assert_eq!(packages.len(), allowed.len(), "a crate is not in this test");
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        let mine = allowed.get(name).unwrap_or_else(|| panic!("{name} is not in this test"));
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let (of, test) = (dependency["name"].as_str().unwrap(), dependency["kind"] == "dev");
+            if allowed.contains_key(of) && of != name {
+                assert!(mine.contains(&of), "{name} may not depend on {of}");
+            }
+            if let Some((_, wrapper)) = WRAPPED.iter().find(|(library, _)| *library == of) {
+                assert!(name == *wrapper || test, "{name} may not name {of}: {wrapper} does");
+            }
+        }
+    }
+}
+
+/// The rules are pure: what they may name is the events, and how an error looks.
+#[test]
+fn the_rules_know_no_plumbing() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for rules in [
+        "gifticon/src/domain.rs",
+        "cart/src/domain.rs",
+        "payment/src/domain.rs",
+        "mypage/src/projection.rs",
+    ] {
+        let text = std::fs::read_to_string(format!("{root}/{rules}")).unwrap();
+        let (text, _) = text.split_once("#[cfg(test)]").expect("rules have tests");
+        for name in
+            ["chassis", "sqlx", "tokio", "axum", "reqwest", "async fn", "Utc::now", "println!"]
+        {
+            assert!(!text.contains(name), "{rules} names {name}");
+        }
+    }
+}
+
+/// SQL is in `store.rs`, status codes are in `api.rs`.
+#[test]
+fn sql_and_status_codes_are_where_they_belong() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for service in ["gifticon", "cart", "payment", "mypage"] {
+        for file in std::fs::read_dir(format!("{root}/{service}/src")).unwrap() {
+            let path = file.unwrap().path();
+            let (text, name) = (std::fs::read_to_string(&path).unwrap(), path.file_name().unwrap());
+            assert!(
+                name == "store.rs" || !text.contains("sqlx::"),
+                "{} names sqlx",
+                path.display()
+            );
+            let speaks_http = ["api.rs", "stock.rs"].iter().any(|one| name == *one);
+            assert!(
+                speaks_http || !text.contains("StatusCode"),
+                "{} names status codes",
+                path.display()
+            );
+        }
+    }
+}

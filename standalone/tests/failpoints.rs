@@ -1,0 +1,61 @@
+//! A kill at each named point of the saga. Needs `--features failpoints`, which the gate gives.
+
+mod common;
+
+use common::audit::{self, Ledger};
+use common::process::Process;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Has the shop die at a point that is passed `after` times before, and looks what becomes of it.
+async fn dies_at(point: &str) {
+    for after in ["1", "7"] {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::default());
+        let shop = Process::start(dir.path(), &[]);
+        shop.web.register(1, 1_000, 5000).await;
+        ledger.put(1, 1_000);
+        ledger.audit(&shop.web).await; // what registering leads to is over
+        assert!(shop.terminate().await.success());
+
+        let shop = Process::start(dir.path(), &[("KILL_AT", point), ("KILL_AFTER", after)]);
+        let mut customers = JoinSet::new();
+        for customer in 0..4 {
+            let (web, ledger) = (shop.web.clone(), Arc::clone(&ledger));
+            customers.spawn(async move {
+                for step in 0..40 {
+                    let key = (step % 2 == 0).then(|| format!("{customer}-{step}"));
+                    let id = ledger.add(&web, 1, 2, key.as_deref()).await;
+                    if let (Some(id), 0) = (id, step % 3) {
+                        ledger.cancel(&web, id).await;
+                    }
+                }
+            });
+        }
+        customers.join_all().await;
+        let status = shop.ended(Duration::from_secs(20)).await;
+        assert_eq!(status.code(), None, "it died at {point}, by no exit of its own: {status}");
+
+        let shop = Process::start(dir.path(), &[]);
+        ledger.ask_again(&shop.web).await;
+        ledger.audit(&shop.web).await;
+        audit::inside(dir.path()).await;
+        assert!(shop.terminate().await.success());
+    }
+}
+
+macro_rules! dies_at {
+    ($($test:ident: $point:literal),* $(,)?) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() { dies_at($point).await; })*
+    };
+}
+
+dies_at!(
+    after_the_intent: "cart-after-intent",
+    after_the_reservation: "cart-after-reserve",
+    after_the_confirmation: "cart-after-confirm",
+    between_send_and_delete: "relay-after-send",
+    between_effect_and_offset: "consumer-after-effect",
+);

@@ -164,7 +164,8 @@ async fn take(from: &mut Box<dyn Subscription>, count: usize, done: bool) -> Vec
     let mut taken = Vec::new();
     while taken.len() < count {
         let polled = timeout_at(until, from.poll(500)).await;
-        let polled = polled.unwrap_or_else(|_| panic!("only {} of {count} came", taken.len())).unwrap();
+        let polled =
+            polled.unwrap_or_else(|_| panic!("only {} of {count} came", taken.len())).unwrap();
         if done {
             from.done(&places(&polled)).await.unwrap();
         }
@@ -271,7 +272,8 @@ async fn two_members_share_the_work_and_one_takes_over(mut kind: impl Kind) {
     // The group may need a moment to settle: send until both had a share.
     while of_one == 0 || of_two == 0 {
         assert!(Instant::now() < until, "{of_one} and {of_two} of {sent}");
-        let batch: Vec<Message> = (0..60).map(|key| message(&key.to_string(), sent + key)).collect();
+        let batch: Vec<Message> =
+            (0..60).map(|key| message(&key.to_string(), sent + key)).collect();
         send(&bus, &batch).await;
         sent += 60;
         for (reader, count) in [(&mut one, &mut of_one), (&mut two, &mut of_two)] {
@@ -304,7 +306,8 @@ async fn what_was_acknowledged_survives_kill_9(mut kind: impl Kind) {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let numbers = |line: std::io::Result<String>| line.ok()?.strip_prefix("acked ")?.parse::<u32>().ok();
+        let numbers =
+            |line: std::io::Result<String>| line.ok()?.strip_prefix("acked ")?.parse::<u32>().ok();
         let mut acked: Vec<u32> = Vec::new();
         let mut lines = lines.filter_map(numbers);
         acked.extend(lines.by_ref().take(after));
@@ -317,10 +320,13 @@ async fn what_was_acknowledged_survives_kill_9(mut kind: impl Kind) {
         let until = Instant::now() + PATIENCE;
         let mut found = BTreeSet::new();
         while !acked.iter().all(|number| found.contains(number)) {
-            let polled = timeout_at(until, reader.poll(500)).await.expect("all that was acked").unwrap();
-            found.extend(polled.iter().map(|one| {
-                std::str::from_utf8(&one.payload).unwrap().parse::<u32>().unwrap()
-            }));
+            let polled =
+                timeout_at(until, reader.poll(500)).await.expect("all that was acked").unwrap();
+            found.extend(
+                polled
+                    .iter()
+                    .map(|one| std::str::from_utf8(&one.payload).unwrap().parse::<u32>().unwrap()),
+            );
         }
         reader.leave().await;
         kind.restart().await;

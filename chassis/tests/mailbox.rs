@@ -1,0 +1,313 @@
+//! Writer, outbox, relay, inbox and parking place, as a service sees them, on each database.
+
+mod common;
+
+use chassis::bus::NotSent;
+use chassis::testing::{TestDb, eventually};
+use chassis::writer::{NotDone, Unavailable};
+use common::{Add, Scripted, Service, cart_added};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use serde_json::Value;
+use std::time::Duration;
+use uuid::Uuid;
+
+macro_rules! on_each_database {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $test() { super::$test(super::TestDb::sqlite()).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $test() {
+                match super::TestDb::postgres().await {
+                    Some(db) => super::$test(db).await,
+                    None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
+                }
+            })*
+        }
+    };
+}
+
+on_each_database!(
+    commands_are_answered_in_order_and_are_durable,
+    a_refusal_or_a_failure_changes_nothing_and_stops_nothing,
+    what_happened_is_told_in_order_and_leaves_the_outbox,
+    an_unknown_outcome_is_sent_again_with_all_that_follows,
+    what_the_broker_refuses_is_parked_and_can_be_sent_again,
+    an_event_that_comes_twice_is_acted_on_once,
+    the_same_event_twice_in_one_batch_is_acted_on_once,
+    an_event_that_fails_is_parked_with_its_key_and_others_go_on,
+    a_message_that_is_no_event_is_parked_and_can_be_given_up,
+    a_replay_that_fails_again_keeps_the_order,
+    random_bytes_are_parked_or_skipped,
+    two_replicas_send_each_event_in_order,
+);
+
+async fn commands_are_answered_in_order_and_are_durable(db: TestDb) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    let adds = (1..=1_200).map(|number| Add { id: number % 3, number: 1 }).collect();
+    let answers = service.writer.ask_all(adds).await;
+    let answers: Vec<i64> = answers.into_iter().map(Result::unwrap).collect();
+    for (place, answer) in answers.iter().enumerate() {
+        assert_eq!(*answer, i64::try_from(place / 3 + 1).unwrap());
+    }
+    assert_eq!(service.total(0).await, 400);
+    service.running.stop(Duration::from_secs(5)).await;
+
+    let service = Service::start(&db, &Scripted::default()).await;
+    assert_eq!(service.writer.ask(Add { id: 0, number: 1 }).await.unwrap(), 401);
+}
+
+async fn a_refusal_or_a_failure_changes_nothing_and_stops_nothing(db: TestDb) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    service.writer.ask(Add { id: 1, number: 5 }).await.unwrap();
+    let refused = service.writer.ask(Add { id: 1, number: -1 }).await;
+    assert!(matches!(refused, Err(NotDone::Refused(_))));
+    for fails in [13, 14] {
+        let failed = service.writer.ask(Add { id: 1, number: fails }).await;
+        assert!(matches!(failed, Err(NotDone::Unavailable(Unavailable::Database))));
+    }
+    assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 6);
+}
+
+fn numbers(bus: &Scripted) -> Vec<i64> {
+    let number =
+        |payload: &str| serde_json::from_str::<Value>(payload).unwrap()["id"].as_i64().unwrap();
+    bus.sent().iter().map(|message| number(&message.payload)).collect()
+}
+
+async fn outbox_is_empty(service: &Service) {
+    eventually("an empty outbox", async || (service.count("outbox").await == 0).then_some(()))
+        .await;
+}
+
+async fn what_happened_is_told_in_order_and_leaves_the_outbox(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let adds = (0..2_500).map(|number| Add { id: number % 7, number: number + 100 }).collect();
+    for answer in service.writer.ask_all(adds).await {
+        answer.unwrap();
+    }
+    outbox_is_empty(&service).await;
+    assert_eq!(numbers(&bus), (100..2_600).collect::<Vec<_>>());
+    let message = &bus.sent()[0];
+    assert_eq!(message.key, "0");
+    let header = |name: &str| {
+        message.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.clone())
+    };
+    let json: Value = serde_json::from_str(&message.payload).unwrap();
+    assert_eq!(header("ce_id").as_deref(), json["eventId"].as_str());
+    assert_eq!(header("ce_type").as_deref(), Some("QuantityModified"));
+    assert_eq!(header("ce_source").as_deref(), Some("/tally"));
+}
+
+async fn an_unknown_outcome_is_sent_again_with_all_that_follows(db: TestDb) {
+    let bus = Scripted::default();
+    let unknown = || Err(NotSent::Unknown("the test says so".into()));
+    bus.answer_next([Ok(()), unknown(), Ok(())]);
+    let service = Service::start(&db, &bus).await;
+    for answer in
+        service.writer.ask_all((1..=3).map(|number| Add { id: 1, number }).collect()).await
+    {
+        answer.unwrap();
+    }
+    outbox_is_empty(&service).await;
+    let sent = numbers(&bus);
+    let firsts: Vec<i64> = (1..=3).filter(|number| sent.contains(number)).collect();
+    let mut seen = Vec::new();
+    sent.iter().for_each(|number| {
+        if !seen.contains(number) {
+            seen.push(*number);
+        }
+    });
+    assert_eq!(seen, firsts, "the first copies are in order: {sent:?}");
+    let copies = |wanted| sent.iter().filter(|number| **number == wanted).count();
+    assert_eq!(copies(1), 1, "what was acknowledged is gone: {sent:?}");
+    assert_eq!(copies(2), 2, "sent again: {sent:?}");
+}
+
+async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, Value) {
+    let client = chassis::peer::client().unwrap();
+    let url = format!("{}/admin/parked{path}", service.running.url());
+    let answer = client.request(method, url).send().await.unwrap();
+    let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+async fn parked(service: &Service) -> Vec<Value> {
+    admin(service, reqwest::Method::GET, "").await.1.as_array().unwrap().clone()
+}
+
+async fn what_the_broker_refuses_is_parked_and_can_be_sent_again(db: TestDb) {
+    let bus = Scripted::default();
+    bus.answer_next([Err(NotSent::Refused("too large".into()))]);
+    let service = Service::start(&db, &bus).await;
+    for answer in
+        service.writer.ask_all((1..=2).map(|number| Add { id: number, number }).collect()).await
+    {
+        answer.unwrap();
+    }
+    outbox_is_empty(&service).await;
+    assert_eq!(numbers(&bus), [2], "the others go on");
+    let rows = parked(&service).await;
+    assert_eq!((rows.len(), &rows[0]["reason"]), (1, &Value::from("too large")));
+
+    let (status, answer) = admin(&service, reqwest::Method::POST, "/replay").await;
+    assert_eq!((status, &answer["replayed"]), (200, &Value::from(1)));
+    outbox_is_empty(&service).await;
+    eventually("the event to be sent", async || (numbers(&bus) == [2, 1]).then_some(())).await;
+    assert!(parked(&service).await.is_empty());
+}
+
+async fn an_event_that_comes_twice_is_acted_on_once(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let (first, json) = bus.put_cart(1, 5);
+    eventually("the event to be done", async || bus.is_done(first).then_some(())).await;
+    let again = bus.put(Some("1"), &json);
+    let (other, _) = bus.put_cart(1, 2);
+    eventually("the others to be done", async || {
+        (bus.is_done(again) && bus.is_done(other)).then_some(())
+    })
+    .await;
+    assert_eq!(service.total(1).await, 7);
+
+    // An event of the original has no id: its place is its id.
+    let original = r#"{"eventType":"CartAdded","timestamp":"20210706081234","id":1,"gifticonId":"1","quantity":10}"#;
+    let place = bus.put(Some("1"), original);
+    eventually("the original's event", async || bus.is_done(place).then_some(())).await;
+    assert_eq!(service.total(1).await, 17);
+}
+
+async fn the_same_event_twice_in_one_batch_is_acted_on_once(db: TestDb) {
+    let bus = Scripted::default();
+    let json = cart_added(Uuid::new_v4(), 1, 5);
+    for _ in 0..3 {
+        bus.put(Some("1"), &json);
+    }
+    let (last, _) = bus.put_cart(1, 1);
+    let service = Service::start(&db, &bus).await;
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    assert_eq!(service.total(1).await, 6);
+}
+
+async fn an_event_that_fails_is_parked_with_its_key_and_others_go_on(db: TestDb) {
+    let bus = Scripted::default();
+    bus.put_cart(1, 1);
+    bus.put_cart(1, -5); // refused
+    bus.put_cart(2, 13); // panics
+    bus.put_cart(3, 14); // fails in the database
+    bus.put_cart(1, 10);
+    let (last, _) = bus.put_cart(4, 4);
+    let service = Service::start(&db, &bus).await;
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    assert_eq!((service.total(1).await, service.total(4).await), (1, 4));
+    let rows = parked(&service).await;
+    let keys: Vec<&str> = rows.iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["1", "2", "3", "1"], "{rows:?}");
+    assert!(rows[0]["reason"].as_str().unwrap().contains("negative"), "{}", rows[0]);
+    assert!(rows[3]["reason"].as_str().unwrap().contains("waits behind"), "{}", rows[3]);
+
+    // Given up, the first no longer stops its key.
+    let id = rows[0]["id"].as_i64().unwrap();
+    assert_eq!(
+        admin(&service, reqwest::Method::DELETE, &format!("/{id}")).await.0,
+        400,
+        "without a reason"
+    );
+    let gone = format!("/{id}?reason=negative");
+    assert_eq!(admin(&service, reqwest::Method::DELETE, &gone).await.0, 204);
+    assert_eq!(admin(&service, reqwest::Method::DELETE, &gone).await.0, 404, "it is gone already");
+    let waiting = rows[3]["id"].as_i64().unwrap();
+    let (_, answer) = admin(&service, reqwest::Method::POST, &format!("/{waiting}/replay")).await;
+    assert_eq!(answer["replayed"], 1);
+    assert_eq!(service.total(1).await, 11);
+    let (after, _) = bus.put_cart(1, 100);
+    eventually("the next of the key", async || bus.is_done(after).then_some(())).await;
+    assert_eq!(service.total(1).await, 111);
+}
+
+async fn a_message_that_is_no_event_is_parked_and_can_be_given_up(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    bus.put(Some("9"), b"\xff\xfe\x00 not JSON");
+    bus.put(None, r#"{"id": 1}"#);
+    bus.put(Some("5"), r#"{"eventType":"CouponPrinted"}"#); // unknown: skipped
+    let (last, _) = bus.put_cart(5, 5);
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    let rows = parked(&service).await;
+    assert_eq!(rows.len(), 2);
+    assert!(rows[0]["reason"].as_str().unwrap().contains("not a JSON object"), "{}", rows[0]);
+    assert!(rows[1]["reason"].as_str().unwrap().contains("no eventType"), "{}", rows[1]);
+    assert_eq!(service.total(5).await, 5);
+    let (_, answer) = admin(&service, reqwest::Method::POST, "/replay").await;
+    assert_eq!(answer["replayed"], 0, "it still is no event");
+    assert_eq!(parked(&service).await.len(), 2);
+}
+
+async fn a_replay_that_fails_again_keeps_the_order(db: TestDb) {
+    let bus = Scripted::default();
+    bus.put_cart(1, -1);
+    bus.put_cart(1, 2);
+    let (last, _) = bus.put_cart(1, 3);
+    let service = Service::start(&db, &bus).await;
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    let before = parked(&service).await;
+    assert_eq!(before.len(), 3);
+    let (_, answer) = admin(&service, reqwest::Method::POST, "/replay").await;
+    assert_eq!(answer["replayed"], 0);
+    let ids =
+        |rows: &[Value]| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(ids(&parked(&service).await), ids(&before));
+    assert_eq!(service.total(1).await, 0);
+}
+
+async fn random_bytes_are_parked_or_skipped(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let shapes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..100),
+        ".{0,60}".prop_map(String::into_bytes),
+        "[{\\[\"a-z0-9:,\\]}]{0,60}".prop_map(String::into_bytes),
+        ("CartAdded|PaymentApproved|X", any::<i64>(), any::<f64>()).prop_map(|(kind, id, quantity)| {
+            format!(r#"{{"eventType":"{kind}","id":{id},"gifticonId":"{id}","quantity":{quantity}}}"#).into_bytes()
+        }),
+    ];
+    for number in 0..300 {
+        let bytes = shapes.new_tree(&mut runner).unwrap().current();
+        bus.put(Some(&format!("noise {}", number % 10)), bytes);
+    }
+    let (last, _) = bus.put_cart(1, 1);
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    assert_eq!(service.total(1).await, 1);
+    assert!(service.count("parked").await > 100);
+}
+
+async fn two_replicas_send_each_event_in_order(db: TestDb) {
+    if db.url.sqlite_path().is_some() {
+        return; // a SQLite file has one process
+    }
+    let bus = Scripted::default();
+    let (one, two) = (Service::start(&db, &bus).await, Service::start(&db, &bus).await);
+    for round in 0..10 {
+        let adds = |from| (from..from + 50).map(|number| Add { id: 1, number }).collect();
+        let (a, b) = tokio::join!(
+            one.writer.ask_all(adds(round * 100 + 1_000)),
+            two.writer.ask_all(adds(round * 100 + 1_050))
+        );
+        assert!(a.into_iter().chain(b).all(|answer| answer.is_ok()));
+    }
+    outbox_is_empty(&one).await;
+    // What a total was after each event grows, since the events of one key are in order.
+    let mut ids = std::collections::BTreeSet::new();
+    let totals: Vec<i64> = bus
+        .sent()
+        .iter()
+        .map(|message| serde_json::from_str::<Value>(&message.payload).unwrap())
+        .filter(|event| ids.insert(event["eventId"].to_string()))
+        .map(|event| event["availableQuantity"].as_i64().unwrap())
+        .collect();
+    assert_eq!(totals.len(), 1_000);
+    assert!(totals.is_sorted(), "out of order: {totals:?}");
+}

@@ -90,11 +90,14 @@ impl Ledger {
                 promises.broken.push(format!("cart {id} was cancelled twice"));
             }
             Ok((StatusCode::NO_CONTENT | StatusCode::NOT_FOUND, _)) => {}
-            Ok((StatusCode::SERVICE_UNAVAILABLE, _)) | Err(_) => {
-                promises.maybe_cancelled.insert(id);
-            }
-            // The gateway does not know what the cart service did.
-            Ok((StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT, _)) => {
+            // Whether it was done is unknown: no answer, or none that the gateway got.
+            Err(_)
+            | Ok((
+                StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::GATEWAY_TIMEOUT,
+                _,
+            )) => {
                 promises.maybe_cancelled.insert(id);
             }
             Ok((other, body)) => {
@@ -127,7 +130,7 @@ impl Ledger {
             match promises.check(web).await {
                 Ok(()) => return started.elapsed(),
                 Err(why) => {
-                    assert!(started.elapsed() < SETTLES, "not settled in {SETTLES:?}: {why}")
+                    assert!(started.elapsed() < SETTLES, "not settled in {SETTLES:?}: {why}");
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

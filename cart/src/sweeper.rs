@@ -48,14 +48,14 @@ async fn round(app: &CartsApp, lease: &mut Lease, stale: i64) -> anyhow::Result<
     }
     if !stale.is_empty() {
         info!(intents = stale.len(), "giving up intents that were left behind");
-        let abandon = stale.into_iter().map(|reservation| Command::Abandon { reservation });
-        app.writer.ask_all(abandon.collect()).await;
+        let abandon = |reservation| (Command::Abandon { reservation }, None);
+        app.writer.ask_all(stale.into_iter().map(abandon)).await;
     }
     let released = stream::iter(abandoned)
         .map(|reservation| async move { (reservation, app.stock.release(reservation).await) })
         .buffer_unordered(AT_ONCE)
         .filter_map(async |(reservation, released)| {
-            released.then_some(Command::Forget { reservation })
+            released.then_some((Command::Forget { reservation }, None))
         })
         .collect::<Vec<_>>()
         .await;

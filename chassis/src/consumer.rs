@@ -6,7 +6,7 @@ use crate::inbox::Incoming;
 use crate::mailbox::{Chore, Chores};
 use crate::metrics::Metrics;
 use crate::parked;
-use crate::telemetry::{TRACEPARENT, Trace};
+use crate::telemetry::{self, TRACEPARENT, Trace};
 use crate::writer::{Domain, Writer};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -60,7 +60,8 @@ impl<P: Policy> Reader<P> {
                 let id = envelope.event_id.map_or(place, |id| id.to_string());
                 let arrived = DateTime::from_timestamp_millis(delivery.at).unwrap_or_default();
                 let at = envelope.occurred_at.unwrap_or(arrived);
-                (id, Ok(self.policy.react(&envelope, at)))
+                let react = || self.policy.react(&envelope, at);
+                (id, Ok(telemetry::with_sync(trace.as_ref(), react)))
             }
             Err(unreadable) => (place, Err(unreadable.to_string())),
         };

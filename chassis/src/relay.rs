@@ -11,12 +11,15 @@ use sqlx::{Row, query};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// Events a round: what is sent together is acknowledged together.
 const BATCH: i64 = 1_000;
 /// How often to look without being woken: for what other replicas left behind.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a stop may take for what is left.
+const LAST: Duration = Duration::from_secs(2);
 /// How long to wait after the broker or the database failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -30,27 +33,43 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Sends what waits, whenever there is something, for ever. Dropped when the service stops:
-    /// what was sent and not deleted by then is sent again, and dropped by the readers' inboxes.
-    pub(crate) async fn run(mut self, bus: Arc<dyn Bus>) {
-        self.db.ready().await;
-        let publisher = loop {
-            match bus.publisher().await {
-                Ok(publisher) => break publisher,
-                Err(error) => warn!(error = format!("{error:#}"), "cannot publish yet"),
+    /// Sends what waits, whenever there is something, until `stop`; then, for a moment, what is left.
+    ///
+    /// What was sent and not deleted by then is sent again by the next, and dropped by the readers'
+    /// inboxes.
+    pub(crate) async fn run(mut self, bus: Arc<dyn Bus>, stop: CancellationToken) {
+        let ready = async {
+            self.db.ready().await;
+            loop {
+                match bus.publisher().await {
+                    Ok(publisher) => return publisher,
+                    Err(error) => warn!(error = format!("{error:#}"), "cannot publish yet"),
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
         };
+        let Some(publisher) = stop.run_until_cancelled(ready).await else { return };
+        while !stop.is_cancelled() {
+            let look = tokio::time::timeout(LOOK, self.wake.notified());
+            if stop.run_until_cancelled(look).await.is_some() {
+                stop.run_until_cancelled(self.drain(publisher.as_ref())).await;
+            }
+        }
+        let _ = tokio::time::timeout(LAST, self.drain(publisher.as_ref())).await;
+    }
+
+    /// Sends until nothing is left or something fails.
+    async fn drain(&mut self, publisher: &dyn Publisher) {
         loop {
-            let _ = tokio::time::timeout(LOOK, self.wake.notified()).await;
-            while match self.round(publisher.as_ref()).await {
-                Ok(sent) => sent > 0,
+            match self.round(publisher).await {
+                Ok(0) => return,
+                Ok(_) => {}
                 Err(error) => {
                     warn!(error = format!("{error:#}"), "the relay failed; it goes on shortly");
                     tokio::time::sleep(PAUSE).await;
-                    false
+                    return;
                 }
-            } {}
+            }
         }
     }
 

@@ -167,9 +167,7 @@ impl Chassis {
             metrics: Arc::clone(&self.metrics),
         };
         let (bus, stop) = (Arc::clone(&self.bus), self.tasks.background.stop.clone());
-        self.spawn("relay", async move {
-            stop.run_until_cancelled(relay.run(bus)).await;
-        });
+        self.spawn("relay", relay.run(bus, stop));
     }
 
     /// Starts acting on the events of others, in the consumer group named like the service.

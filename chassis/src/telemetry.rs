@@ -46,7 +46,7 @@ impl Trace {
     }
 
     /// Reads a `traceparent` of version 00.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let hex = |part: &str, length| {
             part.len() == length
                 && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -81,6 +81,14 @@ tokio::task_local! {
 /// Runs `work` as part of the story of `trace`. A spawned task must be put in again.
 pub async fn with<T>(trace: Trace, work: impl Future<Output = T>) -> T {
     CURRENT.scope(trace, work).await
+}
+
+/// Runs `work` as part of the story of `trace`, if there is one.
+pub(crate) fn with_sync<T>(trace: Option<&Trace>, work: impl FnOnce() -> T) -> T {
+    match trace {
+        Some(trace) => CURRENT.sync_scope(trace.clone(), work),
+        None => work(),
+    }
 }
 
 /// The story that the running task belongs to.

@@ -145,12 +145,16 @@ impl<D: Domain> Writer<D> {
         answered.await.unwrap_or(Err(NotDone::Unavailable(Unavailable::Database)))
     }
 
-    /// Carries out many commands of a worker, in order. Waits where [`Writer::ask`] would refuse.
-    pub async fn ask_all(&self, commands: Vec<D::Command>) -> Vec<Outcome<D>> {
-        let mut waiting = Vec::with_capacity(commands.len());
-        for command in commands {
+    /// Carries out many commands of a worker in order, each with the story that it belongs to. Waits
+    /// where [`Writer::ask`] would refuse.
+    pub async fn ask_all(
+        &self,
+        commands: impl IntoIterator<Item = (D::Command, Option<Trace>), IntoIter: Send> + Send,
+    ) -> Vec<Outcome<D>> {
+        let mut waiting = Vec::new();
+        for (command, trace) in commands {
             let (answer, answered) = oneshot::channel();
-            let _ = self.jobs.send(Job::Command(command, telemetry::current(), answer)).await;
+            let _ = self.jobs.send(Job::Command(command, trace, answer)).await;
             waiting.push(answered);
         }
         let mut outcomes = Vec::with_capacity(waiting.len());

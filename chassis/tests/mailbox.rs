@@ -45,7 +45,7 @@ on_each_database!(
 
 async fn commands_are_answered_in_order_and_are_durable(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
-    let adds = (1..=1_200).map(|number| Add { id: number % 3, number: 1 }).collect();
+    let adds = (1..=1_200).map(|number| (Add { id: number % 3, number: 1 }, None));
     let answers = service.writer.ask_all(adds).await;
     let answers: Vec<i64> = answers.into_iter().map(Result::unwrap).collect();
     for (place, answer) in answers.iter().enumerate() {
@@ -84,7 +84,7 @@ async fn outbox_is_empty(service: &Service) {
 async fn what_happened_is_told_in_order_and_leaves_the_outbox(db: TestDb) {
     let bus = Scripted::default();
     let service = Service::start(&db, &bus).await;
-    let adds = (0..2_500).map(|number| Add { id: number % 7, number: number + 100 }).collect();
+    let adds = (0..2_500).map(|number| (Add { id: number % 7, number: number + 100 }, None));
     for answer in service.writer.ask_all(adds).await {
         answer.unwrap();
     }
@@ -106,8 +106,7 @@ async fn an_unknown_outcome_is_sent_again_with_all_that_follows(db: TestDb) {
     let unknown = || Err(NotSent::Unknown("the test says so".into()));
     bus.answer_next([Ok(()), unknown(), Ok(())]);
     let service = Service::start(&db, &bus).await;
-    for answer in
-        service.writer.ask_all((1..=3).map(|number| Add { id: 1, number }).collect()).await
+    for answer in service.writer.ask_all((1..=3).map(|number| (Add { id: 1, number }, None))).await
     {
         answer.unwrap();
     }
@@ -143,7 +142,7 @@ async fn what_the_broker_refuses_is_parked_and_can_be_sent_again(db: TestDb) {
     bus.answer_next([Err(NotSent::Refused("too large".into()))]);
     let service = Service::start(&db, &bus).await;
     for answer in
-        service.writer.ask_all((1..=2).map(|number| Add { id: number, number }).collect()).await
+        service.writer.ask_all((1..=2).map(|number| (Add { id: number, number }, None))).await
     {
         answer.unwrap();
     }
@@ -291,7 +290,7 @@ async fn two_replicas_send_each_event_in_order(db: TestDb) {
     let bus = Scripted::default();
     let (one, two) = (Service::start(&db, &bus).await, Service::start(&db, &bus).await);
     for round in 0..10 {
-        let adds = |from| (from..from + 50).map(|number| Add { id: 1, number }).collect();
+        let adds = |from| (from..from + 50).map(|number| (Add { id: 1, number }, None));
         let (a, b) = tokio::join!(
             one.writer.ask_all(adds(round * 100 + 1_000)),
             two.writer.ask_all(adds(round * 100 + 1_050))

@@ -7,6 +7,7 @@ create table payments (
     status text not null,
     cancel_wanted bigint not null,
     reason text,
+    traceparent text,
     changed_at bigint not null
 );
 create index payments_to_do on payments (status, cancel_wanted);

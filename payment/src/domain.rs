@@ -20,6 +20,8 @@ pub struct Payment {
     pub cancel_wanted: bool,
     /// Why it was declined.
     pub reason: Option<String>,
+    /// The `traceparent` of the purchase, which the worker goes on with.
+    pub trace: Option<String>,
 }
 
 impl Payment {
@@ -64,8 +66,8 @@ pub enum Verdict {
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// A cart wants to be paid.
-    Request { cart_id: CartId, amount: i64 },
+    /// A cart wants to be paid; `trace` is the `traceparent` of the purchase.
+    Request { cart_id: CartId, amount: i64, trace: Option<String> },
     /// A cart is gone.
     Cancel { cart_id: CartId },
     /// The provider decided.
@@ -89,7 +91,7 @@ impl Command {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentEvent {
-    Requested { cart_id: CartId, amount: i64 },
+    Requested { cart_id: CartId, amount: i64, trace: Option<String> },
     CancelWanted { cart_id: CartId },
     Approved { cart_id: CartId, id: PaymentId },
     Declined { cart_id: CartId, id: PaymentId, reason: String },
@@ -129,10 +131,11 @@ impl Payments {
         let payment = self.payments.get(&command.cart_id());
         let id = PaymentId(self.last_id + 1);
         match (command, payment) {
-            (Command::Request { cart_id, amount }, payment) => match payment {
+            (Command::Request { cart_id, amount, trace }, payment) => match payment {
                 // None, or a cancel that came first.
                 None | Some(Payment { amount: None, .. }) => {
-                    vec![PaymentEvent::Requested { cart_id: *cart_id, amount: *amount }]
+                    let (cart_id, amount, trace) = (*cart_id, *amount, trace.clone());
+                    vec![PaymentEvent::Requested { cart_id, amount, trace }]
                 }
                 Some(_) => vec![],
             },
@@ -182,10 +185,11 @@ impl Payments {
             status: Status::Requested,
             cancel_wanted: false,
             reason: None,
+            trace: None,
         });
         let (status, id) = match event {
-            PaymentEvent::Requested { amount, .. } => {
-                payment.amount = Some(*amount);
+            PaymentEvent::Requested { amount, trace, .. } => {
+                (payment.amount, payment.trace) = (Some(*amount), trace.clone());
                 return;
             }
             PaymentEvent::CancelWanted { .. } => {
@@ -216,7 +220,7 @@ mod tests {
         (1..3_i64, 0..5_u8).prop_map(|(cart, what)| {
             let cart_id = CartId(cart);
             match what {
-                0 => Command::Request { cart_id, amount: 5000 },
+                0 => Command::Request { cart_id, amount: 5000, trace: None },
                 1 => Command::Cancel { cart_id },
                 2 => Command::Decide { cart_id, verdict: Verdict::Approved },
                 3 => {
@@ -294,7 +298,7 @@ mod tests {
             cancel_first in any::<bool>(),
         ) {
             let cart_id = CartId(9);
-            let (request, cancel) = (Command::Request { cart_id, amount: 5000 }, Command::Cancel { cart_id });
+            let (request, cancel) = (Command::Request { cart_id, amount: 5000, trace: None }, Command::Cancel { cart_id });
             let pair = if cancel_first { [cancel, request] } else { [request, cancel] };
             let (mut payments, _) = given(noise.iter().chain(&pair));
             settle(&mut payments);

@@ -3,6 +3,7 @@
 use crate::app::PaymentDomain;
 use crate::domain::Command;
 use chassis::consumer::Policy;
+use chassis::telemetry;
 use chrono::{DateTime, Utc};
 use common_events::{Envelope, Event};
 
@@ -17,7 +18,9 @@ impl Policy for FollowCart {
         match &envelope.event {
             // The original's event knows no amount: its gifticons cost nothing.
             Event::CartAdded(cart) => {
-                vec![Command::Request { cart_id: cart.id, amount: cart.amount.unwrap_or_default() }]
+                let (amount, trace) = (cart.amount.unwrap_or_default(), telemetry::current());
+                let trace = trace.map(|trace| trace.as_str().to_owned());
+                vec![Command::Request { cart_id: cart.id, amount, trace }]
             }
             Event::CartRemoved(cart) => vec![Command::Cancel { cart_id: cart.id }],
             Event::PaymentApproved(_)

@@ -6,6 +6,7 @@ use crate::store;
 use async_trait::async_trait;
 use chassis::Lease;
 use chassis::db::Db;
+use chassis::telemetry::Trace;
 use chassis::writer::Writer;
 use common_events::CartId;
 use futures_util::{StreamExt, stream};
@@ -99,8 +100,8 @@ async fn round(
     let asked = stream::iter(to_do)
         .map(|payment| async move { ask(provider, &payment).await })
         .buffered(AT_ONCE);
-    let answers: Vec<Option<Command>> = asked.collect().await;
-    let answers: Vec<Command> = answers.into_iter().flatten().collect();
+    let answers: Vec<Option<Answered>> = asked.collect().await;
+    let answers: Vec<Answered> = answers.into_iter().flatten().collect();
     let count = answers.len();
     anyhow::ensure!(count > 0, "the provider answered none of {questions} questions");
     for outcome in writer.ask_all(answers).await {
@@ -109,8 +110,11 @@ async fn round(
     Ok(count)
 }
 
+/// What follows from an answer, and the purchase that it is part of.
+type Answered = (Command, Option<Trace>);
+
 /// Asks one question; none where there is no answer, which is tried again.
-async fn ask(provider: &dyn Provider, payment: &Payment) -> Option<Command> {
+async fn ask(provider: &dyn Provider, payment: &Payment) -> Option<Answered> {
     let cart_id = payment.cart_id;
     let answer = match payment.to_do()? {
         Ask::Approve { amount } => {
@@ -120,7 +124,7 @@ async fn ask(provider: &dyn Provider, payment: &Payment) -> Option<Command> {
         Ask::Cancel => provider.cancel(cart_id).await.map(|()| Command::GivenBack { cart_id }),
     };
     match answer {
-        Ok(command) => Some(command),
+        Ok(command) => Some((command, payment.trace.as_deref().and_then(Trace::parse))),
         Err(error) => {
             warn!(cart.id = %cart_id, error = format!("{error:#}"), "the provider did not answer");
             None

@@ -13,12 +13,13 @@ use std::collections::BTreeSet;
 pub const PAYMENTS: Listing = Listing {
     collection: "payments",
     singular: "payment",
-    select: "select cart_id, id, amount, status, cancel_wanted, reason from payments where id is not null",
+    select: "select cart_id, id, amount, status, cancel_wanted, reason, traceparent from payments where id is not null",
     fields: &[("id", "id"), ("cartId", "cart_id"), ("amount", "amount"), ("status", "status")],
     searchable: true,
 };
 
-const ANY: &str = "select cart_id, id, amount, status, cancel_wanted, reason from payments";
+const ANY: &str =
+    "select cart_id, id, amount, status, cancel_wanted, reason, traceparent from payments";
 const REQUESTED: &str = "Requested";
 
 /// The tables.
@@ -62,11 +63,11 @@ pub async fn save(tx: &mut Tx, payments: &Payments, events: &[PaymentEvent]) -> 
         changed.iter().filter_map(|id| payments.payments.get(id)).collect();
     for chunk in changed.chunks(ROWS) {
         let sql = format!(
-            "insert into payments (cart_id, id, amount, status, cancel_wanted, reason, changed_at) values {} \
+            "insert into payments (cart_id, id, amount, status, cancel_wanted, reason, traceparent, changed_at) values {} \
              on conflict (cart_id) do update set id = excluded.id, amount = excluded.amount, \
              status = excluded.status, cancel_wanted = excluded.cancel_wanted, reason = excluded.reason, \
-             changed_at = excluded.changed_at",
-            values(chunk.len(), 7)
+             traceparent = excluded.traceparent, changed_at = excluded.changed_at",
+            values(chunk.len(), 8)
         );
         let mut insert = query(AssertSqlSafe(sql));
         for payment in chunk {
@@ -77,6 +78,7 @@ pub async fn save(tx: &mut Tx, payments: &Payments, events: &[PaymentEvent]) -> 
                 .bind(text(payment.status))
                 .bind(i64::from(payment.cancel_wanted))
                 .bind(payment.reason.as_deref())
+                .bind(payment.trace.as_deref())
                 .bind(now());
         }
         insert.execute(&mut **tx).await?;
@@ -140,5 +142,6 @@ pub fn payment(row: &AnyRow) -> sqlx::Result<Payment> {
             .ok_or_else(|| sqlx::Error::Decode("an unknown status of a payment".into()))?,
         cancel_wanted: row.try_get::<i64, _>(4)? == 1,
         reason: row.try_get(5)?,
+        trace: row.try_get(6)?,
     })
 }

@@ -134,3 +134,24 @@ async fn a_declined_payment_removes_its_cart_and_returns_its_stock() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     shop.stop().await;
 }
+
+#[tokio::test]
+async fn one_trace_goes_through_the_whole_purchase() {
+    let shop = Shop::start().await;
+    shop.web.register(1, 100, 5000).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let add = shop.web.client.post(format!("{}/carts", shop.web.base)).header("traceparent", trace);
+    let answer = add.json(&json!({"gifticonId": 1, "quantity": 1})).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    shows(&shop.web, "/mypages", "mypages", &["PaymentApproved"]).await;
+    let history = shop.log.as_ref().unwrap().history().await.unwrap();
+    let told: Vec<&str> = history
+        .iter()
+        .filter(|message| message.header("traceparent") == Some(trace))
+        .filter_map(|message| message.header("ce_type"))
+        .collect();
+    for event_type in ["QuantityModified", "CartAdded", "PaymentApproved"] {
+        assert!(told.contains(&event_type), "{event_type} is not among {told:?}");
+    }
+    shop.stop().await;
+}

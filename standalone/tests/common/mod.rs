@@ -38,7 +38,7 @@ pub struct Shop {
     pub web: Web,
     pub direct: Direct,
     parts: Vec<Running>,
-    log: Option<EmbeddedLog>,
+    pub log: Option<EmbeddedLog>,
     pub dir: TempDir,
 }
 

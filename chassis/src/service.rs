@@ -19,13 +19,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+/// Connections that may wait to be accepted: beyond this the kernel drops them, and the client tries
+/// again after a second. Many customers come at once here.
+const BACKLOG: u32 = 4_096;
 /// How often the gauges of the database are read.
 const GAUGES: Duration = Duration::from_secs(1);
 
@@ -106,7 +109,7 @@ impl Chassis {
         schema: Schema,
         bus: Arc<dyn Bus>,
     ) -> anyhow::Result<Self> {
-        let listener = listen(host.listen.listen_addr).await?;
+        let listener = listen(host.listen.listen_addr)?;
         let db = Db::open(&host.database_url, &schema)
             .await
             .map_err(|error| Unusable { setting: "DATABASE_URL", why: format!("{error:#}") })?;
@@ -213,7 +216,7 @@ impl Chassis {
         let routes = routes.merge(self.admin);
         let ready = Ready::Database(self.db.clone());
         let process = Process { metrics: self.metrics, tasks: self.tasks, db: Some(self.db) };
-        process.serve(self.name, self.listener, routes, ready, AccessLog::Internal)
+        process.serve(self.name, self.listener, routes, ready, AccessLog::Internal, |routes| routes)
     }
 }
 
@@ -237,24 +240,31 @@ async fn gauges(db: Db, metrics: Arc<Metrics>) {
 }
 
 /// Opens a port.
-async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(addr).await;
-    listener.map_err(|error| {
+fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| {
         let why =
             format!("{addr}: {error}; it looks like 127.0.0.1:8080, with port 0 for a free one");
         Unusable { setting: "LISTEN_ADDR", why }.into()
     })
 }
 
-/// Serves a process that has no database: the gateway.
-pub async fn serve_bare(
+/// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
+/// layers included.
+pub fn serve_bare(
     name: &'static str,
     addr: SocketAddr,
     metrics: Arc<Metrics>,
     routes: Router,
+    around: impl FnOnce(Router) -> Router,
 ) -> anyhow::Result<Running> {
     let process = Process { metrics, tasks: Tasks::default(), db: None };
-    process.serve(name, listen(addr).await?, routes, Ready::Always, AccessLog::Public)
+    process.serve(name, listen(addr)?, routes, Ready::Always, AccessLog::Public, around)
 }
 
 struct Process {
@@ -271,6 +281,7 @@ impl Process {
         routes: Router,
         ready: Ready,
         access_log: AccessLog,
+        around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
         let layers =
@@ -278,7 +289,8 @@ impl Process {
         let addr = listener.local_addr()?;
         let phase = &self.tasks.http;
         let connections = phase.tracker.clone();
-        let served = http::serve(listener, layers.around(routes), phase.stop.clone(), connections);
+        let routes = around(layers.around(routes));
+        let served = http::serve(listener, routes, phase.stop.clone(), connections);
         self.tasks.spawn(phase, "http", served);
         info!(service = name, %addr, "listening");
         Ok(Running { name, addr, tasks: self.tasks, db: self.db, draining })

@@ -11,6 +11,7 @@ use axum::http::HeaderValue;
 use chassis::Running;
 use chassis::config::{Listen, base_url};
 use chassis::metrics::Metrics;
+use chassis::service::serve_bare;
 use std::sync::Arc;
 
 /// What `--help` says of it.
@@ -66,15 +67,10 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 /// Starts the gateway.
-pub async fn start(config: GatewayConfig) -> anyhow::Result<Running> {
-    let addr = config.listen.listen_addr;
-    chassis::service::serve_bare(
-        "gateway",
-        addr,
-        Arc::new(Metrics::default()),
-        routes::routes(config),
-    )
-    .await
+pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
+    let (addr, cors) = (config.listen.listen_addr, routes::cors(config.cors.clone()));
+    let (metrics, routes) = (Arc::new(Metrics::default()), routes::routes(config));
+    serve_bare("gateway", addr, metrics, routes, |routes| routes.layer(cors))
 }
 
 #[cfg(test)]

@@ -2,6 +2,6 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let start = async |config| Ok(vec![gateway::start(config).await?]);
+    let start = async |config| Ok(vec![gateway::start(config)?]);
     chassis::launch::process("gateway", gateway::ABOUT, 8088, start, async || {}).await
 }

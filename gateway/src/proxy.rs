@@ -1,17 +1,22 @@
 //! One hop: from a client's request to an upstream's answer, both bodies streamed.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{StatusCode, Uri, Version};
 use axum::response::Response;
-use chassis::http::{self, KEPT_ALIVE};
+use chassis::http::{self, KEPT_ALIVE, WHOLE_BODY};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem};
+use http_body::{Frame, SizeHint};
 use hyper::Request;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 pub const FAILED: Kind = Kind::new(
@@ -98,13 +103,25 @@ impl Proxy {
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
 
-        match tokio::time::timeout(budget, self.0.request(request)).await {
-            Ok(Ok(mut response)) => {
+        // The budget is the upstream's. The client's own body has its own, and an upstream that does
+        // not read it gets no more than both.
+        let (end, ended) = oneshot::channel();
+        let request = request.map(|body| Body::new(Watched { body, _end: end }));
+        let late = async {
+            let _ = timeout(WHOLE_BODY, ended).await;
+            sleep(budget).await;
+        };
+        let answered = tokio::select! {
+            answered = self.0.request(request) => Some(answered),
+            () = late => None,
+        };
+        match answered {
+            Some(Ok(mut response)) => {
                 drop_hop_by_hop(response.headers_mut());
                 Ok(response.map(Body::new))
             }
-            Ok(Err(error)) => Err(failed(base, &error)),
-            Err(_) => {
+            Some(Err(error)) => Err(failed(base, &error)),
+            None => {
                 warn!(upstream = base, "an upstream did not answer in time");
                 Err(Problem::new(
                     LATE,
@@ -115,6 +132,33 @@ impl Proxy {
                 ))
             }
         }
+    }
+}
+
+/// A body on its way to an upstream: when it is at its end, or given up, it is dropped, and its end of
+/// the channel with it.
+struct Watched {
+    body: Body,
+    _end: oneshot::Sender<()>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

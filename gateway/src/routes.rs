@@ -16,7 +16,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 const CART: Duration = Duration::from_secs(5);
 const OTHERS: Duration = Duration::from_secs(3);
 
-/// The routes, and who may call them from a page of another origin.
+/// The routes.
 pub fn routes(config: GatewayConfig) -> Router {
     let proxy = Proxy::new();
     let table = [
@@ -33,11 +33,11 @@ pub fn routes(config: GatewayConfig) -> Router {
         router =
             router.route(prefix, forward.clone()).route(&format!("{prefix}/{{*rest}}"), forward);
     }
-    router.layer(cors(config.cors))
+    router
 }
 
-/// Never any origin together with credentials.
-fn cors(cors: Cors) -> CorsLayer {
+/// Who may call from a page of another origin: never any together with credentials.
+pub fn cors(cors: Cors) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([

@@ -142,7 +142,7 @@ pub async fn start(config: StandaloneConfig) -> anyhow::Result<Shop> {
         payment_url: payment.url(),
         mypage_url: mypage.url(),
     };
-    let gateway = gateway::start(gateway).await.map_err(|error| named(error, "GATEWAY_ADDR"))?;
+    let gateway = gateway::start(gateway).map_err(|error| named(error, "GATEWAY_ADDR"))?;
     Ok(Shop { gateway, cart, gifticon, payment, mypage, log })
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 pub(crate) const MOST_BYTES: usize = 64 * 1024;
 /// How long a whole body may take. Not a time between two pieces, so that a client who sends a byte
 /// now and then is closed as well.
-const WHOLE_BODY: Duration = Duration::from_secs(10);
+pub const WHOLE_BODY: Duration = Duration::from_secs(10);
 
 /// Bounds the body of a request, for extractors and for the gateway's streams alike.
 pub(super) async fn bound(request: Request) -> Result<Request, Problem> {

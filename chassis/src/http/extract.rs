@@ -21,7 +21,9 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
+        // An empty body has no type that could be wrong.
+        let empty = http_body::Body::is_end_stream(request.body());
+        if !empty && !is_json(request.headers()) {
             return Err(Problem::new(
                 kind::MEDIA_TYPE,
                 Text::fixed(
@@ -34,8 +36,13 @@ where
         if bytes.is_empty() {
             return Err(malformed("the body is empty; a JSON object is wanted"));
         }
-        let value: T =
-            serde_json::from_slice(&bytes).map_err(|error| malformed(&error.to_string()))?;
+        // serde_json does not look at the bytes of strings that it skips, and serde's structs can be
+        // read from arrays too.
+        let text = std::str::from_utf8(&bytes).map_err(|error| malformed(&error.to_string()))?;
+        if !text.trim_start().starts_with('{') {
+            return Err(malformed("a JSON object is wanted"));
+        }
+        let value: T = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
         checked(value).map(Self)
     }
 }

@@ -13,7 +13,7 @@ pub use server::{Client, KEPT_ALIVE};
 
 /// What the failure of a forwarded body means to the client who sent it; none where it is not the
 /// body that failed.
-pub use body::refusal as body_refusal;
+pub use body::{WHOLE_BODY, refusal as body_refusal};
 pub use observe::AccessLog;
 pub(crate) use server::serve;
 

@@ -3,6 +3,7 @@
 use crate::bus::EmbeddedLog;
 use crate::config::{DatabaseUrl, Host, Listen};
 use crate::db::{Db, Schema};
+use crate::writer::Domain;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use std::time::{Duration, Instant};
@@ -73,6 +74,28 @@ impl TestDb {
     }
 }
 
+/// Carries commands out as the writer does, in one transaction, and answers what each came to.
+pub async fn carry_out<D: Domain>(
+    db: &Db,
+    domain: &D,
+    commands: &[D::Command],
+) -> anyhow::Result<Vec<Result<D::Answer, D::Refusal>>> {
+    let mut tx = db.begin().await?;
+    let mut batch = domain.load(&mut tx, &commands.iter().collect::<Vec<_>>()).await?;
+    let (mut events, mut outcomes) = (Vec::new(), Vec::new());
+    for command in commands {
+        outcomes.push(D::decide(&batch, command).map(|happened| {
+            happened.iter().for_each(|event| D::evolve(&mut batch, event));
+            let new = !happened.is_empty();
+            events.extend(happened);
+            D::answer(&batch, command, new)
+        }));
+    }
+    domain.save(&mut tx, &batch, &events).await?;
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
 /// An embedded log in a directory of its own.
 pub struct TestLog {
     /// The log.
@@ -108,18 +131,21 @@ pub async fn peer(routes: axum::Router) -> String {
 #[macro_export]
 macro_rules! on_each_database {
     ($schema:expr; $($test:ident),* $(,)?) => {
+        fn tables() -> $crate::db::Schema {
+            $schema
+        }
         mod sqlite {
             $(#[tokio::test]
             async fn $test() {
                 let db = $crate::testing::TestDb::sqlite();
-                super::$test(db.open(&$schema).await).await;
+                super::$test(db.open(&super::tables()).await).await;
             })*
         }
         mod postgres {
             $(#[tokio::test]
             async fn $test() {
                 match $crate::testing::TestDb::postgres().await {
-                    Some(db) => super::$test(db.open(&$schema).await).await,
+                    Some(db) => super::$test(db.open(&super::tables()).await).await,
                     None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
                 }
             })*

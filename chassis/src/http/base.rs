@@ -17,7 +17,8 @@ impl Base {
         format!("{}{path}", self.0)
     }
 
-    fn of(headers: &HeaderMap) -> Self {
+    /// As the headers of a request say.
+    pub fn of(headers: &HeaderMap) -> Self {
         let first = |name: &str| {
             let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
             (!value.is_empty()).then_some(value)

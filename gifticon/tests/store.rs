@@ -1,0 +1,213 @@
+//! What the tables of stock promise, on each database.
+
+use axum::http::HeaderMap;
+use chassis::db::Db;
+use chassis::hal::Collection;
+use chassis::http::{Base, Query};
+use chassis::on_each_database;
+use chassis::testing::carry_out;
+use common_events::{GifticonId, ReservationId};
+use gifticon::app::{Answer, StockDomain};
+use gifticon::domain::{Change, Command, Refusal};
+use gifticon::store::{self, GIFTICONS};
+use serde_json::Value;
+use sqlx::query;
+use uuid::Uuid;
+
+on_each_database!(
+    store::schema();
+    what_is_saved_comes_back_the_same,
+    a_batch_of_many_rows_is_one_transaction,
+    what_comes_and_goes_in_one_batch_is_as_it_ended,
+    a_reservation_that_another_replica_released_is_not_overwritten,
+    a_second_registration_of_a_number_fails_in_the_table,
+    the_table_refuses_to_sell_what_is_not_there,
+    a_transaction_that_is_dropped_leaves_nothing,
+    pages_lead_through_all_in_any_order,
+);
+
+fn register(number: i64, available: i64) -> Command {
+    let (gifticon_id, name) = (GifticonId(number), format!("Gifticon {number:04}"));
+    Command::Register { gifticon_id, name, available, price: 5000 - number }
+}
+
+fn reserve(reservation: ReservationId, number: i64, quantity: i64) -> Command {
+    Command::Reserve { reservation, gifticon_id: GifticonId(number), quantity }
+}
+
+fn new_reservation() -> ReservationId {
+    ReservationId(Uuid::new_v4())
+}
+
+async fn done(db: &Db, commands: &[Command]) -> Vec<Answer> {
+    let outcomes = carry_out(db, &StockDomain { db: db.clone() }, commands).await.unwrap();
+    outcomes.into_iter().map(Result::unwrap).collect()
+}
+
+async fn refused(db: &Db, command: Command) -> Refusal {
+    let mut outcomes = carry_out(db, &StockDomain { db: db.clone() }, &[command]).await.unwrap();
+    outcomes.remove(0).unwrap_err()
+}
+
+async fn what_is_saved_comes_back_the_same(db: Db) {
+    let (held, early) = (new_reservation(), new_reservation());
+    let answers = done(&db, &[register(7, 10), reserve(held, 7, 3)]).await;
+    let Answer::Gifticon(at_first) = &answers[0] else { panic!("{answers:?}") };
+    assert_eq!((at_first.id, at_first.available), (1, 10));
+    let Answer::Reservation(made, true) = &answers[1] else { panic!("{answers:?}") };
+    assert_eq!((made.left, made.price, made.name.as_str()), (7, 4993, "Gifticon 0007"));
+
+    let read = store::by_number(&db, 7).await.unwrap().unwrap();
+    assert_eq!((read.available, read.held, read.version), (7, 3, 2));
+    assert_eq!(store::by_row(&db, 1).await.unwrap().unwrap(), read);
+    // The repeat is answered as the first time, although stock has moved on since.
+    done(&db, &[reserve(new_reservation(), 7, 2)]).await;
+    let again = done(&db, &[reserve(held, 7, 3)]).await;
+    assert!(matches!(&again[0], Answer::Reservation(again, false) if again == made), "{again:?}");
+    assert_eq!(refused(&db, reserve(held, 7, 4)).await, Refusal::Differs);
+
+    done(&db, &[Command::Release { reservation: held }, Command::Release { reservation: early }])
+        .await;
+    done(&db, &[Command::Release { reservation: held }]).await;
+    let read = store::by_row(&db, 1).await.unwrap().unwrap();
+    assert_eq!((read.available, read.held), (8, 2));
+    for gone in [held, early] {
+        assert_eq!(refused(&db, reserve(gone, 7, 1)).await, Refusal::Released);
+    }
+    let change =
+        Change {
+            name: Some("라떼".into()), price: Some(1), restock: Some(5), ..Change::default()
+        };
+    done(&db, &[Command::Change { id: 1, change }]).await;
+    let read = store::by_row(&db, 1).await.unwrap().unwrap();
+    assert_eq!((read.name.as_str(), read.price, read.available), ("라떼", 1, 13));
+    assert_eq!(store::units(&db).await.unwrap(), (13, 2));
+    assert_eq!(refused(&db, Command::Delete { id: 1 }).await, Refusal::Held { held: 2 });
+}
+
+async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
+    let registrations: Vec<Command> = (1..=1_300).map(|number| register(number, 5)).collect();
+    done(&db, &registrations).await;
+    let reservations: Vec<Command> =
+        (1..=1_300).map(|number| reserve(new_reservation(), number, 2)).collect();
+    done(&db, &reservations).await;
+    assert_eq!(store::units(&db).await.unwrap(), (1_300 * 3, 1_300 * 2));
+    let releases: Vec<Command> = reservations
+        .iter()
+        .map(|command| match command {
+            Command::Reserve { reservation, .. } => Command::Release { reservation: *reservation },
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    done(&db, &releases).await;
+    assert_eq!(store::units(&db).await.unwrap(), (1_300 * 5, 0));
+}
+
+async fn what_comes_and_goes_in_one_batch_is_as_it_ended(db: Db) {
+    let (once, never) = (new_reservation(), new_reservation());
+    let release = Command::Release { reservation: once };
+    let delete = Command::Delete { id: 2 };
+    let batch =
+        [register(1, 5), reserve(once, 1, 2), release, register(2, 1), delete, register(2, 9)];
+    done(&db, &batch).await;
+    assert_eq!(store::units(&db).await.unwrap(), (14, 0));
+    assert_eq!(refused(&db, reserve(once, 1, 2)).await, Refusal::Released);
+    assert_eq!(store::by_number(&db, 2).await.unwrap().unwrap().id, 3);
+    assert_eq!(refused(&db, reserve(never, 3, 1)).await, Refusal::Absent);
+}
+
+async fn a_reservation_that_another_replica_released_is_not_overwritten(db: Db) {
+    done(&db, &[register(1, 5)]).await;
+    let id = new_reservation();
+    // This replica read that there is no such reservation …
+    let stale = {
+        let mut tx = db.begin().await.unwrap();
+        store::load(&mut tx, &db, &[&reserve(id, 1, 2)]).await.unwrap()
+    };
+    // … when the other one took a release of it, which came first.
+    done(&db, &[Command::Release { reservation: id }]).await;
+    let mut stock = stale;
+    let events = stock.decide(&reserve(id, 1, 2)).unwrap();
+    events.iter().for_each(|event| stock.evolve(event));
+    let mut tx = db.begin().await.unwrap();
+    assert!(store::save(&mut tx, &stock, &events).await.is_err(), "the tombstone was overwritten");
+    drop(tx);
+    assert_eq!(refused(&db, reserve(id, 1, 2)).await, Refusal::Released);
+    assert_eq!(store::units(&db).await.unwrap(), (5, 0));
+}
+
+async fn a_second_registration_of_a_number_fails_in_the_table(db: Db) {
+    done(&db, &[register(1, 5)]).await;
+    assert_eq!(refused(&db, register(1, 5)).await, Refusal::Exists(GifticonId(1)));
+    let twice = "insert into gifticons (id, gifticon_id, name, available, held, price, version) \
+                 values (9, 1, 'x', 1, 0, 1, 1)";
+    let mut tx = db.begin().await.unwrap();
+    assert!(query(twice).execute(&mut *tx).await.is_err());
+}
+
+async fn the_table_refuses_to_sell_what_is_not_there(db: Db) {
+    done(&db, &[register(1, 5)]).await;
+    let mut tx = db.begin().await.unwrap();
+    let below = query("update gifticons set available = -1 where id = 1").execute(&mut *tx).await;
+    assert!(below.is_err());
+}
+
+async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
+    done(&db, &[register(1, 5)]).await;
+    {
+        let mut tx = db.begin().await.unwrap();
+        let command = reserve(new_reservation(), 1, 2);
+        let mut stock = store::load(&mut tx, &db, &[&command]).await.unwrap();
+        let events = stock.decide(&command).unwrap();
+        events.iter().for_each(|event| stock.evolve(event));
+        store::save(&mut tx, &stock, &events).await.unwrap();
+    }
+    assert_eq!(store::units(&db).await.unwrap(), (5, 0));
+}
+
+async fn page(db: &Db, query: &str) -> Value {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
+    let read =
+        |row: &_| store::gifticon(row).map(|one| (one.id, serde_json::json!({ "id": one.id })));
+    let page: Result<Collection<_>, _> =
+        GIFTICONS.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
+    serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap()
+}
+
+fn ids(page: &Value) -> Vec<i64> {
+    let items = page["_embedded"]["gifticons"].as_array().unwrap();
+    items.iter().map(|item| item["id"].as_i64().unwrap()).collect()
+}
+
+async fn pages_lead_through_all_in_any_order(db: Db) {
+    let registrations: Vec<Command> = (1..=45).map(|number| register(number, 5)).collect();
+    done(&db, &registrations).await;
+    let mut found = Vec::new();
+    let mut next = Some("size=20".to_owned());
+    while let Some(query) = next {
+        let page = page(&db, &query).await;
+        assert_eq!(
+            (&page["page"]["totalElements"], &page["page"]["totalPages"]),
+            (&45.into(), &3.into())
+        );
+        found.extend(ids(&page));
+        let href = page["_links"]["next"]["href"].as_str();
+        assert_eq!(href.is_some(), found.len() < 45, "next leads somewhere: {page}");
+        assert!(
+            href.is_none_or(|href| href.contains("after=")),
+            "it costs no more deep down: {page}"
+        );
+        next = href.and_then(|href| Some(href.split_once('?')?.1.to_owned()));
+    }
+    assert_eq!(found, (1..=45).collect::<Vec<_>>());
+    assert_eq!(ids(&page(&db, "page=2").await), (41..=45).collect::<Vec<_>>(), "the last page");
+    assert_eq!(ids(&page(&db, "page=1").await), (21..=40).collect::<Vec<_>>());
+    assert!(ids(&page(&db, "page=3").await).is_empty());
+    // The price falls with the number.
+    assert_eq!(ids(&page(&db, "sort=price&size=2").await), [45, 44]);
+    assert_eq!(
+        ids(&page(&db, "sort=availableQuantity&sort=name,desc&size=2&page=1").await),
+        [43, 42]
+    );
+}

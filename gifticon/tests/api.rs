@@ -1,0 +1,197 @@
+//! The gifticon service over HTTP.
+
+use chassis::Running;
+use chassis::bus::{Bus, Message};
+use chassis::testing::{TestDb, TestLog, eventually};
+use gifticon::GifticonConfig;
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use uuid::Uuid;
+
+struct Gifticon {
+    client: Client,
+    running: Running,
+    log: TestLog,
+    _db: TestDb,
+}
+
+impl Gifticon {
+    async fn start() -> Self {
+        let (log, db) = (TestLog::open().await, TestDb::sqlite());
+        let config = GifticonConfig { host: db.host() };
+        let running = gifticon::start(config, Arc::new(log.log.clone())).await.unwrap();
+        Self { client: Client::builder().no_proxy().build().unwrap(), running, log, _db: db }
+    }
+
+    /// With one gifticon, of 10 units.
+    async fn with_ten() -> Self {
+        let gifticon = Self::start().await;
+        let body = json!({"gifticonId": "7", "name": " Americano ", "availableQuantity": "10", "price": "5000"});
+        let (status, body) = gifticon.ask(Method::POST, "/gifticons", body).await;
+        assert_eq!((status, &body["id"], &body["name"]), (201, &json!(1), &json!("Americano")));
+        gifticon
+    }
+
+    async fn send(&self, method: Method, path: &str, etag: Option<&str>, body: Value) -> Response {
+        let mut request = self.client.request(method, format!("{}{path}", self.running.url()));
+        if let Some(etag) = etag {
+            request = request.header("if-match", etag);
+        }
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        request.send().await.unwrap()
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let answer = self.send(method, path, None, body).await;
+        (
+            answer.status().as_u16(),
+            serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default(),
+        )
+    }
+
+    async fn available(&self) -> i64 {
+        let (_, body) = self.ask(Method::GET, "/gifticons/1", Value::Null).await;
+        body["availableQuantity"].as_i64().unwrap()
+    }
+
+    async fn reserve(&self, id: Uuid, quantity: i64) -> (u16, Value) {
+        let body = json!({ "gifticonId": 7, "quantity": quantity });
+        self.ask(Method::PUT, &format!("/reservations/{id}"), body).await
+    }
+}
+
+#[tokio::test]
+async fn a_gifticon_is_registered_once_and_told() {
+    let gifticon = Gifticon::with_ten().await;
+    let body = json!({"gifticonId": 7, "name": "Latte", "availableQuantity": 1, "price": 1});
+    let (status, problem) = gifticon.ask(Method::POST, "/gifticons", body).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("/problems/gifticon-exists")));
+    for search in ["gifticonId=7", "GifticonId=7"] {
+        let path = format!("/gifticons/search/findByGifticonId?{search}");
+        let (status, found) = gifticon.ask(Method::GET, &path, Value::Null).await;
+        assert_eq!((status, &found["name"]), (200, &json!("Americano")));
+    }
+    let told = eventually("the event", async || gifticon.log.told().await.pop()).await;
+    assert_eq!(
+        (&told["eventType"], &told["gifticonId"]),
+        (&json!("GifticonRegistered"), &json!(7))
+    );
+    assert_eq!(gifticon.log.log.history().await.unwrap()[0].key.as_deref(), Some("7"));
+}
+
+#[tokio::test]
+async fn a_change_never_loses_a_sale() {
+    let gifticon = Gifticon::with_ten().await;
+    let patch = async |etag: Option<&str>, body: Value| {
+        gifticon.send(Method::PATCH, "/gifticons/1", etag, body).await.status().as_u16()
+    };
+    let answer = gifticon.send(Method::GET, "/gifticons/1", None, Value::Null).await;
+    let etag = answer.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(gifticon.reserve(Uuid::new_v4(), 4).await.0, 201);
+
+    let absolute = json!({ "availableQuantity": "10" });
+    assert_eq!(patch(None, absolute.clone()).await, 428);
+    assert_eq!(patch(Some(&etag), absolute.clone()).await, 412, "a sale came in between");
+    assert_eq!(patch(Some("\"nonsense\""), absolute.clone()).await, 412);
+    assert_eq!(gifticon.available().await, 6);
+    assert_eq!(patch(None, json!({ "restock": 50 })).await, 200);
+    assert_eq!(gifticon.available().await, 56);
+    assert_eq!(patch(None, json!({ "restock": -57 })).await, 422, "below zero");
+    assert_eq!(patch(None, json!({ "restock": 2_147_483_647 })).await, 422, "beyond the bound");
+
+    let answer = gifticon.send(Method::GET, "/gifticons/1", None, Value::Null).await;
+    let etag = answer.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(patch(Some(&etag), absolute).await, 200);
+    assert_eq!(gifticon.available().await, 10);
+    assert_eq!(patch(None, json!({ "name": "라떼", "price": "6000" })).await, 200);
+    let (_, body) = gifticon.ask(Method::GET, "/gifticons/1", Value::Null).await;
+    assert_eq!((&body["name"], &body["price"]), (&json!("라떼"), &json!(6000)));
+}
+
+#[tokio::test]
+async fn a_reservation_takes_stock_once_and_answers_the_same() {
+    let gifticon = Gifticon::with_ten().await;
+    let id = Uuid::new_v4();
+    let (status, first) = gifticon.reserve(id, 4).await;
+    assert_eq!(
+        (status, &first["availableQuantity"], &first["price"]),
+        (201, &json!(6), &json!(5000))
+    );
+    gifticon.reserve(Uuid::new_v4(), 1).await;
+    assert_eq!(gifticon.reserve(id, 4).await, (200, first));
+    assert_eq!(gifticon.reserve(id, 5).await.0, 422);
+    assert_eq!(gifticon.available().await, 5);
+    let (status, problem) = gifticon.reserve(Uuid::new_v4(), 6).await;
+    assert_eq!((status, &problem["availableQuantity"]), (409, &json!(5)));
+    let unknown = json!({ "gifticonId": 8, "quantity": 1 });
+    let path = format!("/reservations/{}", Uuid::new_v4());
+    assert_eq!(gifticon.ask(Method::PUT, &path, unknown).await.0, 404);
+    assert_eq!(gifticon.ask(Method::PUT, "/reservations/x", json!({})).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_release_returns_stock_once_and_may_come_first() {
+    let gifticon = Gifticon::with_ten().await;
+    let (id, early) = (Uuid::new_v4(), Uuid::new_v4());
+    gifticon.reserve(id, 4).await;
+    for id in [id, id, early, early] {
+        let path = format!("/reservations/{id}");
+        assert_eq!(gifticon.ask(Method::DELETE, &path, Value::Null).await.0, 204);
+    }
+    assert_eq!(gifticon.available().await, 10);
+    for id in [id, early] {
+        let (status, problem) = gifticon.reserve(id, 4).await;
+        assert_eq!((status, &problem["type"]), (409, &json!("/problems/reservation-released")));
+    }
+    assert_eq!(gifticon.available().await, 10);
+}
+
+#[tokio::test]
+async fn a_cart_that_is_gone_gives_its_stock_back_once() {
+    let gifticon = Gifticon::with_ten().await;
+    let id = Uuid::new_v4();
+    gifticon.reserve(id, 4).await;
+    // The quantity that an event states is not what counts.
+    let removed = |event: Uuid| {
+        json!({
+            "eventType": "CartRemoved", "timestamp": "20261124000000", "eventId": event,
+            "id": 1, "gifticonId": 7, "quantity": 999, "reservationId": id,
+        })
+    };
+    let publisher = gifticon.log.log.publisher().await.unwrap();
+    let same = removed(Uuid::new_v4());
+    for event in [same.clone(), same, removed(Uuid::new_v4())] {
+        let message = Message { key: "1".into(), payload: event.to_string(), headers: vec![] };
+        publisher.publish(&[message]).await.remove(0).unwrap();
+    }
+    eventually("the stock to return", async || (gifticon.available().await == 10).then_some(()))
+        .await;
+    let last = async || gifticon.log.told().await.last().cloned();
+    eventually("the change to be told", async || {
+        let last = last().await?;
+        (last["eventType"] == "QuantityModified" && last["availableQuantity"] == 10).then_some(())
+    })
+    .await;
+    assert_eq!(gifticon.available().await, 10);
+}
+
+#[tokio::test]
+async fn what_carts_hold_is_not_deleted() {
+    let gifticon = Gifticon::with_ten().await;
+    let id = Uuid::new_v4();
+    gifticon.reserve(id, 4).await;
+    let (status, problem) = gifticon.ask(Method::DELETE, "/gifticons/1", Value::Null).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("/problems/gifticon-held")));
+    gifticon.ask(Method::DELETE, &format!("/reservations/{id}"), Value::Null).await;
+    assert_eq!(gifticon.ask(Method::DELETE, "/gifticons/1", Value::Null).await.0, 204);
+    assert_eq!(gifticon.ask(Method::DELETE, "/gifticons/1", Value::Null).await.0, 404);
+    assert_eq!(gifticon.reserve(Uuid::new_v4(), 1).await.0, 404);
+    let told = async || gifticon.log.told().await.pop();
+    eventually("the deletion to be told", async || {
+        (told().await?["eventType"] == "GifticonDeleted").then_some(())
+    })
+    .await;
+}

@@ -147,7 +147,7 @@ async fn run<K: Kind>(test: impl AsyncFnOnce(K)) {
     }
 }
 
-fn message(key: &str, payload: impl ToString) -> Message {
+fn message(key: &str, payload: impl std::fmt::Display) -> Message {
     Message { key: key.into(), payload: payload.to_string(), headers: vec![] }
 }
 

@@ -1,0 +1,116 @@
+//! What the process says about settings that it cannot use, and that it needs no broker to run.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+fn cart(settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cart"));
+    command.env_clear().envs(settings.iter().copied());
+    command
+}
+
+/// The exit status and what was said on standard error, which is one line.
+fn refusal(settings: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
+    let output = cart(settings).args(arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_setting_that_cannot_be_used_is_named_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", dir.path().join("cart.db").display());
+    let good = [
+        ("KAFKA_BROKERS", "127.0.0.1:9092"),
+        ("DATABASE_URL", &database),
+        ("GIFTICON_URL", "http://127.0.0.1:8081"),
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+    ];
+    for missing in ["KAFKA_BROKERS", "DATABASE_URL", "GIFTICON_URL"] {
+        let settings: Vec<_> = good.into_iter().filter(|(name, _)| *name != missing).collect();
+        let (status, said) = refusal(&settings, &[]);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(missing), "{missing} is missing: {said}");
+    }
+    for (wrong, value) in [
+        ("KAFKA_BROKERS", ""),
+        ("KAFKA_BROKERS", "kafka"),
+        ("KAFKA_TOPIC", "a topic"),
+        ("DATABASE_URL", "mysql://x"),
+        ("DATABASE_URL", "sqlite:/proc/no/such/place.db"),
+        ("GIFTICON_URL", "gifticon"),
+        ("GIFTICON_TIMEOUT_MS", "0"),
+        ("GIFTICON_TIMEOUT_MS", "soon"),
+        ("LISTEN_ADDR", "localhost"),
+        ("LISTEN_ADDR", "192.0.2.1:80"),
+        ("SHUTDOWN_GRACE", "a while"),
+        ("LOG_FORMAT", "xml"),
+    ] {
+        let settings: Vec<_> =
+            good.into_iter().chain([(wrong, value)]).chain([("RUST_LOG", "off")]).collect();
+        let (status, said) = refusal(&settings, &[]);
+        assert_eq!(status, Some(2), "{wrong}={value}: {said}");
+        assert!(said.contains(wrong), "{wrong}={value}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+    let (status, said) = refusal(&good, &["--gifticon-utl=http://x"]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("--gifticon-utl"), "{said}");
+}
+
+#[test]
+fn help_names_every_setting() {
+    let output = cart(&[]).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    let help = String::from_utf8(output.stdout).unwrap();
+    for name in [
+        "LISTEN_ADDR",
+        "DATABASE_URL",
+        "KAFKA_BROKERS",
+        "KAFKA_TOPIC",
+        "GIFTICON_URL",
+        "GIFTICON_TIMEOUT_MS",
+        "SHUTDOWN_GRACE",
+        "LOG_FORMAT",
+        "127.0.0.1:8082",
+    ] {
+        assert!(help.contains(name), "{name} is not in {help}");
+    }
+}
+
+#[test]
+fn neither_broker_nor_database_need_be_there_to_start_and_to_stop() {
+    let nobody = "127.0.0.1:1"; // nothing listens there
+    for database in ["sqlite", "postgres://cart:secret@127.0.0.1:1/cart"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = format!("sqlite:{}", dir.path().join("cart.db").display());
+        let sqlite = database == "sqlite";
+        let mut child = cart(&[
+            ("KAFKA_BROKERS", nobody),
+            ("DATABASE_URL", if sqlite { &file } else { database }),
+            ("GIFTICON_URL", "http://127.0.0.1:1"),
+            ("LISTEN_ADDR", "127.0.0.1:0"),
+            ("RUST_LOG", "off"),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let base = line.strip_prefix("cart listens on ").unwrap().to_owned();
+        let status = |path: &str| {
+            let url = format!("{base}{path}");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                chassis::peer::client().unwrap().get(url).send().await.unwrap().status().as_u16()
+            })
+        };
+        assert_eq!(status("/actuator/health/liveness"), 200);
+        assert_eq!(status("/actuator/health/readiness"), if sqlite { 200 } else { 503 });
+        assert_eq!(status("/carts"), if sqlite { 200 } else { 503 });
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(child.wait().unwrap().success(), "it drains although its peers are away");
+    }
+}

@@ -34,3 +34,5 @@ create table idempotency_keys (
     available bigint,
     at bigint not null
 );
+
+insert into counters (name, last_id, live) values ('carts', 0, 0);

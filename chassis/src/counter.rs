@@ -1,7 +1,7 @@
 //! Ids that count up from 1, and how many rows are live, without a scan.
 
 use crate::db::{Db, Tx};
-use sqlx::{Row, query};
+use sqlx::{AssertSqlSafe, Row, query};
 
 /// The counter of one kind of thing, read and locked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,29 +13,18 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Reads it and keeps other replicas from giving ids until the transaction ends.
+    /// Reads it, and keeps other replicas from giving ids until the transaction ends. The service's
+    /// migration made the row: one that is not there could not be locked.
     pub async fn load(tx: &mut Tx, db: &Db, name: &str) -> sqlx::Result<Self> {
-        let sql = match db.for_update() {
-            "" => "select last_id, live from counters where name = $1",
-            _ => "select last_id, live from counters where name = $1 for update",
-        };
-        match query(sql).bind(name).fetch_optional(&mut **tx).await? {
-            Some(row) => Ok(Self { last_id: row.try_get(0)?, live: row.try_get(1)? }),
-            None => Ok(Self::default()),
-        }
+        let sql = format!("select last_id, live from counters where name = $1{}", db.for_update());
+        let row = query(AssertSqlSafe(sql)).bind(name).fetch_one(&mut **tx).await?;
+        Ok(Self { last_id: row.try_get(0)?, live: row.try_get(1)? })
     }
 
     /// Writes it.
     pub async fn save(self, tx: &mut Tx, name: &str) -> sqlx::Result<()> {
-        query(
-            "insert into counters (name, last_id, live) values ($1, $2, $3) \
-             on conflict (name) do update set last_id = excluded.last_id, live = excluded.live",
-        )
-        .bind(name)
-        .bind(self.last_id)
-        .bind(self.live)
-        .execute(&mut **tx)
-        .await?;
+        let update = query("update counters set last_id = $1, live = $2 where name = $3");
+        update.bind(self.last_id).bind(self.live).bind(name).execute(&mut **tx).await?;
         Ok(())
     }
 

@@ -221,12 +221,19 @@ impl IntoResponse for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
-        match error {
-            E::PoolTimedOut | E::PoolClosed | E::Io(_) | E::WorkerCrashed | E::Tls(_) => {
-                tracing::warn!(%error, "the database did not answer a read");
-                Self::of(kind::UNAVAILABLE).retry_after(1)
-            }
-            error => Self::internal(error),
+        let away = match &error {
+            E::PoolTimedOut | E::PoolClosed | E::Io(_) | E::WorkerCrashed | E::Protocol(_) => true,
+            // Postgres' classes of errors for lost connections, too many of them, and shutdowns.
+            E::Database(error) => error.code().is_some_and(|code| {
+                ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+            }),
+            _ => false,
+        };
+        if away {
+            tracing::warn!(%error, "the database did not answer a read");
+            Self::of(kind::UNAVAILABLE).retry_after(1)
+        } else {
+            Self::internal(error)
         }
     }
 }

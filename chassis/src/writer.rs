@@ -252,6 +252,7 @@ impl<D: Domain> Task<D> {
         };
         let mut done = self.attempt(&work).await;
         if let Err(error) = &done
+            && !error.is::<attempt::Unfinished>()
             && (!events.is_empty() || is_conflict(error))
         {
             let error = format!("{error:#}");
@@ -289,6 +290,9 @@ impl<D: Domain> Task<D> {
             }
             Err(error) => {
                 let error = format!("{error:#}");
+                for (_, answer) in events {
+                    let _ = answer.send(Err(anyhow::anyhow!("{error}")));
+                }
                 error!(error, commands = commands.len(), "a batch could not be written");
                 for (_, _, answer) in commands {
                     let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));

@@ -21,3 +21,5 @@ create table reservations (
     status text not null,
     changed_at bigint not null
 );
+
+insert into counters (name, last_id, live) values ('gifticons', 0, 0);

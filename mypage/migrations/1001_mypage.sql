@@ -20,3 +20,5 @@ create table steps (
     at bigint not null,
     primary key (cart_id, event_type)
 );
+
+insert into counters (name, last_id, live) values ('mypages', 0, 0);

@@ -11,3 +11,5 @@ create table payments (
     changed_at bigint not null
 );
 create index payments_to_do on payments (status, cancel_wanted);
+
+insert into counters (name, last_id, live) values ('payments', 0, 0);

@@ -6,7 +6,7 @@ use crate::mailbox::Chore;
 use crate::outbox;
 use crate::parked;
 use crate::telemetry::Trace;
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
 use common_events::Event;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -18,6 +18,12 @@ pub(super) struct Work<'a, D: Domain> {
     pub(super) events: Vec<&'a Incoming<D::Command>>,
     pub(super) chores: Vec<&'a Chore>,
 }
+
+/// The commit brought no answer: it may hold. What was asked must not be done again blindly, since not
+/// every command finds its work done.
+#[derive(Debug, thiserror::Error)]
+#[error("the commit was not confirmed")]
+pub(super) struct Unfinished;
 
 /// What a batch did.
 pub(super) struct Done<D: Domain> {
@@ -56,7 +62,7 @@ impl<D: Domain> Task<D> {
         for chore in &work.chores {
             done.rows.push(chore.run(&mut tx).await?);
         }
-        tx.commit().await?;
+        tx.commit().await.context(Unfinished)?;
 
         self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
         self.metrics.repeated_total.inc_by(sorted.repeated as u64);

@@ -16,8 +16,18 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("gateway", &["chassis"]),
         (
             "standalone",
-            &["common-events", "chassis", "gifticon", "cart", "payment", "mypage", "gateway"],
+            &[
+                "common-events",
+                "chassis",
+                "gifticon",
+                "cart",
+                "payment",
+                "mypage",
+                "gateway",
+                "chaos",
+            ],
         ),
+        ("chaos", &["chassis"]),
     ])
 }
 

@@ -8,7 +8,7 @@ mod request;
 mod table;
 
 use chassis::testing::eventually;
-use common::{Dice, Shop, Web, audit, seed};
+use common::{Dice, Shop, Web, inside, seed};
 use request::{Bad, JSON};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -71,7 +71,7 @@ async fn every_bad_request_is_refused_with_a_problem_and_changes_nothing() {
     }
     println!("{count} bad requests");
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
-    audit::inside(shop.stop().await.path()).await;
+    inside::settled(shop.stop().await.path()).await;
 }
 
 /// Something that may or may not be a good request.
@@ -150,5 +150,5 @@ async fn whatever_is_sent_is_never_a_fault_of_ours() {
             assert!(status.as_u16() < 500, "{any} {status}: {text}");
         }
     }
-    audit::inside(shop.stop().await.path()).await;
+    inside::settled(shop.stop().await.path()).await;
 }

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::audit::{self, Ledger};
+use chaos::ledger::Ledger;
+use common::inside;
 use common::process::Process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ async fn dies_at(point: &str) {
         let shop = Process::start(dir.path(), &[]);
         ledger.ask_again(&shop.web).await;
         ledger.audit(&shop.web).await;
-        audit::inside(dir.path()).await;
+        inside::settled(dir.path()).await;
         assert!(shop.terminate().await.success());
     }
 }

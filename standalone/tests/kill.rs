@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::audit::{self, Ledger};
+use chaos::ledger::Ledger;
+use common::inside;
 use common::process::Process;
 use common::{Dice, Web};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ async fn killed_at_random_moments_the_shop_keeps_its_promises() {
             slowest = slowest.max(ledger.audit(&shop.web).await);
         }
         if cycle == cycles {
-            audit::inside(dir.path()).await;
+            inside::settled(dir.path()).await;
             assert!(shop.terminate().await.success(), "a drain ends with exit code 0");
             break;
         }
@@ -49,7 +50,7 @@ async fn killed_at_random_moments_the_shop_keeps_its_promises() {
     println!(
         "{cycles} kills, {} carts promised, {} events sent again, settled within {slowest:?}",
         ledger.promised(),
-        audit::copies(dir.path()).await
+        inside::copies(dir.path()).await
     );
 }
 

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::audit::{self, Ledger};
+use chaos::ledger::Ledger;
+use common::inside;
 use common::{Dice, Shop};
 use reqwest::StatusCode;
 use std::sync::Arc;
@@ -58,6 +59,6 @@ async fn random_adds_and_cancels_of_64_customers_keep_the_guarantees() {
     customers.join_all().await;
     ledger.ask_again(&shop.web).await;
     ledger.audit(&shop.web).await;
-    audit::inside(shop.dir.path()).await;
+    inside::settled(shop.dir.path()).await;
     shop.stop().await;
 }

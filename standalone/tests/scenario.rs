@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 async fn the_original_s_story_over_the_embedded_log() {
     let shop = Shop::start().await;
     story(&shop.web).await;
-    common::audit::inside(shop.dir.path()).await;
+    common::inside::settled(shop.dir.path()).await;
     let dir = shop.stop().await;
     assert_eq!(
-        common::audit::copies(dir.path()).await,
+        common::inside::copies(dir.path()).await,
         0,
         "nothing failed, so nothing was sent twice"
     );

@@ -1,13 +1,10 @@
-//! The guarantees, checked from outside over HTTP and from inside by SQL.
+//! What the shop promised, and the guarantees checked from outside over HTTP.
 
-use super::Web;
-use chassis::testing::eventually;
+use crate::Web;
 use reqwest::StatusCode;
 use serde_json::Value;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a shop may take to settle.
@@ -35,9 +32,10 @@ struct Promises {
 
 impl Ledger {
     fn edit(&self) -> std::sync::MutexGuard<'_, Promises> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that units were put on sale.
     pub fn put(&self, gifticon_id: i64, units: i64) {
         *self.edit().put.entry(gifticon_id).or_default() += units;
     }
@@ -121,13 +119,14 @@ impl Ledger {
         self.edit().added.len()
     }
 
-    /// Waits until all agrees, and panics with what does not when it never does. Answers how long
-    /// that took.
+    /// Waits until all agrees, and answers how long that took.
+    ///
+    /// # Panics
+    /// With what does not agree, when it never does.
     pub async fn audit(&self, web: &Web) -> Duration {
         let started = Instant::now();
-        let promises = self.edit().clone();
         loop {
-            match promises.check(web).await {
+            match self.check(web).await {
                 Ok(()) => return started.elapsed(),
                 Err(why) => {
                     assert!(started.elapsed() < SETTLES, "not settled in {SETTLES:?}: {why}");
@@ -135,6 +134,14 @@ impl Ledger {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+impl Ledger {
+    /// Looks once whether all agrees, and says what does not.
+    pub async fn check(&self, web: &Web) -> Result<(), String> {
+        let promises = self.edit().clone();
+        promises.check(web).await
     }
 }
 
@@ -204,64 +211,4 @@ fn by(rows: Vec<Value>, field: &str) -> Result<BTreeMap<i64, Value>, String> {
 
 fn number(row: &Value, field: &str) -> Result<i64, String> {
     row[field].as_i64().ok_or(format!("no {field} in {row}"))
-}
-
-/// What the databases of a shop without customers come to look like inside: nothing half done, nothing
-/// in disagreement with what is shown, and the topic in order.
-pub async fn inside(dir: &Path) {
-    for (file, query, what) in [
-        ("cart", "select count(*) from outbox", "events in the outbox of cart"),
-        ("payment", "select count(*) from outbox", "events in the outbox of payment"),
-        ("gifticon", "select count(*) from outbox", "events in the outbox of gifticon"),
-        ("cart", "select count(*) from intents", "intents"),
-        ("cart", "select count(*) from idempotency_keys where outcome = 'Pending'", "pending keys"),
-        ("payment", "select count(*) from payments where id is null", "undecided payments"),
-        ("cart", "select count(*) from parked", "events parked by cart"),
-        ("payment", "select count(*) from parked", "events parked by payment"),
-        ("gifticon", "select count(*) from parked", "events parked by gifticon"),
-        ("mypage", "select count(*) from parked", "events parked by mypage"),
-        (
-            "gifticon",
-            "select count(*) from gifticons g where held <> (select coalesce(sum(quantity), 0) \
-             from reservations r where r.gifticon_id = g.gifticon_id and r.status = 'Held')",
-            "gifticons that hold other than their reservations",
-        ),
-        (
-            "cart",
-            "select count(*) from counters where name = 'carts' and live <> \
-             (select count(*) from carts where status <> 'CartRemoved')",
-            "wrong counters of carts",
-        ),
-    ] {
-        let file = dir.join(file).with_extension("db");
-        eventually(&format!("no {what}"), async || (scalar(&file, query).await == 0).then_some(()))
-            .await;
-    }
-    // The first copy of each event of a key is in the order in which it happened.
-    let disorder = "select count(*) from \
-        (select min(seq) as seq, key, json_extract(payload, '$.eventType') as type, \
-                json_extract(payload, '$.cartId') as of, json_extract(payload, '$.id') as id \
-         from messages group by json_extract(payload, '$.eventId')) removed \
-        join (select min(seq) as seq, json_extract(payload, '$.id') as id from messages \
-              where json_extract(payload, '$.eventType') = 'CartAdded' group by 2) added \
-        on removed.type = 'CartRemoved' and removed.id = added.id and removed.seq < added.seq";
-    let log = dir.join("events.db");
-    if log.exists() {
-        assert_eq!(scalar(&log, disorder).await, 0, "carts removed before they were added");
-    }
-}
-
-/// How many messages of the embedded log are copies of an earlier one.
-pub async fn copies(dir: &Path) -> i64 {
-    let copies =
-        "select count(*) - count(distinct json_extract(payload, '$.eventId')) from messages";
-    scalar(&dir.join("events.db"), copies).await
-}
-
-async fn scalar(file: &Path, query: &str) -> i64 {
-    sqlx::any::install_default_drivers();
-    let url = format!("sqlite:{}", file.display());
-    let mut connection = AnyConnection::connect(&url).await.unwrap();
-    let row = sqlx::query(AssertSqlSafe(query)).fetch_one(&mut connection).await;
-    row.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
 }

@@ -1,0 +1,102 @@
+//! What goes wrong.
+
+use crate::Dice;
+use crate::cluster::{Cluster, SERVICES};
+use crate::proxy::Weather;
+use std::fmt;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// One thing that goes wrong, for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Kill(&'static str, usize),
+    Pause(&'static str, usize, Duration),
+    Terminate(&'static str, usize),
+    KillGateway,
+    KillKafka,
+    RestartPostgres,
+    Network(&'static str, Weather, Duration),
+}
+
+impl Fault {
+    /// One of them, as the dice fall.
+    pub fn any(dice: &mut Dice, replicas: usize) -> Self {
+        let service = *dice.pick(&SERVICES);
+        let number = usize::try_from(dice.roll(replicas as u64)).unwrap_or_default();
+        let short = Duration::from_millis(500 + dice.roll(2_000));
+        match dice.roll(12) {
+            0..=3 => Self::Kill(service, number),
+            4 => Self::Pause(service, number, Duration::from_secs(5 + dice.roll(5))),
+            5 | 6 => Self::Terminate(service, number),
+            7 => Self::KillGateway,
+            8 => Self::KillKafka,
+            9 => Self::RestartPostgres,
+            _ => {
+                let weathers = [
+                    Weather::Refuse,
+                    Weather::Hang,
+                    Weather::Reset,
+                    Weather::Delay(Duration::from_millis(100 + dice.roll(1_500))),
+                ];
+                Self::Network(service, *dice.pick(&weathers), short)
+            }
+        }
+    }
+
+    /// Has it happen, and mends it.
+    pub async fn strike(self, cluster: &mut Cluster) -> anyhow::Result<()> {
+        match self {
+            Self::Kill(service, number) => {
+                cluster.kill(service, number)?;
+                sleep(Duration::from_millis(200)).await;
+                cluster.start_replica(service, number)
+            }
+            Self::Pause(service, number, time) => cluster.pause(service, number, time).await,
+            Self::Terminate(service, number) => {
+                cluster.terminate(service, number).await?;
+                cluster.start_replica(service, number)
+            }
+            Self::KillGateway => cluster.restart_gateway(),
+            Self::KillKafka => cluster.restart_kafka(),
+            Self::RestartPostgres => cluster.restart_postgres(),
+            Self::Network(service, weather, time) => {
+                cluster.front(service).set(weather);
+                sleep(time).await;
+                cluster.front(service).set(Weather::Fair);
+                Ok(())
+            }
+        }
+    }
+
+    /// What kind of fault it is, for the table.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Kill(..) => "kill -9 of a service",
+            Self::Pause(..) => "SIGSTOP of a service",
+            Self::Terminate(..) => "SIGTERM of a service",
+            Self::KillGateway => "kill -9 of the gateway",
+            Self::KillKafka => "kill -9 of Kafka",
+            Self::RestartPostgres => "immediate restart of Postgres",
+            Self::Network(_, Weather::Refuse, _) => "connections refused",
+            Self::Network(_, Weather::Hang, _) => "connections that hang",
+            Self::Network(_, Weather::Reset, _) => "connections cut in mid-answer",
+            Self::Network(..) => "slow answers",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(service, number) | Self::Terminate(service, number) => {
+                write!(f, "{} ({service} {number})", self.kind())
+            }
+            Self::Pause(service, number, time) => {
+                write!(f, "{} ({service} {number}, {time:?})", self.kind())
+            }
+            Self::Network(service, _, time) => write!(f, "{} ({service}, {time:?})", self.kind()),
+            Self::KillGateway | Self::KillKafka | Self::RestartPostgres => f.write_str(self.kind()),
+        }
+    }
+}

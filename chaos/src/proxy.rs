@@ -1,0 +1,141 @@
+//! The front of a service's replicas: hands connections out round robin, and does to them what a bad
+//! network does.
+
+use crate::Dice;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// What becomes of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// They go through.
+    Fair,
+    /// They are closed at once.
+    Refuse,
+    /// They are taken and nothing comes back.
+    Hang,
+    /// They are cut after the request went through and before its answer did.
+    Reset,
+    /// Answers take this long.
+    Delay(Duration),
+}
+
+/// A front that listens on a port of its own.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    backends: Mutex<Vec<SocketAddr>>,
+    weather: Mutex<Weather>,
+    next: AtomicU64,
+    /// Cancelled to cut what is open when the weather changes.
+    open: Mutex<CancellationToken>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Proxy {
+    /// A front with nobody behind it yet.
+    pub async fn start(seed: u64) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            backends: Mutex::default(),
+            weather: Mutex::new(Weather::Fair),
+            next: AtomicU64::new(Dice::new(seed).roll(2)),
+            open: Mutex::default(),
+        });
+        let accepted = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (shared, cut) = (Arc::clone(&accepted), lock(&accepted.open).clone());
+                tokio::spawn(async move { cut.run_until_cancelled(shared.carry(client)).await });
+            }
+        });
+        Ok(Self { addr, shared })
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Puts these behind it.
+    pub fn lead_to(&self, backends: Vec<SocketAddr>) {
+        *lock(&self.shared.backends) = backends;
+    }
+
+    /// Changes what becomes of connections, and cuts those that are open.
+    pub fn set(&self, weather: Weather) {
+        *lock(&self.shared.weather) = weather;
+        std::mem::take(&mut *lock(&self.shared.open)).cancel();
+    }
+}
+
+impl Shared {
+    async fn carry(&self, mut client: TcpStream) {
+        let weather = *lock(&self.weather);
+        match weather {
+            Weather::Refuse => return,
+            Weather::Hang => return std::future::pending().await,
+            Weather::Fair | Weather::Reset | Weather::Delay(_) => {}
+        }
+        let Some(mut service) = self.connect().await else { return };
+        let _ = (client.set_nodelay(true), service.set_nodelay(true));
+        match weather {
+            Weather::Reset => {
+                // One request through, its answer read and kept.
+                let mut bytes = vec![0; 64 * 1024];
+                let Ok(count) = client.read(&mut bytes).await else { return };
+                if service.write_all(&bytes[..count]).await.is_ok() {
+                    let _ = service.read(&mut bytes).await;
+                }
+            }
+            Weather::Delay(by) => {
+                let (mut from_client, mut to_client) = client.split();
+                let (mut from_service, mut to_service) = service.split();
+                let back = async {
+                    let mut bytes = vec![0; 64 * 1024];
+                    while let Ok(count @ 1..) = from_service.read(&mut bytes).await {
+                        sleep(by).await;
+                        if to_client.write_all(&bytes[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from_client, &mut to_service) => {}
+                    () = back => {}
+                }
+            }
+            Weather::Fair | Weather::Refuse | Weather::Hang => {
+                let _ = copy_bidirectional(&mut client, &mut service).await;
+            }
+        }
+    }
+
+    /// Connects to the next replica that takes connections.
+    async fn connect(&self) -> Option<TcpStream> {
+        let backends = lock(&self.backends).clone();
+        for _ in 0..backends.len() {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed);
+            let place = usize::try_from(turn).unwrap_or_default() % backends.len();
+            if let Ok(stream) = TcpStream::connect(backends[place]).await {
+                return Some(stream);
+            }
+        }
+        None
+    }
+}

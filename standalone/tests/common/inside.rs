@@ -1,0 +1,65 @@
+//! The guarantees, checked from inside by SQL.
+
+use chassis::testing::eventually;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
+use std::path::Path;
+
+/// What the databases of a shop without customers come to look like inside: nothing half done, nothing
+/// in disagreement with what is shown, and the topic in order.
+pub async fn settled(dir: &Path) {
+    for (file, query, what) in [
+        ("cart", "select count(*) from outbox", "events in the outbox of cart"),
+        ("payment", "select count(*) from outbox", "events in the outbox of payment"),
+        ("gifticon", "select count(*) from outbox", "events in the outbox of gifticon"),
+        ("cart", "select count(*) from intents", "intents"),
+        ("cart", "select count(*) from idempotency_keys where outcome = 'Pending'", "pending keys"),
+        ("payment", "select count(*) from payments where id is null", "undecided payments"),
+        ("cart", "select count(*) from parked", "events parked by cart"),
+        ("payment", "select count(*) from parked", "events parked by payment"),
+        ("gifticon", "select count(*) from parked", "events parked by gifticon"),
+        ("mypage", "select count(*) from parked", "events parked by mypage"),
+        (
+            "gifticon",
+            "select count(*) from gifticons g where held <> (select coalesce(sum(quantity), 0) \
+             from reservations r where r.gifticon_id = g.gifticon_id and r.status = 'Held')",
+            "gifticons that hold other than their reservations",
+        ),
+        (
+            "cart",
+            "select count(*) from counters where name = 'carts' and live <> \
+             (select count(*) from carts where status <> 'CartRemoved')",
+            "wrong counters of carts",
+        ),
+    ] {
+        let file = dir.join(file).with_extension("db");
+        eventually(&format!("no {what}"), async || (scalar(&file, query).await == 0).then_some(()))
+            .await;
+    }
+    // The first copy of each event of a key is in the order in which it happened.
+    let disorder = "select count(*) from \
+        (select min(seq) as seq, key, json_extract(payload, '$.eventType') as type, \
+                json_extract(payload, '$.cartId') as of, json_extract(payload, '$.id') as id \
+         from messages group by json_extract(payload, '$.eventId')) removed \
+        join (select min(seq) as seq, json_extract(payload, '$.id') as id from messages \
+              where json_extract(payload, '$.eventType') = 'CartAdded' group by 2) added \
+        on removed.type = 'CartRemoved' and removed.id = added.id and removed.seq < added.seq";
+    let log = dir.join("events.db");
+    if log.exists() {
+        assert_eq!(scalar(&log, disorder).await, 0, "carts removed before they were added");
+    }
+}
+
+/// How many messages of the embedded log are copies of an earlier one.
+pub async fn copies(dir: &Path) -> i64 {
+    let copies =
+        "select count(*) - count(distinct json_extract(payload, '$.eventId')) from messages";
+    scalar(&dir.join("events.db"), copies).await
+}
+
+async fn scalar(file: &Path, query: &str) -> i64 {
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite:{}", file.display());
+    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    let row = sqlx::query(AssertSqlSafe(query)).fetch_one(&mut connection).await;
+    row.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
+}

@@ -34,6 +34,19 @@ pub enum Dialect {
     Postgres,
 }
 
+impl Dialect {
+    /// The text of tables, with the types that differ written as this database wants them.
+    pub fn expand(self, sql: &str) -> String {
+        let (identity, id, bytes) = match self {
+            Self::Sqlite => ("integer primary key autoincrement", "integer primary key", "blob"),
+            Self::Postgres => {
+                ("bigint generated always as identity primary key", "bigint primary key", "bytea")
+            }
+        };
+        sql.replace("{identity}", identity).replace("{id}", id).replace("{bytes}", bytes)
+    }
+}
+
 /// The tables of a service: numbered texts, run in order, each once.
 ///
 /// In a text, `{identity}` becomes the type of a primary key that the database counts up, `{id}` that
@@ -51,16 +64,8 @@ impl Schema {
     }
 
     fn migrator(&self, dialect: Dialect) -> Migrator {
-        let (identity, id, bytes) = match dialect {
-            Dialect::Sqlite => ("integer primary key autoincrement", "integer primary key", "blob"),
-            Dialect::Postgres => {
-                ("bigint generated always as identity primary key", "bigint primary key", "bytea")
-            }
-        };
         let migration = |&(version, description, sql): &(i64, &'static str, &'static str)| {
-            let sql =
-                sql.replace("{identity}", identity).replace("{id}", id).replace("{bytes}", bytes);
-            let sql = AssertSqlSafe(sql).into_sql_str();
+            let sql = AssertSqlSafe(dialect.expand(sql)).into_sql_str();
             Migration::new(version, description.into(), MigrationType::Simple, sql, false)
         };
         Migrator::with_migrations(self.0.iter().map(migration).collect())

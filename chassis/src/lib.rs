@@ -16,6 +16,7 @@
 
 mod admin;
 mod counter;
+mod history;
 mod inbox;
 mod lease;
 mod mailbox;
@@ -43,5 +44,6 @@ pub mod testing;
 pub mod writer;
 
 pub use counter::Counter;
+pub use history::History;
 pub use lease::Lease;
 pub use service::{Chassis, Running, Unusable};

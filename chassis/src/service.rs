@@ -5,6 +5,7 @@ use crate::bus::Bus;
 use crate::config::Host;
 use crate::consumer::{self, Policy, Reader, Replayer};
 use crate::db::{Db, Schema};
+use crate::history::History;
 use crate::http::{self, AccessLog, Layers, Ready};
 use crate::lease::Lease;
 use crate::mailbox::{Chores, RELAY};
@@ -189,6 +190,11 @@ impl Chassis {
         let (bus, db) = (Arc::clone(&self.bus), self.db.clone());
         let (metrics, stop) = (Arc::clone(&self.metrics), self.tasks.background.stop.clone());
         self.spawn("consumer", consumer::run(reader, bus, self.name, db, metrics, stop));
+    }
+
+    /// A way to read the topic again from its beginning.
+    pub fn history(&self) -> History {
+        History::new(Arc::clone(&self.bus), self.name)
     }
 
     /// A lease on work that one replica at a time may do.

@@ -22,7 +22,7 @@ pub const NO_MYPAGE: Kind = Kind::new(
     "없는 페이지입니다",
 );
 /// The problems of this service, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] = &[NO_MYPAGE];
+pub const PROBLEMS: &[Kind] = &[NO_MYPAGE, crate::rebuild::REBUILDING];
 
 /// The routes.
 pub fn routes(db: Db) -> Router {

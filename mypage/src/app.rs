@@ -1,48 +1,109 @@
 //! The projection and its tables, for the writer.
 
-use crate::projection::{Fact, Views};
+use crate::projection::{Command, Fact, Views};
 use crate::store;
 use chassis::db::{Db, Tx};
 use chassis::writer::Domain;
 use common_events::Event;
 
-/// The view. Its commands and its events are the same: facts that were told.
+/// The view. What is asked of it is what happens to it.
 #[derive(Clone, Debug)]
 pub struct ViewDomain {
     pub db: Db,
 }
 
-/// Nothing is refused.
+/// The tables that a batch works on: those that customers see and, while the view is rebuilt, those
+/// that will take their place.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    pub shown: Views,
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// The new tables of a rebuild.
+#[derive(Clone, Debug, Default)]
+pub struct Rebuilt {
+    pub token: String,
+    pub views: Views,
+}
+
+impl Tables {
+    /// The new tables of the rebuild that `token` names, if that is the one that runs.
+    fn rebuilt(&self, token: &str) -> Option<&Rebuilt> {
+        self.rebuilt.as_ref().filter(|rebuilt| rebuilt.token == token)
+    }
+
+    /// Folds a fact into the new tables, under the id that its view has or had.
+    fn replay(&mut self, fact: &Fact) {
+        let id = self.shown.id_of(fact.cart_id);
+        if let Some(rebuilt) = &mut self.rebuilt {
+            // A cart that only the topic knows gets the next id.
+            if !self.shown.views.contains_key(&fact.cart_id)
+                && !rebuilt.views.views.contains_key(&fact.cart_id)
+            {
+                self.shown.last_id = id;
+            }
+            rebuilt.views.learn_as(id, fact);
+        }
+    }
+}
+
+/// Why the view says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {}
+pub enum Refusal {
+    #[error("another rebuild has begun since")]
+    Overtaken,
+}
 
 impl Domain for ViewDomain {
-    type Batch = Views;
-    type Command = Fact;
-    type Event = Fact;
+    type Batch = Tables;
+    type Command = Command;
+    type Event = Command;
     type Answer = ();
     type Refusal = Refusal;
 
-    async fn load(&self, tx: &mut Tx, facts: &[&Fact]) -> anyhow::Result<Views> {
-        store::load(tx, &self.db, facts).await
+    async fn load(&self, tx: &mut Tx, commands: &[&Command]) -> anyhow::Result<Tables> {
+        store::load(tx, &self.db, commands).await
     }
 
-    fn decide(views: &Views, fact: &Fact) -> Result<Vec<Fact>, Refusal> {
-        Ok(if views.is_news(fact) { vec![fact.clone()] } else { vec![] })
+    fn decide(tables: &Tables, command: &Command) -> Result<Vec<Command>, Refusal> {
+        let happens = match command {
+            Command::Told(fact) => {
+                let rebuilt = tables.rebuilt.as_ref();
+                tables.shown.is_news(fact)
+                    || rebuilt.is_some_and(|rebuilt| rebuilt.views.is_news(fact))
+            }
+            Command::Replayed { token, fact } => {
+                tables.rebuilt(token).ok_or(Refusal::Overtaken)?.views.is_news(fact)
+            }
+            Command::BeginRebuild { .. } => true,
+            Command::FinishRebuild { token } => {
+                tables.rebuilt(token).map(|_| true).ok_or(Refusal::Overtaken)?
+            }
+        };
+        Ok(if happens { vec![command.clone()] } else { vec![] })
     }
 
-    fn evolve(views: &mut Views, fact: &Fact) {
-        views.learn(fact);
+    fn evolve(tables: &mut Tables, command: &Command) {
+        match command {
+            Command::Told(fact) => {
+                tables.shown.learn(fact);
+                tables.replay(fact);
+            }
+            Command::Replayed { fact, .. } => tables.replay(fact),
+            // The tables are made and changed places in the database.
+            Command::BeginRebuild { .. } | Command::FinishRebuild { .. } => {}
+        }
     }
 
-    fn answer(_: &Views, _: &Fact, _: bool) {}
+    fn answer(_: &Tables, _: &Command, _: bool) {}
 
-    async fn save(&self, tx: &mut Tx, views: &Views, facts: &[Fact]) -> anyhow::Result<()> {
-        store::save(tx, views, facts).await
+    async fn save(&self, tx: &mut Tx, tables: &Tables, commands: &[Command]) -> anyhow::Result<()> {
+        store::save(tx, &self.db, tables, commands).await
     }
 
     /// A view tells nobody anything.
-    fn published(_: &Views, _: &[Fact]) -> Vec<(usize, Event)> {
+    fn published(_: &Tables, _: &[Command]) -> Vec<(usize, Event)> {
         vec![]
     }
 }

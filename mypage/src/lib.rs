@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod policy;
 pub mod projection;
+pub mod rebuild;
 pub mod store;
 
 use chassis::bus::Bus;
@@ -31,5 +32,6 @@ pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Ru
     let db = chassis.db().clone();
     let writer = chassis.writer(app::ViewDomain { db: db.clone() });
     chassis.react(policy::Project, &writer);
-    chassis.serve(api::routes(db))
+    let rebuild = rebuild::Rebuild::new(chassis.history(), writer);
+    chassis.serve(api::routes(db).merge(rebuild::routes(rebuild)))
 }

@@ -1,7 +1,7 @@
 //! What the view learns from the events of others.
 
 use crate::app::ViewDomain;
-use crate::projection::{Details, Fact, Kind};
+use crate::projection::{Command, Details, Fact, Kind};
 use chassis::consumer::Policy;
 use chrono::{DateTime, Utc};
 use common_events::{CartId, Envelope, Event, Payment};
@@ -13,45 +13,50 @@ pub struct Project;
 impl Policy for Project {
     type Domain = ViewDomain;
 
-    fn react(&self, envelope: &Envelope, at: DateTime<Utc>) -> Vec<Fact> {
-        let at = at.timestamp_millis();
-        let fact = |cart_id: CartId, kind, details| vec![Fact { cart_id, kind, at, details }];
-        match &envelope.event {
-            Event::CartAdded(cart) => fact(
-                cart.id,
-                Kind::CartAdded,
-                Details {
-                    gifticon_id: Some(cart.gifticon_id),
-                    name: cart.name.clone(),
-                    price: cart.price,
-                    quantity: Some(cart.quantity),
-                    amount: cart.amount,
-                    payment_id: None,
-                },
-            ),
-            Event::CartRemoved(cart) => fact(
-                cart.id,
-                Kind::CartRemoved,
-                Details {
-                    gifticon_id: Some(cart.gifticon_id),
-                    quantity: Some(cart.quantity),
-                    ..Details::default()
-                },
-            ),
-            Event::PaymentApproved(payment) => {
-                fact(payment.cart_id, Kind::PaymentApproved, paid(payment))
-            }
-            Event::PaymentDeclined(decline) => {
-                fact(decline.payment.cart_id, Kind::PaymentDeclined, paid(&decline.payment))
-            }
-            Event::PaymentCancelled(payment) => {
-                fact(payment.cart_id, Kind::PaymentCancelled, paid(payment))
-            }
-            Event::GifticonRegistered(_)
-            | Event::QuantityModified(_)
-            | Event::GifticonDeleted(_)
-            | Event::Unknown => vec![],
+    fn react(&self, envelope: &Envelope, at: DateTime<Utc>) -> Vec<Command> {
+        fact(envelope, at).map(Command::Told).into_iter().collect()
+    }
+}
+
+/// What an event tells of a cart, if anything.
+pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
+    let at = at.timestamp_millis();
+    let fact = |cart_id: CartId, kind, details| Some(Fact { cart_id, kind, at, details });
+    match &envelope.event {
+        Event::CartAdded(cart) => fact(
+            cart.id,
+            Kind::CartAdded,
+            Details {
+                gifticon_id: Some(cart.gifticon_id),
+                name: cart.name.clone(),
+                price: cart.price,
+                quantity: Some(cart.quantity),
+                amount: cart.amount,
+                payment_id: None,
+            },
+        ),
+        Event::CartRemoved(cart) => fact(
+            cart.id,
+            Kind::CartRemoved,
+            Details {
+                gifticon_id: Some(cart.gifticon_id),
+                quantity: Some(cart.quantity),
+                ..Details::default()
+            },
+        ),
+        Event::PaymentApproved(payment) => {
+            fact(payment.cart_id, Kind::PaymentApproved, paid(payment))
         }
+        Event::PaymentDeclined(decline) => {
+            fact(decline.payment.cart_id, Kind::PaymentDeclined, paid(&decline.payment))
+        }
+        Event::PaymentCancelled(payment) => {
+            fact(payment.cart_id, Kind::PaymentCancelled, paid(payment))
+        }
+        Event::GifticonRegistered(_)
+        | Event::QuantityModified(_)
+        | Event::GifticonDeleted(_)
+        | Event::Unknown => None,
     }
 }
 

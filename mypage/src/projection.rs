@@ -141,6 +141,19 @@ impl View {
     }
 }
 
+/// What is asked of the view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A fact came in.
+    Told(Fact),
+    /// A fact comes again, for the rebuild that `token` names.
+    Replayed { token: String, fact: Fact },
+    /// Fill new tables beside the old ones. A rebuild that ran before is given up.
+    BeginRebuild { token: String },
+    /// Let the new tables take the place of the old.
+    FinishRebuild { token: String },
+}
+
 /// The steps of a cart in the order in which they happened.
 pub fn in_order(mut steps: Vec<(Kind, i64)>) -> Vec<(Kind, i64)> {
     steps.sort_by_key(|(kind, at)| (kind.place(), *at, *kind));
@@ -165,18 +178,29 @@ impl Views {
 
     /// Folds a fact in.
     pub fn learn(&mut self, fact: &Fact) {
-        let (last_id, live) = (&mut self.last_id, &mut self.live);
-        let view = self.views.entry(fact.cart_id).or_insert_with(|| {
-            *last_id += 1;
-            *live += 1;
-            View {
-                id: *last_id,
-                cart_id: fact.cart_id,
-                details: Details::default(),
-                steps: BTreeMap::new(),
-            }
+        let id = self.id_of(fact.cart_id);
+        if !self.views.contains_key(&fact.cart_id) {
+            self.last_id = self.last_id.max(id);
+            self.live += 1;
+        }
+        self.learn_as(id, fact);
+    }
+
+    /// Folds a fact into the view with the id `id`.
+    pub fn learn_as(&mut self, id: i64, fact: &Fact) {
+        let cart_id = fact.cart_id;
+        let view = self.views.entry(cart_id).or_insert_with(|| View {
+            id,
+            cart_id,
+            details: Details::default(),
+            steps: BTreeMap::new(),
         });
         view.learn(fact);
+    }
+
+    /// The id of a cart's view, or the one that it will get.
+    pub fn id_of(&self, cart_id: CartId) -> i64 {
+        self.views.get(&cart_id).map_or(self.last_id + 1, |view| view.id)
     }
 }
 

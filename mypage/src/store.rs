@@ -1,12 +1,13 @@
 //! The view's tables. All SQL of this service is in this file.
 
-use crate::projection::{Details, Fact, Kind, View, Views};
+use crate::app::{Rebuilt, Tables};
+use crate::projection::{Command, Details, Fact, Kind, View, Views};
 use chassis::Counter;
 use chassis::db::{Db, ROWS, Schema, Tx, list, rounded, values};
 use chassis::listing::Listing;
 use common_events::{CartId, GifticonId, PaymentId};
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::{AssertSqlSafe, Row, query, raw_sql};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Views, as they are listed.
@@ -31,9 +32,12 @@ pub const MYPAGES: Listing = Listing {
     searchable: true,
 };
 
+const MIGRATION: &str = include_str!("../migrations/1001_mypage.sql");
+
 /// The tables.
 pub fn schema() -> Schema {
-    Schema::new(&[(1001, "mypage", include_str!("../migrations/1001_mypage.sql"))])
+    let rebuild = include_str!("../migrations/1002_rebuild.sql");
+    Schema::new(&[(1001, "mypage", MIGRATION), (1002, "rebuild", rebuild)])
 }
 
 /// A row as customers see it.
@@ -49,25 +53,51 @@ pub struct Shown {
     pub updated_at: i64,
 }
 
-/// Reads the views that the facts are about, in order and locked.
-pub async fn load(tx: &mut Tx, db: &Db, facts: &[&Fact]) -> anyhow::Result<Views> {
+/// The tables that customers see, and those of a rebuild.
+const SHOWN: Names = Names { views: "views", steps: "steps" };
+const REBUILT: Names = Names { views: "views_rebuilt", steps: "steps_rebuilt" };
+
+#[derive(Clone, Copy)]
+struct Names {
+    views: &'static str,
+    steps: &'static str,
+}
+
+/// Reads the views that the commands are about, in order and locked.
+pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result<Tables> {
     let counter = Counter::load(tx, db, MYPAGES.collection).await?;
-    let mut views = Views { last_id: counter.last_id, live: counter.live, ..Views::default() };
-    let ids: BTreeSet<i64> = facts.iter().map(|fact| fact.cart_id.0).collect();
-    for chunk in ids.into_iter().collect::<Vec<_>>().chunks(ROWS) {
+    let about = |command: &&Command| match command {
+        Command::Told(fact) | Command::Replayed { fact, .. } => Some(fact.cart_id.0),
+        Command::BeginRebuild { .. } | Command::FinishRebuild { .. } => None,
+    };
+    let ids: Vec<i64> =
+        commands.iter().filter_map(about).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut shown = views(tx, db, SHOWN, &ids).await?;
+    (shown.last_id, shown.live) = (counter.last_id, counter.live);
+    let token = query("select token from rebuilds").fetch_optional(&mut **tx).await?;
+    let rebuilt = match token {
+        Some(row) => {
+            Some(Rebuilt { token: row.try_get(0)?, views: views(tx, db, REBUILT, &ids).await? })
+        }
+        None => None,
+    };
+    Ok(Tables { shown, rebuilt })
+}
+
+async fn views(tx: &mut Tx, db: &Db, tables: Names, ids: &[i64]) -> anyhow::Result<Views> {
+    let mut views = Views::default();
+    let select = MYPAGES.select.replace("from views", &format!("from {}", tables.views));
+    for chunk in ids.chunks(ROWS) {
         let ids = rounded(chunk.to_vec());
-        let places = list(1, ids.len());
-        let rows = format!(
-            "{} and cart_id in ({places}) order by cart_id{}",
-            MYPAGES.select,
-            db.for_update()
-        );
+        let (places, lock) = (list(1, ids.len()), db.for_update());
+        let rows = format!("{select} and cart_id in ({places}) order by cart_id{lock}");
         for row in of(tx, rows, &ids).await? {
             let Shown { id, cart_id, details, .. } = shown(&row)?;
             views.views.insert(cart_id, View { id, cart_id, details, steps: BTreeMap::new() });
         }
+        let steps = tables.steps;
         let steps =
-            format!("select cart_id, event_type, at from steps where cart_id in ({places})");
+            format!("select cart_id, event_type, at from {steps} where cart_id in ({places})");
         for row in of(tx, steps, &ids).await? {
             let (kind, at) = (kind(row.try_get(1)?)?, row.try_get(2)?);
             if let Some(view) = views.views.get_mut(&CartId(row.try_get(0)?)) {
@@ -86,18 +116,78 @@ async fn of(tx: &mut Tx, sql: String, ids: &[i64]) -> sqlx::Result<Vec<AnyRow>> 
     select.fetch_all(&mut **tx).await
 }
 
-/// Writes what `facts` changed.
-pub async fn save(tx: &mut Tx, views: &Views, facts: &[Fact]) -> anyhow::Result<()> {
+/// Writes what `commands` changed.
+pub async fn save(
+    tx: &mut Tx,
+    db: &Db,
+    tables: &Tables,
+    commands: &[Command],
+) -> anyhow::Result<()> {
+    let (mut told, mut replayed) = (Vec::new(), Vec::new());
+    for command in commands {
+        match command {
+            Command::Told(fact) => {
+                told.push(fact);
+                replayed.push(fact);
+            }
+            Command::Replayed { fact, .. } => replayed.push(fact),
+            Command::BeginRebuild { token } => begin_rebuild(tx, db, token).await?,
+            Command::FinishRebuild { .. } => {}
+        }
+    }
+    save_views(tx, SHOWN, &tables.shown, &told).await?;
+    if let Some(rebuilt) = &tables.rebuilt {
+        save_views(tx, REBUILT, &rebuilt.views, &replayed).await?;
+    }
+    Counter { last_id: tables.shown.last_id, live: tables.shown.live }
+        .save(tx, MYPAGES.collection)
+        .await?;
+    if commands.iter().any(|command| matches!(command, Command::FinishRebuild { .. })) {
+        finish_rebuild(tx).await?;
+    }
+    Ok(())
+}
+
+/// Makes the new tables, as the migration makes the old.
+async fn begin_rebuild(tx: &mut Tx, db: &Db, token: &str) -> anyhow::Result<()> {
+    let (views, _) = MIGRATION.split_once("insert into counters").unwrap_or((MIGRATION, ""));
+    let tables = db.dialect().expand(views);
+    let tables = tables.replace("create table views", "create table views_rebuilt");
+    let tables = tables.replace("create table steps", "create table steps_rebuilt");
+    let drop = "drop table if exists views_rebuilt; drop table if exists steps_rebuilt;";
+    raw_sql(AssertSqlSafe(format!("{drop} {tables}"))).execute(&mut **tx).await?;
+    query("delete from rebuilds").execute(&mut **tx).await?;
+    query("insert into rebuilds (token) values ($1)").bind(token).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Has the new tables take the place of the old.
+async fn finish_rebuild(tx: &mut Tx) -> anyhow::Result<()> {
+    let swap = "drop table views; alter table views_rebuilt rename to views; \
+                drop table steps; alter table steps_rebuilt rename to steps; \
+                delete from rebuilds; \
+                update counters set live = (select count(*) from views) where name = 'mypages'";
+    raw_sql(swap).execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn save_views(
+    tx: &mut Tx,
+    tables: Names,
+    views: &Views,
+    facts: &[&Fact],
+) -> anyhow::Result<()> {
     let ids: BTreeSet<CartId> = facts.iter().map(|fact| fact.cart_id).collect();
     let changed: Vec<&View> = ids.iter().filter_map(|id| views.views.get(id)).collect();
     for chunk in changed.chunks(ROWS) {
         let sql = format!(
-            "insert into views (id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, \
+            "insert into {} (id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, \
              status, created_at, updated_at) values {} \
              on conflict (cart_id) do update set gifticon_id = excluded.gifticon_id, \
              name = excluded.name, price = excluded.price, quantity = excluded.quantity, \
              amount = excluded.amount, payment_id = excluded.payment_id, status = excluded.status, \
              created_at = excluded.created_at, updated_at = excluded.updated_at",
+            tables.views,
             values(chunk.len(), 11)
         );
         let mut insert = query(AssertSqlSafe(sql));
@@ -118,15 +208,16 @@ pub async fn save(tx: &mut Tx, views: &Views, facts: &[Fact]) -> anyhow::Result<
         }
         insert.execute(&mut **tx).await?;
     }
-    let step = |fact: &Fact| {
+    let step = |fact: &&Fact| {
         let at = views.views.get(&fact.cart_id)?.steps.get(&fact.kind)?;
         Some(((fact.cart_id, fact.kind), *at))
     };
     let steps: BTreeMap<(CartId, Kind), i64> = facts.iter().filter_map(step).collect();
     for chunk in steps.into_iter().collect::<Vec<_>>().chunks(ROWS) {
         let sql = format!(
-            "insert into steps (cart_id, event_type, at) values {} \
+            "insert into {} (cart_id, event_type, at) values {} \
              on conflict (cart_id, event_type) do update set at = excluded.at",
+            tables.steps,
             values(chunk.len(), 3)
         );
         let mut insert = query(AssertSqlSafe(sql));
@@ -135,7 +226,6 @@ pub async fn save(tx: &mut Tx, views: &Views, facts: &[Fact]) -> anyhow::Result<
         }
         insert.execute(&mut **tx).await?;
     }
-    Counter { last_id: views.last_id, live: views.live }.save(tx, MYPAGES.collection).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use chassis::on_each_database;
 use chassis::testing::carry_out;
 use common_events::{CartId, GifticonId, PaymentId};
 use mypage::app::ViewDomain;
-use mypage::projection::{Details, Fact, Kind};
+use mypage::projection::{Command, Details, Fact, Kind};
 use mypage::store;
 
 on_each_database!(
@@ -15,6 +15,8 @@ on_each_database!(
     a_view_may_begin_with_its_payment,
     a_fact_that_comes_twice_changes_nothing,
     a_batch_of_many_rows_is_one_transaction,
+    a_rebuild_takes_the_place_of_the_old_tables_and_keeps_ids,
+    a_rebuild_that_was_overtaken_changes_nothing,
 );
 
 fn added(cart: i64) -> Fact {
@@ -35,9 +37,13 @@ fn paid(cart: i64) -> Fact {
     Fact { cart_id: CartId(cart), kind: Kind::PaymentApproved, at: 2_000, details }
 }
 
-async fn told(db: &Db, facts: &[Fact]) {
-    let outcomes = carry_out(db, &ViewDomain { db: db.clone() }, facts).await.unwrap();
+async fn done(db: &Db, commands: &[Command]) {
+    let outcomes = carry_out(db, &ViewDomain { db: db.clone() }, commands).await.unwrap();
     assert!(outcomes.into_iter().all(|outcome| outcome.is_ok()));
+}
+
+async fn told(db: &Db, facts: &[Fact]) {
+    done(db, &facts.iter().cloned().map(Command::Told).collect::<Vec<_>>()).await;
 }
 
 async fn a_view_comes_back_as_the_sum_of_its_facts(db: Db) {
@@ -82,4 +88,50 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     told(&db, &facts).await;
     assert_eq!(Counter::live(&db, "mypages").await.unwrap(), 1_300);
     assert_eq!(store::by_id(&db, 1_300).await.unwrap().unwrap().status, "PaymentApproved");
+}
+
+async fn a_rebuild_takes_the_place_of_the_old_tables_and_keeps_ids(db: Db) {
+    told(&db, &[added(7), added(8), paid(8)]).await;
+    let before = [store::by_cart(&db, 7).await.unwrap(), store::by_cart(&db, 8).await.unwrap()];
+    // Somebody spoiled a row, and lost another.
+    let mut tx = db.begin().await.unwrap();
+    for spoil in [
+        "update views set name = 'spoilt' where cart_id = 7",
+        "delete from steps where cart_id = 8",
+    ] {
+        sqlx::query(spoil).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+
+    for _ in 0..2 {
+        let token = uuid::Uuid::new_v4().to_string();
+        let replay = |fact| Command::Replayed { token: token.clone(), fact };
+        done(&db, &[Command::BeginRebuild { token: token.clone() }]).await;
+        done(&db, &[replay(paid(8)), replay(added(8))]).await;
+        told(&db, &[added(9)]).await; // a live event meanwhile
+        done(&db, &[replay(added(7)), replay(added(9))]).await;
+        done(&db, &[Command::FinishRebuild { token: token.clone() }]).await;
+        let after = [store::by_cart(&db, 7).await.unwrap(), store::by_cart(&db, 8).await.unwrap()];
+        assert_eq!(after, before);
+        assert_eq!(store::by_cart(&db, 9).await.unwrap().unwrap().id, 3);
+        assert_eq!(store::steps(&db, CartId(8)).await.unwrap().len(), 2);
+        assert_eq!(Counter::live(&db, "mypages").await.unwrap(), 3);
+    }
+    told(&db, &[added(10)]).await;
+    assert_eq!(store::by_cart(&db, 10).await.unwrap().unwrap().id, 4);
+}
+
+async fn a_rebuild_that_was_overtaken_changes_nothing(db: Db) {
+    told(&db, &[added(7)]).await;
+    let begin = |token: &str| Command::BeginRebuild { token: token.into() };
+    done(&db, &[begin("first")]).await;
+    done(&db, &[begin("second")]).await;
+    let domain = ViewDomain { db: db.clone() };
+    for late in [
+        Command::Replayed { token: "first".into(), fact: added(7) },
+        Command::FinishRebuild { token: "first".into() },
+    ] {
+        assert!(carry_out(&db, &domain, &[late]).await.unwrap()[0].is_err());
+    }
+    assert!(store::by_cart(&db, 7).await.unwrap().is_some());
 }

@@ -67,6 +67,11 @@ impl Bus for EmbeddedLog {
         let member = self.groups.join(group);
         Ok(Box::new(Reader { log: Arc::clone(&self.log), member, next: HashMap::new() }))
     }
+
+    async fn ends(&self) -> anyhow::Result<Vec<Place>> {
+        let end = |partition| Place { partition, offset: self.log.end_of(partition) };
+        Ok((0..PARTITIONS).map(end).filter(|place| place.offset >= 0).collect())
+    }
 }
 
 #[async_trait]

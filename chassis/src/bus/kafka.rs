@@ -131,6 +131,29 @@ impl Bus for KafkaBus {
         consumer.subscribe(&[&self.topic])?;
         Ok(Box::new(KafkaSubscription { consumer: Arc::new(consumer), topic: self.topic.clone() }))
     }
+
+    async fn ends(&self) -> anyhow::Result<Vec<Place>> {
+        self.topic_ready().await;
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let topic = self.topic.clone();
+        Ok(tokio::task::spawn_blocking(move || last_messages(&admin, &topic)).await??)
+    }
+}
+
+/// The last message of each partition of a topic that has any. Blocks.
+fn last_messages(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+) -> Result<Vec<Place>, KafkaError> {
+    let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER)?;
+    let mut places = Vec::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (low, high) = admin.inner().fetch_watermarks(topic, partition.id(), ANSWER)?;
+        if high > low {
+            places.push(Place { partition: partition.id(), offset: high - 1 });
+        }
+    }
+    Ok(places)
 }
 
 /// Says once that the brokers went away or came back, where librdkafka would say it four times a

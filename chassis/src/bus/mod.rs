@@ -18,6 +18,9 @@ pub trait Bus: Send + Sync + 'static {
     /// Joins a group, which divides the partitions among its members. A group that is new begins
     /// with the oldest message.
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>>;
+
+    /// The last message of each partition that has any.
+    async fn ends(&self) -> anyhow::Result<Vec<Place>>;
 }
 
 /// Sends messages.

@@ -211,6 +211,10 @@ impl Bus for Scripted {
     async fn subscribe(&self, _: &str) -> anyhow::Result<Box<dyn Subscription>> {
         Ok(Box::new(self.clone()))
     }
+
+    async fn ends(&self) -> anyhow::Result<Vec<Place>> {
+        Ok(vec![])
+    }
 }
 
 #[async_trait]

@@ -6,10 +6,10 @@ use anyhow::{Context, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -104,11 +104,19 @@ impl Cluster {
             .stdout(self.log("kafka-up")?)
             .stderr(self.log("kafka-up")?)
             .status()?;
-        ensure!(
-            up.success(),
-            "Kafka did not start: see {}/kafka-up.log",
-            self.dir.path().display()
-        );
+        if !up.success() {
+            let said = |file: &str| {
+                std::fs::read_to_string(self.dir.path().join(file)).unwrap_or_default()
+            };
+            let last = |text: String| {
+                text.chars().skip(text.len().saturating_sub(1_500)).collect::<String>()
+            };
+            bail!(
+                "Kafka did not start: {} … {}",
+                last(said("kafka-up.log")),
+                last(said("kafka/kafka.log"))
+            );
+        }
         Ok(())
     }
 
@@ -116,13 +124,10 @@ impl Cluster {
     pub fn restart_kafka(&self) -> anyhow::Result<()> {
         let pid = std::fs::read_to_string(self.dir.path().join("kafka/pid"))?;
         signal("-KILL", pid.trim())?;
+        // Its threads die one after the other, and the last of them lets the port go.
         let until = Instant::now() + PATIENCE;
-        while Path::new("/proc").join(pid.trim()).join("cmdline").exists() && Instant::now() < until
-        {
-            let status = std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"));
-            if status.is_ok_and(|status| status.contains(") Z ")) {
-                break;
-            }
+        while TcpStream::connect(("127.0.0.1", self.kafka_port)).is_ok() {
+            ensure!(Instant::now() < until, "Kafka outlives kill -9");
             std::thread::sleep(Duration::from_millis(20));
         }
         self.start_kafka()
@@ -332,10 +337,16 @@ fn is_root() -> anyhow::Result<bool> {
 }
 
 /// A port that nobody listens on, and neither on the next (Kafka's controller takes it).
+///
+/// Below those that the kernel gives to clients: while a server is down, a client that tries to reach
+/// it could be given the very port, and then talks to itself and keeps the server out.
 fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..100 {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
+    let first = u16::try_from(now % 12_000)?;
+    for step in 0..12_000 {
+        let port = 20_000 + (first + step) % 12_000;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 1) {
             return Ok(port);
         }
     }

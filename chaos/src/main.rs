@@ -30,6 +30,9 @@ struct Cli {
     /// Customers at once
     #[arg(long, default_value_t = 12)]
     customers: u64,
+    /// Only this kind of fault, as the table names it: "kill -9 of Kafka"
+    #[arg(long)]
+    only: Option<String>,
     /// Seconds that the shop may take to settle after each fault
     #[arg(long, default_value_t = 10)]
     settles: u64,
@@ -67,7 +70,7 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
     }
     let mut seen = Seen::default();
     for cycle in 1..=cli.cycles {
-        let fault = Fault::any(&mut dice, cli.replicas);
+        let fault = any_fault(cli, &mut dice)?;
         *seen.faults.entry(fault.kind()).or_default() += 1;
         let settled = one_cycle(cli, cycle, fault, &mut cluster, &ledger, &mut dice).await;
         let settled = settled.with_context(|| format!("cycle {cycle}, {fault}"))?;
@@ -82,6 +85,17 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         bail!("no event was sent twice: the faults did not bite");
     }
     Ok(table(cli, &seen, &ledger, topic))
+}
+
+/// A fault as the dice fall, of the kind that was asked for.
+fn any_fault(cli: &Cli, dice: &mut Dice) -> anyhow::Result<Fault> {
+    for _ in 0..10_000 {
+        let fault = Fault::any(dice, cli.replicas);
+        if cli.only.as_ref().is_none_or(|only| only == fault.kind()) {
+            return Ok(fault);
+        }
+    }
+    bail!("there is no fault like {:?}", cli.only)
 }
 
 /// Load, a fault in the middle of it, and the audit.

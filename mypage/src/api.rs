@@ -1,10 +1,11 @@
 //! HTTP of the view, which is for reading: it follows the events.
 
 use crate::projection;
+use crate::rebuild::Rebuild;
 use crate::store::{self, MYPAGES, Shown};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::db::Db;
 use chassis::hal::{Collection, Index, Item, Links};
@@ -14,6 +15,7 @@ use chassis::problem::{Kind, Problem};
 use chrono::{DateTime, SecondsFormat};
 use common_events::{CartId, GifticonId, PaymentId};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub const NO_MYPAGE: Kind = Kind::new(
     "no-such-mypage",
@@ -21,11 +23,19 @@ pub const NO_MYPAGE: Kind = Kind::new(
     "There is no such page",
     "없는 페이지입니다",
 );
+pub const REBUILDING: Kind = Kind::new(
+    "rebuild-running",
+    StatusCode::CONFLICT,
+    "The view is being rebuilt already",
+    "이미 다시 만들고 있습니다",
+);
 /// The problems of this service, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] = &[NO_MYPAGE, crate::rebuild::REBUILDING];
+pub const PROBLEMS: &[Kind] = &[NO_MYPAGE, REBUILDING];
 
 /// The routes.
-pub fn routes(db: Db) -> Router {
+pub fn routes(db: Db, rebuild: Rebuild) -> Router {
+    let for_operators =
+        Router::new().route("/admin/rebuild", post(start_rebuild)).with_state(rebuild);
     Router::new()
         .route("/", get(root))
         .route("/mypages", get(list))
@@ -34,6 +44,7 @@ pub fn routes(db: Db) -> Router {
         .route("/mypages/{id}", get(one))
         .route("/mypages/{id}/history", get(history))
         .with_state(db)
+        .merge(for_operators)
 }
 
 #[derive(Debug, Serialize)]
@@ -148,4 +159,13 @@ async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>
         at: time(at),
     };
     Ok(Json(projection::in_order(steps).into_iter().map(view).collect()))
+}
+
+/// Answers when it is done, so that a script can wait for it.
+async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Value>, Problem> {
+    let events = rebuild.start().await.map_err(Problem::internal)?;
+    let events = events.ok_or_else(|| {
+        Problem::new(REBUILDING, Text::fixed("wait for it to end", "끝날 때까지 기다려 주세요"))
+    })?;
+    Ok(Json(json!({ "events": events })))
 }

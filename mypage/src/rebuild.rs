@@ -7,26 +7,12 @@
 use crate::app::ViewDomain;
 use crate::policy;
 use crate::projection::Command;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::post;
-use axum::{Json, Router};
 use chassis::History;
-use chassis::lang::Text;
-use chassis::problem::{Kind, Problem};
 use chassis::writer::Writer;
-use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 use uuid::Uuid;
-
-pub const REBUILDING: Kind = Kind::new(
-    "rebuild-running",
-    StatusCode::CONFLICT,
-    "The view is being rebuilt already",
-    "이미 다시 만들고 있습니다",
-);
 
 /// What a rebuild needs.
 #[derive(Clone)]
@@ -43,8 +29,24 @@ impl Rebuild {
         Self { history: Arc::new(history), writer, running: Arc::default() }
     }
 
-    /// Rebuilds the view, and answers how many events that took.
-    pub async fn run(&self) -> anyhow::Result<usize> {
+    /// Rebuilds the view, and answers how many events that took; none where one is running already. It
+    /// goes on if nobody waits for the answer.
+    pub async fn start(&self) -> anyhow::Result<Option<usize>> {
+        let Ok(guard) = Arc::clone(&self.running).try_lock_owned() else { return Ok(None) };
+        let rebuild = self.clone();
+        let task = tokio::spawn(async move {
+            let _guard = guard;
+            let outcome = rebuild.run().await;
+            match &outcome {
+                Ok(events) => info!(events, "rebuilt the view"),
+                Err(error) => error!(error = format!("{error:#}"), "could not rebuild the view"),
+            }
+            outcome
+        });
+        Ok(Some(task.await??))
+    }
+
+    async fn run(&self) -> anyhow::Result<usize> {
         let token = Uuid::new_v4().to_string();
         self.writer.ask(Command::BeginRebuild { token: token.clone() }).await?;
         let mut reading = self.history.open().await?;
@@ -62,30 +64,4 @@ impl Rebuild {
         self.writer.ask(Command::FinishRebuild { token }).await?;
         Ok(count)
     }
-}
-
-/// The routes for operators.
-pub fn routes(rebuild: Rebuild) -> Router {
-    Router::new().route("/admin/rebuild", post(start)).with_state(rebuild)
-}
-
-/// Answers when it is done, so that a script can wait for it; it goes on if nobody waits.
-async fn start(State(rebuild): State<Rebuild>) -> Result<Json<Value>, Problem> {
-    let Ok(guard) = Arc::clone(&rebuild.running).try_lock_owned() else {
-        return Err(Problem::new(
-            REBUILDING,
-            Text::fixed("wait for it to end", "끝날 때까지 기다려 주세요"),
-        ));
-    };
-    let task = tokio::spawn(async move {
-        let _guard = guard;
-        let outcome = rebuild.run().await;
-        match &outcome {
-            Ok(events) => info!(events, "rebuilt the view"),
-            Err(error) => error!(error = format!("{error:#}"), "could not rebuild the view"),
-        }
-        outcome
-    });
-    let events = task.await.map_err(Problem::internal)?.map_err(Problem::internal)?;
-    Ok(Json(json!({ "events": events })))
 }

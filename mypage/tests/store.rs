@@ -1,13 +1,16 @@
 //! What the view's tables promise, on each database.
 
+use axum::http::HeaderMap;
 use chassis::Counter;
 use chassis::db::Db;
+use chassis::http::{Base, Query};
 use chassis::on_each_database;
-use chassis::testing::carry_out;
+use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, GifticonId, PaymentId};
 use mypage::app::ViewDomain;
 use mypage::projection::{Command, Details, Fact, Kind};
 use mypage::store;
+use serde_json::{Value, json};
 
 on_each_database!(
     store::schema();
@@ -15,6 +18,9 @@ on_each_database!(
     a_view_may_begin_with_its_payment,
     a_fact_that_comes_twice_changes_nothing,
     a_batch_of_many_rows_is_one_transaction,
+    what_nobody_told_comes_back_as_not_known,
+    a_transaction_that_is_dropped_leaves_nothing,
+    pages_lead_through_all_in_any_order,
     a_rebuild_takes_the_place_of_the_old_tables_and_keeps_ids,
     a_rebuild_that_was_overtaken_changes_nothing,
 );
@@ -134,4 +140,104 @@ async fn a_rebuild_that_was_overtaken_changes_nothing(db: Db) {
         assert!(carry_out(&db, &domain, &[late]).await.unwrap()[0].is_err());
     }
     assert!(store::by_cart(&db, 7).await.unwrap().is_some());
+}
+
+async fn what_nobody_told_comes_back_as_not_known(db: Db) {
+    let (kind, details) = (Kind::CartRemoved, Details::default());
+    told(&db, &[Fact { cart_id: CartId(7), kind, at: -1, details: details.clone() }]).await;
+    let shown = store::by_cart(&db, 7).await.unwrap().unwrap();
+    assert_eq!((shown.details, shown.status.as_str()), (details, "CartRemoved"));
+    assert_eq!((shown.created_at, shown.updated_at), (-1, -1));
+    // Every kind of step comes back as itself, and the view is as the last in rank says.
+    let facts: Vec<Fact> =
+        Kind::ALL.into_iter().zip(5..).map(|(kind, at)| Fact { kind, at, ..added(8) }).collect();
+    told(&db, &facts).await;
+    let mut steps = store::steps(&db, CartId(8)).await.unwrap();
+    steps.sort();
+    assert_eq!(steps, Kind::ALL.into_iter().zip(5..).collect::<Vec<_>>());
+    assert_eq!(store::by_cart(&db, 8).await.unwrap().unwrap().status, "PaymentCanceled");
+}
+
+async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
+    told(&db, &[added(7)]).await;
+    let before = store::by_cart(&db, 7).await.unwrap();
+    {
+        let mut tx = db.begin().await.unwrap();
+        let facts = [paid(7), added(8)];
+        let commands: Vec<Command> = facts.iter().cloned().map(Command::Told).collect();
+        let named: Vec<&Command> = commands.iter().collect();
+        let mut tables = store::load(&mut tx, &db, &named).await.unwrap();
+        facts.iter().for_each(|fact| tables.shown.learn(fact));
+        store::save(&mut tx, &db, &tables, &commands).await.unwrap();
+    }
+    assert_eq!(store::by_cart(&db, 7).await.unwrap(), before);
+    assert!(store::by_cart(&db, 8).await.unwrap().is_none());
+    assert_eq!(store::steps(&db, CartId(7)).await.unwrap().len(), 1);
+    told(&db, &[added(9)]).await;
+    assert_eq!(store::by_cart(&db, 9).await.unwrap().unwrap().id, 2);
+}
+
+/// A page, and the carts on it.
+async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
+    let read =
+        |row: &_| store::shown(row).map(|shown| (shown.id, json!({ "cart": shown.cart_id })));
+    let page = store::MYPAGES.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
+    let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
+    let items = page["_embedded"]["mypages"].as_array().unwrap().clone();
+    (page, items.iter().map(|item| item["cart"].as_i64().unwrap()).collect())
+}
+
+async fn pages_lead_through_all_in_any_order(db: Db) {
+    // The carts fall while the rows rise.
+    for cart in (1..=25).rev() {
+        told(&db, &[added(cart)]).await;
+    }
+    told(&db, &[paid(3)]).await;
+    let all: Vec<i64> = (1..=25).rev().collect();
+    let (mut next, mut found) = (Some("size=10".to_owned()), Vec::new());
+    while let Some(query) = next {
+        let (page, carts) = page(&db, &query).await;
+        let total = (&page["page"]["totalElements"], &page["page"]["totalPages"]);
+        assert_eq!(total, (&json!(25), &json!(3)));
+        found.extend(carts);
+        let href = page["_links"]["next"]["href"].as_str();
+        next = href.and_then(|href| Some(href.split_once('?')?.1.to_owned()));
+    }
+    assert_eq!(found, all);
+    assert_eq!(page(&db, "size=10&page=2").await.1, all[20..], "the last page");
+    assert_eq!(page(&db, "size=2&sort=cartId").await.1, [1, 2]);
+    assert_eq!(page(&db, "size=1&sort=status,desc").await.1, [3]);
+    assert_eq!(page(&db, "size=1&sort=updatedAt,desc").await.1, [3]);
+    // What is null comes somewhere, on either database, and nothing is lost by it.
+    let mut sorted = page(&db, "size=25&sort=paymentId").await.1;
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    assert_eq!(sorted, all);
+}
+
+#[tokio::test]
+async fn two_replicas_make_one_row_of_a_cart() {
+    for db in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
+        let (one, other) = (db.open(&tables()).await, db.open(&tables()).await);
+        tokio::join!(
+            async {
+                for cart in 1..=40 {
+                    told(&one, &[added(cart)]).await;
+                }
+            },
+            async {
+                for cart in 1..=40 {
+                    told(&other, &[paid(cart)]).await;
+                }
+            },
+        );
+        for id in 1..=40 {
+            let shown = store::by_id(&one, id).await.unwrap().expect("ids have no gaps");
+            assert_eq!(shown.status, "PaymentApproved");
+            assert_eq!(shown.details.name.as_deref(), Some("아메리카노"));
+            assert_eq!(store::steps(&one, shown.cart_id).await.unwrap().len(), 2);
+        }
+        assert_eq!(Counter::live(&other, "mypages").await.unwrap(), 40);
+    }
 }

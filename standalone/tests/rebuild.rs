@@ -1,0 +1,68 @@
+//! The view rebuilt from the topic while customers go on: the same as before.
+
+mod common;
+
+use chaos::customers;
+use chaos::ledger::Ledger;
+use common::{Dice, Shop};
+use reqwest::Method;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Every view by cart, and its history: what a hash over the table would compare.
+async fn everything(shop: &Shop) -> BTreeMap<i64, (String, String)> {
+    let mut all = BTreeMap::new();
+    for view in shop.direct.mypage.all("mypages").await.unwrap() {
+        let history = shop.direct.mypage.get(&format!("/mypages/{}/history", view["id"])).await;
+        all.insert(view["cartId"].as_i64().unwrap(), (view.to_string(), history.to_string()));
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuilt_view_equals_the_old_one_and_misses_nothing_meanwhile() {
+    let shop = Shop::start().await;
+    let ledger = Arc::new(Ledger::default());
+    for gifticon_id in 1..=2 {
+        shop.web.register(gifticon_id, 100_000, 5000).await;
+        ledger.put(gifticon_id, 100_000);
+    }
+    let shopping = |over: &CancellationToken, name: &str, seed| {
+        let (web, ledger, over) = (shop.web.clone(), Arc::clone(&ledger), over.clone());
+        tokio::spawn(customers::shop(web, ledger, Dice::new(seed), name.to_owned(), 2, over))
+    };
+    let (over, seed) = (CancellationToken::new(), common::seed());
+    let shopper = shopping(&over, "before", seed);
+    chassis::testing::eventually("some carts", async || (ledger.promised() > 60).then_some(()))
+        .await;
+    over.cancel();
+    shopper.await.unwrap();
+    ledger.audit(&shop.web).await;
+    let before = everything(&shop).await;
+    let rebuild =
+        async || shop.direct.mypage.ask(Method::POST, "/admin/rebuild", None).await.unwrap();
+
+    let (status, answer) = rebuild().await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["events"].as_i64().unwrap() > 120, "{answer}");
+    assert_eq!(everything(&shop).await, before);
+
+    // And while carts come and go.
+    let over = CancellationToken::new();
+    let shopper = shopping(&over, "meanwhile", seed + 1);
+    for _ in 0..3 {
+        assert_eq!(rebuild().await.0, 200);
+    }
+    over.cancel();
+    shopper.await.unwrap();
+    ledger.audit(&shop.web).await;
+    let live = everything(&shop).await;
+    assert_eq!(rebuild().await.0, 200);
+    assert_eq!(everything(&shop).await, live);
+    for (cart, view) in before {
+        let same_id = |view: &str| view.split("\"_links\"").nth(1).map(str::to_owned);
+        assert_eq!(same_id(&view.0), same_id(&live[&cart].0), "the links to cart {cart} stay");
+    }
+    shop.stop().await;
+}

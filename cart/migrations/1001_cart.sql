@@ -34,5 +34,6 @@ create table idempotency_keys (
     available bigint,
     at bigint not null
 );
+create index idempotency_keys_by_cart on idempotency_keys (cart_id);
 
 insert into counters (name, last_id, live) values ('carts', 0, 0);

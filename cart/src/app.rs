@@ -15,6 +15,8 @@ use uuid::Uuid;
 /// How long a request waits for another with its `Idempotency-Key` that is under way.
 const FOR_THE_FIRST: Duration = Duration::from_secs(2);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// How long to wait until the database is asked again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// The rules and tables of carts, for the writer.
 #[derive(Clone, Debug)]
@@ -91,6 +93,7 @@ impl Domain for CartDomain {
             }
             Command::Refuse { .. }
             | Command::Abandon { .. }
+            | Command::GiveUp { .. }
             | Command::Forget { .. }
             | Command::Remove { .. }
             | Command::MarkPaid { .. }
@@ -106,7 +109,9 @@ impl Domain for CartDomain {
     fn published(carts: &Carts, events: &[CartEvent]) -> Vec<(usize, Event)> {
         let told = |event: &CartEvent| match event {
             CartEvent::Confirmed(cart, _) => Some(Event::CartAdded(added(cart))),
-            CartEvent::Removed(id) => carts.carts.get(id).map(removed).map(Event::CartRemoved),
+            CartEvent::Removed(id) | CartEvent::Unmade(id) => {
+                carts.carts.get(id).map(removed).map(Event::CartRemoved)
+            }
             CartEvent::Intended(_)
             | CartEvent::Refused(..)
             | CartEvent::Abandoned(..)
@@ -184,10 +189,11 @@ impl CartsApp {
         wanted: Wanted,
         caller: &oneshot::Sender<Result<Cart, NotAdded>>,
     ) -> Result<Cart, NotAdded> {
-        if !self.stock.is_open() {
+        let Wanted { gifticon_id, quantity, key } = wanted;
+        let keyed = key.is_some();
+        if !keyed && !self.stock.is_open() {
             return Err(NotAdded::NoStock); // at once, and nothing written
         }
-        let Wanted { gifticon_id, quantity, key } = wanted;
         let reservation = ReservationId(Uuid::new_v4());
         let intent = Intent {
             reservation_id: reservation,
@@ -204,31 +210,54 @@ impl CartsApp {
         let answer = self.stock.reserve(reservation, gifticon_id, quantity).await;
         fail::fail_point!("cart-after-reserve");
         match answer {
-            // Nobody hears of a cart made now: let the customer's next try make one.
-            Ok(Ok(_)) if caller.is_closed() => self.abandon(reservation).await,
             Ok(Ok(reserved)) => {
                 let (name, price) = (reserved.name, reserved.price);
                 let confirm = Command::Confirm { reservation, name, price, at: now() };
-                match self.writer.ask(confirm).await {
-                    Ok(Answer::Cart(cart)) => {
-                        fail::fail_point!("cart-after-confirm");
-                        return Ok(cart);
-                    }
-                    Ok(_) | Err(NotDone::Refused(_)) => {}
-                    Err(NotDone::Unavailable(_)) => self.abandon(reservation).await,
-                }
+                return self.confirm(reservation, confirm, caller).await;
             }
             Ok(Err(no)) => {
-                // If this fails, the sweeper ends the intent, and gifticon holds nothing for it.
-                let _ = self.writer.ask(Command::Refuse { reservation, no }).await;
-                return Err(NotAdded::No(no));
+                let written = self.writer.ask(Command::Refuse { reservation, no }).await;
+                // A no that the key does not remember could be followed by a yes under it. The sweeper
+                // ends the intent, and gifticon holds nothing for it.
+                if written.is_ok() || !keyed {
+                    return Err(NotAdded::No(no));
+                }
             }
             Err(NoAnswer::Unsent) => {
                 let _ = self.writer.ask(Command::Forget { reservation }).await;
             }
-            Err(NoAnswer::Unknown) => self.abandon(reservation).await,
+            // Where this fails, the sweeper does it.
+            Err(NoAnswer::Unknown) => {
+                let _ = self.writer.ask(Command::Abandon { reservation }).await;
+            }
         }
         Err(NotAdded::NoStock)
+    }
+
+    /// Makes the cart. Where the database fails, whether it was made is unknown: the customer hears
+    /// nothing until it is known, and nothing but the truth then.
+    async fn confirm(
+        &self,
+        reservation: ReservationId,
+        confirm: Command,
+        caller: &oneshot::Sender<Result<Cart, NotAdded>>,
+    ) -> Result<Cart, NotAdded> {
+        loop {
+            // Nobody hears of a cart made now: let the customer's next try make one.
+            let gone = caller.is_closed();
+            let command = if gone { Command::Abandon { reservation } } else { confirm.clone() };
+            match self.writer.ask(command).await {
+                Ok(Answer::Cart(cart)) => {
+                    fail::fail_point!("cart-after-confirm");
+                    return Ok(cart);
+                }
+                Ok(_) | Err(NotDone::Refused(_)) => return Err(NotAdded::NoStock),
+                Err(NotDone::Unavailable(unavailable)) => {
+                    warn!(reservation.id = %reservation, %unavailable, "a cart has an unknown outcome");
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+            }
+        }
     }
 
     /// Writes the intent, or answers what a request with the same key led to.
@@ -247,22 +276,6 @@ impl CartsApp {
                 Err(NotDone::Unavailable(unavailable)) => return Err(unavailable.into()),
             }
         }
-    }
-
-    /// Gives an intent up for good: an answer that says so must not be followed by a cart. Where the
-    /// database fails this is tried until it works; after a crash the sweeper does it.
-    async fn abandon(&self, reservation: ReservationId) {
-        let abandon = Command::Abandon { reservation };
-        if self.writer.ask(abandon.clone()).await.is_ok() {
-            return;
-        }
-        let writer = self.writer.clone();
-        tokio::spawn(async move {
-            while let Err(error) = writer.ask(abandon.clone()).await {
-                warn!(reservation.id = %reservation, %error, "could not give an intent up yet");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        });
     }
 
     /// Cancels a cart. Its stock and payment follow by the event.

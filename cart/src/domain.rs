@@ -98,8 +98,11 @@ pub enum Command {
     Confirm { reservation: ReservationId, name: String, price: i64, at: i64 },
     /// Gifticon said no.
     Refuse { reservation: ReservationId, no: No },
-    /// What gifticon did is unknown, or nobody waits for the answer: give it up.
+    /// Nobody was told of a cart and nobody will be: give it up, also if it was confirmed after all.
+    /// Only the request itself may say so.
     Abandon { reservation: ReservationId },
+    /// The intent is old: give it up if it is one still. Its request may have confirmed it meanwhile.
+    GiveUp { reservation: ReservationId },
     /// Gifticon holds nothing for it, as far as is known for sure.
     Forget { reservation: ReservationId },
     /// The customer cancels.
@@ -119,6 +122,8 @@ pub enum CartEvent {
     Abandoned(ReservationId, Option<String>),
     Forgotten(ReservationId, Option<String>),
     Removed(CartId),
+    /// A cart that nobody was told of is gone, and its `Idempotency-Key` is free again.
+    Unmade(CartId),
     Paid(CartId),
 }
 
@@ -162,11 +167,13 @@ impl Carts {
                 Ok(self.if_pending(*reservation, |id, key| CartEvent::Refused(id, key, *no)))
             }
             Command::Abandon { reservation } => Ok(match self.by_reservation(*reservation) {
-                // It was confirmed after all, and nobody was told.
-                Some(cart) if cart.is_live() => vec![CartEvent::Removed(cart.id)],
+                Some(cart) if cart.is_live() => vec![CartEvent::Unmade(cart.id)],
                 Some(_) => vec![],
                 None => self.if_pending(*reservation, CartEvent::Abandoned),
             }),
+            Command::GiveUp { reservation } => {
+                Ok(self.if_pending(*reservation, CartEvent::Abandoned))
+            }
             Command::Forget { reservation } => Ok(match self.intents.get(reservation) {
                 Some(intent) => vec![CartEvent::Forgotten(*reservation, intent.key.clone())],
                 None => vec![],
@@ -273,6 +280,11 @@ impl Carts {
                 self.live -= 1;
                 self.set(*id, Status::Removed);
             }
+            CartEvent::Unmade(id) => {
+                self.keys.retain(|_, key| key.outcome != Outcome::Added(*id));
+                self.live -= 1;
+                self.set(*id, Status::Removed);
+            }
             CartEvent::Paid(id) => self.set(*id, Status::Paid),
         }
     }
@@ -322,10 +334,11 @@ mod tests {
 
     /// Names of reservations are new ones: a request never intends one twice.
     fn any_story() -> impl Strategy<Value = Vec<Command>> {
-        let step = (0..6_u8, 1..6_i64, 0..8_u8).prop_map(|(n, id, what)| {
+        let step = (0..6_u8, 1..6_i64, 0..9_u8).prop_map(|(n, id, what)| {
             let (reservation, id) = (reservation(n), CartId(id));
             match what {
                 0 | 1 => confirm(n),
+                8 => Command::GiveUp { reservation },
                 2 => Command::Refuse { reservation, no: No::NoGifticon },
                 3 => Command::Abandon { reservation },
                 4 => Command::Forget { reservation },
@@ -370,7 +383,7 @@ mod tests {
             for command in &story {
                 for event in carts.decide(command).unwrap_or_default() {
                     carts.evolve(&event);
-                    if let CartEvent::Removed(id) = event {
+                    if let CartEvent::Removed(id) | CartEvent::Unmade(id) = event {
                         prop_assert!(!gone.contains(&id), "removed twice");
                         gone.push(id);
                     }
@@ -400,8 +413,17 @@ mod tests {
     #[test]
     fn abandoning_what_was_confirmed_after_all_removes_the_cart() {
         let abandon = Command::Abandon { reservation: reservation(0) };
-        let carts = given(&[intend(0, None, 1), confirm(0), abandon]);
+        let carts = given(&[intend(0, Some("k"), 1), confirm(0), abandon]);
         assert_eq!(carts.carts[&CartId(1)].status, Status::Removed);
+        assert!(!carts.keys.contains_key("k"), "its customer tries again with the same key");
+    }
+
+    #[test]
+    fn giving_an_old_intent_up_leaves_a_cart_that_was_confirmed_meanwhile() {
+        let give_up = Command::GiveUp { reservation: reservation(0) };
+        let carts = given(&[intend(0, None, 1), confirm(0), give_up.clone()]);
+        assert!(carts.carts[&CartId(1)].is_live());
+        assert!(given(&[intend(0, None, 1), give_up]).intents[&reservation(0)].abandoned);
     }
 
     #[test]

@@ -46,7 +46,9 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
                 counts = true;
                 reservations.insert(*reservation);
             }
-            Command::Refuse { reservation, .. } | Command::Forget { reservation } => {
+            Command::Refuse { reservation, .. }
+            | Command::GiveUp { reservation }
+            | Command::Forget { reservation } => {
                 reservations.insert(*reservation);
             }
             Command::Remove { id } | Command::Decline { id } => {
@@ -128,7 +130,7 @@ pub async fn save(tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::R
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let (mut new_keys, mut concluded, mut free) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let (mut made, mut changed) = (BTreeSet::new(), BTreeSet::new());
+    let (mut made, mut changed, mut unmade) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     for event in events {
         match event {
             CartEvent::Intended(intent) => {
@@ -155,6 +157,10 @@ pub async fn save(tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::R
             CartEvent::Removed(id) | CartEvent::Paid(id) => {
                 changed.insert(*id);
             }
+            CartEvent::Unmade(id) => {
+                changed.insert(*id);
+                unmade.push(id.0);
+            }
         }
     }
     let written = |ids: &BTreeSet<ReservationId>| {
@@ -163,6 +169,7 @@ pub async fn save(tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::R
     };
     let free = free.into_iter().cloned().collect();
     on_each(tx, "delete from idempotency_keys where idempotency_key in", free).await?;
+    on_each(tx, "delete from idempotency_keys where cart_id in", unmade).await?;
     let kept = |keys: &BTreeSet<&String>| {
         let key = |name: &&String| Some(((*name).clone(), carts.keys.get(*name)?.clone()));
         keys.iter().filter_map(key).collect::<Vec<_>>()
@@ -191,8 +198,9 @@ pub async fn save(tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::R
         let set = format!("update carts set status = '{text}', changed_at = {} where id in", now());
         on_each(tx, &set, ids.map(|cart| cart.id.0).collect()).await?;
     }
-    let counts =
-        |event: &CartEvent| matches!(event, CartEvent::Confirmed(..) | CartEvent::Removed(_));
+    let counts = |event: &CartEvent| {
+        matches!(event, CartEvent::Confirmed(..) | CartEvent::Removed(_) | CartEvent::Unmade(_))
+    };
     if events.iter().any(counts) {
         Counter { last_id: carts.last_id, live: carts.live }.save(tx, CARTS.collection).await?;
     }

@@ -48,8 +48,8 @@ async fn round(app: &CartsApp, lease: &mut Lease, stale: i64) -> anyhow::Result<
     }
     if !stale.is_empty() {
         info!(intents = stale.len(), "giving up intents that were left behind");
-        let abandon = |reservation| (Command::Abandon { reservation }, None);
-        app.writer.ask_all(stale.into_iter().map(abandon)).await;
+        let give_up = |reservation| (Command::GiveUp { reservation }, None);
+        app.writer.ask_all(stale.into_iter().map(give_up)).await;
     }
     let released = stream::iter(abandoned)
         .map(|reservation| async move { (reservation, app.stock.release(reservation).await) })

@@ -46,9 +46,10 @@ fn a_setting_that_cannot_be_used_is_named_in_one_line() {
         ("LISTEN_ADDR", "192.0.2.1:80"),
         ("SHUTDOWN_GRACE", "a while"),
         ("LOG_FORMAT", "xml"),
+        ("RUST_LOG", "cart=loud"),
     ] {
         let settings: Vec<_> =
-            good.into_iter().chain([(wrong, value)]).chain([("RUST_LOG", "off")]).collect();
+            good.into_iter().chain([("RUST_LOG", "off"), (wrong, value)]).collect();
         let (status, said) = refusal(&settings, &[]);
         assert_eq!(status, Some(2), "{wrong}={value}: {said}");
         assert!(said.contains(wrong), "{wrong}={value}: {said}");

@@ -1,13 +1,17 @@
 //! What the carts' tables promise, on each database.
 
+use axum::http::HeaderMap;
 use cart::app::{Answer, CartDomain};
 use cart::domain::{Cart, Command, Intent, No, Outcome, Refusal, Status};
 use cart::store;
 use chassis::Counter;
 use chassis::db::Db;
+use chassis::http::{Base, Query};
 use chassis::on_each_database;
-use chassis::testing::carry_out;
+use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, GifticonId, ReservationId};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, query};
 use uuid::Uuid;
 
 on_each_database!(
@@ -19,6 +23,10 @@ on_each_database!(
     a_key_remembers_how_its_request_ended,
     a_key_that_another_replica_took_is_not_taken_again,
     what_is_gone_is_not_shown,
+    a_transaction_that_is_dropped_leaves_nothing,
+    the_table_refuses_what_no_cart_can_be,
+    the_oldest_intents_come_first_and_no_more_than_wanted,
+    pages_lead_through_the_live_carts_only,
 );
 
 fn intend(key: Option<&str>) -> (ReservationId, Command) {
@@ -163,4 +171,163 @@ async fn what_is_gone_is_not_shown(db: Db) {
     done(&db, Command::MarkPaid { id: made.id }).await;
     assert!(store::by_id(&db, made.id.0).await.unwrap().is_none(), "what is gone stays gone");
     assert_eq!(add(&db, None).await.id, CartId(2), "ids are not given again");
+}
+
+async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
+    let made = add(&db, None).await;
+    let (_, intend) = intend(Some("k"));
+    let commands = [intend.clone(), Command::Remove { id: made.id }];
+    {
+        let mut tx = db.begin().await.unwrap();
+        let mut carts = store::load(&mut tx, &db, &[&commands[0], &commands[1]]).await.unwrap();
+        let mut events = Vec::new();
+        for command in &commands {
+            let happened = carts.decide(command).unwrap();
+            happened.iter().for_each(|event| carts.evolve(event));
+            events.extend(happened);
+        }
+        store::save(&mut tx, &carts, &events).await.unwrap();
+    }
+    assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap(), made);
+    assert!(store::stale_intents(&db, i64::MAX, 10).await.unwrap().is_empty());
+    assert_eq!(Counter::live(&db, "carts").await.unwrap(), 1);
+    assert_eq!(done(&db, intend).await, Answer::Intended, "the key was not taken");
+}
+
+async fn the_table_refuses_what_no_cart_can_be(db: Db) {
+    let made = add(&db, None).await;
+    let cart = |id: i64, quantity: i64, reservation: String| {
+        format!(
+            "insert into carts (id, gifticon_id, quantity, reservation_id, name, price, status, \
+             added_at, changed_at) values ({id}, 1, {quantity}, '{reservation}', 'x', 1, 'CartAdded', 0, 0)"
+        )
+    };
+    for (sql, taken) in [
+        (cart(2, 0, Uuid::new_v4().to_string()), false),
+        (cart(2, 1, made.reservation_id.to_string()), false),
+        (cart(1, 1, Uuid::new_v4().to_string()), false),
+        (cart(2, 1, Uuid::new_v4().to_string()), true),
+    ] {
+        let mut tx = db.begin().await.unwrap();
+        let inserted = query(AssertSqlSafe(sql.clone())).execute(&mut *tx).await;
+        assert_eq!(inserted.is_ok(), taken, "{sql}");
+    }
+}
+
+async fn the_oldest_intents_come_first_and_no_more_than_wanted(db: Db) {
+    let mut ids = Vec::new();
+    for since in [30, 10, 20] {
+        let (id, command) = intend(None);
+        let Command::Intend(intent) = command else { panic!("it intends") };
+        done(&db, Command::Intend(Intent { since, ..intent })).await;
+        ids.push(id);
+    }
+    let in_order = [ids[1], ids[2], ids[0]];
+    assert_eq!(store::stale_intents(&db, i64::MAX, 10).await.unwrap(), in_order);
+    assert_eq!(store::stale_intents(&db, 30, 10).await.unwrap(), in_order[..2]);
+    assert_eq!(store::stale_intents(&db, i64::MAX, 1).await.unwrap(), in_order[..1]);
+    for reservation in ids {
+        done(&db, Command::Abandon { reservation }).await;
+    }
+    assert_eq!(store::abandoned_intents(&db, 2).await.unwrap(), in_order[..2]);
+}
+
+/// A page, and the ids on it.
+async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
+    let read = |row: &_| store::cart(row).map(|cart| (cart.id.0, json!({ "id": cart.id })));
+    let page = store::CARTS.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
+    let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
+    let items = page["_embedded"]["carts"].as_array().unwrap().clone();
+    (page, items.iter().map(|item| item["id"].as_i64().unwrap()).collect())
+}
+
+async fn pages_lead_through_the_live_carts_only(db: Db) {
+    let (ids, intents): (Vec<_>, Vec<_>) = (0..45).map(|_| intend(None)).unzip();
+    outcomes(&db, &intents).await;
+    outcomes(&db, &ids.into_iter().map(confirm).collect::<Vec<_>>()).await;
+    let gone = (1..=45).filter(|id| id % 9 == 0).map(|id| Command::Remove { id: CartId(id) });
+    outcomes(&db, &gone.collect::<Vec<_>>()).await;
+    outcomes(&db, &[Command::MarkPaid { id: CartId(44) }]).await;
+    let live: Vec<i64> = (1..=45).filter(|id| id % 9 != 0).collect();
+
+    let (mut next, mut found) = (Some("size=15".to_owned()), Vec::new());
+    while let Some(query) = next {
+        let (page, ids) = page(&db, &query).await;
+        let total = (&page["page"]["totalElements"], &page["page"]["totalPages"]);
+        assert_eq!(total, (&json!(40), &json!(3)));
+        found.extend(ids);
+        let href = page["_links"]["next"]["href"].as_str();
+        next = href.and_then(|href| Some(href.split_once('?')?.1.to_owned()));
+    }
+    assert_eq!(found, live);
+    assert_eq!(page(&db, "size=15&page=2").await.1, live[30..], "the last page");
+    assert_eq!(page(&db, "size=15&page=1").await.1, live[15..30]);
+    assert_eq!(page(&db, "size=2&sort=id,desc").await.1, [44, 43]);
+    assert_eq!(page(&db, "size=1&sort=status,desc").await.1, [44]);
+    let (empty, ids) = page(&db, "size=15&page=3").await;
+    assert!(ids.is_empty() && empty["_links"]["next"].is_null(), "{empty}");
+}
+
+/// What a replica makes of a command, which it tries again once where the other was in its way.
+async fn at(replica: &Db, command: Command) -> Result<Answer, Refusal> {
+    let (domain, commands) = (CartDomain { db: replica.clone() }, [command]);
+    match carry_out(replica, &domain, &commands).await {
+        Ok(mut outcomes) => outcomes.remove(0),
+        Err(_) => carry_out(replica, &domain, &commands).await.unwrap().remove(0),
+    }
+}
+
+#[tokio::test]
+async fn two_replicas_never_both_get_their_way() {
+    for db in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
+        let (one, other) = (db.open(&tables()).await, db.open(&tables()).await);
+        tokio::join!(
+            async {
+                for _ in 0..20 {
+                    add(&one, None).await;
+                }
+            },
+            async {
+                for _ in 0..20 {
+                    add(&other, None).await;
+                }
+            },
+        );
+        for id in 1..=40 {
+            assert!(store::by_id(&one, id).await.unwrap().is_some(), "there is a gap at {id}");
+        }
+        for n in 0..20 {
+            let key = format!("key {n}");
+            let (reservation, first) = intend(Some(&key));
+            let (twin, second) = intend(Some(&key));
+            let answers = tokio::join!(at(&one, first), at(&other, second));
+            let reservation = match answers {
+                (Ok(Answer::Intended), Ok(Answer::Before(Outcome::Pending, None))) => reservation,
+                (Ok(Answer::Before(Outcome::Pending, None)), Ok(Answer::Intended)) => twin,
+                both => panic!("one key, and {both:?}"),
+            };
+            // The request goes on at one while it is given up at the other.
+            let abandon = Command::Abandon { reservation };
+            let (confirmed, given_up) =
+                tokio::join!(at(&one, confirm(reservation)), at(&other, abandon));
+            given_up.unwrap();
+            assert!(matches!(confirmed, Ok(Answer::Cart(_)) | Err(Refusal::Abandoned)));
+            let live = Counter::live(&one, "carts").await.unwrap();
+            assert_eq!(live, 40, "nobody was told of a cart");
+            let waits = store::abandoned_intents(&one, 100).await.unwrap().contains(&reservation);
+            assert_eq!(waits, confirmed.is_err(), "its stock goes back in one way");
+
+            let id = CartId(n + 1);
+            let cancels = tokio::join!(
+                at(&one, Command::Remove { id }),
+                at(&other, Command::Remove { id }),
+                async { at(&other, Command::MarkPaid { id }).await.unwrap() },
+            );
+            assert!(cancels.0.is_ok() != cancels.1.is_ok(), "{cancels:?}");
+            assert!(store::by_id(&one, id.0).await.unwrap().is_none());
+            add(&one, None).await;
+        }
+    }
 }

@@ -50,3 +50,9 @@ create table counters (
     last_id bigint not null,
     live bigint not null
 );
+
+-- The last batch of each writer, by which it learns whether a commit that brought no answer holds.
+create table batches (
+    writer text primary key,
+    batch bigint not null
+);

@@ -47,6 +47,7 @@ async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Value>, P
 
 async fn replayed(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
     let replayed = admin.replay.replay(id).await.map_err(Problem::internal)?;
+    let replayed = replayed.ok_or_else(|| Problem::of(kind::NOT_FOUND))?;
     info!(replayed, "replayed parked events");
     Ok(Json(json!({ "replayed": replayed })))
 }

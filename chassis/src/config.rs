@@ -111,11 +111,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let number: u64 = digits.parse().map_err(|_| "it looks like 20s, 1500ms or 20".to_owned())?;
-    match unit {
-        "" | "s" => Ok(Duration::from_secs(number)),
-        "ms" => Ok(Duration::from_millis(number)),
-        _ => Err("it looks like 20s, 1500ms or 20".into()),
+    let duration = match unit {
+        "" | "s" => Duration::from_secs(number),
+        "ms" => Duration::from_millis(number),
+        _ => return Err("it looks like 20s, 1500ms or 20".into()),
+    };
+    if duration > Duration::from_hours(1) {
+        return Err("an hour is the most".into());
     }
+    Ok(duration)
 }
 
 /// Reads `HOST:PORT,HOST:PORT`.
@@ -175,7 +179,7 @@ mod tests {
         assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
         assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
-        for wrong in ["", "s", "-1s", "1.5s", "1h", "20 s"] {
+        for wrong in ["", "s", "-1s", "1.5s", "1h", "20 s", "3601s", "99999999999999999999"] {
             assert!(duration(wrong).is_err(), "{wrong} was taken");
         }
     }

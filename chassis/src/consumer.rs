@@ -5,7 +5,7 @@ use crate::db::Db;
 use crate::inbox::Incoming;
 use crate::mailbox::{Chore, Chores};
 use crate::metrics::Metrics;
-use crate::parked;
+use crate::parked::{self, Waiting, Which};
 use crate::telemetry::{self, TRACEPARENT, Trace};
 use crate::writer::{Domain, Writer};
 use async_trait::async_trait;
@@ -52,7 +52,9 @@ impl<P: Policy> Reader<P> {
     }
 
     /// What a message means. One that cannot be read means a reason to park it.
-    fn read(&self, topic: &str, delivery: Delivery) -> IncomingOf<P> {
+    fn read(&self, topic: &str, mut delivery: Delivery) -> IncomingOf<P> {
+        // Postgres cannot keep NUL in a text, and an event that cannot be parked would stop all others.
+        delivery.key = delivery.key.map(|key| without_nul(&key));
         let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
         let place = format!("{topic}:{}", delivery.place);
         let (id, meaning) = match Envelope::from_json(&delivery.payload) {
@@ -63,7 +65,7 @@ impl<P: Policy> Reader<P> {
                 let react = || self.policy.react(&envelope, at);
                 (id, Ok(telemetry::with_sync(trace.as_ref(), react)))
             }
-            Err(unreadable) => (place, Err(unreadable.to_string())),
+            Err(unreadable) => (place, Err(without_nul(&unreadable.to_string()))),
         };
         Incoming { id, delivery, trace, meaning, parked: None }
     }
@@ -82,22 +84,25 @@ impl<P: Policy> Reader<P> {
 
     /// Acts on one event. Waits while the database fails, and parks what fails although it works.
     async fn handle_alone(&self, mut event: IncomingOf<P>) {
-        let (mut tries, mut pause) = (0, PAUSE);
+        let (mut tries, mut pause, meaning) = (0, PAUSE, event.meaning.clone());
         while let Err(error) = self.writer.take(vec![event.clone()]).await {
-            let reason = format!("{error:#}");
-            // A transaction that does nothing tells whether it is the event or the database.
+            let reason = without_nul(&format!("{error:#}"));
+            // A batch of nothing but its mark tells whether it is the event or the database.
             if self.writer.take(Vec::new()).await.is_ok() {
                 tries += 1;
             }
             warn!(event.id = event.id, tries, reason, "could not act on an event");
-            if tries >= TRIES {
-                event.meaning = Err(reason);
-                tries = 0;
-            }
+            // One that could not even be parked is tried for what it means again.
+            event.meaning = if tries == TRIES { Err(reason) } else { meaning.clone() };
+            tries %= TRIES;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST);
         }
     }
+}
+
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// Reads events in the group `group` until `stop`.
@@ -149,8 +154,8 @@ pub(crate) async fn run<P: Policy>(
 #[async_trait]
 pub(crate) trait Replay: Send + Sync {
     /// Acts on the event in row `id` and on the others of its key in order, or on all where `id` is
-    /// none. Answers how many are dealt with; what fails again stays.
-    async fn replay(&self, id: Option<i64>) -> anyhow::Result<usize>;
+    /// none. Answers how many are dealt with, or none where there is no such row; what fails again stays.
+    async fn replay(&self, id: Option<i64>) -> anyhow::Result<Option<usize>>;
 }
 
 /// What replaying needs.
@@ -162,10 +167,37 @@ pub(crate) struct Replayer<P: Policy> {
 
 #[async_trait]
 impl<P: Policy> Replay for Replayer<P> {
-    async fn replay(&self, id: Option<i64>) -> anyhow::Result<usize> {
+    async fn replay(&self, id: Option<i64>) -> anyhow::Result<Option<usize>> {
+        let mut which = id.map_or(Which::All, Which::Row);
+        let mut all = 0;
+        loop {
+            let mut waiting = parked::waiting(&self.db, &which).await?;
+            // The row is gone after the first round; what came meanwhile is told by its key.
+            if let Which::Row(_) = which {
+                let key = waiting.first().and_then(|first| first.delivery.key.clone());
+                if waiting.is_empty() {
+                    return Ok(None);
+                }
+                let Some(key) = key else { return self.round(waiting).await.map(Some) };
+                which = Which::Key(key);
+            }
+            if all > 0 {
+                waiting.retain(|waiting| !waiting.from_outbox); // refused once more, it waits again
+            }
+            match self.round(waiting).await? {
+                0 => return Ok(Some(all)),
+                done => all += done,
+            }
+        }
+    }
+}
+
+impl<P: Policy> Replayer<P> {
+    /// Acts on parked events in order, and answers how many are dealt with.
+    async fn round(&self, all: Vec<Waiting>) -> anyhow::Result<usize> {
         let mut done = 0;
         let mut stopped: Vec<String> = Vec::new();
-        for waiting in parked::waiting(&self.db, id).await? {
+        for waiting in all {
             if waiting.delivery.key.as_ref().is_some_and(|key| stopped.contains(key)) {
                 continue; // it waits behind one that failed again
             }

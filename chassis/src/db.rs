@@ -21,9 +21,10 @@ pub type Tx = sqlx::Transaction<'static, sqlx::Any>;
 const ACQUIRE: Duration = Duration::from_secs(2);
 /// Reading connections. On two cores more of them only queue in the database instead of here.
 const READERS: u32 = 8;
-/// After how much idleness inside a transaction Postgres ends it: a process that was stopped in the
-/// middle must not hold its row locks for longer than this.
-const IDLE_IN_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '3s'";
+/// A process that was stopped in the middle of a transaction must not hold its row locks for longer than
+/// this, nor may a lock or a statement keep the one writer for ever.
+const TIMEOUTS: &str = "set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '5s'; \
+                        set statement_timeout = '10s'";
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Db {
                                     "pragma busy_timeout = 5000; pragma journal_mode = wal; \
                                      pragma synchronous = full; pragma foreign_keys = on"
                                 }
-                                Dialect::Postgres => IDLE_IN_TRANSACTION,
+                                Dialect::Postgres => TIMEOUTS,
                             })
                             .await
                             .map(|_| ())

@@ -2,6 +2,7 @@
 
 use crate::bus::Delivery;
 use crate::db::{ROWS, Tx, now, values};
+use crate::parked::OUTBOX;
 use crate::telemetry::Trace;
 use sqlx::{AssertSqlSafe, Row, query};
 use std::collections::HashSet;
@@ -58,9 +59,9 @@ pub(crate) async fn sort<'a, C>(
         return Ok(sorted);
     }
     let mut stopped: HashSet<String> = HashSet::new();
-    for row in
-        query("select distinct key from parked where key is not null").fetch_all(&mut **tx).await?
-    {
+    // What the broker refused is on its way out: its key says nothing about what comes in.
+    let keys = "select distinct key from parked where key is not null and place <> $1";
+    for row in query(keys).bind(OUTBOX).fetch_all(&mut **tx).await? {
         stopped.insert(row.try_get(0)?);
     }
     let mut candidates = Vec::new();

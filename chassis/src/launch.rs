@@ -81,7 +81,13 @@ pub async fn process<C: Args>(
             return ExitCode::from(UNUSABLE);
         }
     };
-    let _logs = telemetry::start(cli.process.log_format);
+    let _logs = match telemetry::start(cli.process.log_format) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
+    };
     let running = match start(cli.own).await {
         Ok(running) => running,
         Err(error) => {
@@ -112,9 +118,10 @@ pub async fn process<C: Args>(
             ExitCode::FAILURE
         }
     };
+    let until = tokio::time::Instant::now() + cli.process.shutdown_grace;
     let drained = async {
         for one in running {
-            one.stop(cli.process.shutdown_grace).await;
+            one.stop(until.saturating_duration_since(tokio::time::Instant::now())).await;
         }
         after().await;
     };

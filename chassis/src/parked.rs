@@ -6,7 +6,7 @@ use crate::inbox::Incoming;
 use crate::telemetry::{TRACEPARENT, Trace};
 use serde::Serialize;
 use sqlx::any::AnyRow;
-use sqlx::{Row, query};
+use sqlx::{AssertSqlSafe, Row, query};
 
 /// Where an event is said to come from that the broker refused to take.
 pub(crate) const OUTBOX: &str = "outbox";
@@ -96,16 +96,30 @@ pub(crate) struct Waiting {
     pub(crate) delivery: Delivery,
 }
 
-/// The events to replay for the one with `id`: it and the others of its key, in order. All of them
-/// where `id` is none.
-pub(crate) async fn waiting(db: &Db, id: Option<i64>) -> anyhow::Result<Vec<Waiting>> {
-    let rows = query(
-        "select id, event_id, key, place, payload, traceparent, at from parked \
-         where $1 = 0 or id = $1 or key = (select key from parked where id = $1) order by id",
-    )
-    .bind(id.unwrap_or_default())
-    .fetch_all(db.reader())
-    .await?;
+/// Which parked events.
+pub(crate) enum Which {
+    /// All of them.
+    All,
+    /// The one in a row, and the others of its key.
+    Row(i64),
+    /// Those of a key.
+    Key(String),
+}
+
+/// Parked events in the order in which they were parked.
+pub(crate) async fn waiting(db: &Db, which: &Which) -> anyhow::Result<Vec<Waiting>> {
+    let select = "select id, event_id, key, place, payload, traceparent, at from parked";
+    let of_row = format!(
+        "{select} where id = $1 or key = (select key from parked where id = $1) order by id"
+    );
+    let of_key = format!("{select} where key = $1 order by id");
+    let all = format!("{select} order by id");
+    let query = match which {
+        Which::All => query(AssertSqlSafe(all)),
+        Which::Row(row) => query(AssertSqlSafe(of_row)).bind(*row),
+        Which::Key(key) => query(AssertSqlSafe(of_key)).bind(key.as_str()),
+    };
+    let rows = query.fetch_all(db.reader()).await?;
     let waiting = |row: AnyRow| -> anyhow::Result<Waiting> {
         let place: String = row.try_get(3)?;
         let (partition, offset) = place.split_once(':').unwrap_or_default();

@@ -344,7 +344,10 @@ impl Running {
             ("writer", self.tasks.writer),
         ];
         for (phase, tasks) in phases {
+            // Slow clients must not cost the consumers their farewell, for which their groups would wait.
+            let reserve = if phase == "http" { grace / 4 } else { Duration::ZERO };
             let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let left = left.saturating_sub(reserve);
             if !tasks.end(left).await {
                 warn!(service = self.name, phase, "the drain took too long; cut it short");
             }

@@ -1,6 +1,7 @@
 //! Logs, and the trace that a request or an event belongs to.
 
 use crate::config::LogFormat;
+use crate::service::Unusable;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use tracing_appender::non_blocking::WorkerGuard;
@@ -15,9 +16,14 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const USUAL: &str = "info,librdkafka=off,rdkafka=off";
 
 /// Starts logging to standard error. Keep the guard: it writes what is left when it is dropped.
-pub fn start(format: LogFormat) -> WorkerGuard {
+pub fn start(format: LogFormat) -> Result<WorkerGuard, Unusable> {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
+    #[expect(clippy::disallowed_methods, reason = "the variable of tracing, by its own name")]
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| USUAL.to_owned());
+    let filter = EnvFilter::try_new(wanted).map_err(|error| Unusable {
+        setting: EnvFilter::DEFAULT_ENV,
+        why: format!("{error}; it looks like info or warn,chassis=debug"),
+    })?;
     let layer = fmt::layer().with_writer(writer);
     let layer = match format {
         LogFormat::Text => layer.with_ansi(false).boxed(),
@@ -25,7 +31,7 @@ pub fn start(format: LogFormat) -> WorkerGuard {
     };
     // Only a test that starts several processes' worth of services in one can be second here.
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
-    guard
+    Ok(guard)
 }
 
 /// A `traceparent`: which story a piece of work belongs to, across services and events.

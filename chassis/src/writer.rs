@@ -16,9 +16,11 @@ use crate::telemetry::{self, Trace};
 use common_events::Event;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
+use uuid::Uuid;
 
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
 /// carrying more a second.
@@ -90,7 +92,7 @@ pub enum Unavailable {
     /// More waits than can be done soon.
     #[error("too many requests are waiting")]
     Overloaded,
-    /// The transaction failed. At a commit that was cut off, whether it holds is unknown.
+    /// The transaction failed, and changed nothing.
     #[error("the database failed")]
     Database,
 }
@@ -188,6 +190,9 @@ pub(crate) struct Task<D: Domain> {
     jobs: mpsc::Receiver<Job<D>>,
     chores: mpsc::Receiver<ChoreJob>,
     committed: Arc<watch::Sender<u64>>,
+    /// This writer among those of other replicas, and how many batches it tried.
+    name: String,
+    batch: AtomicI64,
 }
 
 /// Makes the writer of a service.
@@ -201,7 +206,9 @@ pub(crate) fn writer<D: Domain>(
     let (sender, jobs) = mpsc::channel(WAITING);
     let committed = Arc::new(watch::Sender::new(0));
     let writer = Writer { jobs: sender, committed: Arc::clone(&committed) };
-    (writer, Task { domain, db, metrics, relay, jobs, chores, committed })
+    let name = Uuid::new_v4().to_string();
+    let batch = AtomicI64::new(0);
+    (writer, Task { domain, db, metrics, relay, jobs, chores, committed, name, batch })
 }
 
 impl<D: Domain> Task<D> {
@@ -252,7 +259,6 @@ impl<D: Domain> Task<D> {
         };
         let mut done = self.attempt(&work).await;
         if let Err(error) = &done
-            && !error.is::<attempt::Unfinished>()
             && (!events.is_empty() || is_conflict(error))
         {
             let error = format!("{error:#}");

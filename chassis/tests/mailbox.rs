@@ -39,6 +39,7 @@ on_each_database!(
     an_event_that_fails_is_parked_with_its_key_and_others_go_on,
     a_message_that_is_no_event_is_parked_and_can_be_given_up,
     a_replay_that_fails_again_keeps_the_order,
+    a_key_that_a_database_cannot_keep_stops_nobody,
     random_bytes_are_parked_or_skipped,
     two_replicas_send_each_event_in_order,
 );
@@ -151,10 +152,21 @@ async fn what_the_broker_refuses_is_parked_and_can_be_sent_again(db: TestDb) {
     let rows = parked(&service).await;
     assert_eq!((rows.len(), &rows[0]["reason"]), (1, &Value::from("too large")));
 
+    // What comes in under the same key has nothing to do with it.
+    let (coming, _) = bus.put_cart(1, 5);
+    eventually("the event to be done", async || bus.is_done(coming).then_some(())).await;
+    assert_eq!((service.total(1).await, parked(&service).await.len()), (6, 1));
+    assert_eq!(
+        admin(&service, reqwest::Method::POST, "/0/replay").await.0,
+        404,
+        "there is no such row"
+    );
+
+    outbox_is_empty(&service).await;
     let (status, answer) = admin(&service, reqwest::Method::POST, "/replay").await;
     assert_eq!((status, &answer["replayed"]), (200, &Value::from(1)));
     outbox_is_empty(&service).await;
-    eventually("the event to be sent", async || (numbers(&bus) == [2, 1]).then_some(())).await;
+    eventually("the event to be sent", async || (numbers(&bus) == [2, 5, 1]).then_some(())).await;
     assert!(parked(&service).await.is_empty());
 }
 
@@ -259,6 +271,16 @@ async fn a_replay_that_fails_again_keeps_the_order(db: TestDb) {
         |rows: &[Value]| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
     assert_eq!(ids(&parked(&service).await), ids(&before));
     assert_eq!(service.total(1).await, 0);
+}
+
+async fn a_key_that_a_database_cannot_keep_stops_nobody(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    bus.put(Some("a\0b"), "no JSON \0");
+    bus.put(Some("c\0d"), r#"{"eventType":"\u0000","eventId":"\u0000"}"#);
+    let (last, _) = bus.put_cart(5, 5);
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    assert_eq!((service.total(5).await, parked(&service).await.len()), (5, 2));
 }
 
 async fn random_bytes_are_parked_or_skipped(db: TestDb) {

@@ -12,6 +12,7 @@ use hyper::Request;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -92,9 +93,6 @@ impl Proxy {
 
         let headers = request.headers_mut();
         drop_hop_by_hop(headers);
-        for name in OURS_TO_SAY {
-            headers.remove(name);
-        }
         headers.remove(header::HOST); // the client writes that of the upstream
         headers.extend(asked.map(|host| (FORWARDED_HOST, host)));
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -176,6 +174,14 @@ fn failed(base: &str, error: &Error) -> Problem {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
     warn!(upstream = base, error = %error, causes = causes.join(": "), "an upstream failed");
+    let timed_out = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+    };
+    let mut causes =
+        std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let kind = if causes.any(timed_out) { LATE } else { FAILED };
     let detail = if error.is_connect() {
         Text::fixed(
             "nothing was done; try again shortly",
@@ -187,7 +193,15 @@ fn failed(base: &str, error: &Error) -> Problem {
             "처리 여부를 알 수 없습니다. 확인한 뒤 다시 시도해 주세요",
         )
     };
-    Problem::new(FAILED, detail).retry_after(1)
+    Problem::new(kind, detail).retry_after(1)
+}
+
+/// Drops what the client says of itself that is ours to say.
+pub async fn distrust(mut request: Request<Body>) -> Request<Body> {
+    for name in OURS_TO_SAY {
+        request.headers_mut().remove(name);
+    }
+    request
 }
 
 fn drop_hop_by_hop(headers: &mut HeaderMap) {

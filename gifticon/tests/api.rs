@@ -7,6 +7,7 @@ use gifticon::GifticonConfig;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 struct Gifticon {
@@ -152,29 +153,35 @@ async fn a_release_returns_stock_once_and_may_come_first() {
 #[tokio::test]
 async fn a_cart_that_is_gone_gives_its_stock_back_once() {
     let gifticon = Gifticon::with_ten().await;
-    let id = Uuid::new_v4();
+    let (id, other) = (Uuid::new_v4(), Uuid::new_v4());
     gifticon.reserve(id, 4).await;
+    gifticon.reserve(other, 1).await;
     // The quantity that an event states is not what counts.
-    let removed = |event: Uuid| {
+    let removed = |event: Uuid, reservation: Uuid| {
         json!({
             "eventType": "CartRemoved", "timestamp": "20261124000000", "eventId": event,
-            "id": 1, "gifticonId": 7, "quantity": 999, "reservationId": id,
+            "id": 1, "gifticonId": 7, "quantity": 999, "reservationId": reservation,
         })
     };
     let publisher = gifticon.log.log.publisher().await.unwrap();
-    let same = removed(Uuid::new_v4());
-    for event in [same.clone(), same, removed(Uuid::new_v4())] {
+    let same = removed(Uuid::new_v4(), id);
+    // The last, under the same key, tells when all before it were heard.
+    let last = removed(Uuid::new_v4(), other);
+    for event in [same.clone(), same, removed(Uuid::new_v4(), id), last] {
         let message = Message { key: "1".into(), payload: event.to_string(), headers: vec![] };
         publisher.publish(&[message]).await.remove(0).unwrap();
     }
     eventually("the stock to return", async || (gifticon.available().await == 10).then_some(()))
         .await;
-    let last = async || gifticon.log.told().await.last().cloned();
-    eventually("the change to be told", async || {
-        let last = last().await?;
-        (last["eventType"] == "QuantityModified" && last["availableQuantity"] == 10).then_some(())
+    // Ours among what is told: the events above may come after it.
+    let told = eventually("the change to be told", async || {
+        let told = gifticon.log.told().await;
+        let changes = told.into_iter().filter(|told| told["eventType"] == "QuantityModified");
+        let left: Vec<_> = changes.map(|told| told["availableQuantity"].as_i64()).collect();
+        (left.last()? == &Some(10)).then_some(left)
     })
     .await;
+    assert!(told.iter().all(|left| *left <= Some(10)), "{told:?}");
     assert_eq!(gifticon.available().await, 10);
 }
 
@@ -194,4 +201,77 @@ async fn what_carts_hold_is_not_deleted() {
         (told().await?["eventType"] == "GifticonDeleted").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_on_sale_is_linked_listed_and_told_under_its_number() {
+    let gifticon = Gifticon::start().await;
+    let url = gifticon.running.url();
+    for number in [30, 20, 10] {
+        let body = json!({
+            "gifticonId": number, "name": format!("Tea {number}"), "availableQuantity": 5, "price": 0,
+        });
+        let answer = gifticon.send(Method::POST, "/gifticons", None, body).await;
+        assert_eq!(answer.status(), 201);
+        let location = answer.headers()["location"].to_str().unwrap().to_owned();
+        let etag = answer.headers()["etag"].clone();
+        let made: Value = answer.json().await.unwrap();
+        assert_eq!(location, format!("{url}/gifticons/{}", made["id"]));
+        assert_eq!(made["_links"]["self"]["href"], location);
+        assert_eq!(made["_links"]["gifticon"]["href"], location);
+        let path = location.strip_prefix(&url).unwrap();
+        let read = gifticon.send(Method::GET, path, None, Value::Null).await;
+        assert_eq!(read.headers()["etag"], etag);
+        assert_eq!(read.json::<Value>().await.unwrap(), made);
+    }
+    let (status, page) = gifticon
+        .ask(Method::GET, "/gifticons?size=2&sort=gifticonId,desc&sort=name", Value::Null)
+        .await;
+    let listed = page["_embedded"]["gifticons"].as_array().unwrap();
+    let numbers: Vec<_> = listed.iter().map(|item| item["gifticonId"].clone()).collect();
+    assert_eq!((status, numbers), (200, vec![json!(30), json!(20)]));
+    let wanted = json!({ "size": 2, "totalElements": 3, "totalPages": 2, "number": 0 });
+    assert_eq!(page["page"], wanted);
+
+    let body = json!({ "restock": "5" });
+    assert_eq!(gifticon.ask(Method::PATCH, "/gifticons/2", body).await.0, 200);
+    let changed = eventually("the change to be told", async || {
+        let history = gifticon.log.log.history().await.unwrap();
+        history.into_iter().find_map(|told| {
+            let event: Value = serde_json::from_slice(&told.payload).unwrap();
+            (event["eventType"] == "QuantityModified").then_some((told.key, event))
+        })
+    })
+    .await;
+    assert_eq!(changed.0.as_deref(), Some("20"));
+    let event = &changed.1;
+    assert_eq!((&event["id"], &event["availableQuantity"]), (&json!(2), &json!(10)));
+    assert_eq!((&event["name"], &event["price"]), (&json!("Tea 20"), &json!(0)));
+    assert!(event["timestamp"].is_string() && event["eventId"].is_string(), "{event}");
+}
+
+#[tokio::test]
+async fn a_refused_reservation_is_told_to_nobody_and_the_last_unit_is_sold_once() {
+    let gifticon = Gifticon::with_ten().await;
+    assert_eq!(gifticon.reserve(Uuid::new_v4(), 11).await.0, 409);
+    assert_eq!(gifticon.reserve(Uuid::new_v4(), 9).await.0, 201);
+    let mut customers = JoinSet::new();
+    for _ in 0..20 {
+        let url = format!("{}/reservations/{}", gifticon.running.url(), Uuid::new_v4());
+        let request = gifticon.client.put(url).json(&json!({ "gifticonId": 7, "quantity": 1 }));
+        customers.spawn(async move { request.send().await.unwrap().status().as_u16() });
+    }
+    let mut answers = customers.join_all().await;
+    answers.sort_unstable();
+    assert_eq!((answers[0], answers[1], answers[19]), (201, 409, 409), "{answers:?}");
+    assert_eq!(gifticon.available().await, 0);
+    let told = eventually("the sale to be told", async || {
+        let told = gifticon.log.told().await;
+        (told.last()?["availableQuantity"] == 0).then_some(told)
+    })
+    .await;
+    let mut left: Vec<_> =
+        told.iter().map(|event| event["availableQuantity"].as_i64().unwrap()).collect();
+    left.dedup();
+    assert_eq!(left, [10, 1, 0], "nothing was told of what was refused: {told:?}");
 }

@@ -1,11 +1,12 @@
 //! What the tables of stock promise, on each database.
 
 use axum::http::HeaderMap;
+use chassis::Counter;
 use chassis::db::Db;
 use chassis::hal::Collection;
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
-use chassis::testing::carry_out;
+use chassis::testing::{TestDb, carry_out};
 use common_events::{GifticonId, ReservationId};
 use gifticon::app::{Answer, StockDomain};
 use gifticon::domain::{Change, Command, Refusal};
@@ -23,6 +24,7 @@ on_each_database!(
     a_second_registration_of_a_number_fails_in_the_table,
     the_table_refuses_to_sell_what_is_not_there,
     a_transaction_that_is_dropped_leaves_nothing,
+    rows_count_from_one_and_are_not_given_again,
     pages_lead_through_all_in_any_order,
 );
 
@@ -147,9 +149,11 @@ async fn a_second_registration_of_a_number_fails_in_the_table(db: Db) {
 
 async fn the_table_refuses_to_sell_what_is_not_there(db: Db) {
     done(&db, &[register(1, 5)]).await;
-    let mut tx = db.begin().await.unwrap();
-    let below = query("update gifticons set available = -1 where id = 1").execute(&mut *tx).await;
-    assert!(below.is_err());
+    for below in ["available = -1", "held = -1", "price = -1"] {
+        let mut tx = db.begin().await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("update gifticons set {below} where id = 1"));
+        assert!(query(sql).execute(&mut *tx).await.is_err(), "{below} was taken");
+    }
 }
 
 async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
@@ -163,6 +167,24 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         store::save(&mut tx, &stock, &events).await.unwrap();
     }
     assert_eq!(store::units(&db).await.unwrap(), (5, 0));
+}
+
+async fn rows_count_from_one_and_are_not_given_again(db: Db) {
+    let counter = async || {
+        let mut tx = db.begin().await.unwrap();
+        Counter::load(&mut tx, &db, "gifticons").await.unwrap()
+    };
+    assert_eq!(counter().await, Counter { last_id: 0, live: 0 });
+    done(&db, &[register(7, 1), register(9, 1)]).await;
+    assert_eq!(refused(&db, register(9, 1)).await, Refusal::Exists(GifticonId(9)));
+    done(&db, &[Command::Delete { id: 2 }]).await;
+    assert_eq!(counter().await, Counter { last_id: 2, live: 1 });
+    done(&db, &[register(9, 1)]).await;
+    assert_eq!(store::by_number(&db, 9).await.unwrap().unwrap().id, 3);
+    assert_eq!(counter().await, Counter { last_id: 3, live: 2 });
+    // A batch that changes stock but makes no gifticon leaves the counter alone.
+    done(&db, &[reserve(new_reservation(), 7, 1)]).await;
+    assert_eq!(counter().await, Counter { last_id: 3, live: 2 });
 }
 
 async fn page(db: &Db, query: &str) -> Value {
@@ -210,4 +232,67 @@ async fn pages_lead_through_all_in_any_order(db: Db) {
         ids(&page(&db, "sort=availableQuantity&sort=name,desc&size=2&page=1").await),
         [43, 42]
     );
+}
+
+/// What a replica makes of a command, which it tries again once where the other was in its way.
+async fn at(replica: &Db, command: Command) -> Result<Answer, Refusal> {
+    let (domain, commands) = (StockDomain { db: replica.clone() }, [command]);
+    match carry_out(replica, &domain, &commands).await {
+        Ok(mut outcomes) => outcomes.remove(0),
+        Err(_) => carry_out(replica, &domain, &commands).await.unwrap().remove(0),
+    }
+}
+
+/// Two replicas on one database, for each kind of database.
+async fn replicas() -> Vec<(TestDb, Db, Db)> {
+    let mut all = Vec::new();
+    for db in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
+        let (one, other) = (db.open(&tables()).await, db.open(&tables()).await);
+        all.push((db, one, other));
+    }
+    all
+}
+
+#[tokio::test]
+async fn two_replicas_sell_what_is_there_and_no_more() {
+    for (_db, one, other) in replicas().await {
+        let register = async |replica: &Db, numbers: std::ops::Range<i64>| {
+            for number in numbers {
+                at(replica, register(number, 30)).await.unwrap();
+            }
+        };
+        tokio::join!(register(&one, 1..21), register(&other, 21..41));
+        for id in 1..=40 {
+            assert!(store::by_row(&one, id).await.unwrap().is_some(), "there is a gap at {id}");
+        }
+        let sell = async |replica: &Db| {
+            let mut sold = 0;
+            for _ in 0..20 {
+                sold += i64::from(at(replica, reserve(new_reservation(), 1, 1)).await.is_ok());
+            }
+            sold
+        };
+        let (here, there) = tokio::join!(sell(&one), sell(&other));
+        assert_eq!(here + there, 30, "{here} and {there}");
+        let sold_out = store::by_number(&other, 1).await.unwrap().unwrap();
+        assert_eq!((sold_out.available, sold_out.held), (0, 30));
+    }
+}
+
+#[tokio::test]
+async fn a_release_at_one_replica_and_its_reservation_at_another_leave_nothing_held() {
+    for (_db, one, other) in replicas().await {
+        at(&one, register(1, 5)).await.unwrap();
+        for _ in 0..30 {
+            let id = new_reservation();
+            let (made, released) = tokio::join!(
+                at(&one, reserve(id, 1, 2)),
+                at(&other, Command::Release { reservation: id })
+            );
+            assert!(matches!(made, Ok(_) | Err(Refusal::Released)), "{made:?}");
+            released.unwrap();
+            assert_eq!(store::units(&one).await.unwrap(), (5, 0));
+            assert!(at(&one, reserve(id, 1, 2)).await.is_err(), "what is released stays released");
+        }
+    }
 }

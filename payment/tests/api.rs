@@ -7,7 +7,8 @@ use chassis::testing::{TestDb, TestLog, eventually};
 use common_events::CartId;
 use payment::domain::Verdict;
 use payment::provider::{Builtin, Provider};
-use reqwest::Client;
+use payment::{Limit, PaymentConfig};
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,13 +29,21 @@ impl Payment {
         Self { client: Client::builder().no_proxy().build().unwrap(), running, log, _db: db }
     }
 
+    /// As it is started in production.
+    async fn start_with_limit(limit: i64) -> Self {
+        let (log, db) = (TestLog::open().await, TestDb::sqlite());
+        let limit = Limit { payment_limit: Some(limit) };
+        let config = PaymentConfig { host: db.host(), limit };
+        let running = payment::start(config, Arc::new(log.log.clone())).await.unwrap();
+        Self { client: Client::builder().no_proxy().build().unwrap(), running, log, _db: db }
+    }
+
     async fn hear(&self, event_type: &str, cart: i64, amount: i64) {
-        let payload = json!({
-            "eventType": event_type, "timestamp": "20261124000000", "eventId": Uuid::new_v4(),
-            "id": cart, "gifticonId": 1, "quantity": 1, "amount": amount, "status": event_type,
-        });
-        let message =
-            Message { key: cart.to_string(), payload: payload.to_string(), headers: vec![] };
+        self.hear_under(cart, &event(event_type, cart, amount)).await;
+    }
+
+    async fn hear_under(&self, key: i64, event: &Value) {
+        let message = Message { key: key.to_string(), payload: event.to_string(), headers: vec![] };
         let publisher = self.log.log.publisher().await.unwrap();
         publisher.publish(&[message]).await.remove(0).unwrap();
     }
@@ -59,6 +68,13 @@ impl Payment {
         let of_cart = told.iter().filter(|event| event["cartId"] == cart);
         of_cart.map(|event| event["eventType"].as_str().unwrap().to_owned()).collect()
     }
+}
+
+fn event(event_type: &str, cart: i64, amount: i64) -> Value {
+    json!({
+        "eventType": event_type, "timestamp": "20261124000000", "eventId": Uuid::new_v4(),
+        "id": cart, "gifticonId": 1, "quantity": 1, "amount": amount, "status": event_type,
+    })
 }
 
 #[tokio::test]
@@ -155,4 +171,68 @@ async fn a_provider_that_fails_is_asked_again() {
     payment.becomes(1, "PaymentCanceled").await;
     let calls = calls.lock().unwrap().clone();
     assert_eq!(calls, ["approve 1", "approve 1", "approve 1", "cancel 1"]);
+}
+
+#[tokio::test]
+async fn an_event_that_comes_again_is_acted_on_once_also_when_its_cart_is_gone() {
+    let payment = Payment::start_with_limit(100).await;
+    let (added, removed) = (event("CartAdded", 1, 100), event("CartRemoved", 1, 0));
+    for event in [&added, &added] {
+        payment.hear_under(1, event).await;
+    }
+    payment.becomes(1, "PaymentApproved").await;
+    for event in [&removed, &removed, &added] {
+        payment.hear_under(1, event).await;
+    }
+    payment.becomes(1, "PaymentCanceled").await;
+    // Under the same key, so that all before it was heard when this is decided.
+    payment.hear_under(1, &event("CartAdded", 2, 101)).await;
+    payment.becomes(2, "PaymentDeclined").await;
+    payment.becomes(1, "PaymentCanceled").await;
+    let wanted = ["PaymentApproved", "PaymentCancelled"];
+    eventually("what became of it to be told", async || {
+        (payment.told(1).await == wanted && payment.told(2).await == ["PaymentDeclined"])
+            .then_some(())
+    })
+    .await;
+    assert_eq!(payment.get("/payments").await.1["page"]["totalElements"], 2);
+}
+
+/// Answers nothing.
+struct Away;
+
+#[async_trait]
+impl Provider for Away {
+    async fn approve(&self, _: CartId, _: i64) -> anyhow::Result<Verdict> {
+        anyhow::bail!("the provider is away")
+    }
+
+    async fn cancel(&self, _: CartId) -> anyhow::Result<()> {
+        anyhow::bail!("the provider is away")
+    }
+}
+
+#[tokio::test]
+async fn a_payment_is_read_when_it_is_decided_and_written_by_nobody() {
+    let payment = Payment::start(Away).await;
+    payment.hear("CartAdded", 1, 100).await;
+    for (path, status) in [
+        ("/payments", 200),
+        ("/payments/search", 200),
+        ("/payments/search/findByCartId?cartId=1", 404),
+        ("/payments/search/findByCartId?cartId=x", 400),
+        ("/payments/search/findByCartId", 400),
+        ("/payments/1", 404),
+        ("/payments/x", 404),
+    ] {
+        assert_eq!(payment.get(path).await.0, status, "{path}");
+    }
+    for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        for path in ["/payments", "/payments/1"] {
+            let url = format!("{}{path}", payment.running.url());
+            let answer = payment.client.request(method.clone(), url).send().await.unwrap();
+            assert_eq!(answer.status(), 405, "{method} {path}");
+            assert!(answer.headers().contains_key("allow"), "{method} {path}");
+        }
+    }
 }

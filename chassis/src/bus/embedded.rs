@@ -99,17 +99,17 @@ impl Reader {
     }
 
     async fn read(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
-        let mut taken = Vec::new();
-        for (&partition, next) in &mut self.next {
+        let mut taken: Vec<Delivery> = Vec::new();
+        for (&partition, &next) in &self.next {
             let room = most - taken.len();
-            if room == 0 || self.log.end_of(partition) < *next {
+            if room == 0 || self.log.end_of(partition) < next {
                 continue;
             }
-            let read = self.log.read(partition, *next, i64::try_from(room)?).await?;
-            if let Some(last) = read.last() {
-                *next = last.place.offset + 1;
-            }
-            taken.extend(read);
+            taken.extend(self.log.read(partition, next, i64::try_from(room)?).await?);
+        }
+        // Only now that all was read: what a failure drops must come again.
+        for place in taken.iter().map(|delivery| delivery.place) {
+            self.next.insert(place.partition, place.offset + 1);
         }
         Ok(taken)
     }

@@ -9,6 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
@@ -147,7 +148,7 @@ fn last_messages(
 ) -> Result<Vec<Place>, KafkaError> {
     let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER)?;
     let mut places = Vec::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
         let (low, high) = admin.inner().fetch_watermarks(topic, partition.id(), ANSWER)?;
         if high > low {
             places.push(Place { partition: partition.id(), offset: high - 1 });
@@ -178,8 +179,13 @@ impl ClientContext for Watch {
             info!("Kafka is back");
         }
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        // Before the first offset is stored, the lag is unknown and -1.
-        let lag = partitions.map(|partition| partition.consumer_lag_stored.max(0)).sum();
+        // Before this member stored an offset, what the group committed counts; -1 is unknown.
+        let lag = partitions
+            .map(|partition| match partition.consumer_lag_stored {
+                -1 => partition.consumer_lag.max(0),
+                stored => stored,
+            })
+            .sum();
         self.lag.store(lag, Ordering::Relaxed);
     }
 }

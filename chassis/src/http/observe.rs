@@ -81,7 +81,10 @@ fn in_language(response: Response, lang: Lang, path: &str) -> Response {
     let problem = match response.extensions().get::<Arc<Problem>>() {
         Some(problem) => Arc::clone(problem),
         None if is_ours(response.headers()) => return response,
-        None => Arc::new(Problem::of(of_framework(response.status()))),
+        None => {
+            let status = response.status(); // an upstream's stays what it is
+            Arc::new(Problem::of(Kind { status, ..of_framework(status) }))
+        }
     };
     let (mut plain, _) = response.into_parts();
     let rendered = problem.render(lang, Some(path));

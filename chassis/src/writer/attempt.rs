@@ -1,15 +1,19 @@
 //! One try at a batch: one transaction.
 
 use super::{Domain, Task};
+use crate::db::Tx;
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
 use crate::outbox;
 use crate::parked;
 use crate::telemetry::Trace;
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{anyhow, ensure};
 use common_events::Event;
 use futures_util::FutureExt;
+use sqlx::{AssertSqlSafe, Row, query};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tracing::warn;
 
 /// What a batch is to do.
@@ -18,12 +22,6 @@ pub(super) struct Work<'a, D: Domain> {
     pub(super) events: Vec<&'a Incoming<D::Command>>,
     pub(super) chores: Vec<&'a Chore>,
 }
-
-/// The commit brought no answer: it may hold. What was asked must not be done again blindly, since not
-/// every command finds its work done.
-#[derive(Debug, thiserror::Error)]
-#[error("the commit was not confirmed")]
-pub(super) struct Unfinished;
 
 /// What a batch did.
 pub(super) struct Done<D: Domain> {
@@ -45,6 +43,13 @@ impl<D: Domain> Task<D> {
 
     async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
         ensure!(self.db.is_ready(), "the database is not ready yet");
+        if self.batch.load(Ordering::Relaxed) == 0 {
+            // The row by which commits are told must be there to be locked.
+            let mut tx = self.db.begin().await?;
+            self.mark(&mut tx, 1).await?;
+            tx.commit().await?;
+            self.batch.store(1, Ordering::Relaxed);
+        }
         let mut tx = self.db.begin().await?;
         let sorted = inbox::sort(&mut tx, &work.events).await?;
 
@@ -62,7 +67,11 @@ impl<D: Domain> Task<D> {
         for chore in &work.chores {
             done.rows.push(chore.run(&mut tx).await?);
         }
-        tx.commit().await.context(Unfinished)?;
+        let batch = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
+        self.mark(&mut tx, batch).await?;
+        if let Err(error) = tx.commit().await {
+            ensure!(self.holds(batch).await, "the commit failed: {error}");
+        }
 
         self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
         self.metrics.repeated_total.inc_by(sorted.repeated as u64);
@@ -78,10 +87,40 @@ impl<D: Domain> Task<D> {
         Ok(done)
     }
 
+    /// Leaves the number of the batch in its transaction. So even an empty batch writes, and shows
+    /// whether the database can.
+    async fn mark(&self, tx: &mut Tx, batch: i64) -> sqlx::Result<()> {
+        let mark = "insert into batches (writer, batch) values ($1, $2) \
+                    on conflict (writer) do update set batch = excluded.batch";
+        query(mark).bind(self.name.as_str()).bind(batch).execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    /// Whether a commit that brought no answer holds. Asks until the database is there: whoever waits
+    /// for this batch must hear the truth, and nothing else could be written meanwhile.
+    async fn holds(&self, batch: i64) -> bool {
+        loop {
+            match self.last_batch().await {
+                Ok(last) => return last >= batch,
+                Err(error) => warn!(%error, "whether a batch was written is unknown yet"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The last batch that was written. A transaction that is still being committed is waited for: it
+    /// holds the lock of the row.
+    async fn last_batch(&self) -> sqlx::Result<i64> {
+        let mut tx = self.db.begin().await?;
+        let last = format!("select batch from batches where writer = $1{}", self.db.for_update());
+        let row = query(AssertSqlSafe(last)).bind(self.name.as_str());
+        row.fetch_optional(&mut *tx).await?.map_or(Ok(0), |row| row.try_get(0))
+    }
+
     /// Decides all commands, of which the first `asked` come from callers who want an answer.
     async fn decide(
         &self,
-        tx: &mut crate::db::Tx,
+        tx: &mut Tx,
         commands: &[(&D::Command, Option<&Trace>)],
         asked: usize,
         done: &mut Done<D>,

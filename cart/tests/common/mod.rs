@@ -1,0 +1,210 @@
+//! The cart service in process, with a gifticon that does what the test says.
+#![allow(unreachable_pub, clippy::allow_attributes, reason = "it is a part of each test")]
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::put;
+use axum::{Json, Router};
+use cart::{Budget, CartConfig};
+use chassis::Running;
+use chassis::bus::{Bus, Message};
+use chassis::http;
+use chassis::testing::{TestDb, TestLog, eventually, peer};
+use reqwest::Client;
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection};
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// What the stand-in does when it is asked to reserve.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Does {
+    Reserves,
+    Answers(u16),
+    SellsOut,
+    /// Takes the stock and never says so.
+    Hangs,
+    /// Takes the stock and says so when the test lets it.
+    Waits,
+}
+
+#[derive(Clone)]
+pub struct Gifticon(pub Arc<Mutex<Seen>>, pub Arc<Notify>);
+
+pub struct Seen {
+    pub does: Does,
+    pub reserved: Vec<String>,
+    pub released: BTreeSet<String>,
+}
+
+impl Gifticon {
+    pub fn new() -> Self {
+        let (reserved, released) = (Vec::new(), BTreeSet::new());
+        Self(
+            Arc::new(Mutex::new(Seen { does: Does::Reserves, reserved, released })),
+            Arc::default(),
+        )
+    }
+
+    pub fn does(&self, does: Does) {
+        self.0.lock().unwrap().does = does;
+    }
+
+    pub fn asked(&self) -> usize {
+        self.0.lock().unwrap().reserved.len()
+    }
+
+    /// Reservations that were asked for and not released.
+    pub fn holds(&self) -> usize {
+        let seen = self.0.lock().unwrap();
+        seen.reserved.iter().filter(|id| !seen.released.contains(*id)).count()
+    }
+}
+
+async fn reserve(
+    State(gifticon): State<Gifticon>,
+    http::Uuid(id): http::Uuid,
+) -> (StatusCode, Json<Value>) {
+    let does = {
+        let mut seen = gifticon.0.lock().unwrap();
+        seen.reserved.push(id.to_string());
+        seen.does
+    };
+    if does == Does::Waits {
+        gifticon.1.notified().await;
+    }
+    match does {
+        Does::Reserves | Does::Waits => {
+            (StatusCode::CREATED, Json(json!({ "name": "Americano", "price": 5000 })))
+        }
+        Does::SellsOut => (StatusCode::CONFLICT, Json(json!({ "availableQuantity": 3 }))),
+        Does::Answers(status) => (StatusCode::from_u16(status).unwrap(), Json(Value::Null)),
+        Does::Hangs => pending().await,
+    }
+}
+
+async fn release(State(gifticon): State<Gifticon>, http::Uuid(id): http::Uuid) -> StatusCode {
+    gifticon.0.lock().unwrap().released.insert(id.to_string());
+    StatusCode::NO_CONTENT
+}
+
+pub struct Cart {
+    pub client: Client,
+    pub url: String,
+    pub gifticon: Gifticon,
+    gifticon_url: String,
+    pub log: TestLog,
+    pub db: TestDb,
+    running: Running,
+}
+
+impl Cart {
+    pub async fn start() -> Self {
+        Self::with_budget(250).await
+    }
+
+    pub async fn with_budget(budget: u64) -> Self {
+        let (gifticon, log, db) = (Gifticon::new(), TestLog::open().await, TestDb::sqlite());
+        let routes = Router::new().route("/reservations/{id}", put(reserve).delete(release));
+        let gifticon_url = peer(routes.with_state(gifticon.clone())).await;
+        let running = serve(&db, &log, &gifticon_url, budget).await;
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self { client, url: running.url(), gifticon, gifticon_url, log, db, running }
+    }
+
+    /// As after a restart of the process.
+    pub async fn restart(mut self) -> Self {
+        self.running.stop(Duration::from_secs(5)).await;
+        self.running = serve(&self.db, &self.log, &self.gifticon_url, 250).await;
+        self.url = self.running.url();
+        self
+    }
+
+    pub fn post(&self, quantity: i64, key: Option<&str>) -> reqwest::RequestBuilder {
+        let body = json!({ "gifticonId": "1", "quantity": quantity });
+        let request = self.client.post(format!("{}/carts", self.url)).json(&body);
+        match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        }
+    }
+
+    pub async fn add(&self, quantity: i64, key: Option<&str>) -> (u16, Value) {
+        let answer = self.post(quantity, key).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    pub async fn delete(&self, id: i64) -> u16 {
+        let url = format!("{}/carts/{id}", self.url);
+        self.client.delete(url).send().await.unwrap().status().as_u16()
+    }
+
+    pub async fn live(&self) -> usize {
+        let page = self.client.get(format!("{}/carts", self.url)).send().await.unwrap();
+        page.json::<Value>().await.unwrap()["page"]["totalElements"]
+            .as_u64()
+            .unwrap()
+            .try_into()
+            .unwrap()
+    }
+
+    pub async fn told(&self, event_type: &str) -> Vec<Value> {
+        let told = self.log.told().await;
+        told.into_iter().filter(|event| event["eventType"] == event_type).collect()
+    }
+
+    /// Has an event of payment come.
+    pub async fn hear(&self, event_type: &str, cart: i64) {
+        let payload = json!({
+            "eventType": event_type, "timestamp": "20261124000000", "eventId": uuid::Uuid::new_v4(),
+            "id": 1, "cartId": cart, "amount": 5000, "status": event_type,
+        });
+        let message =
+            Message { key: cart.to_string(), payload: payload.to_string(), headers: vec![] };
+        let publisher = self.log.log.publisher().await.unwrap();
+        publisher.publish(&[message]).await.remove(0).unwrap();
+    }
+
+    pub async fn has_status(&self, id: i64, wanted: &str) {
+        eventually(&format!("cart {id} to be {wanted}"), async || {
+            let url = format!("{}/carts/{id}", self.url);
+            let cart: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+            (cart["status"] == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until no intent is left.
+    pub async fn ends(&self) {
+        let file = self.db.url.sqlite_path().unwrap().to_owned();
+        eventually("the last intent to end", async || {
+            let mut connection = AnyConnection::connect(&format!("sqlite:{file}")).await.unwrap();
+            let intents =
+                sqlx::query("select 1 from intents").fetch_all(&mut connection).await.unwrap();
+            intents.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until gifticon holds `wanted` reservations and no intent is left.
+    pub async fn settles(&self, wanted: usize) {
+        self.ends().await;
+        eventually(&format!("{wanted} reservations"), async || {
+            (self.gifticon.holds() == wanted).then_some(())
+        })
+        .await;
+        self.ends().await;
+    }
+}
+
+async fn serve(db: &TestDb, log: &TestLog, gifticon_url: &str, budget: u64) -> Running {
+    let config = CartConfig {
+        host: db.host(),
+        budget: Budget { gifticon_timeout_ms: budget },
+        gifticon_url: gifticon_url.into(),
+    };
+    cart::start(config, Arc::new(log.log.clone())).await.unwrap()
+}

@@ -29,7 +29,11 @@ pub fn schema() -> Schema {
 
 /// Reads what the commands name, in order and locked.
 pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result<Payments> {
-    let mut payments = Payments::default();
+    // Always, and first: a row that is not there yet cannot be locked, and two replicas that made it at
+    // once would lose what the first wrote.
+    let counter = Counter::load(tx, db, PAYMENTS.collection).await?;
+    let mut payments =
+        Payments { last_id: counter.last_id, live: counter.live, ..Payments::default() };
     let ids: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
     for chunk in ids.into_iter().collect::<Vec<_>>().chunks(ROWS) {
         let ids = rounded(chunk.to_vec());
@@ -46,12 +50,6 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
             let payment = payment(&row)?;
             payments.payments.insert(payment.cart_id, payment);
         }
-    }
-    let decides =
-        |command: &&&Command| matches!(command, Command::Decide { .. } | Command::GivenBack { .. });
-    if commands.iter().any(|command| decides(&command)) {
-        let counter = Counter::load(tx, db, PAYMENTS.collection).await?;
-        (payments.last_id, payments.live) = (counter.last_id, counter.live);
     }
     Ok(payments)
 }

@@ -8,7 +8,7 @@ use chassis::on_each_database;
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, PaymentId};
 use payment::app::PaymentDomain;
-use payment::domain::{Ask, Command, Status, Verdict};
+use payment::domain::{Ask, Command, Payment, Status, Verdict};
 use payment::store;
 use serde_json::{Value, json};
 
@@ -202,6 +202,14 @@ async fn two_replicas_count_together_and_lose_no_cancel() {
         assert!(to_do.iter().all(|(_, ask)| *ask == Some(Ask::Cancel)), "{to_do:?}");
         for id in 1..=40 {
             assert!(store::by_id(&one, id).await.unwrap().is_some(), "there is a gap at {id}");
+        }
+        // A cart and its removal come to both at once: neither may overwrite the other.
+        for cart in 101..=140 {
+            let (add, remove) = ([request(cart)], [Command::Cancel { cart_id: CartId(cart) }]);
+            tokio::join!(done(&one, &add), done(&other, &remove));
+            let payment = store::to_do(&one, 1_000).await.unwrap();
+            let payment = payment.iter().find(|payment| payment.cart_id == CartId(cart));
+            assert_eq!(payment.and_then(Payment::to_do), Some(Ask::Cancel), "cart {cart}");
         }
         // Both ask at once, as when the lease changes hands: each payment gets one id all the same.
         done(&one, &(41..=60).map(request).collect::<Vec<_>>()).await;

@@ -191,7 +191,7 @@ impl CartsApp {
     ) -> Result<Cart, NotAdded> {
         let Wanted { gifticon_id, quantity, key } = wanted;
         let keyed = key.is_some();
-        if !keyed && !self.stock.is_open() {
+        if !keyed && !self.stock.can_be_asked() {
             return Err(NotAdded::NoStock); // at once, and nothing written
         }
         let reservation = ReservationId(Uuid::new_v4());

@@ -58,7 +58,7 @@ impl HttpStock {
     }
 
     /// Whether a call would be made now.
-    pub fn is_open(&self) -> bool {
+    pub fn can_be_asked(&self) -> bool {
         self.breaker.permits()
     }
 

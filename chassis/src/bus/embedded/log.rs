@@ -51,7 +51,7 @@ pub(super) struct Log {
     jobs: mpsc::Sender<Job>,
     shared: Arc<Shared>,
     /// Locked while the log is open.
-    _lock: File,
+    lock: File,
 }
 
 /// What the writing task and the readers share.
@@ -104,7 +104,7 @@ impl Log {
         let shared = Arc::new(Shared { ends, positions, changed: watch::Sender::new(0) });
         let (jobs, inbox) = mpsc::channel(256);
         tokio::spawn(write(pool.clone(), inbox, Arc::clone(&shared)));
-        Ok(Self { pool, jobs, shared, _lock: lock })
+        Ok(Self { pool, jobs, shared, lock })
     }
 
     /// Appends in order; durable when it answers.
@@ -185,6 +185,9 @@ impl Log {
     pub(super) async fn close(&self) {
         let _ = self.flush().await;
         self.pool.close().await;
+        // Said, not left to the file's end: a child that is just being started has our files open
+        // until it runs its own program, and would hold the lock for that long.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -1,22 +1,18 @@
-//! Kafka, Postgres and two of each service as processes on loopback.
+//! Two of each service as processes, each service behind a front, on a real Kafka and a real Postgres.
 
 use crate::Web;
 use crate::proxy::Proxy;
+use crate::servers::{SERVICES, Servers, signal};
 use anyhow::{Context, bail, ensure};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tempfile::TempDir;
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// The services that have a database, and replicas.
-pub const SERVICES: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
-/// How long a process may take to be there.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// All that have replicas: the services and the gateway.
+pub const ALL: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
 
 /// One process of a service.
 #[derive(Debug)]
@@ -28,56 +24,34 @@ struct Replica {
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Cluster {
-    dir: TempDir,
-    kafka_port: u16,
-    postgres_port: u16,
     replicas: BTreeMap<(&'static str, usize), Option<Replica>>,
-    gateway: Option<Replica>,
     fronts: BTreeMap<&'static str, Proxy>,
-    gateway_port: u16,
+    /// Budget of a reservation call.
+    budget: Duration,
+    /// Last, so that they outlive those who use them.
+    pub servers: Servers,
 }
 
 impl Cluster {
-    /// Starts all of it, with `count` replicas of each service.
-    pub async fn start(count: usize, seed: u64) -> anyhow::Result<Self> {
-        sqlx::any::install_default_drivers();
+    /// Starts all of it, with `count` replicas of each, whose reservation calls may take `budget`.
+    pub async fn start(count: usize, seed: u64, budget: Duration) -> anyhow::Result<Self> {
         let mut fronts = BTreeMap::new();
-        for service in SERVICES {
+        for service in ALL {
             fronts.insert(service, Proxy::start(seed).await?);
         }
-        let mut cluster = Self {
-            dir: tempfile::tempdir()?,
-            kafka_port: free_port()?,
-            postgres_port: free_port()?,
-            replicas: BTreeMap::new(),
-            gateway: None,
-            fronts,
-            gateway_port: free_port()?,
-        };
-        cluster.start_postgres()?;
-        cluster.start_kafka()?;
-        for service in SERVICES {
+        let servers = Servers::start()?;
+        let mut cluster = Self { replicas: BTreeMap::new(), fronts, budget, servers };
+        for service in ALL {
             for number in 0..count {
                 cluster.start_replica(service, number)?;
             }
         }
-        cluster.start_gateway()?;
         Ok(cluster)
     }
 
     /// The way in.
     pub fn web(&self) -> Web {
-        Web::new(format!("http://127.0.0.1:{}", self.gateway_port))
-    }
-
-    /// The broker.
-    pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.kafka_port)
-    }
-
-    /// The database of a service.
-    pub fn database(&self, service: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{service}", self.postgres_port)
+        Web::new(self.front("gateway").url())
     }
 
     /// What stands before the replicas of a service.
@@ -85,175 +59,58 @@ impl Cluster {
         &self.fronts[service]
     }
 
-    /// Where logs are.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+    /// The replicas of a service, without its front.
+    pub fn webs(&self, service: &str) -> Vec<Web> {
+        self.addrs(service).into_iter().map(|addr| Web::new(format!("http://{addr}"))).collect()
     }
 
-    fn log(&self, name: &str) -> anyhow::Result<File> {
-        let file = self.dir.path().join(format!("{name}.log"));
-        Ok(File::options().create(true).append(true).open(file)?)
-    }
-
-    fn start_kafka(&self) -> anyhow::Result<()> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/kafka-up");
-        let up = Command::new(script)
-            .arg(self.dir.path().join("kafka"))
-            .arg(self.kafka_port.to_string())
-            .env("KAFKA_WAIT", "120")
-            .stdout(self.log("kafka-up")?)
-            .stderr(self.log("kafka-up")?)
-            .status()?;
-        if !up.success() {
-            let said = |file: &str| {
-                std::fs::read_to_string(self.dir.path().join(file)).unwrap_or_default()
-            };
-            let last = |text: String| {
-                text.chars().skip(text.len().saturating_sub(1_500)).collect::<String>()
-            };
-            bail!(
-                "Kafka did not start: {} … {}",
-                last(said("kafka-up.log")),
-                last(said("kafka/kafka.log"))
-            );
-        }
-        Ok(())
-    }
-
-    /// kill -9 of the broker, and a start on the same data.
-    pub fn restart_kafka(&self) -> anyhow::Result<()> {
-        let pid = std::fs::read_to_string(self.dir.path().join("kafka/pid"))?;
-        signal("-KILL", pid.trim())?;
-        // Its threads die one after the other, and the last of them lets the port go.
-        let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.kafka_port)).is_ok() {
-            ensure!(Instant::now() < until, "Kafka outlives kill -9");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.start_kafka()
-    }
-
-    fn start_postgres(&self) -> anyhow::Result<()> {
-        let dir = self.dir.path().join("postgres");
-        std::fs::create_dir(&dir)?;
-        // initdb refuses to run as root, and the user postgres must get in.
-        Command::new("chmod").arg("755").arg(self.dir.path()).status()?;
-        if is_root()? {
-            Command::new("chown").arg("postgres").arg(&dir).status()?;
-        }
-        let data = dir.join("data");
-        self.postgres(&format!("initdb -D {} -A trust -U postgres", data.display()))?;
-        let conf = format!(
-            "port = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n\
-             max_connections = 300\nfsync = off\n",
-            self.postgres_port
-        );
-        let file = data.join("postgresql.conf");
-        let text = std::fs::read_to_string(&file)? + &conf;
-        std::fs::write(&file, text)?;
-        self.postgres(&format!("pg_ctl -D {} -l {}/log -w start", data.display(), dir.display()))?;
-        for service in SERVICES {
-            let server = format!("-h 127.0.0.1 -p {} -U postgres", self.postgres_port);
-            self.postgres(&format!("createdb {server} {service}"))?;
-        }
-        Ok(())
-    }
-
-    /// An immediate restart: as if the server had been killed, with recovery at the start. (`fsync` is
-    /// off, since nobody pulls the machine's plug here; what was committed is with the kernel.)
-    pub fn restart_postgres(&self) -> anyhow::Result<()> {
-        let dir = self.dir.path().join("postgres");
-        let (data, log) = (dir.join("data"), dir.join("log"));
-        self.postgres(&format!(
-            "pg_ctl -D {} -l {} -m immediate -w restart",
-            data.display(),
-            log.display()
-        ))
-    }
-
-    /// Runs one of Postgres' programs.
-    fn postgres(&self, program: &str) -> anyhow::Result<()> {
-        let mut bins: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")?
-            .map(|one| Ok(one?.path()))
-            .collect::<std::io::Result<_>>()?;
-        bins.sort();
-        let bin = bins.pop().context("no Postgres is installed")?.join("bin");
-        let program = format!("{}/{program}", bin.display());
-        let mut command = if is_root()? {
-            let mut command = Command::new("su");
-            command.args(["postgres", "-s", "/bin/sh", "-c", &program]);
-            command
-        } else {
-            let mut command = Command::new("sh");
-            command.args(["-c", &program]);
-            command
-        };
-        let status = command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(self.log("postgres")?)
-            .stderr(self.log("postgres")?)
-            .status()?;
-        ensure!(
-            status.success(),
-            "`{program}` failed: see {}/postgres.log",
-            self.dir.path().display()
-        );
-        Ok(())
+    fn addrs(&self, service: &str) -> Vec<SocketAddr> {
+        let of = self.replicas.iter().filter(|((name, _), _)| *name == service);
+        of.filter_map(|(_, replica)| replica.as_ref().map(|replica| replica.addr)).collect()
     }
 
     /// Starts a replica, on a free port, and puts it behind its front.
     pub fn start_replica(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
-        let settings = [
-            ("DATABASE_URL", self.database(service)),
-            ("KAFKA_BROKERS", self.brokers()),
-            ("GIFTICON_URL", self.fronts["gifticon"].url()),
-            ("GIFTICON_TIMEOUT_MS", "1000".into()),
-            ("LISTEN_ADDR", "127.0.0.1:0".into()),
-        ];
-        let replica = self.spawn(service, &format!("{service}-{number}"), &settings)?;
-        self.replicas.insert((service, number), Some(replica));
-        let of = self.replicas.iter().filter(|((name, _), _)| *name == service);
-        let addrs =
-            of.filter_map(|(_, replica)| replica.as_ref().map(|replica| replica.addr)).collect();
-        self.fronts[service].lead_to(addrs);
-        Ok(())
-    }
-
-    /// Starts the gateway, always on the same port.
-    pub fn start_gateway(&mut self) -> anyhow::Result<()> {
         let url = |service: &str| self.fronts[service].url();
-        let settings = [
+        let mut settings = vec![
+            ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
             ("GIFTICON_URL", url("gifticon")),
             ("CART_URL", url("cart")),
             ("PAYMENT_URL", url("payment")),
             ("MYPAGE_URL", url("mypage")),
-            ("LISTEN_ADDR", format!("127.0.0.1:{}", self.gateway_port)),
+            ("GIFTICON_TIMEOUT_MS", self.budget.as_millis().to_string()),
         ];
-        self.gateway = Some(self.spawn("gateway", "gateway", &settings)?);
+        if SERVICES.contains(&service) {
+            settings.push(("DATABASE_URL", self.servers.database(service)));
+            settings.push(("KAFKA_BROKERS", self.servers.brokers()));
+        }
+        let replica = self.spawn(service, number, &settings)?;
+        self.replicas.insert((service, number), Some(replica));
+        self.fronts[service].lead_to(self.addrs(service));
         Ok(())
     }
 
     /// The services are built beside this program.
     fn spawn(
         &self,
-        binary: &str,
-        log: &str,
+        service: &str,
+        number: usize,
         settings: &[(&str, String)],
     ) -> anyhow::Result<Replica> {
-        let path = std::env::current_exe()?.with_file_name(binary);
+        let path = std::env::current_exe()?.with_file_name(service);
+        let log = format!("{service}-{number}");
         let mut child = Command::new(&path)
             .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
             .env("RUST_LOG", "warn,librdkafka=off,rdkafka=off,chassis::http=error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(self.log(log)?)
+            .stderr(self.servers.log(&log)?)
             .spawn()
             .with_context(|| format!("cannot run {}; build the workspace first", path.display()))?;
         let stdout = child.stdout.take().context("it has an output")?;
         let line = BufReader::new(stdout).lines().next().transpose()?.unwrap_or_default();
         let Some((_, addr)) = line.split_once(" listens on http://") else {
-            bail!("{binary} did not start: see {}/{log}.log", self.dir.path().display());
+            bail!("{service} did not start: see {}/{log}.log", self.servers.dir().display());
         };
         Ok(Replica { child, addr: addr.parse()? })
     }
@@ -295,15 +152,6 @@ impl Cluster {
         signal("-CONT", &pid)
     }
 
-    /// kill -9 of the gateway, and a start on the same port.
-    pub fn restart_gateway(&mut self) -> anyhow::Result<()> {
-        if let Some(mut gateway) = self.gateway.take() {
-            gateway.child.kill()?;
-            gateway.child.wait()?;
-        }
-        self.start_gateway()
-    }
-
     fn take(&mut self, service: &'static str, number: usize) -> anyhow::Result<Replica> {
         self.replicas
             .get_mut(&(service, number))
@@ -315,40 +163,9 @@ impl Cluster {
 impl Drop for Cluster {
     /// Leaves nothing running.
     fn drop(&mut self) {
-        for replica in self.replicas.values_mut().chain([&mut self.gateway]).flatten() {
+        for replica in self.replicas.values_mut().flatten() {
             let _ = replica.child.kill();
             let _ = replica.child.wait();
         }
-        if let Ok(pid) = std::fs::read_to_string(self.dir.path().join("kafka/pid")) {
-            let _ = signal("-KILL", pid.trim());
-        }
-        let data = self.dir.path().join("postgres/data");
-        let _ = self.postgres(&format!("pg_ctl -D {} -m immediate -w stop", data.display()));
     }
-}
-
-fn signal(signal: &str, pid: &str) -> anyhow::Result<()> {
-    ensure!(Command::new("kill").args([signal, pid]).status()?.success(), "no process {pid}");
-    Ok(())
-}
-
-fn is_root() -> anyhow::Result<bool> {
-    Ok(Command::new("id").arg("-u").output()?.stdout.trim_ascii() == b"0")
-}
-
-/// A port that nobody listens on, and neither on the next (Kafka's controller takes it).
-///
-/// Below those that the kernel gives to clients: while a server is down, a client that tries to reach
-/// it could be given the very port, and then talks to itself and keeps the server out.
-fn free_port() -> anyhow::Result<u16> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
-    let first = u16::try_from(now % 12_000)?;
-    for step in 0..12_000 {
-        let port = 20_000 + (first + step) % 12_000;
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 1) {
-            return Ok(port);
-        }
-    }
-    bail!("no free port")
 }

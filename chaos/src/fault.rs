@@ -1,7 +1,7 @@
 //! What goes wrong.
 
 use crate::Dice;
-use crate::cluster::{Cluster, SERVICES};
+use crate::cluster::{ALL, Cluster};
 use crate::proxy::Weather;
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,6 @@ pub enum Fault {
     Kill(&'static str, usize),
     Pause(&'static str, usize, Duration),
     Terminate(&'static str, usize),
-    KillGateway,
     KillKafka,
     RestartPostgres,
     Network(&'static str, Weather, Duration),
@@ -22,14 +21,13 @@ pub enum Fault {
 impl Fault {
     /// One of them, as the dice fall.
     pub fn any(dice: &mut Dice, replicas: usize) -> Self {
-        let service = *dice.pick(&SERVICES);
+        let service = *dice.pick(&ALL);
         let number = usize::try_from(dice.roll(replicas as u64)).unwrap_or_default();
         let short = Duration::from_millis(500 + dice.roll(2_000));
         match dice.roll(12) {
             0..=3 => Self::Kill(service, number),
-            4 => Self::Pause(service, number, Duration::from_secs(5 + dice.roll(5))),
-            5 | 6 => Self::Terminate(service, number),
-            7 => Self::KillGateway,
+            4 => Self::Pause(service, number, Duration::from_secs(5 + dice.roll(26))),
+            5..=7 => Self::Terminate(service, number),
             8 => Self::KillKafka,
             9 => Self::RestartPostgres,
             _ => {
@@ -57,9 +55,14 @@ impl Fault {
                 cluster.terminate(service, number).await?;
                 cluster.start_replica(service, number)
             }
-            Self::KillGateway => cluster.restart_gateway(),
-            Self::KillKafka => cluster.restart_kafka(),
-            Self::RestartPostgres => cluster.restart_postgres(),
+            Self::KillKafka => {
+                cluster.servers.kill_kafka()?;
+                cluster.servers.start_kafka()
+            }
+            Self::RestartPostgres => {
+                cluster.servers.kill_postgres()?;
+                cluster.servers.start_postgres()
+            }
             Self::Network(service, weather, time) => {
                 cluster.front(service).set(weather);
                 sleep(time).await;
@@ -75,7 +78,6 @@ impl Fault {
             Self::Kill(..) => "kill -9 of a service",
             Self::Pause(..) => "SIGSTOP of a service",
             Self::Terminate(..) => "SIGTERM of a service",
-            Self::KillGateway => "kill -9 of the gateway",
             Self::KillKafka => "kill -9 of Kafka",
             Self::RestartPostgres => "immediate restart of Postgres",
             Self::Network(_, Weather::Refuse, _) => "connections refused",
@@ -96,7 +98,7 @@ impl fmt::Display for Fault {
                 write!(f, "{} ({service} {number}, {time:?})", self.kind())
             }
             Self::Network(service, _, time) => write!(f, "{} ({service}, {time:?})", self.kind()),
-            Self::KillGateway | Self::KillKafka | Self::RestartPostgres => f.write_str(self.kind()),
+            Self::KillKafka | Self::RestartPostgres => f.write_str(self.kind()),
         }
     }
 }

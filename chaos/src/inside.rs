@@ -1,14 +1,22 @@
 //! The audit from inside: databases and topic.
 
-use crate::cluster::{Cluster, SERVICES};
+use crate::servers::{SERVICES, Servers};
 use anyhow::{Context, ensure};
 use chassis::bus::{Bus, KafkaBus};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::timeout;
+
+/// The services' topic.
+const TOPIC: &str = "gifticon";
+/// How long the broker may take for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What must be nought in a shop that has settled.
 const NOUGHT: [(&str, &str, &str); 12] = [
@@ -37,18 +45,52 @@ const NOUGHT: [(&str, &str, &str); 12] = [
 ];
 
 /// Looks once into the databases, and says what is not as it must be.
-pub async fn check(cluster: &Cluster) -> Result<(), String> {
+pub async fn check(servers: &Servers) -> Result<(), String> {
     for (service, query, what) in NOUGHT {
-        let count = scalar(cluster, service, query).await.map_err(|error| format!("{error:#}"))?;
+        let count = scalar(servers, service, query).await.map_err(|error| format!("{error:#}"))?;
         if count != 0 {
             return Err(format!("{count} {what}"));
+        }
+    }
+    for group in SERVICES {
+        let brokers = servers.brokers();
+        let lag = tokio::task::spawn_blocking(move || lag(&brokers, group));
+        match lag.await.map_err(anyhow::Error::from).and_then(|lag| lag) {
+            Ok(0) => {}
+            Ok(lag) => return Err(format!("{lag} events that {group} has not read")),
+            Err(error) => return Err(format!("the lag of {group} cannot be read: {error:#}")),
         }
     }
     Ok(())
 }
 
-async fn scalar(cluster: &Cluster, service: &str, query: &str) -> anyhow::Result<i64> {
-    let mut connection = AnyConnection::connect(&cluster.database(service)).await?;
+/// Events that a consumer group has not done with, as the broker knows it.
+fn lag(brokers: &str, group: &str) -> anyhow::Result<i64> {
+    let mut config = ClientConfig::new();
+    let member: BaseConsumer =
+        config.set("bootstrap.servers", brokers).set("group.id", group).create()?;
+    let metadata = member.fetch_metadata(Some(TOPIC), ANSWER)?;
+    let topic = metadata.topics().first().context("the topic is there")?;
+    let mut places = TopicPartitionList::new();
+    for partition in topic.partitions() {
+        places.add_partition(TOPIC, partition.id());
+    }
+    let mut lag = 0;
+    for place in member.committed_offsets(places, ANSWER)?.elements() {
+        let (first, end) = member.fetch_watermarks(TOPIC, place.partition(), ANSWER)?;
+        let done = if let Offset::Offset(done) = place.offset() { done } else { first };
+        lag += end - done;
+    }
+    Ok(lag)
+}
+
+/// Events that a service has not sent yet.
+pub async fn outbox(servers: &Servers, service: &str) -> anyhow::Result<i64> {
+    scalar(servers, service, "select count(*) from outbox").await
+}
+
+async fn scalar(servers: &Servers, service: &str, query: &str) -> anyhow::Result<i64> {
+    let mut connection = AnyConnection::connect(&servers.database(service)).await?;
     let row = sqlx::query(AssertSqlSafe(query)).fetch_one(&mut connection).await?;
     Ok(row.try_get(0)?)
 }
@@ -64,8 +106,8 @@ pub struct Topic {
 
 /// Reads the whole topic, and checks that the first copies of each cart's events are in order and that
 /// each fact was told as one event.
-pub async fn topic(cluster: &Cluster) -> anyhow::Result<Topic> {
-    let bus = KafkaBus::new(&cluster.brokers(), "gifticon");
+pub async fn topic(servers: &Servers) -> anyhow::Result<Topic> {
+    let bus = KafkaBus::new(&servers.brokers(), TOPIC);
     let mut reader = bus.subscribe(&format!("audit-{}", uuid::Uuid::new_v4())).await?;
     let (mut seen, mut topic) = (BTreeSet::new(), Topic::default());
     let mut steps: BTreeMap<i64, Vec<String>> = BTreeMap::new();
@@ -106,7 +148,7 @@ pub async fn topic(cluster: &Cluster) -> anyhow::Result<Topic> {
 }
 
 /// All that the databases and the topic know of a cart.
-pub async fn history(cluster: &Cluster, cart: i64) -> anyhow::Result<String> {
+pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
     let mut told = format!("the history of cart {cart}:\n");
     let queries = [
         ("cart", format!("select cast(row_to_json(c) as text) from carts c where id = {cart}")),
@@ -126,19 +168,19 @@ pub async fn history(cluster: &Cluster, cart: i64) -> anyhow::Result<String> {
         ),
     ];
     for (service, query) in queries {
-        let mut connection = AnyConnection::connect(&cluster.database(service)).await?;
+        let mut connection = AnyConnection::connect(&servers.database(service)).await?;
         for row in sqlx::query(AssertSqlSafe(query)).fetch_all(&mut connection).await? {
             writeln!(told, "  {service}: {}", row.try_get::<String, _>(0)?)?;
         }
     }
     for service in SERVICES {
-        let mut connection = AnyConnection::connect(&cluster.database(service)).await?;
+        let mut connection = AnyConnection::connect(&servers.database(service)).await?;
         let waiting = "select event_type, payload from outbox where key = $1 order by seq";
         for row in sqlx::query(waiting).bind(cart.to_string()).fetch_all(&mut connection).await? {
             writeln!(told, "  outbox of {service}: {}", row.try_get::<String, _>(1)?)?;
         }
     }
-    let bus = KafkaBus::new(&cluster.brokers(), "gifticon");
+    let bus = KafkaBus::new(&servers.brokers(), TOPIC);
     let mut reader = bus.subscribe(&format!("history-{}", uuid::Uuid::new_v4())).await?;
     let key = cart.to_string();
     while let Ok(polled) = timeout(Duration::from_secs(5), reader.poll(5_000)).await {

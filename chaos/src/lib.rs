@@ -11,6 +11,8 @@ pub mod fault;
 pub mod inside;
 pub mod ledger;
 pub mod proxy;
+pub mod servers;
+pub mod shop;
 pub mod web;
 
 pub use dice::Dice;

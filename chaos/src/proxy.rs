@@ -24,6 +24,9 @@ pub enum Weather {
     Reset,
     /// Answers take this long.
     Delay(Duration),
+    /// One request a connection; every third is cut: in turn before the request went through, while
+    /// it is worked on, and when its answer is there.
+    CutEveryThird,
 }
 
 /// A front that listens on a port of its own.
@@ -38,6 +41,9 @@ struct Shared {
     backends: Mutex<Vec<SocketAddr>>,
     weather: Mutex<Weather>,
     next: AtomicU64,
+    /// Connections since [`Weather::CutEveryThird`], and those of them that were cut at each stage.
+    carried: AtomicU64,
+    cuts: [AtomicU64; 3],
     /// Cancelled to cut what is open when the weather changes.
     open: Mutex<CancellationToken>,
 }
@@ -55,6 +61,8 @@ impl Proxy {
             backends: Mutex::default(),
             weather: Mutex::new(Weather::Fair),
             next: AtomicU64::new(Dice::new(seed).roll(2)),
+            carried: AtomicU64::default(),
+            cuts: Default::default(),
             open: Mutex::default(),
         });
         let accepted = Arc::clone(&shared);
@@ -70,6 +78,12 @@ impl Proxy {
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// How many requests were cut before they went through, while they were worked on, and when they
+    /// were answered.
+    pub fn cuts(&self) -> [u64; 3] {
+        self.shared.cuts.each_ref().map(|cuts| cuts.load(Ordering::Relaxed))
     }
 
     /// Puts these behind it.
@@ -90,18 +104,17 @@ impl Shared {
         match weather {
             Weather::Refuse => return,
             Weather::Hang => return std::future::pending().await,
-            Weather::Fair | Weather::Reset | Weather::Delay(_) => {}
+            Weather::Fair | Weather::Reset | Weather::Delay(_) | Weather::CutEveryThird => {}
         }
         let Some(mut service) = self.connect().await else { return };
         let _ = (client.set_nodelay(true), service.set_nodelay(true));
         match weather {
-            Weather::Reset => {
-                // One request through, its answer read and kept.
-                let mut bytes = vec![0; 64 * 1024];
-                let Ok(count) = client.read(&mut bytes).await else { return };
-                if service.write_all(&bytes[..count]).await.is_ok() {
-                    let _ = service.read(&mut bytes).await;
-                }
+            // One request through, its answer read and kept.
+            Weather::Reset => self.one_request(client, service, Some(2)).await,
+            Weather::CutEveryThird => {
+                let turn = self.carried.fetch_add(1, Ordering::Relaxed);
+                let cut = turn.is_multiple_of(3).then_some(turn / 3 % 3);
+                self.one_request(client, service, cut).await;
             }
             Weather::Delay(by) => {
                 let (mut from_client, mut to_client) = client.split();
@@ -123,6 +136,22 @@ impl Shared {
             Weather::Fair | Weather::Refuse | Weather::Hang => {
                 let _ = copy_bidirectional(&mut client, &mut service).await;
             }
+        }
+    }
+
+    /// Carries one request and its answer, and cuts it at a stage, if one is given.
+    async fn one_request(&self, mut client: TcpStream, mut service: TcpStream, cut: Option<u64>) {
+        let mut bytes = vec![0; 64 * 1024];
+        let Ok(count @ 1..) = client.read(&mut bytes).await else { return };
+        if let Some(cuts) = cut.and_then(|cut| self.cuts.get(usize::try_from(cut).ok()?)) {
+            cuts.fetch_add(1, Ordering::Relaxed);
+        }
+        if cut == Some(0) || service.write_all(&bytes[..count]).await.is_err() || cut == Some(1) {
+            return;
+        }
+        let Ok(count @ 1..) = service.read(&mut bytes).await else { return };
+        if cut.is_none() {
+            let _ = client.write_all(&bytes[..count]).await;
         }
     }
 

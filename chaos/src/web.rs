@@ -81,8 +81,13 @@ impl Web {
 
     /// All items of a collection, page by page.
     pub async fn all(&self, collection: &str) -> Result<Vec<Value>, String> {
+        self.all_after(collection, 0).await
+    }
+
+    /// The items of a collection after the one whose id is `after`, page by page.
+    pub async fn all_after(&self, collection: &str, after: i64) -> Result<Vec<Value>, String> {
         let mut all = Vec::new();
-        let mut next = Some(format!("{}/{collection}?size=1000", self.base));
+        let mut next = Some(format!("{}/{collection}?size=1000&after={after}", self.base));
         while let Some(url) = next {
             let response = self.client.get(&url).send().await.map_err(|error| error.to_string())?;
             let page: Value = response.json().await.map_err(|error| error.to_string())?;

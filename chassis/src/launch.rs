@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// The status of a process whose settings cannot be used.
 const UNUSABLE: u8 = 2;
@@ -88,6 +88,10 @@ pub async fn process<C: Args>(
             return ExitCode::from(UNUSABLE);
         }
     };
+    // Most systems allow 1,024 open files unless asked for more.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(%error, "cannot have more files open");
+    }
     let running = match start(cli.own).await {
         Ok(running) => running,
         Err(error) => {

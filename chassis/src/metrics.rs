@@ -52,6 +52,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram>,
+    pub(crate) shed_total: Counter,
     pub(crate) outbox_events: Gauge,
     pub(crate) outbox_age: Gauge<f64, AtomicU64>,
     pub(crate) consumer_lag: Gauge,
@@ -69,6 +70,7 @@ impl Default for Metrics {
             registry: Mutex::default(),
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            shed_total: Counter::default(),
             outbox_events: Gauge::default(),
             outbox_age: Gauge::default(),
             consumer_lag: Gauge::default(),
@@ -84,6 +86,11 @@ impl Default for Metrics {
             "http_request_duration_seconds",
             "Time to answer a request",
             metrics.seconds.clone(),
+        );
+        metrics.register(
+            "http_requests_shed",
+            "Requests refused since too many were there",
+            metrics.shed_total.clone(),
         );
         metrics
     }

@@ -6,7 +6,7 @@ use crate::config::Host;
 use crate::consumer::{self, Policy, Reader, Replayer};
 use crate::db::{Db, Schema};
 use crate::history::History;
-use crate::http::{self, AccessLog, Layers, Ready};
+use crate::http::{self, Facing, Layers, Ready};
 use crate::lease::Lease;
 use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
@@ -222,7 +222,7 @@ impl Chassis {
         let routes = routes.merge(self.admin);
         let ready = Ready::Database(self.db.clone());
         let process = Process { metrics: self.metrics, tasks: self.tasks, db: Some(self.db) };
-        process.serve(self.name, self.listener, routes, ready, AccessLog::Internal, |routes| routes)
+        process.serve(self.name, self.listener, routes, ready, Facing::Internal, |routes| routes)
     }
 }
 
@@ -270,7 +270,7 @@ pub fn serve_bare(
     around: impl FnOnce(Router) -> Router,
 ) -> anyhow::Result<Running> {
     let process = Process { metrics, tasks: Tasks::default(), db: None };
-    process.serve(name, listen(addr)?, routes, Ready::Always, AccessLog::Public, around)
+    process.serve(name, listen(addr)?, routes, Ready::Always, Facing::Public, around)
 }
 
 struct Process {
@@ -286,12 +286,12 @@ impl Process {
         listener: TcpListener,
         routes: Router,
         ready: Ready,
-        access_log: AccessLog,
+        facing: Facing,
         around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
         let layers =
-            Layers { metrics: self.metrics, draining: Arc::clone(&draining), ready, access_log };
+            Layers { metrics: self.metrics, draining: Arc::clone(&draining), ready, facing };
         let addr = listener.local_addr()?;
         let phase = &self.tasks.http;
         let connections = phase.tracker.clone();

@@ -14,16 +14,21 @@ pub use server::{Client, KEPT_ALIVE};
 /// What the failure of a forwarded body means to the client who sent it; none where it is not the
 /// body that failed.
 pub use body::{WHOLE_BODY, refusal as body_refusal};
-pub use observe::AccessLog;
+pub use observe::Facing;
 pub(crate) use server::serve;
 
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use axum::Router;
+use crate::writer::Unavailable;
+use axum::error_handling::HandleErrorLayer;
 use axum::routing::get;
+use axum::{BoxError, Router};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// What the layers need to know of the process.
@@ -32,7 +37,7 @@ pub(crate) struct Layers {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) ready: Ready,
-    pub(crate) access_log: AccessLog,
+    pub(crate) facing: Facing,
 }
 
 /// What readiness looks at besides the drain.
@@ -58,8 +63,16 @@ impl Layers {
     /// Puts the layers around the routes of a process, and adds health and metrics.
     pub(crate) fn around(self, routes: Router) -> Router {
         let (health, readiness) = (self.clone(), self.clone());
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, shed) = (Arc::clone(&self.metrics), Arc::clone(&self.metrics));
+        let at_once = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(async move |_: BoxError| {
+                shed.shed_total.inc();
+                Problem::from(Unavailable::Overloaded)
+            }))
+            .layer(LoadShedLayer::new())
+            .layer(GlobalConcurrencyLimitLayer::new(self.facing.at_once()));
         routes
+            .layer(at_once) // before health and metrics, which answer however much there is to do
             .route("/actuator/health", get(async move || health::answer(health.is_ready().await)))
             .route(
                 "/actuator/health/readiness",

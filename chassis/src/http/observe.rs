@@ -16,13 +16,24 @@ use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How loud the line of each request is.
+/// Whom a process faces: how loud the line of each request is, and how many there may be at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// One line a request at `info`: the public door.
+pub enum Facing {
+    /// The public door: one line a request at `info`.
     Public,
-    /// One line a request at `debug`: behind the door.
+    /// Behind the door: one line a request at `debug`.
     Internal,
+}
+
+impl Facing {
+    /// Requests at once, beyond which they are refused: what the shop does in about a tenth of a second.
+    /// The door refuses first, and so protects the rest; what is behind it serves several doors.
+    pub(super) fn at_once(self) -> usize {
+        match self {
+            Self::Public => 256,
+            Self::Internal => 1_024,
+        }
+    }
 }
 
 pub(super) async fn observe(
@@ -51,11 +62,11 @@ pub(super) async fn observe(
     layers.metrics.request(route, &method, status, took);
     let duration_ms = took.as_secs_f64() * 1000.0;
     let (status, path) = (status.as_u16(), uri.path());
-    match layers.access_log {
-        AccessLog::Public => {
+    match layers.facing {
+        Facing::Public => {
             info!(parent: &span, %method, path, status, duration_ms, "answered a request");
         }
-        AccessLog::Internal => {
+        Facing::Internal => {
             debug!(parent: &span, %method, path, status, duration_ms, "answered a request");
         }
     }

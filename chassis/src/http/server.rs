@@ -2,16 +2,20 @@
 //! their connections for ever.
 
 use axum::Router;
+use axum::http::header::{CONNECTION, HeaderValue};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -19,8 +23,20 @@ use tracing::{debug, warn};
 /// How long a client may take for the head of a request, also after the one before: longer than
 /// [`KEPT_ALIVE`], so that our own clients never send into a connection that is being closed.
 const HEAD: Duration = Duration::from_secs(15);
+/// How long a client may not read what we write.
+const WRITE: Duration = Duration::from_secs(30);
 /// How long our own clients keep an idle connection.
-pub const KEPT_ALIVE: Duration = Duration::from_secs(5);
+pub const KEPT_ALIVE: Duration = Duration::from_secs(2);
+/// How long a drain leaves an idle connection open: until its client, if it is one of ours, would not
+/// use it again.
+const LEFT_ALONE: Duration = Duration::from_millis(2_500);
+/// A drain goes on accepting until nobody came for this long: whoever stands in front needs time to
+/// see readiness go down, but where nobody comes there is nobody to wait for.
+const QUIET: Duration = Duration::from_millis(200);
+/// The longest that a drain goes on accepting.
+const LINGER: Duration = Duration::from_secs(2);
+/// Connections at once: beyond this, new ones are closed. Each costs a few KiB, and a file descriptor.
+const CONNECTIONS: usize = 8_192;
 
 /// Serves until `stop`, then lets running requests finish: `connections` is empty when they have.
 pub(crate) async fn serve(
@@ -29,17 +45,29 @@ pub(crate) async fn serve(
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        match accepted {
-            Ok((stream, client)) => {
+    let mut full = false;
+    let mut take = async |accepted: std::io::Result<(TcpStream, SocketAddr)>| match accepted {
+        Ok((stream, client)) => {
+            let was_full = std::mem::replace(&mut full, connections.len() > CONNECTIONS);
+            if !full {
                 connections.spawn(connection(stream, client, router.clone(), stop.clone()));
-            }
-            // Out of file descriptors, most likely: those in use will be free again.
-            Err(error) => {
-                warn!(error = %error, "could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            } else if !was_full {
+                warn!(connections = CONNECTIONS, "too many connections; closing new ones");
             }
         }
+        // Out of file descriptors, most likely: those in use will be free again.
+        Err(error) => {
+            warn!(error = %error, "could not accept a connection");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        take(accepted).await;
+    }
+    let last = Instant::now() + LINGER;
+    // One that waits to be accepted is taken even then: it would be cut with the listener.
+    while let Ok(accepted) = timeout_at(last.min(Instant::now() + QUIET), listener.accept()).await {
+        take(accepted).await;
     }
 }
 
@@ -54,19 +82,32 @@ async fn connection(
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
-    let router = TowerToHyperService::new(router);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE));
+    let (router, stopping) = (TowerToHyperService::new(router), stop.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Client(client));
-        router.call(request)
+        let (answered, stopping) = (router.call(request), stopping.clone());
+        async move {
+            let mut response = answered.await?;
+            if stopping.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut served = pin!(served);
+    let left_alone = async {
+        stop.cancelled().await;
+        sleep(LEFT_ALONE).await;
+    };
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = left_alone => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -3,9 +3,6 @@
 use crate::servers::{SERVICES, Servers};
 use anyhow::{Context, ensure};
 use chassis::bus::{Bus, KafkaBus};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +12,6 @@ use tokio::time::timeout;
 
 /// The services' topic.
 const TOPIC: &str = "gifticon";
-/// How long the broker may take for an answer.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// What must be nought in a shop that has settled.
 const NOUGHT: [(&str, &str, &str); 12] = [
@@ -53,35 +48,13 @@ pub async fn check(servers: &Servers) -> Result<(), String> {
         }
     }
     for group in SERVICES {
-        let brokers = servers.brokers();
-        let lag = tokio::task::spawn_blocking(move || lag(&brokers, group));
-        match lag.await.map_err(anyhow::Error::from).and_then(|lag| lag) {
+        match KafkaBus::new(&servers.brokers(), TOPIC).lag(group).await {
             Ok(0) => {}
             Ok(lag) => return Err(format!("{lag} events that {group} has not read")),
             Err(error) => return Err(format!("the lag of {group} cannot be read: {error:#}")),
         }
     }
     Ok(())
-}
-
-/// Events that a consumer group has not done with, as the broker knows it.
-fn lag(brokers: &str, group: &str) -> anyhow::Result<i64> {
-    let mut config = ClientConfig::new();
-    let member: BaseConsumer =
-        config.set("bootstrap.servers", brokers).set("group.id", group).create()?;
-    let metadata = member.fetch_metadata(Some(TOPIC), ANSWER)?;
-    let topic = metadata.topics().first().context("the topic is there")?;
-    let mut places = TopicPartitionList::new();
-    for partition in topic.partitions() {
-        places.add_partition(TOPIC, partition.id());
-    }
-    let mut lag = 0;
-    for place in member.committed_offsets(places, ANSWER)?.elements() {
-        let (first, end) = member.fetch_watermarks(TOPIC, place.partition(), ANSWER)?;
-        let done = if let Offset::Offset(done) = place.offset() { done } else { first };
-        lag += end - done;
-    }
-    Ok(lag)
 }
 
 /// Events that a service has not sent yet.

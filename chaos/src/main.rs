@@ -1,14 +1,15 @@
 //! The fault run, `cargo run --release -p chaos -- --cycles 50 --seed 7`, and drills of one kind of
-//! trouble each: `chaos rolling`, `chaos cut`, `chaos kafka-away`, `chaos postgres-away`.
+//! trouble each: `chaos rolling`, `chaos cut`, `chaos kafka-away`, `chaos postgres-away`, `chaos overload`.
 
 mod drills;
 
 use chaos::cluster::Cluster;
 use chaos::shop::Shop;
 use clap::{Parser, ValueEnum};
-use drills::{cut, faults, outage, rolling};
+use drills::{cut, faults, outage, overload, rolling};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Has something go wrong on real Kafka and Postgres with two replicas of everything while customers
 /// shop, and audits what the shop promised. Build the workspace in the same profile first.
@@ -58,13 +59,22 @@ enum Drill {
     KafkaAway,
     /// No Postgres: a clear 503, and back by itself
     PostgresAway,
+    /// Three times what the shop can do: it goes on, and refuses the rest at once
+    Overload,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let mut terminated = signal(SignalKind::terminate()).expect("signals can be listened to");
     let cli = Cli::parse();
     let began = Instant::now();
-    match run(&cli).await {
+    let outcome = tokio::select! {
+        outcome = run(&cli) => outcome,
+        // Ends what was started.
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminated.recv() => Err(anyhow::anyhow!("terminated")),
+    };
+    match outcome {
         Ok(table) => {
             println!("{table}\n| time | {} s |", began.elapsed().as_secs());
             ExitCode::SUCCESS
@@ -98,6 +108,7 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         Drill::Rolling => rolling::run(&mut shop, cli.rounds, cli.replicas, cli.customers).await?,
         Drill::Cut => cut::run(&mut shop, cli.calls, cli.customers).await?,
         Drill::KafkaAway => outage::of_kafka(&mut shop, time, cli.customers).await?,
+        Drill::Overload => overload::run(&mut shop).await?,
         Drill::PostgresAway => outage::of_postgres(&mut shop, time, cli.customers).await?,
     };
     shop.close().await?;

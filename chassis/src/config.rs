@@ -31,6 +31,10 @@ pub struct Process {
     /// How log lines look; RUST_LOG filters them
     #[arg(long, env, default_value = "text")]
     pub log_format: LogFormat,
+
+    /// Ask the process that runs with these settings whether it is ready, and exit with 0 if so, else 1
+    #[arg(long)]
+    pub healthy: bool,
 }
 
 /// How log lines look.

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 pub type Tx = sqlx::Transaction<'static, sqlx::Any>;
 
 /// How long a read waits for a connection before it is refused with 503.
-const ACQUIRE: Duration = Duration::from_secs(2);
+const ACQUIRE: Duration = Duration::from_secs(1);
 /// Reading connections. On two cores more of them only queue in the database instead of here.
 const READERS: u32 = 8;
 /// A process that was stopped in the middle of a transaction must not hold its row locks for longer than

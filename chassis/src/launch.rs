@@ -3,10 +3,11 @@
 use crate::bus::{Bus, KafkaBus};
 use crate::config::{Kafka, Process};
 use crate::service::{Running, Unusable};
-use crate::telemetry;
+use crate::{peer, telemetry};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,10 +67,12 @@ pub async fn process<C: Args>(
     after: impl AsyncFnOnce(),
 ) -> ExitCode {
     let command = command::<C>(name, about, port);
-    let parsed =
-        command.clone().try_get_matches().and_then(|found| Cli::<C>::from_arg_matches(&found));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let parsed = command
+        .clone()
+        .try_get_matches()
+        .and_then(|found| Ok((Cli::<C>::from_arg_matches(&found)?, door(&found))));
+    let (cli, door) = match parsed {
+        Ok(parsed) => parsed,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {
@@ -81,6 +84,13 @@ pub async fn process<C: Args>(
             return ExitCode::from(UNUSABLE);
         }
     };
+    if cli.process.healthy {
+        let ready = match door {
+            Some(addr) => peer::is_ready(addr).await,
+            None => false,
+        };
+        return if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let _logs = match telemetry::start(cli.process.log_format) {
         Ok(guard) => guard,
         Err(error) => {
@@ -136,6 +146,12 @@ pub async fn process<C: Args>(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where the process listens, or the gateway where it is all of them.
+fn door(found: &ArgMatches) -> Option<SocketAddr> {
+    let addr = |id| found.try_get_one::<SocketAddr>(id).ok().flatten().copied();
+    addr("listen_addr").or_else(|| addr("gateway_addr"))
 }
 
 /// Waits for SIGTERM or SIGINT.

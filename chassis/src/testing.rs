@@ -119,8 +119,10 @@ impl TestLog {
 }
 
 /// Serves routes on a free port until the test ends, and answers the base URL: a stand-in for a peer.
-pub async fn peer(routes: axum::Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+pub fn peer(routes: axum::Router) -> String {
+    let socket = tokio::net::TcpSocket::new_v4().expect("there is IPv4");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+    let listener = socket.listen(1_024).expect("it can be listened on"); // many may come at once
     let addr = listener.local_addr().expect("it has an address");
     tokio::spawn(async move { axum::serve(listener, routes).await });
     format!("http://{addr}")

@@ -6,6 +6,7 @@ use common_events::{
     ReservationId, Stock, Unreadable,
 };
 use proptest::prelude::*;
+use serde_json::Value;
 use uuid::Uuid;
 
 const ID: Uuid = Uuid::from_u128(7);
@@ -129,6 +130,57 @@ fn the_original_s_events_are_read() {
 
     let paid = br#"{"eventType":"PaymentApproved","timestamp":"20210706081234","id":1,"cartId":1,"status":"PaymentApproved"}"#;
     assert!(matches!(Envelope::from_json(paid).unwrap().event, Event::PaymentApproved(_)));
+}
+
+/// How a field of the original's Java beans takes a JSON value: Jackson makes a `String` of a number,
+/// but neither a `Long` nor an `Integer` of what is not a whole number in its range.
+#[derive(Clone, Copy)]
+enum Java {
+    Long,
+    Integer,
+    String,
+}
+
+impl Java {
+    fn takes(self, value: &Value) -> bool {
+        match self {
+            Self::Long => value.as_i64().is_some(),
+            Self::Integer => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+            Self::String => value.is_string() || value.is_number(),
+        }
+    }
+}
+
+/// The beans with which the original's services read: `eventType`, `timestamp`, and these. They know
+/// their fields only, and ignore all others.
+#[test]
+fn the_original_s_beans_can_read_ours() {
+    use Java::{Integer, Long, String};
+    let cart =
+        &[("id", Long), ("gifticonId", String), ("quantity", Integer), ("status", String)][..];
+    let payment = &[("id", Long), ("cartId", Long), ("status", String)][..];
+    let stock = &[("id", Long), ("name", String), ("availableQuantity", Integer), ("price", Long)];
+    let beans = [
+        ("GifticonRegistered", &stock[..]),
+        ("QuantityModified", stock),
+        ("CartAdded", cart),
+        ("CartRemoved", cart),
+        ("PaymentApproved", payment),
+        ("PaymentCancelled", payment),
+    ];
+    for (event_type, fields) in beans {
+        let (event, _) = every_event()
+            .into_iter()
+            .find(|(event, _)| event.event_type() == event_type)
+            .expect("it is told");
+        let json: Value = serde_json::from_str(&Envelope::new(event, ID, at()).to_json()).unwrap();
+        assert_eq!(json["eventType"], event_type);
+        let timestamp = json["timestamp"].as_str().unwrap();
+        assert!(timestamp.len() == 14 && timestamp.bytes().all(|byte| byte.is_ascii_digit()));
+        for (field, java) in fields {
+            assert!(java.takes(&json[field]), "{event_type}: {field} is {}", json[field]);
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use axum::Router;
 use axum::routing::any;
 use chassis::Running;
-use chassis::testing::peer;
+use chassis::testing::{eventually, peer};
 use common::{OK, PATIENCE, Wire, gateway, is_problem, mirror, raw, seen, wires};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -141,8 +142,7 @@ async fn an_answer_that_breaks_off_is_not_passed_on_as_whole() {
 async fn a_service_that_refuses_is_502_and_one_that_is_late_504() {
     let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refusing = gateway(&format!("http://{refusing}"), &[]).await;
-    let late =
-        gateway(&peer(Router::new().fallback(any(std::future::pending::<()>))).await, &[]).await;
+    let late = gateway(&peer(Router::new().fallback(any(std::future::pending::<()>))), &[]).await;
     let ask = async |gateway: &Running, path: &str, lang: &str| {
         let request = Client::default().post(format!("{}{path}", gateway.url())).body("{}");
         request.header("accept-language", lang).send().await.unwrap()
@@ -170,6 +170,51 @@ async fn a_service_that_refuses_is_502_and_one_that_is_late_504() {
     );
     assert_eq!(korean, "제때 응답하지 않는 서비스가 있습니다");
     assert_eq!(english, "A part of the shop does not answer in time");
+}
+
+/// Beyond what it can do soon, it says so at once; what it has goes on, and health is not refused.
+#[tokio::test]
+async fn more_than_it_can_do_is_refused_at_once_and_health_is_not() {
+    rlimit::increase_nofile_limit(4_096).unwrap(); // both ends of each hop are in this process
+    let (door, inside) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (held, counted) = (Arc::clone(&door), Arc::clone(&inside));
+    let slow = any(async move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        drop(held.acquire().await);
+        "done"
+    });
+    let upstream = peer(Router::new().fallback_service(slow));
+    let gateway = gateway(&upstream, &[]).await;
+    let (client, url) = (Client::default(), gateway.url());
+    let mut running = JoinSet::new();
+    for _ in 0..256 {
+        running.spawn(client.get(format!("{url}/mypages")).send());
+    }
+    let full = async || (inside.load(Ordering::Relaxed) == 256).then_some(());
+    eventually("the gateway to be full", full).await;
+
+    let began = Instant::now();
+    let refused = client.post(format!("{url}/carts")).body("{}").send().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "it waited {:?}", began.elapsed());
+    assert_eq!(
+        (refused.status(), &refused.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["type"], "/problems/unavailable");
+    for path in ["/actuator/health", "/actuator/health/readiness", "/actuator/health/liveness"] {
+        let status = client.get(format!("{url}{path}")).send().await.unwrap().status();
+        assert_eq!(status, StatusCode::OK, "{path}");
+    }
+    let metrics = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("http_requests_shed_total 1\n"), "{metrics}");
+
+    door.add_permits(256);
+    while let Some(answer) = running.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK, "what was begun is finished");
+    }
+    let again = client.get(format!("{url}/mypages")).send().await.unwrap();
+    assert_eq!(again.status(), StatusCode::OK, "and there is room again");
 }
 
 #[tokio::test]
@@ -236,7 +281,7 @@ async fn what_is_not_in_the_table_is_not_there() {
         .route("/admin/{*rest}", count(&reservations))
         .route("/metrics", count(&reservations))
         .fallback(count(&reached));
-    let gateway = gateway(&peer(upstream).await, &[]).await;
+    let gateway = gateway(&peer(upstream), &[]).await;
     for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "BREW"] {
         for path in [
             "/reservations",

@@ -4,9 +4,43 @@ mod common;
 
 use chassis::testing::eventually;
 use common::process::Process;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+/// Whoever stands in front sees readiness go down, and loses no request over it: connections are taken
+/// for a while yet, and those that idle are left to their clients.
+#[tokio::test]
+async fn readiness_goes_down_before_the_door_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Process::start(dir.path(), &[]);
+    let web = shop.web.clone();
+    web.register(1, 1_000, 5000).await; // leaves a connection that idles
+    let ended = tokio::spawn(shop.terminate());
+    let ready = || web.client.get(format!("{}/actuator/health/readiness", web.base)).send();
+    let down = async || ready().await.ok().filter(|answer| answer.status() == 503);
+    let down = eventually("readiness to go down", down).await;
+    assert_eq!(down.headers()["connection"], "close", "the client is to go elsewhere");
+    let (status, body) = web.add(1, 1, None).await.unwrap();
+    assert_eq!(status, 201, "{body}");
+    eventually("the door to close", async || ready().await.err()).await;
+    assert!(ended.await.unwrap().success(), "exit 0");
+}
+
+#[tokio::test]
+async fn a_process_can_be_asked_whether_it_is_ready_by_its_own_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Process::start(dir.path(), &[]);
+    let addr = shop.web.base.strip_prefix("http://").unwrap().to_owned();
+    let ask = || {
+        let ask = [format!("--gateway-addr={addr}"), "--healthy".into()];
+        Command::new(env!("CARGO_BIN_EXE_standalone")).args(ask).status().unwrap().code()
+    };
+    assert_eq!(ask(), Some(0));
+    shop.kill();
+    assert_eq!(ask(), Some(1));
+}
 
 #[tokio::test]
 async fn a_request_that_runs_is_finished_before_the_process_ends() {

@@ -109,7 +109,7 @@ impl Cart {
     pub async fn with_budget(budget: u64) -> Self {
         let (gifticon, log, db) = (Gifticon::new(), TestLog::open().await, TestDb::sqlite());
         let routes = Router::new().route("/reservations/{id}", put(reserve).delete(release));
-        let gifticon_url = peer(routes.with_state(gifticon.clone())).await;
+        let gifticon_url = peer(routes.with_state(gifticon.clone()));
         let running = serve(&db, &log, &gifticon_url, budget).await;
         let client = Client::builder().no_proxy().build().unwrap();
         Self { client, url: running.url(), gifticon, gifticon_url, log, db, running }

@@ -3,6 +3,7 @@
 pub(crate) mod cut;
 pub(crate) mod faults;
 pub(crate) mod outage;
+pub(crate) mod overload;
 pub(crate) mod rolling;
 
 /// Rows of a table with two columns.

@@ -1,15 +1,16 @@
 //! The bus over Kafka.
 
+mod topic;
+
 use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::AdminClient;
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
@@ -18,10 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
-
-/// Partitions of a topic that we make. An existing one is used as it is.
-const PARTITIONS: i32 = 6;
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// A topic of a Kafka cluster.
 #[derive(Clone, Debug)]
@@ -49,7 +46,7 @@ impl KafkaBus {
     /// Waits until the topic is there, and makes it if it is missing.
     async fn topic_ready(&self) {
         let mut said = false;
-        while let Err(error) = self.make_topic().await {
+        while let Err(error) = topic::make(&self.config(), &self.topic).await {
             if !said {
                 warn!(
                     error = format!("{error:#}"),
@@ -64,31 +61,11 @@ impl KafkaBus {
         }
     }
 
-    async fn make_topic(&self) -> anyhow::Result<()> {
-        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
-        let topic = self.topic.clone();
-        // All topics, since asking for one would have some brokers make it with their own defaults.
-        let (admin, there) = tokio::task::spawn_blocking(move || {
-            let all = admin.inner().fetch_metadata(None, ANSWER)?;
-            let there =
-                all.topics().iter().any(|one| one.name() == topic && !one.partitions().is_empty());
-            Ok::<_, KafkaError>((admin, there))
-        })
-        .await??;
-        if there {
-            return Ok(());
-        }
-        let new = NewTopic::new(&self.topic, PARTITIONS, TopicReplication::Fixed(-1));
-        let options =
-            AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
-        for made in admin.create_topics([&new], &options).await? {
-            match made {
-                Ok(_) => info!(topic = self.topic, "made the topic"),
-                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => anyhow::bail!("cannot make the topic {}: {code}", self.topic),
-            }
-        }
-        Ok(())
+    /// Events that a consumer group has not done with, as the broker knows it. For audits.
+    pub async fn lag(&self, group: &str) -> anyhow::Result<i64> {
+        let (mut config, topic) = (self.config(), self.topic.clone());
+        let member: BaseConsumer = config.set("group.id", group).create()?;
+        Ok(tokio::task::spawn_blocking(move || topic::lag(&member, &topic)).await??)
     }
 
     fn producer(&self) -> Result<FutureProducer<Watch>, KafkaError> {
@@ -137,24 +114,8 @@ impl Bus for KafkaBus {
         self.topic_ready().await;
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let topic = self.topic.clone();
-        Ok(tokio::task::spawn_blocking(move || last_messages(&admin, &topic)).await??)
+        Ok(tokio::task::spawn_blocking(move || topic::last_messages(&admin, &topic)).await??)
     }
-}
-
-/// The last message of each partition of a topic that has any. Blocks.
-fn last_messages(
-    admin: &AdminClient<DefaultClientContext>,
-    topic: &str,
-) -> Result<Vec<Place>, KafkaError> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER)?;
-    let mut places = Vec::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        let (low, high) = admin.inner().fetch_watermarks(topic, partition.id(), ANSWER)?;
-        if high > low {
-            places.push(Place { partition: partition.id(), offset: high - 1 });
-        }
-    }
-    Ok(places)
 }
 
 /// Says once that the brokers went away or came back, where librdkafka would say it four times a

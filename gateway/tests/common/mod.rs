@@ -44,7 +44,6 @@ pub(crate) async fn mirror() -> String {
         let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
         axum::Json(json!({ "method": method, "uri": uri, "headers": headers, "bytes": body.len() }))
     })))
-    .await
 }
 
 /// All values of a header that the mirror saw.

@@ -1,0 +1,145 @@
+//! Three times what the shop can do: it must go on doing what it can, and refuse the rest at once.
+
+use super::{row, table};
+use anyhow::ensure;
+use chaos::Web;
+use chaos::shop::Shop;
+use reqwest::{Method, StatusCode};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// How long each part of the run takes.
+const PART: Duration = Duration::from_secs(10);
+/// Customers at once, who wait for their answers, while the capacity is measured.
+const WAITING: u64 = 100;
+/// How many times the capacity is offered.
+const TIMES: u64 = 3;
+/// How often requests are sent in bulk.
+const TICK: Duration = Duration::from_millis(5);
+/// Goodput that must stay, in percent of the peak, on a machine that the clients share and whose speed
+/// varies. The goal is 80.
+const LEAST: u64 = 60;
+
+/// What came of the requests of one part.
+#[derive(Default)]
+struct Outcomes {
+    good: AtomicU64,
+    /// How long it took to be refused with 503 and `Retry-After`.
+    refused: Mutex<Vec<Duration>>,
+    /// Anything else.
+    strange: Mutex<Vec<String>>,
+}
+
+impl Outcomes {
+    async fn add(&self, web: &Web) {
+        let asked = Instant::now();
+        let body = serde_json::json!({ "gifticonId": 1, "quantity": 1 });
+        let answer = web.client.post(format!("{}/carts", web.base)).json(&body).send().await;
+        let (status, retry) = match &answer {
+            Ok(answer) => (answer.status(), answer.headers().contains_key("retry-after")),
+            Err(error) => return lock(&self.strange).push(format!("{error:?}")),
+        };
+        match status {
+            StatusCode::CREATED => drop(self.good.fetch_add(1, Ordering::Relaxed)),
+            StatusCode::SERVICE_UNAVAILABLE if retry => lock(&self.refused).push(asked.elapsed()),
+            other => lock(&self.strange).push(other.to_string()),
+        }
+    }
+
+    /// Good answers a second.
+    fn rate(&self) -> u64 {
+        self.good.load(Ordering::Relaxed) / PART.as_secs()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Measures the capacity, offers a multiple of it, and looks at health meanwhile.
+pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<String> {
+    closed_loop(&shop.web).await; // warm
+    let peak = closed_loop(&shop.web).await.rate();
+    ensure!(peak > 0, "the shop sells nothing");
+    let (over, slowest) = tokio::join!(open_loop(&shop.web, peak * TIMES), health(shop));
+    let slowest = slowest?;
+    let strange = std::mem::take(&mut *lock(&over.strange));
+    ensure!(strange.is_empty(), "{} strange answers, first {}", strange.len(), strange[0]);
+    let share = over.rate() * 100 / peak;
+    ensure!(share >= LEAST, "{share} % of the peak of {peak}/s stayed at {TIMES} times of it");
+    let mut refused = std::mem::take(&mut *lock(&over.refused));
+    refused.sort();
+    let at =
+        |share: usize| refused.get((refused.len() * share / 100).min(refused.len().max(1) - 1));
+    let at = |share| at(share).map_or("none".to_owned(), |time| format!("{time:.1?}"));
+    let settled = shop.settles(Duration::from_mins(1)).await?;
+    Ok(table([
+        row("carts a second, 100 customers who wait", &peak),
+        row("carts a second offered then", &(peak * TIMES)),
+        row("of them made", &over.rate()),
+        row("in percent of the peak", &share),
+        row("refused with 503 and Retry-After", &refused.len()),
+        row("time to refuse, median", &at(50)),
+        row("time to refuse, 99th of 100", &at(99)),
+        row("slowest answer of health", &format!("{slowest:.1?}")),
+        row("settled after", &format!("{settled:.1?}")),
+    ]))
+}
+
+/// Customers who wait for their answers.
+async fn closed_loop(web: &Web) -> Outcomes {
+    let (outcomes, until) = (Arc::new(Outcomes::default()), Instant::now() + PART);
+    let mut customers = JoinSet::new();
+    for _ in 0..WAITING {
+        let (outcomes, web) = (Arc::clone(&outcomes), web.clone());
+        customers.spawn(async move {
+            while Instant::now() < until {
+                outcomes.add(&web).await;
+            }
+        });
+    }
+    customers.join_all().await;
+    Arc::into_inner(outcomes).expect("all customers are gone")
+}
+
+/// Customers who come at a rate, whatever becomes of those before them.
+async fn open_loop(web: &Web, rate: u64) -> Outcomes {
+    let (outcomes, began) = (Arc::new(Outcomes::default()), Instant::now());
+    let (mut customers, mut sent) = (JoinSet::new(), 0_u64);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while began.elapsed() < PART {
+        ticks.tick().await;
+        let due = u128::from(rate) * began.elapsed().as_micros() / 1_000_000;
+        while u128::from(sent) < due {
+            let (outcomes, web) = (Arc::clone(&outcomes), web.clone());
+            customers.spawn(async move { outcomes.add(&web).await });
+            sent += 1;
+        }
+        while customers.try_join_next().is_some() {}
+    }
+    customers.join_all().await;
+    Arc::into_inner(outcomes).expect("all customers are gone")
+}
+
+/// Asks every process whether it is alive and ready, and answers how long the slowest answer took.
+async fn health(shop: &Shop) -> anyhow::Result<Duration> {
+    let (began, mut slowest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < PART {
+        for service in chaos::cluster::ALL {
+            for web in shop.cluster.webs(service) {
+                for path in ["/actuator/health/liveness", "/actuator/health/readiness"] {
+                    let asked = Instant::now();
+                    let (status, _) = web.ask(Method::GET, path, None).await?;
+                    ensure!(status == StatusCode::OK, "{service} says {status} at {path}");
+                    slowest = slowest.max(asked.elapsed());
+                }
+            }
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(slowest)
+}

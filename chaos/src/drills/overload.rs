@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 /// How long each part of the run takes.
 const PART: Duration = Duration::from_secs(10);
 /// Customers at once, who wait for their answers, while the capacity is measured.
-const WAITING: u64 = 100;
+const WAITING: u64 = 200;
 /// How many times the capacity is offered.
 const TIMES: u64 = 3;
 /// How often requests are sent in bulk.
@@ -77,7 +77,7 @@ pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<String> {
     let at = |share| at(share).map_or("none".to_owned(), |time| format!("{time:.1?}"));
     let settled = shop.settles(Duration::from_mins(1)).await?;
     Ok(table([
-        row("carts a second, 100 customers who wait", &peak),
+        row("carts a second, 200 customers who wait", &peak),
         row("carts a second offered then", &(peak * TIMES)),
         row("of them made", &over.rate()),
         row("in percent of the peak", &share),

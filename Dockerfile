@@ -1,0 +1,41 @@
+# One image for each process of the shop, by its name:
+#   docker build --build-arg SERVICE=cart -t gifticon/cart .
+# SERVICE is gifticon, cart, payment, mypage, gateway or standalone. The first stage is the same for all.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+# What others wrote is compiled in a layer of its own, which stays until Cargo.lock changes: with the
+# manifests and empty crates.
+COPY Cargo.toml Cargo.lock ./
+COPY common-events/Cargo.toml common-events/
+COPY chassis/Cargo.toml chassis/
+COPY gifticon/Cargo.toml gifticon/
+COPY cart/Cargo.toml cart/
+COPY payment/Cargo.toml payment/
+COPY mypage/Cargo.toml mypage/
+COPY gateway/Cargo.toml gateway/
+COPY standalone/Cargo.toml standalone/
+COPY chaos/Cargo.toml chaos/
+RUN for manifest in */Cargo.toml; do \
+      crate=$(dirname "$manifest") && mkdir "$crate/src" && touch "$crate/src/lib.rs" && \
+      echo 'fn main() {}' >"$crate/src/main.rs"; \
+    done && \
+    cargo build --release --locked --bins -p gifticon -p cart -p payment -p mypage -p gateway -p standalone
+COPY . .
+# The empty crates are younger than what was just copied.
+RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
+    cargo build --release --locked --bins -p gifticon -p cart -p payment -p mypage -p gateway -p standalone && \
+    mkdir /data
+
+FROM debian:bookworm-slim
+ARG SERVICE
+LABEL org.opencontainers.image.title="gifticon ${SERVICE}" \
+      org.opencontainers.image.description="Mobile gift vouchers out of a limited stock: ${SERVICE}" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+COPY --from=build /src/target/release/${SERVICE} /usr/local/bin/service
+# Only standalone keeps files. Everything else of the system may be read-only.
+COPY --from=build --chown=10001:10001 /data /data
+ENV LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080 DATA_DIR=/data
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["/usr/local/bin/service"]

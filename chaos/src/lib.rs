@@ -2,7 +2,7 @@
 //!
 //! [`ledger::Ledger`] notes what customers were answered and checks it from outside; `standalone`'s
 //! kill tests use it too. The binary runs the five services as processes, two of each, on a real
-//! Kafka and a real Postgres, and has something die in every cycle.
+//! Kafka and a real Postgres, and has something go wrong.
 
 pub mod cluster;
 pub mod customers;
@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod proxy;
 pub mod servers;
 pub mod shop;
+pub mod story;
 pub mod web;
 
 pub use dice::Dice;

@@ -1,6 +1,6 @@
 //! A shop that is open: the cluster, its customers, and the audit.
 
-use crate::cluster::Cluster;
+use crate::cluster::{ALL, Cluster};
 use crate::ledger::{Ledger, Settled};
 use crate::{Dice, Web, customers, inside};
 use anyhow::{bail, ensure};
@@ -28,19 +28,27 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Opens it, with two gifticons that last, and `scarce` units of the one between them.
-    pub async fn open(cluster: Cluster, scarce: i64) -> anyhow::Result<Self> {
-        let (web, ledger) = (cluster.web(), Arc::new(Ledger::default()));
-        for (gifticon_id, units) in [(1, 100_000_000), (2, scarce), (3, 100_000_000)] {
-            let until = Instant::now() + OPENS;
-            // A replica may find its database a little later than the other.
-            while !web.try_register(gifticon_id, units, 5_000).await {
-                ensure!(Instant::now() < until, "the shop never opened");
+    /// Opens it, with nothing on sale: waits until every replica is ready.
+    pub async fn open(cluster: Cluster) -> anyhow::Result<Self> {
+        let until = Instant::now() + OPENS;
+        for replica in ALL.into_iter().flat_map(|service| cluster.webs(service)) {
+            while !replica.is_ready().await {
+                ensure!(Instant::now() < until, "{} never was ready", replica.base);
                 sleep(LOOK).await;
             }
-            ledger.put(gifticon_id, units);
         }
+        let (web, ledger) = (cluster.web(), Arc::new(Ledger::default()));
         Ok(Self { cluster, ledger, web, settled: Settled::default() })
+    }
+
+    /// Puts two gifticons on sale that last, and `scarce` units of the one between them.
+    pub async fn stock_up(&self, scarce: i64) -> anyhow::Result<()> {
+        for (gifticon_id, units) in [(1, 100_000_000), (2, scarce), (3, 100_000_000)] {
+            let sold = self.web.try_register(gifticon_id, units, 5_000).await;
+            ensure!(sold, "gifticon {gifticon_id} cannot be put on sale");
+            self.ledger.put(gifticon_id, units);
+        }
+        Ok(())
     }
 
     /// Lets customers in, who shop until they are told to go. `name` goes into their keys.
@@ -85,7 +93,7 @@ impl Shop {
     }
 
     /// The last audit: everything from the beginning, and the whole topic.
-    pub async fn close(self) -> anyhow::Result<inside::Topic> {
+    pub async fn audit(&self) -> anyhow::Result<inside::Topic> {
         if let Err(why) = self.ledger.check(&self.web).await {
             self.tell(&why).await;
             bail!("{why}");

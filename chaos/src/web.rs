@@ -43,6 +43,12 @@ impl Web {
         body
     }
 
+    /// Whether the process says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = self.ask(Method::GET, "/actuator/health/readiness", None).await;
+        answer.is_ok_and(|(status, _)| status == StatusCode::OK)
+    }
+
     /// Puts a gifticon on sale, and says whether it is.
     pub async fn try_register(&self, gifticon_id: i64, quantity: i64, price: i64) -> bool {
         let body = json!({

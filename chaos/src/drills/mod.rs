@@ -5,14 +5,18 @@ pub(crate) mod faults;
 pub(crate) mod outage;
 pub(crate) mod overload;
 pub(crate) mod rolling;
+pub(crate) mod story;
 
-/// Rows of a table with two columns.
-pub(crate) fn table(rows: impl IntoIterator<Item = (String, String)>) -> String {
+/// What was seen, and how much of it.
+pub(crate) type Row = (String, String);
+
+/// A table with two columns.
+pub(crate) fn table(rows: Vec<Row>) -> String {
     let rows = rows.into_iter().map(|(what, count)| format!("\n| {what} | {count} |"));
     format!("\n| what | |\n|---|---|{}", rows.collect::<String>())
 }
 
 /// A row.
-pub(crate) fn row(what: &str, count: &impl ToString) -> (String, String) {
+pub(crate) fn row(what: &str, count: &impl ToString) -> Row {
     (what.to_owned(), count.to_string())
 }

@@ -1,6 +1,6 @@
 //! Kafka, or Postgres, away for a while.
 
-use super::{row, table};
+use super::{Row, row};
 use anyhow::ensure;
 use chaos::servers::SERVICES;
 use chaos::shop::Shop;
@@ -20,7 +20,7 @@ pub(crate) async fn of_kafka(
     shop: &mut Shop,
     time: Duration,
     customers: u64,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Vec<Row>> {
     shop.cluster.servers.kill_kafka()?;
     let began = Instant::now();
     let crowd = shop.crowd(customers, "no-kafka", 3);
@@ -32,10 +32,7 @@ pub(crate) async fn of_kafka(
     while began.elapsed() < time {
         for service in SERVICES {
             for web in shop.cluster.webs(service) {
-                ensure!(
-                    ready(&web).await == Some(StatusCode::OK),
-                    "{service} needs Kafka to be ready"
-                );
+                ensure!(web.is_ready().await, "{service} needs Kafka to be ready");
             }
         }
         sleep(Duration::from_secs(1)).await;
@@ -57,14 +54,14 @@ pub(crate) async fn of_kafka(
     }
     let drained = back.elapsed();
     let settled = drained + shop.settles(time.max(BACK)).await?;
-    Ok(table([
+    Ok(vec![
         row("Kafka was away for", &format!("{} s", time.as_secs())),
         row("requests meanwhile", &requests),
         row("of them failed", &failed.len()),
         row("events of cart that waited", &waiting),
         row("all of them sent after", &format!("{drained:.1?}")),
         row("payments and views of all of them done after", &format!("{settled:.1?}")),
-    ]))
+    ])
 }
 
 /// Postgres goes away for `time`: every service says 503 with `Retry-After` and is alive, and is back
@@ -73,7 +70,7 @@ pub(crate) async fn of_postgres(
     shop: &mut Shop,
     time: Duration,
     customers: u64,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Vec<Row>> {
     let crowd = shop.crowd(customers, "no-postgres", 4);
     sleep(Duration::from_secs(1)).await;
     shop.cluster.servers.kill_postgres()?;
@@ -88,10 +85,7 @@ pub(crate) async fn of_postgres(
         ] {
             for web in shop.cluster.webs(service) {
                 slowest = slowest.max(refuses(&web, Method::GET, path).await?);
-                ensure!(
-                    ready(&web).await == Some(StatusCode::SERVICE_UNAVAILABLE),
-                    "{service} is ready without its database"
-                );
+                ensure!(!web.is_ready().await, "{service} is ready without its database");
                 let (status, _) = web.ask(Method::GET, "/actuator/health/liveness", None).await?;
                 ensure!(status == StatusCode::OK, "{service} is not alive: {status}");
             }
@@ -103,7 +97,7 @@ pub(crate) async fn of_postgres(
     let back = Instant::now();
     for service in SERVICES {
         for web in shop.cluster.webs(service) {
-            while ready(&web).await != Some(StatusCode::OK) {
+            while !web.is_ready().await {
                 ensure!(back.elapsed() < BACK, "{service} does not find its database again");
                 sleep(Duration::from_millis(50)).await;
             }
@@ -114,19 +108,13 @@ pub(crate) async fn of_postgres(
     crowd.goes().await;
     let failed = shop.ledger.failed().len();
     let settled = shop.settles(BACK).await?;
-    Ok(table([
+    Ok(vec![
         row("Postgres was away for", &format!("{} s", time.as_secs())),
         row("slowest 503 meanwhile", &format!("{slowest:.1?}")),
         row("requests of customers that failed", &failed),
         row("all replicas ready after", &format!("{ready:.1?}")),
-        row("carts promised and kept", &shop.ledger.promised()),
         row("settled after", &format!("{settled:.1?}")),
-    ]))
-}
-
-async fn ready(web: &Web) -> Option<StatusCode> {
-    let answer = web.ask(Method::GET, "/actuator/health/readiness", None).await;
-    answer.ok().map(|(status, _)| status)
+    ])
 }
 
 /// Asks for what needs a database, and says how long the 503 took.

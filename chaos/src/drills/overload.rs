@@ -1,6 +1,6 @@
 //! Three times what the shop can do: it must go on doing what it can, and refuse the rest at once.
 
-use super::{row, table};
+use super::{Row, row};
 use anyhow::ensure;
 use chaos::Web;
 use chaos::shop::Shop;
@@ -60,7 +60,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Measures the capacity, offers a multiple of it, and looks at health meanwhile.
-pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<String> {
+pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<Vec<Row>> {
     closed_loop(&shop.web).await; // warm
     let peak = closed_loop(&shop.web).await.rate();
     ensure!(peak > 0, "the shop sells nothing");
@@ -76,7 +76,7 @@ pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<String> {
         |share: usize| refused.get((refused.len() * share / 100).min(refused.len().max(1) - 1));
     let at = |share| at(share).map_or("none".to_owned(), |time| format!("{time:.1?}"));
     let settled = shop.settles(Duration::from_mins(1)).await?;
-    Ok(table([
+    Ok(vec![
         row("carts a second, 200 customers who wait", &peak),
         row("carts a second offered then", &(peak * TIMES)),
         row("of them made", &over.rate()),
@@ -86,7 +86,7 @@ pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<String> {
         row("time to refuse, 99th of 100", &at(99)),
         row("slowest answer of health", &format!("{slowest:.1?}")),
         row("settled after", &format!("{settled:.1?}")),
-    ]))
+    ])
 }
 
 /// Customers who wait for their answers.

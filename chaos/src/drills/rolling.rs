@@ -1,6 +1,6 @@
 //! A rolling restart under load: SIGTERM to one replica after another, and nobody notices.
 
-use super::{row, table};
+use super::{Row, row};
 use anyhow::ensure;
 use chaos::cluster::ALL;
 use chaos::shop::Shop;
@@ -13,7 +13,7 @@ pub(crate) async fn run(
     rounds: u64,
     replicas: usize,
     customers: u64,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Vec<Row>> {
     let crowd = shop.crowd(customers, "rolling", 1);
     let (mut restarts, mut slowest) = (0, Duration::ZERO);
     for _ in 0..rounds {
@@ -38,11 +38,11 @@ pub(crate) async fn run(
         failed[0]
     );
     let settled = shop.settles(Duration::from_secs(10)).await?;
-    Ok(table([
+    Ok(vec![
         row("replicas restarted under load", &restarts),
         row("requests", &requests),
         row("of them failed", &failed.len()),
         row("slowest drain", &format!("{slowest:.1?}")),
         row("settled after", &format!("{settled:.1?}")),
-    ]))
+    ])
 }

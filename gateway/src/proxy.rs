@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tower_http::timeout::TimeoutBody;
 use tracing::warn;
 
 pub const FAILED: Kind = Kind::new(
@@ -35,6 +36,8 @@ pub const LATE: Kind = Kind::new(
 /// The problems of the gateway, for the test that compares with the README.
 pub const PROBLEMS: &[Kind] = &[FAILED, LATE];
 
+/// How long an upstream may be silent in the middle of an answer.
+const PIECE: Duration = Duration::from_secs(10);
 /// Headers that are about one connection (RFC 9110, 7.6.1), besides those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -116,7 +119,7 @@ impl Proxy {
         match answered {
             Some(Ok(mut response)) => {
                 drop_hop_by_hop(response.headers_mut());
-                Ok(response.map(Body::new))
+                Ok(response.map(|body| Body::new(TimeoutBody::new(PIECE, body))))
             }
             Some(Err(error)) => Err(failed(base, &error)),
             None => {

@@ -172,6 +172,35 @@ async fn a_service_that_refuses_is_502_and_one_that_is_late_504() {
     assert_eq!(english, "A part of the shop does not answer in time");
 }
 
+#[tokio::test]
+async fn an_answer_that_stops_in_the_middle_is_given_up() {
+    let upstream = wires(move |mut wire| async move {
+        wire.message().await.unwrap();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let gateway = gateway(&upstream, &[]).await;
+    let answer = Client::default().get(format!("{}/mypages", gateway.url())).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let body = timeout(Duration::from_secs(15), answer.bytes()).await.expect("it is given up");
+    body.expect_err("half an answer is none");
+}
+
+#[tokio::test]
+async fn a_request_whose_client_went_away_is_counted() {
+    let upstream = peer(Router::new().fallback(any(std::future::pending::<()>)));
+    let gateway = gateway(&upstream, &[]).await;
+    let client = Client::default();
+    let request = client.get(format!("{}/mypages", gateway.url())).send();
+    timeout(Duration::from_millis(200), request).await.expect_err("nobody answers");
+    eventually("the request to be counted", async || {
+        let metrics = client.get(format!("{}/metrics", gateway.url())).send().await.ok()?;
+        metrics.text().await.ok()?.contains(r#"status="499""#).then_some(())
+    })
+    .await;
+}
+
 /// Beyond what it can do soon, it says so at once; what it has goes on, and health is not refused.
 #[tokio::test]
 async fn more_than_it_can_do_is_refused_at_once_and_health_is_not() {

@@ -6,15 +6,18 @@ use crate::lang::Lang;
 use crate::problem::{Kind, Problem, kind};
 use crate::telemetry::{self, Trace};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
 use std::time::Instant;
-use tracing::{Instrument, debug, info, info_span};
+use tracing::{Instrument, Span, debug, info, info_span};
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is noted of a request whose client went away before it was answered, as nginx does.
+const CLIENT_GONE: u16 = 499;
 
 /// Whom a process faces: how loud the line of each request is, and how many there may be at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +57,41 @@ pub(super) async fn observe(
 
     let shown = id.to_str().unwrap_or_default();
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
-    let answered = telemetry::with(trace, next.run(request)).instrument(span.clone());
-    let mut response = in_language(answered.await, lang, uri.path());
+    let mut seen = Seen { layers, started, method, uri, route, span, status: CLIENT_GONE };
+    let answered = telemetry::with(trace, next.run(request)).instrument(seen.span.clone());
+    let mut response = in_language(answered.await, lang, seen.uri.path());
     response.headers_mut().insert(REQUEST_ID, id);
+    seen.status = response.status().as_u16();
+    response
+}
 
-    let (status, took) = (response.status(), started.elapsed());
-    layers.metrics.request(route, &method, status, took);
-    let duration_ms = took.as_secs_f64() * 1000.0;
-    let (status, path) = (status.as_u16(), uri.path());
-    match layers.facing {
-        Facing::Public => {
-            info!(parent: &span, %method, path, status, duration_ms, "answered a request");
-        }
-        Facing::Internal => {
-            debug!(parent: &span, %method, path, status, duration_ms, "answered a request");
+/// A request. When it is over, also because its client went away, its metrics and its line are written.
+struct Seen {
+    layers: Layers,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    route: String,
+    span: Span,
+    status: u16,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let (method, path, status) = (&self.method, self.uri.path(), self.status);
+        let took = self.started.elapsed();
+        self.layers.metrics.request(std::mem::take(&mut self.route), method, status, took);
+        let duration_ms = took.as_secs_f64() * 1000.0;
+        let span = &self.span;
+        match self.layers.facing {
+            Facing::Public => {
+                info!(parent: span, %method, path, status, duration_ms, "answered a request");
+            }
+            Facing::Internal => {
+                debug!(parent: span, %method, path, status, duration_ms, "answered a request");
+            }
         }
     }
-    response
 }
 
 /// The client's request id where it is fit for a log line, else a new one.

@@ -2,7 +2,8 @@
 //!
 //! The new tables are filled beside the old ones, from the oldest event on; live events go into both
 //! meanwhile; then the new ones take the place of the old, in one transaction. A view keeps its id, so
-//! that links to it stay. A crash in the middle leaves the old tables as they are; begin again.
+//! that links to it stay; what the topic no longer tells, since it was kept for some time only, stays as
+//! it was. A crash in the middle leaves the old tables as they are; begin again.
 
 use crate::app::ViewDomain;
 use crate::policy;

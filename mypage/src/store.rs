@@ -3,7 +3,7 @@
 use crate::app::{Rebuilt, Tables};
 use crate::projection::{Command, Details, Fact, Kind, View, Views};
 use chassis::Counter;
-use chassis::db::{Db, ROWS, Schema, Tx, list, rounded, values};
+use chassis::db::{Db, Dialect, ROWS, Schema, Tx, list, rounded, values};
 use chassis::listing::Listing;
 use common_events::{CartId, GifticonId, PaymentId};
 use sqlx::any::AnyRow;
@@ -143,7 +143,7 @@ pub async fn save(
         .save(tx, MYPAGES.collection)
         .await?;
     if commands.iter().any(|command| matches!(command, Command::FinishRebuild { .. })) {
-        finish_rebuild(tx).await?;
+        finish_rebuild(tx, db).await?;
     }
     Ok(())
 }
@@ -162,11 +162,30 @@ async fn begin_rebuild(tx: &mut Tx, db: &Db, token: &str) -> anyhow::Result<()> 
 }
 
 /// Has the new tables take the place of the old.
-async fn finish_rebuild(tx: &mut Tx) -> anyhow::Result<()> {
-    let swap = "drop table views; alter table views_rebuilt rename to views; \
-                drop table steps; alter table steps_rebuilt rename to steps; \
-                delete from rebuilds; \
-                update counters set live = (select count(*) from views) where name = 'mypages'";
+///
+/// A step that only the old ones know is of an event that the topic no longer holds: its view stays as it
+/// was, and so does the step.
+async fn finish_rebuild(tx: &mut Tx, db: &Db) -> anyhow::Result<()> {
+    if db.dialect() == Dialect::Postgres {
+        // As long as it takes: nothing else of this service writes meanwhile anyway.
+        query("set local statement_timeout = 0").execute(&mut **tx).await?;
+    }
+    let swap = "
+        delete from views_rebuilt where cart_id in (
+            select o.cart_id from steps o where not exists (
+                select 1 from steps_rebuilt n
+                where n.cart_id = o.cart_id and n.event_type = o.event_type));
+        insert into views_rebuilt select * from views o where not exists (
+            select 1 from views_rebuilt n where n.cart_id = o.cart_id);
+        insert into steps_rebuilt select * from steps o where not exists (
+            select 1 from steps_rebuilt n
+            where n.cart_id = o.cart_id and n.event_type = o.event_type);
+        drop table views;
+        alter table views_rebuilt rename to views;
+        drop table steps;
+        alter table steps_rebuilt rename to steps;
+        delete from rebuilds;
+        update counters set live = (select count(*) from views) where name = 'mypages'";
     raw_sql(swap).execute(&mut **tx).await?;
     Ok(())
 }

@@ -22,6 +22,7 @@ on_each_database!(
     a_transaction_that_is_dropped_leaves_nothing,
     pages_lead_through_all_in_any_order,
     a_rebuild_takes_the_place_of_the_old_tables_and_keeps_ids,
+    a_rebuild_keeps_what_the_topic_no_longer_tells,
     a_rebuild_that_was_overtaken_changes_nothing,
 );
 
@@ -125,6 +126,25 @@ async fn a_rebuild_takes_the_place_of_the_old_tables_and_keeps_ids(db: Db) {
     }
     told(&db, &[added(10)]).await;
     assert_eq!(store::by_cart(&db, 10).await.unwrap().unwrap().id, 4);
+}
+
+async fn a_rebuild_keeps_what_the_topic_no_longer_tells(db: Db) {
+    told(&db, &[added(1), paid(1), added(2)]).await;
+    let before = store::by_cart(&db, 1).await.unwrap();
+    let token = "one".to_owned();
+    done(&db, &[Command::BeginRebuild { token: token.clone() }]).await;
+    for fact in [paid(1), added(3)] {
+        done(&db, &[Command::Replayed { token: token.clone(), fact }]).await;
+    }
+    done(&db, &[Command::FinishRebuild { token }]).await;
+
+    assert_eq!(store::by_cart(&db, 1).await.unwrap(), before, "half of its story is there");
+    assert_eq!(store::steps(&db, CartId(1)).await.unwrap().len(), 2);
+    let second = store::by_cart(&db, 2).await.unwrap().expect("none of its story is there");
+    assert_eq!(second.details, added(2).details);
+    assert_eq!(store::steps(&db, CartId(2)).await.unwrap().len(), 1);
+    assert_eq!(store::by_cart(&db, 3).await.unwrap().map(|third| third.id), Some(3));
+    assert_eq!(Counter::live(&db, "mypages").await.unwrap(), 3);
 }
 
 async fn a_rebuild_that_was_overtaken_changes_nothing(db: Db) {

@@ -31,7 +31,9 @@ pub(super) async fn make(config: &ClientConfig, topic: &str) -> anyhow::Result<(
     if there {
         return Ok(());
     }
-    let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1));
+    // For ever: a view can then be rebuilt from the oldest event on. Brokers' own default is a week.
+    let new =
+        NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)).set("retention.ms", "-1");
     let options = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
     for made in admin.create_topics([&new], &options).await? {
         match made {

@@ -54,6 +54,7 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let breaker = Breaker::new("gifticon", budget, chassis.metrics());
     let stock = stock::HttpStock::new(chassis::peer::client()?, config.gifticon_url, breaker);
     let app = app::CartsApp { db, writer: writer.clone(), stock };
+    chassis.forget(store::KEYS_FORGOTTEN);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);
     let (stop, sweeper) =

@@ -4,10 +4,20 @@ use crate::domain::{Cart, CartEvent, Carts, Command, Intent, Key, No, Outcome, S
 use chassis::Counter;
 use chassis::db::{Db, ROWS, Schema, Tx, list, now, rounded, values};
 use chassis::listing::Listing;
+use chassis::retention::Old;
 use common_events::{CartId, GifticonId, ReservationId, status};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query};
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What a key was answered with is of use for a day: who tries again does so within minutes.
+pub const KEYS_FORGOTTEN: Old = Old {
+    table: "idempotency_keys",
+    key: "idempotency_key",
+    since: "at",
+    after: Duration::from_hours(24),
+};
 
 /// Live carts, as they are listed.
 pub const CARTS: Listing = Listing {
@@ -31,7 +41,10 @@ const ABANDONED: &str = "Abandoned";
 
 /// The tables.
 pub fn schema() -> Schema {
-    Schema::new(&[(1001, "cart", include_str!("../migrations/1001_cart.sql"))])
+    Schema::new(&[
+        (1001, "cart", include_str!("../migrations/1001_cart.sql")),
+        (1002, "retention", include_str!("../migrations/1002_retention.sql")),
+    ])
 }
 
 /// Reads what the commands name, in the order keys, intents, carts, each in order and locked.

@@ -59,7 +59,10 @@ pub struct Schema(Vec<(i64, &'static str, &'static str)>);
 impl Schema {
     /// The tables of chassis and, after them, `own`: version, description, SQL.
     pub fn new(own: &[(i64, &'static str, &'static str)]) -> Self {
-        let mut all = vec![(1, "mailbox", include_str!("../migrations/0001_mailbox.sql"))];
+        let mut all = vec![
+            (1, "mailbox", include_str!("../migrations/0001_mailbox.sql")),
+            (2, "retention", include_str!("../migrations/0002_retention.sql")),
+        ];
         all.extend_from_slice(own);
         Self(all)
     }

@@ -37,6 +37,7 @@ pub mod metrics;
 pub mod parked;
 pub mod peer;
 pub mod problem;
+pub mod retention;
 pub mod service;
 pub mod telemetry;
 #[cfg(feature = "testing")]

@@ -3,6 +3,7 @@
 
 use crate::db::{Tx, list, now, rounded};
 use crate::parked::OUTBOX;
+use crate::retention::{Old, PIECE};
 use crate::writer::ChoreJob;
 use sqlx::{AssertSqlSafe, Row, query};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,8 @@ pub(crate) enum Chore {
     Discard { parked: i64 },
     /// Takes or keeps a lease until `until`; answers its epoch, or 0 where another holds it.
     Lease { name: &'static str, holder: String, until: i64, seize: bool },
+    /// Rows that were there before are of no use any more. Forgets some of them.
+    Forget { old: Old, before: i64 },
 }
 
 /// The relay's lease.
@@ -58,6 +61,13 @@ impl Chore {
             }
             Self::Discard { parked } => {
                 query("delete from parked where id = $1").bind(*parked).execute(&mut **tx).await?
+            }
+            Self::Forget { old: Old { table, key, since, .. }, before } => {
+                let sql = format!(
+                    "delete from {table} where {key} in \
+                     (select {key} from {table} where {since} < $1 order by {since} limit {PIECE})"
+                );
+                query(AssertSqlSafe(sql)).bind(*before).execute(&mut **tx).await?
             }
             Self::Lease { name, holder, until, seize } => {
                 return lease(tx, name, holder, *until, *seize).await;

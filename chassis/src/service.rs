@@ -11,6 +11,7 @@ use crate::lease::Lease;
 use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
 use crate::relay::Relay;
+use crate::retention::{self, Old};
 use crate::writer::{self, ChoreJob, Domain, Writer};
 use axum::Router;
 use futures_util::FutureExt;
@@ -100,6 +101,7 @@ pub struct Chassis {
     chores: Chores,
     chores_taken: Option<mpsc::Receiver<ChoreJob>>,
     admin: Router,
+    old: Vec<Old>,
 }
 
 impl Chassis {
@@ -128,6 +130,7 @@ impl Chassis {
             chores: Chores(sender),
             chores_taken: Some(chores_taken),
             admin: Router::new(),
+            old: vec![retention::INBOX],
         };
         let stop = chassis.tasks.background.stop.clone();
         chassis.spawn("migrate", async move {
@@ -192,6 +195,11 @@ impl Chassis {
         self.spawn("consumer", consumer::run(reader, bus, self.name, db, metrics, stop));
     }
 
+    /// Has the service forget rows of its own when they are old, besides the marks of its inbox.
+    pub fn forget(&mut self, old: Old) {
+        self.old.push(old);
+    }
+
     /// A way to read the topic again from its beginning.
     pub fn history(&self) -> History {
         History::new(Arc::clone(&self.bus), self.name)
@@ -218,6 +226,16 @@ impl Chassis {
         let stop = self.tasks.background.stop.clone();
         self.spawn("gauges", async move {
             stop.run_until_cancelled(gauges(db, metrics)).await;
+        });
+        let forgets = retention::run(
+            self.old.clone(),
+            self.db.clone(),
+            self.chores.clone(),
+            self.lease("retention"),
+        );
+        let stop = self.stopping();
+        self.spawn("retention", async move {
+            stop.run_until_cancelled(forgets).await;
         });
         let routes = routes.merge(self.admin);
         let ready = Ready::Database(self.db.clone());

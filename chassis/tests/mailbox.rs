@@ -9,6 +9,7 @@ use common::{Add, Scripted, Service, cart_added};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::Value;
+use sqlx::Row;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -42,6 +43,7 @@ on_each_database!(
     a_key_that_a_database_cannot_keep_stops_nobody,
     random_bytes_are_parked_or_skipped,
     two_replicas_send_each_event_in_order,
+    old_marks_are_forgotten_and_young_ones_are_not,
 );
 
 async fn commands_are_answered_in_order_and_are_durable(db: TestDb) {
@@ -333,4 +335,26 @@ async fn two_replicas_send_each_event_in_order(db: TestDb) {
         .collect();
     assert_eq!(totals.len(), 1_001);
     assert!(totals.is_sorted(), "out of order: {totals:?}");
+}
+
+async fn old_marks_are_forgotten_and_young_ones_are_not(db: TestDb) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    let (now, day) = (chassis::db::now(), 24 * 60 * 60 * 1_000);
+    let mut tx = service.db.begin().await.unwrap();
+    for (number, age) in (0..1_200).zip([15, 40].into_iter().cycle()).chain([(1_200, 13)]) {
+        sqlx::query("insert into inbox (event_id, handled_at) values ($1, $2)")
+            .bind(format!("event {number}"))
+            .bind(now - age * day)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    service.running.stop(Duration::from_secs(5)).await;
+
+    let service = Service::start(&db, &Scripted::default()).await;
+    let left = async || (service.count("inbox").await == 1).then_some(());
+    eventually("the old marks to be gone", left).await;
+    let left = sqlx::query("select event_id from inbox").fetch_one(service.db.reader()).await;
+    assert_eq!(left.unwrap().get::<String, _>(0), "event 1200");
 }

@@ -1,0 +1,172 @@
+//! What Kubernetes and docker compose are told about the processes is true of them: settings, ports,
+//! probe paths, images, and how long they may take to stop.
+
+use chassis::config::Listen;
+use chassis::launch::{OnKafka, command};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const ALL: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
+
+fn text(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn yaml(file: &str) -> Value {
+    serde_saphyr::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The command of a process, as `main` makes it.
+fn process(name: &str) -> clap::Command {
+    match name {
+        "gifticon" => command::<OnKafka<gifticon::GifticonConfig>>("gifticon", "", 0),
+        "cart" => command::<OnKafka<cart::CartConfig>>("cart", "", 0),
+        "payment" => command::<OnKafka<payment::PaymentConfig>>("payment", "", 0),
+        "mypage" => command::<OnKafka<mypage::MypageConfig>>("mypage", "", 0),
+        "gateway" => command::<gateway::GatewayConfig>("gateway", "", 0),
+        other => panic!("no process is called {other}"),
+    }
+}
+
+/// Whether a process would start with these settings and no others.
+fn starts_with(name: &str, settings: &BTreeMap<String, String>, whence: &str) {
+    let mut arguments = vec![name.to_owned()];
+    for (variable, value) in settings {
+        let secret = value.replace("${DB_PASSWORD:-voucher}", "x").replace("$(DB_PASSWORD)", "x");
+        let flag = variable.to_lowercase().replace('_', "-");
+        arguments.push(format!("--{flag}={secret}"));
+    }
+    if let Err(error) = process(name).try_get_matches_from(arguments) {
+        panic!("{whence}: {name} does not start: {error}");
+    }
+}
+
+/// The settings that the generator of ConfigMaps writes for a process.
+fn config_map(name: &str) -> BTreeMap<String, String> {
+    let base = yaml("kubernetes/base/kustomization.yaml");
+    let maps = items(&base["configMapGenerator"]);
+    let map = maps.iter().find(|map| map["name"] == name).expect("each has a ConfigMap");
+    let pair = |literal: &Value| {
+        let (variable, value) = literal.as_str()?.split_once('=')?;
+        Some((variable.to_owned(), value.to_owned()))
+    };
+    items(&map["literals"]).iter().filter_map(pair).collect()
+}
+
+/// The settings in the `env` that a patch puts into the Deployment of a process.
+fn patched(patch: &Value) -> BTreeMap<String, String> {
+    let env = items(patch)
+        .iter()
+        .find(|step| step["path"].as_str().is_some_and(|path| path.ends_with("/env")));
+    let pair = |one: &Value| Some((one["name"].as_str()?.into(), one["value"].as_str()?.into()));
+    items(&env.expect("it sets the environment")["value"]).iter().filter_map(pair).collect()
+}
+
+#[test]
+fn every_setting_in_a_manifest_is_one_and_no_other_is_needed() {
+    for name in ALL {
+        let settings = config_map(name);
+        if name == "gateway" {
+            starts_with(name, &settings, "kubernetes/base");
+            continue;
+        }
+        let sqlite = patched(&yaml(&format!("kubernetes/components/sqlite/{name}.yaml")));
+        starts_with(name, &settings.clone().into_iter().chain(sqlite).collect(), "sqlite");
+        let postgres = yaml("kubernetes/components/postgres/kustomization.yaml");
+        let patch = items(&postgres["patches"]).iter().find(|one| one["target"]["name"] == name);
+        let patch = patch.expect("each has a database")["patch"].as_str().unwrap();
+        let postgres = patched(&serde_saphyr::from_str(patch).unwrap());
+        starts_with(name, &settings.into_iter().chain(postgres).collect(), "postgres");
+    }
+}
+
+#[test]
+fn docker_compose_starts_the_same_processes() {
+    let compose = yaml("docker-compose.yml");
+    let services = compose["services"].as_object().unwrap();
+    for name in ALL {
+        for (of, service) in services.iter().filter(|(of, _)| of.trim_end_matches("-2") == name) {
+            let environment = service["environment"].as_object().unwrap();
+            let pair = |(variable, value): (&String, &Value)| {
+                (variable.clone(), value.as_str().unwrap().to_owned())
+            };
+            starts_with(name, &environment.iter().map(pair).collect(), of);
+            assert_eq!(service["image"], format!("gifticon/{name}:{}", env!("CARGO_PKG_VERSION")));
+            assert_eq!(service["healthcheck"]["test"][2], "--healthy");
+        }
+        assert_eq!(services[name]["build"]["args"]["SERVICE"], name);
+    }
+    let port = &services["gateway"]["ports"][0];
+    assert_eq!(port, "127.0.0.1:8088:8080");
+}
+
+#[test]
+fn images_are_of_our_processes_and_of_this_version() {
+    let base = yaml("kubernetes/base/kustomization.yaml");
+    let images = items(&base["images"]);
+    assert_eq!(images.len(), ALL.len());
+    for name in ALL {
+        let image = format!("gifticon/{name}");
+        let tag = images.iter().find(|one| one["name"] == image).expect("each has an image");
+        assert_eq!(tag["newTag"], env!("CARGO_PKG_VERSION"));
+        let parts: Vec<Value> =
+            serde_saphyr::from_multiple(&text(&format!("kubernetes/base/{name}.yaml"))).unwrap();
+        let deployment = parts.iter().find(|part| part["kind"] == "Deployment").unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!((&container["name"], &container["image"]), (&name.into(), &image.into()));
+    }
+}
+
+fn patch(path: &str) -> Value {
+    let steps = yaml("kubernetes/base/service.yaml");
+    let step = items(&steps).iter().find(|step| step["path"].as_str().unwrap().ends_with(path));
+    step.unwrap_or_else(|| panic!("no {path}"))["value"].clone()
+}
+
+#[tokio::test]
+async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
+    let listen = Listen { listen_addr: ([127, 0, 0, 1], 0).into() };
+    let nowhere = "http://127.0.0.1:1".to_owned();
+    let gateway = gateway::start(gateway::GatewayConfig {
+        listen,
+        cors: gateway::Cors { cors_origins: vec![] },
+        gifticon_url: nowhere.clone(),
+        cart_url: nowhere.clone(),
+        payment_url: nowhere.clone(),
+        mypage_url: nowhere,
+    })
+    .unwrap();
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let get = &patch(probe)["httpGet"];
+        assert_eq!(get["port"], "http");
+        let url = format!("{}{}", gateway.url(), get["path"].as_str().unwrap());
+        let answer = reqwest::Client::default().get(url).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{probe}");
+    }
+    let port = &patch("/ports")[0];
+    assert_eq!((&port["name"], &port["containerPort"]), (&"http".into(), &8080.into()));
+    let dockerfile = text("Dockerfile");
+    assert!(dockerfile.contains("LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080"));
+    assert!(dockerfile.contains("EXPOSE 8080"));
+}
+
+#[test]
+fn a_pod_has_time_to_drain() {
+    let default = |name: &str| {
+        let command = process("cart");
+        let setting = command.get_arguments().find(|one| one.get_id() == name).unwrap();
+        setting.get_default_values()[0].to_str().unwrap().to_owned()
+    };
+    let grace: u64 = default("shutdown_grace").trim_end_matches('s').parse().unwrap();
+    let sleep = patch("/lifecycle")["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    assert!(patch("/terminationGracePeriodSeconds").as_u64().unwrap() > sleep + grace);
+    let compose = yaml("docker-compose.yml");
+    let stop = compose["x-service"]["stop_grace_period"].as_str().unwrap();
+    assert!(stop.trim_end_matches('s').parse::<u64>().unwrap() > grace);
+}

@@ -1,10 +1,12 @@
 //! What Kubernetes and docker compose are told about the processes is true of them: settings, ports,
 //! probe paths, images, and how long they may take to stop.
 
+mod common;
+
 use chassis::config::Listen;
 use chassis::launch::{OnKafka, command};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const ALL: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
@@ -169,4 +171,56 @@ fn a_pod_has_time_to_drain() {
     let compose = yaml("docker-compose.yml");
     let stop = compose["x-service"]["stop_grace_period"].as_str().unwrap();
     assert!(stop.trim_end_matches('s').parse::<u64>().unwrap() > grace);
+}
+
+/// The names of metrics in an expression: its words with an underscore, but for a function and for what
+/// is in braces, brackets, quotes or after `by`.
+fn metrics_in(expression: &str) -> BTreeSet<String> {
+    let (mut names, mut word, mut inside) = (BTreeSet::new(), String::new(), 0);
+    for letter in expression.chars().chain([' ']) {
+        match letter {
+            '{' | '[' => inside += 1,
+            '}' | ']' => inside -= 1,
+            _ => {}
+        }
+        if inside == 0 && (letter.is_ascii_alphanumeric() || letter == '_') {
+            word.push(letter);
+        } else {
+            let name = std::mem::take(&mut word);
+            if name.contains('_') && name != "histogram_quantile" {
+                names.insert(name);
+            }
+        }
+    }
+    names
+}
+
+#[tokio::test]
+async fn every_metric_in_dashboard_and_alerts_is_told_by_a_process() {
+    let shop = common::Shop::start().await;
+    shop.web.register(1, 10, 5_000).await;
+    shop.web.add(1, 1, None).await.unwrap();
+    let direct = &shop.direct;
+    let mut told = String::new();
+    for web in [&shop.web, &direct.gifticon, &direct.cart, &direct.payment, &direct.mypage] {
+        let answer = web.client.get(format!("{}/metrics", web.base)).send().await.unwrap();
+        told += &answer.text().await.unwrap();
+    }
+    let dashboard: Value =
+        serde_json::from_str(&text("kubernetes/monitoring/dashboard.json")).unwrap();
+    let targets = items(&dashboard["panels"]).iter().flat_map(|panel| items(&panel["targets"]));
+    let alerts = yaml("kubernetes/monitoring/alerts.yaml");
+    let rules = items(&alerts["groups"]).iter().flat_map(|group| items(&group["rules"]));
+    let mut count = 0;
+    for expression in targets.chain(rules).map(|one| one["expr"].as_str().unwrap()) {
+        for metric in metrics_in(expression) {
+            let line = |line: &str| {
+                line.strip_prefix(&metric).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            };
+            assert!(told.lines().any(line), "no process tells {metric}: {expression}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "only {count} metrics were found in the files");
+    shop.stop().await;
 }

@@ -46,6 +46,11 @@ struct Conflict {
     available_quantity: Option<i64>,
 }
 
+/// Whether there was no answer because the connection broke.
+fn broke(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<reqwest::Error>().is_some_and(|error| !error.is_decode())
+}
+
 /// gifticon answered what it should not.
 #[derive(Debug, thiserror::Error)]
 #[error("gifticon answered {0}")]
@@ -69,22 +74,12 @@ impl HttpStock {
         gifticon_id: GifticonId,
         quantity: i64,
     ) -> Result<Result<Reserved, No>, NoAnswer> {
-        let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
-        let mut request = self.client.put(self.address(reservation)).json(&body);
-        if let Some(trace) = telemetry::current() {
-            request = request.header(telemetry::TRACEPARENT, trace.header());
-        }
-        // 404 and 409 are answers: they do not count against gifticon.
+        // A connection that broke, as when a replica goes, is no reason to send a customer away: a
+        // reservation that is asked for twice is made once.
         let answer = self.breaker.call(async {
-            let response = request.send().await?;
-            match response.status() {
-                StatusCode::OK | StatusCode::CREATED => Ok(Ok(response.json().await?)),
-                StatusCode::NOT_FOUND => Ok(Err(Some(No::NoGifticon))),
-                StatusCode::CONFLICT => {
-                    let conflict: Conflict = response.json().await?;
-                    Ok(Err(conflict.available_quantity.map(|available| No::Short { available })))
-                }
-                status => Err(anyhow::Error::from(Unexpected(status))),
+            match self.ask(reservation, gifticon_id, quantity).await {
+                Err(error) if broke(&error) => self.ask(reservation, gifticon_id, quantity).await,
+                answer => answer,
             }
         });
         match answer.await {
@@ -98,6 +93,31 @@ impl HttpStock {
                 warn!(reservation.id = %reservation, error, "a reservation has an unknown outcome");
                 Err(NoAnswer::Unknown)
             }
+        }
+    }
+
+    /// Asks once. 404 and 409 are answers, and do not count against gifticon; a 409 with nothing that is
+    /// left means that the reservation was released before.
+    async fn ask(
+        &self,
+        reservation: ReservationId,
+        gifticon_id: GifticonId,
+        quantity: i64,
+    ) -> anyhow::Result<Result<Reserved, Option<No>>> {
+        let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
+        let mut request = self.client.put(self.address(reservation)).json(&body);
+        if let Some(trace) = telemetry::current() {
+            request = request.header(telemetry::TRACEPARENT, trace.header());
+        }
+        let response = request.send().await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::CREATED => Ok(Ok(response.json().await?)),
+            StatusCode::NOT_FOUND => Ok(Err(Some(No::NoGifticon))),
+            StatusCode::CONFLICT => {
+                let conflict: Conflict = response.json().await?;
+                Ok(Err(conflict.available_quantity.map(|available| No::Short { available })))
+            }
+            status => Err(Unexpected(status).into()),
         }
     }
 

@@ -65,6 +65,16 @@ async fn an_unknown_outcome_is_503_and_is_released() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_costs_no_customer() {
+    let cart = Cart::start().await;
+    cart.gifticon.does(Does::BreaksOnce);
+    assert_eq!(cart.add(1, None).await.0, 201);
+    assert_eq!(cart.gifticon.asked(), 2, "it was asked again");
+    cart.settles(1).await;
+    assert_eq!((cart.live().await, cart.gifticon.holds()), (1, 1), "by the same name");
+}
+
+#[tokio::test]
 async fn a_circuit_that_is_open_asks_nobody_and_heals_by_itself() {
     let cart = Cart::start().await;
     cart.gifticon.does(Does::Answers(500));

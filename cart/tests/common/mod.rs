@@ -27,6 +27,8 @@ pub enum Does {
     SellsOut,
     /// Takes the stock and never says so.
     Hangs,
+    /// The connection breaks before there is an answer; the next is answered.
+    BreaksOnce,
     /// Takes the stock and says so when the test lets it.
     Waits,
 }
@@ -60,7 +62,8 @@ impl Gifticon {
     /// Reservations that were asked for and not released.
     pub fn holds(&self) -> usize {
         let seen = self.0.lock().unwrap();
-        seen.reserved.iter().filter(|id| !seen.released.contains(*id)).count()
+        let reserved: BTreeSet<&String> = seen.reserved.iter().collect();
+        reserved.into_iter().filter(|id| !seen.released.contains(*id)).count()
     }
 }
 
@@ -73,11 +76,15 @@ async fn reserve(
         seen.reserved.push(id.to_string());
         seen.does
     };
+    if does == Does::BreaksOnce {
+        gifticon.does(Does::Reserves);
+        panic!("the connection breaks with its task");
+    }
     if does == Does::Waits {
         gifticon.1.notified().await;
     }
     match does {
-        Does::Reserves | Does::Waits => {
+        Does::Reserves | Does::Waits | Does::BreaksOnce => {
             (StatusCode::CREATED, Json(json!({ "name": "Americano", "price": 5000 })))
         }
         Does::SellsOut => (StatusCode::CONFLICT, Json(json!({ "availableQuantity": 3 }))),

@@ -2,8 +2,9 @@
 
 use crate::domain::{Cart, CartEvent, Carts, Command, Intent, Key, No, Outcome, Status};
 use chassis::Counter;
-use chassis::db::{Db, ROWS, Schema, Tx, list, now, rounded, values};
+use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
+use chassis::places::{Places, pieces, rounded};
 use chassis::retention::Old;
 use common_events::{CartId, GifticonId, ReservationId, status};
 use sqlx::any::AnyRow;
@@ -123,11 +124,12 @@ async fn select<T: Value>(
     ids: &[T],
 ) -> sqlx::Result<Vec<AnyRow>> {
     let mut rows = Vec::new();
-    for chunk in ids.chunks(ROWS) {
-        let ids = rounded(chunk.to_vec());
+    for ids in rounded(ids) {
         let lock = db.for_update();
-        let sql =
-            format!("{select} where {column} in ({}) order by {column}{lock}", list(1, ids.len()));
+        let sql = format!(
+            "{select} where {column} in ({}) order by {column}{lock}",
+            Places::of(tx).list(ids.len())
+        );
         let mut select = query(AssertSqlSafe(sql));
         for id in ids {
             select = select.bind(id);
@@ -222,9 +224,9 @@ pub async fn save(tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::R
 
 /// Runs `statement`, which ends with `in`, on the rows of `ids`.
 async fn on_each<T: Value>(tx: &mut Tx, statement: &str, ids: Vec<T>) -> sqlx::Result<()> {
-    for chunk in ids.chunks(ROWS) {
-        let ids = rounded(chunk.to_vec());
-        let mut run = query(AssertSqlSafe(format!("{statement} ({})", list(1, ids.len()))));
+    for ids in rounded(&ids) {
+        let places = Places::of(tx).list(ids.len());
+        let mut run = query(AssertSqlSafe(format!("{statement} ({places})")));
         for id in ids {
             run = run.bind(id);
         }
@@ -236,14 +238,14 @@ async fn on_each<T: Value>(tx: &mut Tx, statement: &str, ids: Vec<T>) -> sqlx::R
 /// Writes keys; plainly where they are new, so that one that another replica took meanwhile fails the
 /// batch, which then reads it.
 async fn insert_keys(tx: &mut Tx, keys: &[(String, Key)], on_conflict: &str) -> sqlx::Result<()> {
-    for chunk in keys.chunks(ROWS) {
+    for piece in pieces(keys) {
         let sql = format!(
             "insert into idempotency_keys \
              (idempotency_key, gifticon_id, quantity, outcome, cart_id, available, at) values {}{on_conflict}",
-            values(chunk.len(), 7)
+            Places::of(tx).rows(piece.len(), 7)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for (name, key) in chunk {
+        for (name, key) in piece {
             let (outcome, cart, available) = match key.outcome {
                 Outcome::Pending => (PENDING, None, None),
                 Outcome::Added(id) => ("Added", Some(id.0), None),
@@ -259,14 +261,14 @@ async fn insert_keys(tx: &mut Tx, keys: &[(String, Key)], on_conflict: &str) -> 
 }
 
 async fn insert_intents(tx: &mut Tx, intents: &[&Intent]) -> sqlx::Result<()> {
-    for chunk in intents.chunks(ROWS) {
+    for piece in pieces(intents) {
         let sql = format!(
             "insert into intents (reservation_id, gifticon_id, quantity, idempotency_key, status, since) \
              values {}",
-            values(chunk.len(), 6)
+            Places::of(tx).rows(piece.len(), 6)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for intent in chunk {
+        for intent in piece {
             insert = insert
                 .bind(intent.reservation_id.to_string())
                 .bind(intent.gifticon_id.0)
@@ -281,14 +283,14 @@ async fn insert_intents(tx: &mut Tx, intents: &[&Intent]) -> sqlx::Result<()> {
 }
 
 async fn insert_carts(tx: &mut Tx, carts: &[&Cart]) -> sqlx::Result<()> {
-    for chunk in carts.chunks(ROWS) {
+    for piece in pieces(carts) {
         let sql = format!(
             "insert into carts (id, gifticon_id, quantity, reservation_id, name, price, status, \
              added_at, changed_at) values {}",
-            values(chunk.len(), 9)
+            Places::of(tx).rows(piece.len(), 9)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for cart in chunk {
+        for cart in piece {
             insert = insert
                 .bind(cart.id.0)
                 .bind(cart.gifticon_id.0)

@@ -7,7 +7,6 @@ use crate::config::DatabaseUrl;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, AssertSqlSafe, Executor, SqlSafeStr};
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,54 +213,7 @@ impl Db {
     }
 }
 
-/// `($1,$2),($3,$4)`: the values of `rows` rows of `columns` columns, for both databases.
-///
-/// `QueryBuilder<Any>` writes `?`, which Postgres refuses.
-pub fn values(rows: usize, columns: usize) -> String {
-    let mut text = String::with_capacity(rows * columns * 5);
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ",(" });
-        for column in 1..=columns {
-            let comma = if column == 1 { "" } else { "," };
-            let _ = write!(text, "{comma}${}", row * columns + column);
-        }
-        text.push(')');
-    }
-    text
-}
-
-/// `$first,…`: `count` placeholders for an `in (…)`.
-pub fn list(first: usize, count: usize) -> String {
-    let places: Vec<String> = (first..first + count).map(|place| format!("${place}")).collect();
-    places.join(",")
-}
-
-/// `ids`, with the last repeated up to a power of two, so that `in (…)` has few different lengths
-/// and the cache of prepared statements stays small.
-pub fn rounded<T: Clone>(mut ids: Vec<T>) -> Vec<T> {
-    if let Some(last) = ids.last().cloned() {
-        ids.resize(ids.len().next_power_of_two(), last);
-    }
-    ids
-}
-
-/// Rows a statement: few enough that no statement exceeds SQLite's 32,766 bound values.
-pub const ROWS: usize = 512;
-
 /// Milliseconds since 1970, now.
 pub fn now() -> i64 {
     chrono::Utc::now().timestamp_millis()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_count_on_over_the_rows() {
-        assert_eq!(values(2, 3), "($1,$2,$3),($4,$5,$6)");
-        assert_eq!(list(3, 2), "$3,$4");
-        assert_eq!(rounded(vec![1, 2, 3]), [1, 2, 3, 3]);
-        assert!(rounded(Vec::<i64>::new()).is_empty());
-    }
 }

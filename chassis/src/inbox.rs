@@ -1,8 +1,9 @@
 //! Events on their way in: which of them are new, which are repeats, which must wait.
 
 use crate::bus::Delivery;
-use crate::db::{ROWS, Tx, now, values};
+use crate::db::{Tx, now};
 use crate::parked::OUTBOX;
+use crate::places::{Places, pieces};
 use crate::telemetry::Trace;
 use sqlx::{AssertSqlSafe, Row, query};
 use std::collections::HashSet;
@@ -91,14 +92,14 @@ pub(crate) async fn sort<'a, C>(
 /// Marks events as handled, and answers those that were not before.
 async fn mark(tx: &mut Tx, ids: Vec<&str>) -> anyhow::Result<HashSet<String>> {
     let (at, mut new) = (now(), HashSet::new());
-    for chunk in ids.chunks(ROWS) {
+    for piece in pieces(&ids) {
         let sql = format!(
             "insert into inbox (event_id, handled_at) values {} \
              on conflict (event_id) do nothing returning event_id",
-            values(chunk.len(), 2)
+            Places::of(tx).rows(piece.len(), 2)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for id in chunk {
+        for id in piece {
             insert = insert.bind(*id).bind(at);
         }
         for row in insert.fetch_all(&mut **tx).await? {

@@ -36,6 +36,7 @@ pub mod listing;
 pub mod metrics;
 pub mod parked;
 pub mod peer;
+pub mod places;
 pub mod problem;
 pub mod retention;
 pub mod service;

@@ -1,8 +1,9 @@
 //! Writes of the plumbing itself. They go through the service's writer like all others, and ride in
 //! its next transaction.
 
-use crate::db::{Tx, list, now, rounded};
+use crate::db::{Tx, now};
 use crate::parked::OUTBOX;
+use crate::places::{Places, rounded};
 use crate::retention::{Old, PIECE};
 use crate::writer::ChoreJob;
 use sqlx::{AssertSqlSafe, Row, query};
@@ -35,17 +36,23 @@ impl Chore {
             Self::Sent { seqs, epoch } => {
                 // By name, not up to the last: on Postgres a row of another replica with a lower
                 // number may have become visible since, and nobody has sent that one.
-                let seqs = rounded(seqs.clone());
-                let sql = format!(
-                    "delete from outbox where seq in ({}) and exists \
-                     (select 1 from leases where name = $1 and epoch = $2)",
-                    list(3, seqs.len())
-                );
-                let mut delete = query(AssertSqlSafe(sql)).bind(RELAY).bind(*epoch);
-                for seq in seqs {
-                    delete = delete.bind(seq);
+                let mut deleted = 0;
+                for seqs in rounded(seqs) {
+                    let mut places = Places::of(tx);
+                    let sql = format!(
+                        "delete from outbox where exists \
+                         (select 1 from leases where name = {} and epoch = {}) and seq in ({})",
+                        places.one(),
+                        places.one(),
+                        places.list(seqs.len())
+                    );
+                    let mut delete = query(AssertSqlSafe(sql)).bind(RELAY).bind(*epoch);
+                    for seq in seqs {
+                        delete = delete.bind(seq);
+                    }
+                    deleted += delete.execute(&mut **tx).await?.rows_affected();
                 }
-                delete.execute(&mut **tx).await?
+                return Ok(i64::try_from(deleted)?);
             }
             Self::Refused { seq, reason, epoch } => {
                 let held = query("select 1 from leases where name = $1 and epoch = $2");

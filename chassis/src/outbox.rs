@@ -1,6 +1,7 @@
 //! Events on their way out: written with the state that they tell of, gone when the broker has them.
 
-use crate::db::{ROWS, Tx, now, values};
+use crate::db::{Tx, now};
+use crate::places::{Places, pieces};
 use crate::telemetry::Trace;
 use chrono::DateTime;
 use common_events::{Envelope, Event};
@@ -21,10 +22,11 @@ pub(crate) async fn append(
             (Envelope::new(event, event_id, occurred_at), event_id, trace)
         })
         .collect();
-    for chunk in rows.chunks(ROWS) {
+    for piece in pieces(&rows) {
         let into = "insert into outbox (event_id, event_type, key, payload, traceparent, created_at) values ";
-        let mut insert = query(AssertSqlSafe(format!("{into}{}", values(chunk.len(), 6))));
-        for (envelope, event_id, trace) in chunk {
+        let rows = Places::of(tx).rows(piece.len(), 6);
+        let mut insert = query(AssertSqlSafe(format!("{into}{rows}")));
+        for (envelope, event_id, trace) in piece {
             insert = insert
                 .bind(event_id.to_string())
                 .bind(envelope.event.event_type())

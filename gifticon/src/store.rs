@@ -2,8 +2,9 @@
 
 use crate::domain::{Command, Gifticon, Reservation, Stock, StockEvent};
 use chassis::Counter;
-use chassis::db::{Db, ROWS, Schema, Tx, list, now, rounded, values};
+use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
+use chassis::places::{Places, pieces, rounded};
 use common_events::{GifticonId, ReservationId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query};
@@ -61,12 +62,11 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
         }
     }
     let reservations: Vec<ReservationId> = reservations.into_iter().collect();
-    for chunk in reservations.chunks(ROWS) {
-        let ids = rounded(chunk.to_vec());
+    for ids in rounded(&reservations) {
         let sql = format!(
             "select id, gifticon_id, quantity, name, price, left_over, status from reservations \
              where id in ({}) order by id{}",
-            list(1, ids.len()),
+            Places::of(tx).list(ids.len()),
             db.for_update()
         );
         let mut select = query(AssertSqlSafe(sql));
@@ -83,12 +83,11 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
         ("gifticon_id", numbers.into_iter().map(|id| id.0).collect::<Vec<_>>()),
         ("id", rows.into_iter().collect()),
     ] {
-        for chunk in ids.chunks(ROWS) {
-            let ids = rounded(chunk.to_vec());
+        for ids in rounded(&ids) {
             let select = GIFTICONS.select;
             let sql = format!(
                 "{select} and {column} in ({}) order by id{}",
-                list(1, ids.len()),
+                Places::of(tx).list(ids.len()),
                 db.for_update()
             );
             let mut select = query(AssertSqlSafe(sql));
@@ -160,15 +159,15 @@ pub async fn save(tx: &mut Tx, stock: &Stock, events: &[StockEvent]) -> anyhow::
 }
 
 async fn save_gifticons(tx: &mut Tx, gifticons: &[&Gifticon]) -> sqlx::Result<()> {
-    for chunk in gifticons.chunks(ROWS) {
+    for piece in pieces(gifticons) {
         let sql = format!(
             "insert into gifticons (id, gifticon_id, name, available, held, price, version) values {} \
              on conflict (id) do update set name = excluded.name, available = excluded.available, \
              held = excluded.held, price = excluded.price, version = excluded.version",
-            values(chunk.len(), 7)
+            Places::of(tx).rows(piece.len(), 7)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for gifticon in chunk {
+        for gifticon in piece {
             insert =
                 insert.bind(gifticon.id).bind(gifticon.gifticon_id.0).bind(gifticon.name.as_str());
             insert = insert.bind(gifticon.available).bind(gifticon.held);
@@ -182,14 +181,14 @@ async fn save_gifticons(tx: &mut Tx, gifticons: &[&Gifticon]) -> sqlx::Result<()
 /// Writes new reservations. One that another replica made first fails the batch, which then reads it:
 /// overwriting the tombstone of a release would leak its stock.
 async fn insert_reservations(tx: &mut Tx, reservations: &[&Reservation]) -> sqlx::Result<()> {
-    for chunk in reservations.chunks(ROWS) {
+    for piece in pieces(reservations) {
         let sql = format!(
             "insert into reservations \
              (id, gifticon_id, quantity, name, price, left_over, status, changed_at) values {}",
-            values(chunk.len(), 8)
+            Places::of(tx).rows(piece.len(), 8)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for reservation in chunk {
+        for reservation in piece {
             insert = insert
                 .bind(reservation.id.to_string())
                 .bind(reservation.gifticon_id.map(|id| id.0))
@@ -206,11 +205,14 @@ async fn insert_reservations(tx: &mut Tx, reservations: &[&Reservation]) -> sqlx
 }
 
 async fn release_reservations(tx: &mut Tx, ids: &[ReservationId]) -> sqlx::Result<()> {
-    for chunk in ids.chunks(ROWS) {
-        let ids = rounded(chunk.to_vec());
-        let places = list(3, ids.len());
-        let sql =
-            format!("update reservations set status = $1, changed_at = $2 where id in ({places})");
+    for ids in rounded(ids) {
+        let mut places = Places::of(tx);
+        let sql = format!(
+            "update reservations set status = {}, changed_at = {} where id in ({})",
+            places.one(),
+            places.one(),
+            places.list(ids.len())
+        );
         let mut update = query(AssertSqlSafe(sql)).bind(RELEASED).bind(now());
         for id in ids {
             update = update.bind(id.to_string());

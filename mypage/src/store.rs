@@ -3,8 +3,9 @@
 use crate::app::{Rebuilt, Tables};
 use crate::projection::{Command, Details, Fact, Kind, View, Views};
 use chassis::Counter;
-use chassis::db::{Db, Dialect, ROWS, Schema, Tx, list, rounded, values};
+use chassis::db::{Db, Dialect, Schema, Tx};
 use chassis::listing::Listing;
+use chassis::places::{Places, pieces, rounded};
 use common_events::{CartId, GifticonId, PaymentId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query, raw_sql};
@@ -87,9 +88,8 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
 async fn views(tx: &mut Tx, db: &Db, tables: Names, ids: &[i64]) -> anyhow::Result<Views> {
     let mut views = Views::default();
     let select = MYPAGES.select.replace("from views", &format!("from {}", tables.views));
-    for chunk in ids.chunks(ROWS) {
-        let ids = rounded(chunk.to_vec());
-        let (places, lock) = (list(1, ids.len()), db.for_update());
+    for ids in rounded(ids) {
+        let (places, lock) = (Places::of(tx).list(ids.len()), db.for_update());
         let rows = format!("{select} and cart_id in ({places}) order by cart_id{lock}");
         for row in of(tx, rows, &ids).await? {
             let Shown { id, cart_id, details, .. } = shown(&row)?;
@@ -198,7 +198,7 @@ async fn save_views(
 ) -> anyhow::Result<()> {
     let ids: BTreeSet<CartId> = facts.iter().map(|fact| fact.cart_id).collect();
     let changed: Vec<&View> = ids.iter().filter_map(|id| views.views.get(id)).collect();
-    for chunk in changed.chunks(ROWS) {
+    for piece in pieces(&changed) {
         let sql = format!(
             "insert into {} (id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, \
              status, created_at, updated_at) values {} \
@@ -207,10 +207,10 @@ async fn save_views(
              amount = excluded.amount, payment_id = excluded.payment_id, status = excluded.status, \
              created_at = excluded.created_at, updated_at = excluded.updated_at",
             tables.views,
-            values(chunk.len(), 11)
+            Places::of(tx).rows(piece.len(), 11)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for view in chunk {
+        for view in piece {
             let details = &view.details;
             insert = insert
                 .bind(view.id)
@@ -232,15 +232,15 @@ async fn save_views(
         Some(((fact.cart_id, fact.kind), *at))
     };
     let steps: BTreeMap<(CartId, Kind), i64> = facts.iter().filter_map(step).collect();
-    for chunk in steps.into_iter().collect::<Vec<_>>().chunks(ROWS) {
+    for piece in pieces(&steps.into_iter().collect::<Vec<_>>()) {
         let sql = format!(
             "insert into {} (cart_id, event_type, at) values {} \
              on conflict (cart_id, event_type) do update set at = excluded.at",
             tables.steps,
-            values(chunk.len(), 3)
+            Places::of(tx).rows(piece.len(), 3)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for ((cart_id, kind), at) in chunk {
+        for ((cart_id, kind), at) in piece {
             insert = insert.bind(cart_id.0).bind(kind.event_type()).bind(*at);
         }
         insert.execute(&mut **tx).await?;

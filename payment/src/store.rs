@@ -2,8 +2,9 @@
 
 use crate::domain::{Command, Payment, PaymentEvent, Payments, Status};
 use chassis::Counter;
-use chassis::db::{Db, ROWS, Schema, Tx, list, now, rounded, values};
+use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
+use chassis::places::{Places, pieces, rounded};
 use common_events::{CartId, PaymentId, status};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query};
@@ -35,11 +36,10 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
     let mut payments =
         Payments { last_id: counter.last_id, live: counter.live, ..Payments::default() };
     let ids: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
-    for chunk in ids.into_iter().collect::<Vec<_>>().chunks(ROWS) {
-        let ids = rounded(chunk.to_vec());
+    for ids in rounded(&ids.into_iter().collect::<Vec<_>>()) {
         let sql = format!(
             "{ANY} where cart_id in ({}) order by cart_id{}",
-            list(1, ids.len()),
+            Places::of(tx).list(ids.len()),
             db.for_update()
         );
         let mut select = query(AssertSqlSafe(sql));
@@ -59,16 +59,16 @@ pub async fn save(tx: &mut Tx, payments: &Payments, events: &[PaymentEvent]) -> 
     let changed: BTreeSet<CartId> = events.iter().map(PaymentEvent::cart_id).collect();
     let changed: Vec<&Payment> =
         changed.iter().filter_map(|id| payments.payments.get(id)).collect();
-    for chunk in changed.chunks(ROWS) {
+    for piece in pieces(&changed) {
         let sql = format!(
             "insert into payments (cart_id, id, amount, status, cancel_wanted, reason, traceparent, changed_at) values {} \
              on conflict (cart_id) do update set id = excluded.id, amount = excluded.amount, \
              status = excluded.status, cancel_wanted = excluded.cancel_wanted, reason = excluded.reason, \
              traceparent = excluded.traceparent, changed_at = excluded.changed_at",
-            values(chunk.len(), 8)
+            Places::of(tx).rows(piece.len(), 8)
         );
         let mut insert = query(AssertSqlSafe(sql));
-        for payment in chunk {
+        for payment in piece {
             insert = insert
                 .bind(payment.cart_id.0)
                 .bind(payment.id.map(|id| id.0))

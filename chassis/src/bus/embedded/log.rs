@@ -2,7 +2,8 @@
 
 use super::super::{Delivery, Message, Place};
 use super::{PARTITIONS, partition};
-use crate::db::{now, values};
+use crate::db::now;
+use crate::places::{Places, pieces};
 use anyhow::{Context, bail};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, AssertSqlSafe, Executor, Row};
@@ -17,8 +18,6 @@ use tracing::error;
 
 /// How long an offset may wait for messages to be written with.
 const OFFSETS_WAIT: Duration = Duration::from_millis(200);
-/// Rows a statement.
-const ROWS: usize = 1_000;
 
 const TABLES: &str = "
     create table if not exists messages (
@@ -265,11 +264,11 @@ async fn store(
 ) -> sqlx::Result<()> {
     let mut tx = pool.begin_with("begin immediate").await?;
     let (at, mut seq) = (now(), first);
-    for chunk in messages.chunks(ROWS) {
+    for piece in pieces(messages) {
         let sql = "insert into messages (partition, seq, key, payload, headers, at) values ";
-        let sql = format!("{sql}{}", values(chunk.len(), 6));
+        let sql = format!("{sql}{}", Places::of(&tx).rows(piece.len(), 6));
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for message in chunk {
+        for message in piece {
             let headers = serde_json::to_string(&message.headers).unwrap_or_default();
             query = query.bind(i64::from(partition(&message.key))).bind(seq);
             query = query

@@ -16,6 +16,7 @@ COPY mypage/Cargo.toml mypage/
 COPY gateway/Cargo.toml gateway/
 COPY standalone/Cargo.toml standalone/
 COPY chaos/Cargo.toml chaos/
+COPY bench/Cargo.toml bench/
 RUN for manifest in */Cargo.toml; do \
       crate=$(dirname "$manifest") && mkdir "$crate/src" && touch "$crate/src/lib.rs" && \
       echo 'fn main() {}' >"$crate/src/main.rs"; \

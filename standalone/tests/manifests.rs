@@ -125,6 +125,17 @@ fn images_are_of_our_processes_and_of_this_version() {
     }
 }
 
+/// The layer of dependencies is built with the manifests of all crates: cargo wants each of them.
+#[test]
+fn the_dockerfile_knows_every_crate() {
+    let (manifest, dockerfile) = (text("Cargo.toml"), text("Dockerfile"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    for member in members.split('"').skip(1).step_by(2) {
+        let copy = format!("COPY {member}/Cargo.toml {member}/\n");
+        assert!(dockerfile.contains(&copy), "{member} is not in it");
+    }
+}
+
 fn patch(path: &str) -> Value {
     let steps = yaml("kubernetes/base/service.yaml");
     let step = items(&steps).iter().find(|step| step["path"].as_str().unwrap().ends_with(path));

@@ -1,0 +1,81 @@
+//! What there is to beat: the same machine and the same client, doing nothing.
+
+use anyhow::Context;
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use chassis::config::Listen;
+use chassis::metrics::Metrics;
+use chassis::problem::Problem;
+use chassis::service::{Running, serve_bare};
+use chassis::{http, peer};
+use gateway::{Cors, GatewayConfig};
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const ANYWHERE: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
+    serve_bare(name, ANYWHERE, Arc::new(Metrics::default()), routes, |routes| routes)
+}
+
+/// Serves a floor in this process until it is killed, and prints where as the shop's processes do.
+pub(crate) async fn stand(name: &str) -> anyhow::Result<()> {
+    let running = match name {
+        "handler" => vec![serve("handler", Router::new().route("/", get(async || "ok")))?],
+        "pipeline" => pipeline()?,
+        other => anyhow::bail!("no floor is called {other}"),
+    };
+    for one in &running {
+        println!("{} listens on {}", one.name(), one.url());
+    }
+    std::future::pending().await
+}
+
+/// The hops of `POST /carts` with nothing behind them: our gateway, a cart that asks gifticon, and a
+/// gifticon that says yes.
+fn pipeline() -> anyhow::Result<Vec<Running>> {
+    let reserve = async |_: http::Uuid, Json(_): Json<Value>| {
+        Json(json!({ "name": "Americano", "price": 5000, "availableQuantity": 1 }))
+    };
+    let gifticon = serve("gifticon", Router::new().route("/reservations/{id}", put(reserve)))?;
+    let (client, url) = (peer::client()?, gifticon.url());
+    let add = async move |Json(wanted): Json<Value>| -> Result<Json<Value>, Problem> {
+        let url = format!("{url}/reservations/{}", uuid::Uuid::new_v4());
+        let answer = client.put(url).json(&wanted).send().await.map_err(Problem::internal)?;
+        let reserved: Value = answer.json().await.map_err(Problem::internal)?;
+        Ok(Json(
+            json!({ "id": 1, "status": "CartAdded", "name": reserved["name"], "price": reserved["price"] }),
+        ))
+    };
+    let cart = serve("cart", Router::new().route("/carts", post(add)))?;
+    let gateway = gateway::start(GatewayConfig {
+        listen: Listen { listen_addr: ANYWHERE },
+        cors: Cors { cors_origins: vec![] },
+        gifticon_url: gifticon.url(),
+        cart_url: cart.url(),
+        payment_url: gifticon.url(),
+        mypage_url: gifticon.url(),
+    })?;
+    Ok(vec![gifticon, cart, gateway])
+}
+
+/// Durable commits of one row, one after another, a second.
+pub(crate) async fn commits(time: Duration) -> anyhow::Result<f64> {
+    sqlx::any::install_default_drivers();
+    let dir = tempfile::tempdir()?;
+    let url = format!("sqlite:{}?mode=rwc", dir.path().join("floor.db").display());
+    let mut connection = sqlx::AnyConnection::connect(&url).await.context("SQLite")?;
+    connection
+        .execute("pragma journal_mode = wal; pragma synchronous = full; create table rows (id integer primary key)")
+        .await?;
+    let (began, mut count) = (Instant::now(), 0_u32);
+    while began.elapsed() < time {
+        connection.execute("insert into rows default values").await?;
+        count += 1;
+    }
+    Ok(f64::from(count) / began.elapsed().as_secs_f64())
+}

@@ -1,0 +1,161 @@
+//! How fast the shop is: `cargo run --release -p bench`, after `cargo build --release --workspace`.
+//!
+//! Each run measures the floors too: an empty handler, an empty pipeline of the same hops, one durable
+//! commit after another. The client shares the cores with the shop, and machines differ: ratios count.
+
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures to three digits, far below 2 to the 52nd"
+)]
+
+mod floors;
+mod load;
+mod report;
+mod shop;
+mod wire;
+mod workloads;
+
+use clap::Parser;
+use report::Report;
+use shop::Shop;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use workloads::{any, closed, drains, hot, mixed, open, reserve};
+
+/// Measures the shop, and what it could be at most on this machine.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// On Kafka and Postgres, as five processes, instead of one process with its own log and SQLite
+    #[arg(long)]
+    real: bool,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Where to write all figures as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Where to draw latency against offered rate
+    #[arg(long)]
+    svg: Option<PathBuf>,
+    /// Stand as a floor, until killed: the bench starts itself so
+    #[arg(long, hide = true)]
+    floor: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.floor {
+        Some(name) => floors::stand(name).await,
+        None => run(&cli).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> anyhow::Result<()> {
+    let time = Duration::from_secs(cli.seconds);
+    let mut report = Report {
+        system: if cli.real {
+            "five processes on Kafka and Postgres"
+        } else {
+            "standalone: embedded log, SQLite"
+        }
+        .into(),
+        ..Report::default()
+    };
+    let floor = Shop::floor("handler", 1)?;
+    let get: load::Requests = std::sync::Arc::new(|_| wire::request("GET", "/", ""));
+    report.add(closed(&floor, "handler", "floor: an empty handler", time, get).await?, None);
+    drop(floor);
+    let floor = Shop::floor("pipeline", 3)?;
+    let pipeline = closed(
+        &floor,
+        "gateway",
+        "floor: gateway, cart and gifticon with no database",
+        time,
+        hot(),
+    )
+    .await?;
+    let pipeline_rate = pipeline.rate;
+    report.add(pipeline, None);
+    drop(floor);
+    report.fact(
+        "durable commits, one after another",
+        format!("{:.0}/s", floors::commits(time / 4).await?),
+    );
+
+    let shop = if cli.real { Shop::real().await? } else { Shop::embedded().await? };
+    report.fact("start to ready", format!("{:.0} ms", shop.started.as_secs_f64() * 1_000.0));
+    for (name, mib) in shop.memory() {
+        report.fact(&format!("memory of {name}, idle"), format!("{mib:.0} MiB"));
+    }
+    workloads::stock_up(&shop).await?;
+    report.add(workloads::visible(&shop, 100).await?, None);
+    let carts = closed(&shop, "gateway", "POST /carts, one gifticon", time, hot()).await?;
+    let capacity = carts.rate;
+    report.add(carts, Some(pipeline_rate));
+    report
+        .fact("payments and views of them all done after", format!("{:.1?}", drains(&shop).await?));
+    report.add(
+        closed(&shop, "gateway", "POST /carts, 1,000 gifticons", time, any()).await?,
+        Some(pipeline_rate),
+    );
+    report
+        .fact("payments and views of them all done after", format!("{:.1?}", drains(&shop).await?));
+    for share in [0.25, 0.5, 0.75] {
+        let rate = capacity * share;
+        let row = open(
+            &shop,
+            &format!("POST /carts at {:.0} % of capacity, open loop", share * 100.0),
+            rate,
+            time,
+            hot(),
+        )
+        .await?;
+        report.curve.push((rate, row.p50_ms, row.p99_ms));
+        report.add(row, None);
+        drains(&shop).await?;
+    }
+    report.add(
+        closed(
+            &shop,
+            "gateway",
+            "mixed shop: 80 % reads, 15 % carts, 5 % cancels",
+            time,
+            mixed(1_000),
+        )
+        .await?,
+        None,
+    );
+    report.add(
+        closed(
+            &shop,
+            "gifticon",
+            "reservations straight at gifticon, one gifticon",
+            time,
+            reserve(),
+        )
+        .await?,
+        None,
+    );
+    for (name, mib) in shop.memory() {
+        report.fact(&format!("memory of {name}, after all that"), format!("{mib:.0} MiB"));
+    }
+    println!("{report}");
+    if let Some(file) = &cli.json {
+        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+    }
+    if let Some(file) = &cli.svg {
+        report.plot(file)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! What is measured: the shop as processes, and what they take.
+
+use anyhow::{Context, bail};
+use chaos::servers::{SERVICES, Servers};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Kernel ticks a second, of which /proc counts the time of processes. Linux has 100 everywhere.
+const TICKS: f64 = 100.0;
+
+/// A process with the addresses that it printed.
+struct Process {
+    child: Child,
+    listens: BTreeMap<String, SocketAddr>,
+}
+
+impl Process {
+    /// Starts a program that is built beside this one, and waits until it has said `lines` addresses.
+    fn start(
+        program: &str,
+        arguments: &[&str],
+        settings: &[(&str, String)],
+        lines: usize,
+    ) -> anyhow::Result<Self> {
+        let path = std::env::current_exe()?.with_file_name(program);
+        let mut child = Command::new(&path)
+            .args(arguments)
+            .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
+            .env("RUST_LOG", "warn,librdkafka=off,rdkafka=off")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}; build the workspace first", path.display()))?;
+        let stdout = child.stdout.take().context("it has an output")?;
+        let mut listens = BTreeMap::new();
+        for line in BufReader::new(stdout).lines().take(lines) {
+            let line = line?;
+            let Some((name, addr)) = line.split_once(" listens on http://") else {
+                bail!("{program} said {line:?}");
+            };
+            listens.insert(name.to_owned(), addr.parse()?);
+        }
+        anyhow::ensure!(listens.len() == lines, "{program} did not start");
+        Ok(Self { child, listens })
+    }
+
+    /// Seconds of both cores that it has used.
+    fn cpu(&self) -> f64 {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // After the name, which ends with the last bracket: state is the third field, utime the 14th.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let field = |place: usize| rest.split_whitespace().nth(place - 3)?.parse::<f64>().ok();
+        (field(14).unwrap_or(0.0) + field(15).unwrap_or(0.0)) / TICKS
+    }
+
+    /// MiB that it holds in memory.
+    fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+        kib.unwrap_or(0.0) / 1024.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is measured: the shop, or a floor that stands in for it.
+pub(crate) struct Shop {
+    processes: Vec<Process>,
+    /// How long it took from nothing to ready.
+    pub(crate) started: Duration,
+    _dir: Option<TempDir>,
+    _servers: Option<Servers>,
+}
+
+impl Shop {
+    /// One process: SQLite and the embedded log.
+    pub(crate) async fn embedded() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut settings: Vec<(&str, String)> =
+            ["GIFTICON_ADDR", "CART_ADDR", "PAYMENT_ADDR", "MYPAGE_ADDR", "GATEWAY_ADDR"]
+                .map(|name| (name, "127.0.0.1:0".to_owned()))
+                .into();
+        settings.push(("DATA_DIR", dir.path().display().to_string()));
+        let began = Instant::now();
+        let process = Process::start("standalone", &[], &settings, 5)?;
+        let mut shop = Self {
+            processes: vec![process],
+            started: Duration::ZERO,
+            _dir: Some(dir),
+            _servers: None,
+        };
+        shop.ready().await?;
+        shop.started = began.elapsed();
+        Ok(shop)
+    }
+
+    /// Five processes on Kafka and Postgres.
+    pub(crate) async fn real() -> anyhow::Result<Self> {
+        let servers = Servers::start()?;
+        let began = Instant::now();
+        let mut processes = Vec::new();
+        let mut urls: Vec<(&str, String)> = Vec::new();
+        for service in SERVICES {
+            let mut settings = vec![
+                ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+                ("DATABASE_URL", servers.database(service)),
+                ("KAFKA_BROKERS", servers.brokers()),
+            ];
+            settings.extend(urls.iter().cloned());
+            let process = Process::start(service, &[], &settings, 1)?;
+            let variable = match service {
+                "gifticon" => "GIFTICON_URL",
+                "cart" => "CART_URL",
+                "payment" => "PAYMENT_URL",
+                _ => "MYPAGE_URL",
+            };
+            urls.push((variable, format!("http://{}", process.listens[service])));
+            processes.push(process);
+        }
+        urls.push(("LISTEN_ADDR", "127.0.0.1:0".to_owned()));
+        processes.push(Process::start("gateway", &[], &urls, 1)?);
+        let mut shop =
+            Self { processes, started: Duration::ZERO, _dir: None, _servers: Some(servers) };
+        shop.ready().await?;
+        shop.started = began.elapsed();
+        Ok(shop)
+    }
+
+    /// A floor: this program itself, in another role.
+    pub(crate) fn floor(name: &str, lines: usize) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let program =
+            program.file_name().and_then(|name| name.to_str()).context("it has a name")?.to_owned();
+        let process = Process::start(&program, &["--floor", name], &[], lines)?;
+        Ok(Self { processes: vec![process], started: Duration::ZERO, _dir: None, _servers: None })
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        let until = Instant::now() + Duration::from_mins(1);
+        for addr in self.processes.iter().flat_map(|process| process.listens.values()) {
+            let web = chaos::Web::new(format!("http://{addr}"));
+            while !web.is_ready().await {
+                anyhow::ensure!(Instant::now() < until, "{addr} never was ready");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a service listens.
+    pub(crate) fn addr(&self, service: &str) -> SocketAddr {
+        let found = self.processes.iter().find_map(|process| process.listens.get(service));
+        *found.unwrap_or_else(|| panic!("nothing is called {service}"))
+    }
+
+    /// The way to a service for what is not measured.
+    pub(crate) fn web(&self, service: &str) -> chaos::Web {
+        chaos::Web::new(format!("http://{}", self.addr(service)))
+    }
+
+    /// Seconds of CPU that all its processes have used.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.processes.iter().map(Process::cpu).sum()
+    }
+
+    /// MiB of each process.
+    pub(crate) fn memory(&self) -> Vec<(String, f64)> {
+        let name = |process: &Process| match process.listens.len() {
+            1 => process.listens.keys().next().cloned().unwrap_or_default(),
+            _ => "standalone".to_owned(),
+        };
+        self.processes.iter().map(|process| (name(process), process.memory())).collect()
+    }
+}

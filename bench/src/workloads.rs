@@ -1,0 +1,165 @@
+//! What is asked of the shop, and how fast it is.
+
+use crate::load::{self, Measured, Requests};
+use crate::report::Row;
+use crate::shop::Shop;
+use crate::wire::{Wire, request};
+use anyhow::ensure;
+use chaos::Dice;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+/// Customers at once in a closed loop.
+pub(crate) const CONNECTIONS: u64 = 100;
+/// Gifticons on sale: the first is the hot one.
+const GIFTICONS: i64 = 1_000;
+const UNITS: i64 = 1_000_000_000;
+/// How long a backlog may take to be worked off.
+const DRAINS: Duration = Duration::from_mins(5);
+
+/// Puts everything on sale.
+pub(crate) async fn stock_up(shop: &Shop) -> anyhow::Result<()> {
+    let web = shop.web("gateway");
+    for id in 1..=GIFTICONS {
+        ensure!(web.try_register(id, UNITS, 5_000).await, "gifticon {id} cannot be put on sale");
+    }
+    Ok(())
+}
+
+/// `POST /carts` of one gifticon.
+pub(crate) fn hot() -> Requests {
+    let add = request("POST", "/carts", r#"{"gifticonId":1,"quantity":1}"#);
+    Arc::new(move |_| add.clone())
+}
+
+/// `POST /carts` of any gifticon.
+pub(crate) fn any() -> Requests {
+    Arc::new(|dice| {
+        let id = dice.roll(GIFTICONS.unsigned_abs()) + 1;
+        request("POST", "/carts", &format!(r#"{{"gifticonId":{id},"quantity":1}}"#))
+    })
+}
+
+/// 80 % reads, 15 % carts, 5 % cancels, of carts up to `last`.
+pub(crate) fn mixed(last: u64) -> Requests {
+    Arc::new(move |dice| {
+        let cart = dice.roll(last.max(1)) + 1;
+        match dice.roll(100) {
+            0..20 => request(
+                "GET",
+                &format!("/gifticons/{}", dice.roll(GIFTICONS.unsigned_abs()) + 1),
+                "",
+            ),
+            20..40 => request("GET", "/gifticons?size=20", ""),
+            40..60 => request("GET", &format!("/mypages/search/findByCartId?cartId={cart}"), ""),
+            60..80 => request("GET", "/mypages?size=20", ""),
+            80..95 => request("POST", "/carts", r#"{"gifticonId":2,"quantity":1}"#),
+            _ => request("DELETE", &format!("/carts/{cart}"), ""),
+        }
+    })
+}
+
+/// Reservations straight at gifticon.
+pub(crate) fn reserve() -> Requests {
+    Arc::new(|_| {
+        let path = format!("/reservations/{}", Uuid::new_v4());
+        request("PUT", &path, r#"{"gifticonId":1,"quantity":1}"#)
+    })
+}
+
+/// A closed loop with what it cost.
+pub(crate) async fn closed(
+    shop: &Shop,
+    service: &str,
+    name: &str,
+    time: Duration,
+    requests: Requests,
+) -> anyhow::Result<Row> {
+    // Connections, plans and caches are warm when it counts.
+    load::closed(shop.addr(service), CONNECTIONS, time / 4, Arc::clone(&requests)).await;
+    let before = shop.cpu();
+    let measured = load::closed(shop.addr(service), CONNECTIONS, time, requests).await;
+    row(name, &measured, shop.cpu() - before)
+}
+
+fn row(name: &str, measured: &Measured, cpu: f64) -> anyhow::Result<Row> {
+    ensure!(
+        measured.failed == 0,
+        "{name}: {} of {} requests failed",
+        measured.failed,
+        measured.good
+    );
+    Ok(Row {
+        name: name.to_owned(),
+        rate: measured.rate(),
+        p50_ms: measured.within(0.5),
+        p99_ms: measured.within(0.99),
+        cpu_us: cpu * 1_000_000.0 / (measured.good + measured.refused).max(1) as f64,
+        refused: measured.refused,
+        ratio: None,
+    })
+}
+
+/// An open loop at `rate` a second.
+pub(crate) async fn open(
+    shop: &Shop,
+    name: &str,
+    rate: f64,
+    time: Duration,
+    requests: Requests,
+) -> anyhow::Result<Row> {
+    let before = shop.cpu();
+    let measured = load::open(shop.addr("gateway"), rate, time, requests).await;
+    row(name, &measured, shop.cpu() - before)
+}
+
+async fn total(web: &chaos::Web, path: &str) -> i64 {
+    web.get(path).await["page"]["totalElements"].as_i64().unwrap_or_default()
+}
+
+/// How long it takes from now until every cart has its payment and its view.
+pub(crate) async fn drains(shop: &Shop) -> anyhow::Result<Duration> {
+    let (began, web) = (Instant::now(), shop.web("gateway"));
+    loop {
+        let carts = total(&web, "/carts?size=1").await;
+        let (payments, views) =
+            (total(&web, "/payments?size=1").await, total(&web, "/mypages?size=1").await);
+        if payments >= carts && views >= carts {
+            return Ok(began.elapsed());
+        }
+        ensure!(began.elapsed() < DRAINS, "{carts} carts, {payments} payments, {views} views");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// From the `POST` of a cart to its approved payment in the customer's view, one at a time.
+pub(crate) async fn visible(shop: &Shop, carts: u32) -> anyhow::Result<Row> {
+    let mut measured = load::Measured::new();
+    let (mut wire, began) = (Wire::to(shop.addr("gateway")).await?, Instant::now());
+    let mut dice = Dice::new(7);
+    for _ in 0..carts {
+        let asked = Instant::now();
+        let made = wire.ask(&any()(&mut dice)).await?;
+        ensure!(made.status == 201, "a cart was answered {}", made.status);
+        let made: Value = serde_json::from_slice(&made.body)?;
+        let look =
+            request("GET", &format!("/mypages/search/findByCartId?cartId={}", made["id"]), "");
+        loop {
+            let seen = wire.ask(&look).await?;
+            if seen.status == 200
+                && serde_json::from_slice::<Value>(&seen.body)?["status"] == "PaymentApproved"
+            {
+                break;
+            }
+            ensure!(asked.elapsed() < DRAINS, "it never showed");
+            sleep(Duration::from_millis(1)).await;
+        }
+        measured.note(200, asked.elapsed());
+        sleep(Duration::from_millis(20)).await;
+    }
+    measured.took = began.elapsed();
+    row("POST to visible in mypage, one at a time", &measured, 0.0)
+}

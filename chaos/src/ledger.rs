@@ -165,6 +165,15 @@ impl Ledger {
         self.edit().requests
     }
 
+    /// Requests, of which none may have failed since the last time that was asked.
+    pub fn requests_all_answered(&self) -> anyhow::Result<u64> {
+        let (requests, failed) = (self.requests(), self.failed());
+        if let Some(first) = failed.first() {
+            anyhow::bail!("{} of {requests} requests failed, first {first}", failed.len());
+        }
+        Ok(requests)
+    }
+
     /// How many carts were promised.
     pub fn promised(&self) -> usize {
         self.edit().added.len()

@@ -1,7 +1,6 @@
 //! A rolling restart under load: SIGTERM to one replica after another, and nobody notices.
 
 use super::{Row, row};
-use anyhow::ensure;
 use chaos::cluster::ALL;
 use chaos::shop::Shop;
 use std::time::{Duration, Instant};
@@ -30,18 +29,12 @@ pub(crate) async fn run(
     }
     sleep(Duration::from_secs(1)).await;
     crowd.goes().await;
-    let (requests, failed) = (shop.ledger.requests(), shop.ledger.failed());
-    ensure!(
-        failed.is_empty(),
-        "{} of {requests} requests failed, first {}",
-        failed.len(),
-        failed[0]
-    );
-    let settled = shop.settles(Duration::from_secs(10)).await?;
+    let requests = shop.ledger.requests_all_answered()?;
+    let settled = shop.settles(Duration::from_secs(30)).await?;
     Ok(vec![
         row("replicas restarted under load", &restarts),
         row("requests", &requests),
-        row("of them failed", &failed.len()),
+        row("of them failed", &0),
         row("slowest drain", &format!("{slowest:.1?}")),
         row("settled after", &format!("{settled:.1?}")),
     ])

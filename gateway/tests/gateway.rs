@@ -217,7 +217,7 @@ async fn more_than_it_can_do_is_refused_at_once_and_health_is_not() {
     let (client, url) = (Client::default(), gateway.url());
     let mut running = JoinSet::new();
     for _ in 0..256 {
-        running.spawn(client.get(format!("{url}/mypages")).send());
+        running.spawn(client.get(format!("{url}/carts")).send());
     }
     let full = async || (inside.load(Ordering::Relaxed) == 256).then_some(());
     eventually("the gateway to be full", full).await;
@@ -242,7 +242,7 @@ async fn more_than_it_can_do_is_refused_at_once_and_health_is_not() {
     while let Some(answer) = running.join_next().await {
         assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK, "what was begun is finished");
     }
-    let again = client.get(format!("{url}/mypages")).send().await.unwrap();
+    let again = client.get(format!("{url}/carts")).send().await.unwrap();
     assert_eq!(again.status(), StatusCode::OK, "and there is room again");
 }
 

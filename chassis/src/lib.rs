@@ -22,6 +22,7 @@ mod lease;
 mod mailbox;
 mod outbox;
 mod relay;
+mod tasks;
 
 pub mod breaker;
 pub mod bus;

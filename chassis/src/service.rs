@@ -12,12 +12,11 @@ use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::retention::{self, Old};
+use crate::tasks::Tasks;
 use crate::writer::{self, ChoreJob, Domain, Writer};
 use axum::Router;
-use futures_util::FutureExt;
 use sqlx::Row;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,8 +24,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// Connections that may wait to be accepted: beyond this the kernel drops them, and the client tries
 /// again after a second. Many customers come at once here.
@@ -42,51 +40,6 @@ pub struct Unusable {
     pub setting: &'static str,
     /// What is wrong, and what it should look like.
     pub why: String,
-}
-
-/// The tasks of a service, and the order in which they stop.
-#[derive(Clone, Default)]
-struct Tasks {
-    http: Phase,
-    background: Phase,
-    writer: Phase,
-    /// A task ended that should not have.
-    failed: CancellationToken,
-}
-
-#[derive(Clone, Default)]
-struct Phase {
-    stop: CancellationToken,
-    tracker: TaskTracker,
-}
-
-impl Phase {
-    /// Tells its tasks to stop, and waits for them no longer than `grace`.
-    async fn end(&self, grace: Duration) -> bool {
-        self.stop.cancel();
-        self.tracker.close();
-        timeout(grace, self.tracker.wait()).await.is_ok()
-    }
-}
-
-impl Tasks {
-    /// Runs a task that must not end before it is told to: one that does, or panics, takes the
-    /// service down with it. The orchestrator starts a whole one, where half of one would go unseen.
-    fn spawn(
-        &self,
-        phase: &Phase,
-        name: &'static str,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let (failed, stop) = (self.failed.clone(), phase.stop.clone());
-        phase.tracker.spawn(async move {
-            let ended = AssertUnwindSafe(task).catch_unwind().await;
-            if ended.is_err() || !stop.is_cancelled() {
-                error!(task = name, panicked = ended.is_err(), "a task ended on its own");
-                failed.cancel();
-            }
-        });
-    }
 }
 
 /// A service that is being put together.

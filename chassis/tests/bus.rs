@@ -3,6 +3,8 @@
 
 use async_trait::async_trait;
 use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Place, Subscription};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use std::collections::{BTreeMap, BTreeSet};
@@ -360,4 +362,20 @@ async fn a_second_process_is_kept_out_of_the_embedded_log() {
     let _first = EmbeddedLog::open(&file).await.unwrap();
     let error = EmbeddedLog::open(&file).await.err().expect("it is in use");
     assert!(error.to_string().contains("in use"), "{error}");
+}
+
+/// A view can be rebuilt from the oldest event on only where the topic still has it.
+#[tokio::test]
+async fn a_topic_that_we_make_keeps_its_events_for_ever() {
+    let Some(mut kafka) = Kafka::start().await else {
+        eprintln!("skipped: TEST_KAFKA_BROKERS is unset");
+        return;
+    };
+    send(&kafka.bus().await, &[message("1", "first")]).await;
+    let mut config = ClientConfig::new();
+    let admin: AdminClient<_> = config.set("bootstrap.servers", &kafka.brokers).create().unwrap();
+    let of_topic = ResourceSpecifier::Topic(&kafka.topic);
+    let told = admin.describe_configs([&of_topic], &AdminOptions::new()).await.unwrap();
+    let retention = told[0].as_ref().unwrap().get("retention.ms").unwrap();
+    assert_eq!(retention.value.as_deref(), Some("-1"));
 }

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 /// The services' topic.
 const TOPIC: &str = "gifticon";
 
-/// What must be nought in a shop that has settled.
-const NOUGHT: [(&str, &str, &str); 12] = [
+/// What must be nought in a shop that has settled: service, query, for either database, and what it counts.
+pub const NOUGHT: [(&str, &str, &str); 12] = [
     ("gifticon", "select count(*) from outbox", "events in the outbox of gifticon"),
     ("cart", "select count(*) from outbox", "events in the outbox of cart"),
     ("payment", "select count(*) from outbox", "events in the outbox of payment"),

@@ -1,5 +1,6 @@
 //! The guarantees, checked from inside by SQL.
 
+use chaos::inside::NOUGHT;
 use chassis::testing::eventually;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::path::Path;
@@ -7,31 +8,8 @@ use std::path::Path;
 /// What the databases of a shop without customers come to look like inside: nothing half done, nothing
 /// in disagreement with what is shown, and the topic in order.
 pub async fn settled(dir: &Path) {
-    for (file, query, what) in [
-        ("cart", "select count(*) from outbox", "events in the outbox of cart"),
-        ("payment", "select count(*) from outbox", "events in the outbox of payment"),
-        ("gifticon", "select count(*) from outbox", "events in the outbox of gifticon"),
-        ("cart", "select count(*) from intents", "intents"),
-        ("cart", "select count(*) from idempotency_keys where outcome = 'Pending'", "pending keys"),
-        ("payment", "select count(*) from payments where id is null", "undecided payments"),
-        ("cart", "select count(*) from parked", "events parked by cart"),
-        ("payment", "select count(*) from parked", "events parked by payment"),
-        ("gifticon", "select count(*) from parked", "events parked by gifticon"),
-        ("mypage", "select count(*) from parked", "events parked by mypage"),
-        (
-            "gifticon",
-            "select count(*) from gifticons g where held <> (select coalesce(sum(quantity), 0) \
-             from reservations r where r.gifticon_id = g.gifticon_id and r.status = 'Held')",
-            "gifticons that hold other than their reservations",
-        ),
-        (
-            "cart",
-            "select count(*) from counters where name = 'carts' and live <> \
-             (select count(*) from carts where status <> 'CartRemoved')",
-            "wrong counters of carts",
-        ),
-    ] {
-        let file = dir.join(file).with_extension("db");
+    for (service, query, what) in NOUGHT {
+        let file = dir.join(service).with_extension("db");
         eventually(&format!("no {what}"), async || (scalar(&file, query).await == 0).then_some(()))
             .await;
     }

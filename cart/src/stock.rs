@@ -75,10 +75,16 @@ impl HttpStock {
         quantity: i64,
     ) -> Result<Result<Reserved, No>, NoAnswer> {
         // A connection that broke, as when a replica goes, is no reason to send a customer away: a
-        // reservation that is asked for twice is made once.
+        // reservation that is asked for twice is made once. But only a yes is an answer then. At another
+        // replica a no may be told while the first is still being done, and takes the last units.
         let answer = self.breaker.call(async {
             match self.ask(reservation, gifticon_id, quantity).await {
-                Err(error) if broke(&error) => self.ask(reservation, gifticon_id, quantity).await,
+                Err(error) if broke(&error) => {
+                    match self.ask(reservation, gifticon_id, quantity).await {
+                        Ok(Err(_)) => Err(error),
+                        answer => answer,
+                    }
+                }
                 answer => answer,
             }
         });

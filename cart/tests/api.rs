@@ -67,11 +67,21 @@ async fn an_unknown_outcome_is_503_and_is_released() {
 #[tokio::test]
 async fn a_connection_that_breaks_costs_no_customer() {
     let cart = Cart::with_budget(10_000).await; // a panic may take its time to be told
-    cart.gifticon.does(Does::BreaksOnce);
+    cart.gifticon.does(Does::BreaksOnce { then_sells_out: false });
     assert_eq!(cart.add(1, None).await.0, 201);
     assert_eq!(cart.gifticon.asked(), 2, "it was asked again");
     cart.settles(1).await;
     assert_eq!((cart.live().await, cart.gifticon.holds()), (1, 1), "by the same name");
+}
+
+/// The no may be of another replica, told while the first one still took the last units.
+#[tokio::test]
+async fn a_no_after_a_connection_that_broke_proves_nothing() {
+    let cart = Cart::with_budget(10_000).await;
+    cart.gifticon.does(Does::BreaksOnce { then_sells_out: true });
+    assert_eq!(cart.add(1, None).await.0, 503);
+    cart.settles(0).await;
+    assert_eq!((cart.live().await, cart.gifticon.asked()), (0, 2));
 }
 
 #[tokio::test]

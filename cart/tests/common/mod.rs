@@ -27,8 +27,10 @@ pub enum Does {
     SellsOut,
     /// Takes the stock and never says so.
     Hangs,
-    /// The connection breaks before there is an answer; the next is answered.
-    BreaksOnce,
+    /// Takes the stock, and the connection breaks before there is an answer; the next is a yes, or a no.
+    BreaksOnce {
+        then_sells_out: bool,
+    },
     /// Takes the stock and says so when the test lets it.
     Waits,
 }
@@ -76,15 +78,15 @@ async fn reserve(
         seen.reserved.push(id.to_string());
         seen.does
     };
-    if does == Does::BreaksOnce {
-        gifticon.does(Does::Reserves);
+    if let Does::BreaksOnce { then_sells_out } = does {
+        gifticon.does(if then_sells_out { Does::SellsOut } else { Does::Reserves });
         panic!("the connection breaks with its task");
     }
     if does == Does::Waits {
         gifticon.1.notified().await;
     }
     match does {
-        Does::Reserves | Does::Waits | Does::BreaksOnce => {
+        Does::Reserves | Does::Waits | Does::BreaksOnce { .. } => {
             (StatusCode::CREATED, Json(json!({ "name": "Americano", "price": 5000 })))
         }
         Does::SellsOut => (StatusCode::CONFLICT, Json(json!({ "availableQuantity": 3 }))),

@@ -5,6 +5,8 @@ mod common;
 use chassis::testing::eventually;
 use common::process::Process;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,17 +20,17 @@ async fn readiness_goes_down_before_the_door_closes() {
     let dir = tempfile::tempdir().unwrap();
     let shop = Process::start(dir.path(), &[]);
     let web = shop.web.clone();
-    web.register(1, 1_000, 5000).await; // leaves a connection that idles
+    web.register(1, 1_000_000, 5000).await; // leaves a connection that idles
     // Several, so that a busy machine does not look like a quiet shop.
-    let mut fronts = JoinSet::new();
+    let (mut fronts, up) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for _ in 0..8 {
-        let web = web.clone();
+        let (web, up) = (web.clone(), Arc::clone(&up));
         fronts.spawn(async move {
-            let (mut up, mut down) = (0, 0);
+            let mut down = 0;
             loop {
                 let url = format!("{}/actuator/health/readiness", web.base);
                 match web.client.get(url).send().await {
-                    Ok(answer) if answer.status() == 200 => up += 1,
+                    Ok(answer) if answer.status() == 200 => drop(up.fetch_add(1, Relaxed)),
                     Ok(answer) => {
                         assert_eq!(answer.status(), 503);
                         assert_eq!(answer.headers()["connection"], "close", "go elsewhere");
@@ -36,7 +38,7 @@ async fn readiness_goes_down_before_the_door_closes() {
                     }
                     Err(error) => {
                         assert!(error.is_connect(), "a request was lost: {error:?}");
-                        return (up, down);
+                        return down;
                     }
                 }
                 match web.add(1, 1, None).await {
@@ -47,11 +49,10 @@ async fn readiness_goes_down_before_the_door_closes() {
             }
         });
     }
-    sleep(Duration::from_millis(100)).await;
+    eventually("the fronts to be served", async || (up.load(Relaxed) > 8).then_some(())).await;
     let ended = tokio::spawn(shop.terminate());
-    let (up, down) =
-        fronts.join_all().await.into_iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
-    assert!(up > 0 && down > 0, "it was ready {up} times, and not ready {down} times");
+    let down: usize = fronts.join_all().await.into_iter().sum();
+    assert!(down > 0, "nobody saw it go down");
     assert!(ended.await.unwrap().success(), "exit 0");
 }
 

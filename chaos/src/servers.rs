@@ -57,6 +57,18 @@ impl Servers {
         Ok(File::options().create(true).append(true).open(file)?)
     }
 
+    /// All logs, those of the servers last.
+    pub(crate) fn logs(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.dir.path()).into_iter().flatten();
+        let mut logs: Vec<PathBuf> = files
+            .filter_map(|file| Some(file.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect();
+        logs.sort();
+        logs.extend(["kafka/kafka.log", "postgres/log"].map(|log| self.dir.path().join(log)));
+        logs
+    }
+
     /// Starts the broker, on the data that is there.
     pub fn start_kafka(&self) -> anyhow::Result<()> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/kafka-up");

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 const OPENS: Duration = Duration::from_mins(1);
 /// Between two looks at whether all has settled.
 const LOOK: Duration = Duration::from_millis(100);
-
+/// Lines of each log that a failure tells.
+const LAST_LINES: usize = 8;
 /// How often to say what is being waited for.
 const SAY: Duration = Duration::from_secs(2);
 
@@ -101,7 +102,7 @@ impl Shop {
         inside::topic(&self.cluster.servers).await
     }
 
-    /// Prints all that is known of the cart that `why` names, and the last lines of every service.
+    /// Prints all that is known of the cart that `why` names, and the last lines of every log.
     async fn tell(&self, why: &str) {
         let number = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok();
         let cart = why.split("cart ").nth(1).and_then(|rest| rest.split(' ').next());
@@ -111,14 +112,11 @@ impl Shop {
                 Err(error) => eprintln!("the history of cart {cart} cannot be read: {error:#}"),
             }
         }
-        let Ok(files) = std::fs::read_dir(self.cluster.servers.dir()) else { return };
-        for file in files.filter_map(Result::ok).map(|file| file.path()) {
-            if file.extension().is_some_and(|extension| extension == "log") {
-                let text = std::fs::read_to_string(&file).unwrap_or_default();
-                let lines: Vec<&str> = text.lines().collect();
-                let last = lines[lines.len().saturating_sub(15)..].join("\n");
-                eprintln!("--- {}\n{last}", file.display());
-            }
+        for log in self.cluster.servers.logs() {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+            eprintln!("--- {}\n{last}", log.display());
         }
     }
 }

@@ -14,7 +14,9 @@ pub enum Fault {
     Pause(&'static str, usize, Duration),
     Terminate(&'static str, usize),
     KillKafka,
+    PauseKafka(Duration),
     RestartPostgres,
+    PausePostgres(Duration),
     Network(&'static str, Weather, Duration),
 }
 
@@ -24,9 +26,11 @@ impl Fault {
         let service = *dice.pick(&ALL);
         let number = usize::try_from(dice.roll(replicas as u64)).unwrap_or_default();
         let short = Duration::from_millis(500 + dice.roll(2_000));
-        match dice.roll(12) {
+        match dice.roll(14) {
             0..=3 => Self::Kill(service, number),
             4 => Self::Pause(service, number, Duration::from_secs(5 + dice.roll(26))),
+            12 => Self::PauseKafka(Duration::from_secs(1 + dice.roll(15))),
+            13 => Self::PausePostgres(Duration::from_secs(1 + dice.roll(15))),
             5..=7 => Self::Terminate(service, number),
             8 => Self::KillKafka,
             9 => Self::RestartPostgres,
@@ -59,6 +63,8 @@ impl Fault {
                 cluster.servers.kill_kafka()?;
                 cluster.servers.start_kafka()
             }
+            Self::PauseKafka(time) => cluster.servers.pause_kafka(time).await,
+            Self::PausePostgres(time) => cluster.servers.pause_postgres(time).await,
             Self::RestartPostgres => {
                 cluster.servers.kill_postgres()?;
                 cluster.servers.start_postgres()
@@ -79,7 +85,9 @@ impl Fault {
             Self::Pause(..) => "SIGSTOP of a service",
             Self::Terminate(..) => "SIGTERM of a service",
             Self::KillKafka => "kill -9 of Kafka",
+            Self::PauseKafka(_) => "SIGSTOP of Kafka",
             Self::RestartPostgres => "immediate restart of Postgres",
+            Self::PausePostgres(_) => "SIGSTOP of Postgres",
             Self::Network(_, Weather::Refuse, _) => "connections refused",
             Self::Network(_, Weather::Hang, _) => "connections that hang",
             Self::Network(_, Weather::Reset, _) => "connections cut in mid-answer",
@@ -98,6 +106,9 @@ impl fmt::Display for Fault {
                 write!(f, "{} ({service} {number}, {time:?})", self.kind())
             }
             Self::Network(service, _, time) => write!(f, "{} ({service}, {time:?})", self.kind()),
+            Self::PauseKafka(time) | Self::PausePostgres(time) => {
+                write!(f, "{} ({time:?})", self.kind())
+            }
             Self::KillKafka | Self::RestartPostgres => f.write_str(self.kind()),
         }
     }

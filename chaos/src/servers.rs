@@ -108,6 +108,25 @@ impl Servers {
         Ok(())
     }
 
+    /// SIGSTOP of the broker for a while, as a machine does that has no time or a disk that hangs.
+    pub async fn pause_kafka(&self, time: Duration) -> anyhow::Result<()> {
+        let pid = std::fs::read_to_string(self.dir.path().join("kafka/pid"))?;
+        pause(&[pid.trim()], time).await
+    }
+
+    /// SIGSTOP of all processes of Postgres for a while.
+    pub async fn pause_postgres(&self, time: Duration) -> anyhow::Result<()> {
+        let file = self.dir.path().join("postgres/data/postmaster.pid");
+        let file = std::fs::read_to_string(file)?;
+        let postmaster = file.lines().next().context("the file has a pid")?;
+        // The first, so that it starts no other meanwhile.
+        signal("-STOP", postmaster)?;
+        let children = format!("/proc/{postmaster}/task/{postmaster}/children");
+        let children = std::fs::read_to_string(children)?;
+        let all: Vec<&str> = children.split_whitespace().chain([postmaster]).collect();
+        pause(&all, time).await
+    }
+
     fn make_postgres(&self) -> anyhow::Result<()> {
         let dir = self.dir.path().join("postgres");
         std::fs::create_dir(&dir)?;
@@ -190,6 +209,19 @@ impl Drop for Servers {
         }
         let _ = self.kill_postgres();
     }
+}
+
+async fn pause(pids: &[&str], time: Duration) -> anyhow::Result<()> {
+    let each = |name| {
+        for pid in pids {
+            // One of them may have ended by itself.
+            let _ = signal(name, pid);
+        }
+    };
+    each("-STOP");
+    tokio::time::sleep(time).await;
+    each("-CONT");
+    Ok(())
 }
 
 pub(crate) fn signal(signal: &str, pid: &str) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 //! real broker where `TEST_KAFKA_BROKERS` names one (the gate does).
 
 use async_trait::async_trait;
-use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Place, Subscription};
+use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, NotSent, Place, Subscription};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
@@ -378,4 +378,29 @@ async fn a_topic_that_we_make_keeps_its_events_for_ever() {
     let told = admin.describe_configs([&of_topic], &AdminOptions::new()).await.unwrap();
     let retention = told[0].as_ref().unwrap().get("retention.ms").unwrap();
     assert_eq!(retention.value.as_deref(), Some("-1"));
+}
+
+/// librdkafka does not always find its broker again (see `bus/kafka/watch.rs`), so clients that have none are
+/// made anew. What was on its way is then of an unknown outcome, and nothing is lost.
+#[tokio::test]
+async fn clients_without_a_broker_are_made_anew() {
+    let Mock(Kafka { brokers, topic, _mock: mock }) = Mock::start().await.unwrap();
+    let (mock, bus) = (mock.unwrap(), Arc::new(KafkaBus::new(&brokers, &topic)) as Arc<dyn Bus>);
+    let publisher = bus.publisher().await.unwrap();
+    let mut subscription = bus.subscribe("group").await.unwrap();
+    publisher.publish(&[message("1", "first")]).await.remove(0).unwrap();
+    assert_eq!(payloads(&take(&mut subscription, 1, true).await), ["first".to_owned()].into());
+
+    mock.broker_down(1).unwrap();
+    let second = [message("1", "second")];
+    let publish = async { timeout(PATIENCE, publisher.publish(&second)).await.unwrap().remove(0) };
+    let (sent, polled) =
+        tokio::join!(publish, timeout(Duration::from_secs(8), subscription.poll(1)));
+    assert!(matches!(sent, Err(NotSent::Unknown(_))), "{sent:?}");
+    assert!(polled.is_err(), "{polled:?}");
+
+    mock.broker_up(1).unwrap();
+    timeout(PATIENCE, publisher.publish(&second)).await.unwrap().remove(0).unwrap();
+    // The first may come again: that it was done with is told to the broker only twice a second.
+    while !payloads(&take(&mut subscription, 1, true).await).contains("second") {}
 }

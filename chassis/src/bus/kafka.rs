@@ -1,24 +1,24 @@
 //! The bus over Kafka.
 
 mod topic;
+mod watch;
 
 use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use rdkafka::admin::AdminClient;
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use rdkafka::statistics::Statistics;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer, PurgeConfig};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
+use watch::Watch;
 
 /// A topic of a Kafka cluster.
 #[derive(Clone, Debug)]
@@ -68,8 +68,15 @@ impl KafkaBus {
         Ok(tokio::task::spawn_blocking(move || topic::lag(&member, &topic)).await??)
     }
 
-    fn producer(&self) -> Result<FutureProducer<Watch>, KafkaError> {
-        self.config()
+    /// Of clients that live as long as the process.
+    fn watched(&self) -> ClientConfig {
+        let mut config = self.config();
+        config.set("statistics.interval.ms", "1000");
+        config
+    }
+
+    fn producer(&self, watch: Watch) -> Result<FutureProducer<Watch>, KafkaError> {
+        self.watched()
             .set("acks", "all")
             .set("enable.idempotence", "true")
             // No message times out: its outcome would be unknown, and the next of its key could
@@ -79,21 +86,12 @@ impl KafkaBus {
             .set("compression.type", "lz4")
             // The same partition for a key as Java's clients choose.
             .set("partitioner", "murmur2_random")
-            .create_with_context(Watch::default())
-    }
-}
-
-#[async_trait]
-impl Bus for KafkaBus {
-    async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
-        self.topic_ready().await;
-        Ok(Arc::new(KafkaPublisher { producer: Mutex::new(self.producer()?), bus: self.clone() }))
+            .create_with_context(watch)
     }
 
-    async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
-        self.topic_ready().await;
+    fn consumer(&self, group: &str, watch: Watch) -> Result<StreamConsumer<Watch>, KafkaError> {
         let consumer: StreamConsumer<Watch> = self
-            .config()
+            .watched()
             .set("group.id", group)
             .set("auto.offset.reset", "earliest")
             // Offsets are stored by `done`, after the effect, and sent from there.
@@ -103,11 +101,32 @@ impl Bus for KafkaBus {
             // The least that brokers allow: a member that was killed is missed after this long.
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
-            .set("statistics.interval.ms", "2000")
             .set("queued.max.messages.kbytes", "8192")
-            .create_with_context(Watch::default())?;
+            .create_with_context(watch)?;
         consumer.subscribe(&[&self.topic])?;
-        Ok(Box::new(KafkaSubscription { consumer: Arc::new(consumer), topic: self.topic.clone() }))
+        Ok(consumer)
+    }
+}
+
+#[async_trait]
+impl Bus for KafkaBus {
+    async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
+        self.topic_ready().await;
+        let watch = Watch::default();
+        let producer = Mutex::new(self.producer(watch.clone())?);
+        Ok(Arc::new(KafkaPublisher { bus: self.clone(), watch, producer }))
+    }
+
+    async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
+        self.topic_ready().await;
+        let watch = Watch::default();
+        let consumer = self.consumer(group, watch.clone())?;
+        Ok(Box::new(KafkaSubscription {
+            bus: self.clone(),
+            group: group.to_owned(),
+            watch,
+            consumer,
+        }))
     }
 
     async fn ends(&self) -> anyhow::Result<Vec<Place>> {
@@ -118,49 +137,26 @@ impl Bus for KafkaBus {
     }
 }
 
-/// Says once that the brokers went away or came back, where librdkafka would say it four times a
-/// second, and remembers the lag that its statistics tell.
-#[derive(Default)]
-struct Watch {
-    away: AtomicBool,
-    lag: AtomicI64,
-}
-
-impl ClientContext for Watch {
-    fn error(&self, error: KafkaError, reason: &str) {
-        let away = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown));
-        if away && !self.away.swap(true, Ordering::Relaxed) {
-            warn!(reason, "Kafka went away");
-        }
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let up = statistics.brokers.values().any(|broker| broker.state == "UP");
-        if up && self.away.swap(false, Ordering::Relaxed) {
-            info!("Kafka is back");
-        }
-        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        // Before this member stored an offset, what the group committed counts; -1 is unknown.
-        let lag = partitions
-            .map(|partition| match partition.consumer_lag_stored {
-                -1 => partition.consumer_lag.max(0),
-                stored => stored,
-            })
-            .sum();
-        self.lag.store(lag, Ordering::Relaxed);
-    }
-}
-
-impl ConsumerContext for Watch {}
-
 struct KafkaPublisher {
     bus: KafkaBus,
+    watch: Watch,
     producer: Mutex<FutureProducer<Watch>>,
 }
 
 impl KafkaPublisher {
     fn lock(&self) -> std::sync::MutexGuard<'_, FutureProducer<Watch>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renew(&self) {
+        match self.bus.producer(self.watch.clone()) {
+            Ok(new) => {
+                let old = std::mem::replace(&mut *self.lock(), new);
+                self.watch.renewed();
+                drop_aside(old);
+            }
+            Err(error) => warn!(%error, "could not make a new producer"),
+        }
     }
 }
 
@@ -180,26 +176,44 @@ impl Publisher for KafkaPublisher {
                 .headers(headers);
             waiting.push(producer.send_result(record).map_err(|(error, _)| error));
         }
-        let mut results = Vec::with_capacity(waiting.len());
-        for sent in waiting {
-            results.push(match sent {
-                Ok(delivery) => match delivery.await {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err((error, _))) => Err(not_sent(&error)),
-                    Err(_) => Err(NotSent::Unknown("the producer was closed".into())),
-                },
-                Err(error) => Err(not_sent(&error)),
-            });
-        }
+        let all = async {
+            let mut results = Vec::with_capacity(waiting.len());
+            for sent in waiting {
+                results.push(match sent {
+                    Ok(delivery) => match delivery.await {
+                        Ok(Ok(_)) => Ok(()),
+                        Ok(Err((error, _))) => Err(not_sent(&error)),
+                        Err(_) => Err(NotSent::Unknown("the producer was closed".into())),
+                    },
+                    Err(error) => Err(not_sent(&error)),
+                });
+            }
+            results
+        };
+        tokio::pin!(all);
+        let (results, lost) = tokio::select! {
+            results = &mut all => (results, false),
+            () = self.watch.lost() => {
+                // What is on its way has an unknown outcome. All of it is sent again before anything
+                // that is newer, so that of no event the first copy comes out of order.
+                producer.purge(PurgeConfig::default().queue().inflight());
+                (all.await, true)
+            }
+        };
         if let Some((code, reason)) = producer.client().fatal_error() {
             warn!(%code, reason, "the producer cannot go on; making a new one");
-            match self.bus.producer() {
-                Ok(new) => *self.lock() = new,
-                Err(error) => warn!(%error, "could not make a new producer"),
-            }
+            self.renew();
+        } else if lost {
+            debug!("the producer has no broker; making a new one");
+            self.renew();
         }
         results
     }
+}
+
+/// Drops a client that was replaced. That can take as long as its broker is away.
+fn drop_aside<T: Send + 'static>(client: T) {
+    std::thread::spawn(move || drop(client));
 }
 
 fn not_sent(error: &KafkaError) -> NotSent {
@@ -215,8 +229,21 @@ fn not_sent(error: &KafkaError) -> NotSent {
 }
 
 struct KafkaSubscription {
-    consumer: Arc<StreamConsumer<Watch>>,
-    topic: String,
+    bus: KafkaBus,
+    group: String,
+    watch: Watch,
+    consumer: StreamConsumer<Watch>,
+}
+
+impl KafkaSubscription {
+    /// Joins the group with a new client. Nothing is taken and not done with yet when this is called.
+    fn renew(&mut self) -> Result<(), KafkaError> {
+        debug!(group = self.group, "the consumer has no broker; making a new one");
+        let new = self.bus.consumer(&self.group, self.watch.clone())?;
+        self.watch.renewed();
+        drop_aside(std::mem::replace(&mut self.consumer, new));
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -225,9 +252,13 @@ impl Subscription for KafkaSubscription {
         let mut taken = Vec::new();
         // Errors here are the connection's, which librdkafka mends by itself.
         let first = loop {
-            match self.consumer.recv().await {
-                Ok(message) => break delivery(&message),
-                Err(error) => debug!(%error, "could not read from Kafka"),
+            tokio::select! {
+                biased;
+                message = self.consumer.recv() => match message {
+                    Ok(message) => break delivery(&message),
+                    Err(error) => debug!(%error, "could not read from Kafka"),
+                },
+                () = self.watch.lost() => self.renew()?,
             }
         };
         taken.push(first);
@@ -249,7 +280,7 @@ impl Subscription for KafkaSubscription {
         }
         for (partition, end) in ends {
             let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(end))?;
+            list.add_partition_offset(self.topic(), partition, Offset::Offset(end))?;
             // The partition may have gone to another member, who does its messages again.
             if let Err(error) = self.consumer.store_offsets(&list) {
                 debug!(%error, partition, "an offset was not stored");
@@ -259,11 +290,11 @@ impl Subscription for KafkaSubscription {
     }
 
     fn topic(&self) -> &str {
-        &self.topic
+        &self.bus.topic
     }
 
     fn lag(&self) -> i64 {
-        self.consumer.context().lag.load(Ordering::Relaxed)
+        self.watch.lag()
     }
 
     async fn leave(self: Box<Self>) {

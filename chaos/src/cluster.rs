@@ -101,7 +101,10 @@ impl Cluster {
         let log = format!("{service}-{number}");
         let mut child = Command::new(&path)
             .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
-            .env("RUST_LOG", "warn,librdkafka=off,rdkafka=off,chassis::http=error")
+            .env(
+                "RUST_LOG",
+                "warn,librdkafka=off,rdkafka=off,chassis::http=error,chassis::bus=info",
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(self.servers.log(&log)?)

@@ -192,19 +192,17 @@ impl Publisher for KafkaPublisher {
         };
         tokio::pin!(all);
         let (results, lost) = tokio::select! {
-            results = &mut all => (results, false),
-            () = self.watch.lost() => {
+            results = &mut all => (results, None),
+            why = self.watch.lost() => {
                 // What is on its way has an unknown outcome. All of it is sent again before anything
                 // that is newer, so that of no event the first copy comes out of order.
                 producer.purge(PurgeConfig::default().queue().inflight());
-                (all.await, true)
+                (all.await, Some(why))
             }
         };
-        if let Some((code, reason)) = producer.client().fatal_error() {
-            warn!(%code, reason, "the producer cannot go on; making a new one");
-            self.renew();
-        } else if lost {
-            debug!("the producer has no broker; making a new one");
+        let fatal = producer.client().fatal_error().map(|(_, reason)| reason);
+        if let Some(why) = fatal.or(lost) {
+            info!(why, "the producer cannot go on; making a new one");
             self.renew();
         }
         results
@@ -238,7 +236,6 @@ struct KafkaSubscription {
 impl KafkaSubscription {
     /// Joins the group with a new client. Nothing is taken and not done with yet when this is called.
     fn renew(&mut self) -> Result<(), KafkaError> {
-        debug!(group = self.group, "the consumer has no broker; making a new one");
         let new = self.bus.consumer(&self.group, self.watch.clone())?;
         self.watch.renewed();
         drop_aside(std::mem::replace(&mut self.consumer, new));
@@ -251,6 +248,8 @@ impl Subscription for KafkaSubscription {
     async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
         let mut taken = Vec::new();
         // Errors here are the connection's, which librdkafka mends by itself.
+        let watch = self.watch.clone();
+        let mut lost = Box::pin(watch.lost());
         let first = loop {
             tokio::select! {
                 biased;
@@ -258,7 +257,11 @@ impl Subscription for KafkaSubscription {
                     Ok(message) => break delivery(&message),
                     Err(error) => debug!(%error, "could not read from Kafka"),
                 },
-                () = self.watch.lost() => self.renew()?,
+                why = &mut lost => {
+                    info!(group = self.group, why, "the consumer does not read; making a new one");
+                    self.renew()?;
+                    lost.set(watch.lost());
+                }
             }
         };
         taken.push(first);

@@ -1,11 +1,11 @@
-//! Watches the brokers of a client: whether they are there, and what the client has yet to read.
+//! Watches a client: whether it works, and what it has yet to read.
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Broker, Partition, Statistics};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -15,33 +15,53 @@ use tracing::{info, warn};
 /// fenced, for which a hiccup of two seconds is enough, is missing in the metadata that it answers; librdkafka
 /// (2.10 to 2.12) then drops it, and where it was the only one, stays without any for good: `chaos --only "SIGSTOP of
 /// Kafka"` saw that within five cycles.
-const LOST: Duration = Duration::from_secs(5);
+const AWAY: Duration = Duration::from_secs(5);
+/// How long a consumer may be out of its group, or without a broker to read a partition of its own from. A
+/// rebalance takes as long as the session of a member that was killed, 6 s, and is left the time.
+const ADRIFT: Duration = Duration::from_secs(10);
 /// Between two looks at that.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What clients tell of their brokers. Shared by a client and those that replace it.
+/// What clients tell of themselves. Shared by a client and those that replace it.
 #[derive(Clone, Default)]
 pub(super) struct Watch(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether it was said that they are away: once, where librdkafka would say it four times a second.
+    /// Whether it was said that the brokers are away: once, where librdkafka would say it four times a second.
     said: AtomicBool,
-    away: Mutex<Option<Instant>>,
+    trouble: Mutex<Trouble>,
     lag: AtomicI64,
 }
 
+#[derive(Default)]
+struct Trouble {
+    away: Option<Instant>,
+    adrift: Option<(Instant, String)>,
+}
+
 impl Watch {
-    /// Waits until there was no broker for so long that the client must be made anew.
-    pub(super) async fn lost(&self) {
-        while self.away().is_none_or(|since| since.elapsed() < LOST) {
+    /// Waits until the client did not work for so long that it must be made anew, and says why. Only
+    /// the time while this waits counts: before, nobody may have served the client.
+    pub(super) async fn lost(&self) -> String {
+        let asked = Instant::now();
+        loop {
             tokio::time::sleep(LOOK).await;
+            let trouble = self.trouble();
+            if trouble.away.is_some_and(|since| since.max(asked).elapsed() >= AWAY) {
+                return "it has no broker".into();
+            }
+            if let Some((since, why)) = &trouble.adrift
+                && (*since).max(asked).elapsed() >= ADRIFT
+            {
+                return why.clone();
+            }
         }
     }
 
     /// The client was made anew: it has as long again.
     pub(super) fn renewed(&self) {
-        *self.away() = Some(Instant::now());
+        *self.trouble() = Trouble { away: Some(Instant::now()), adrift: None };
     }
 
     /// Messages that a consumer has yet to read, as of the last statistics.
@@ -49,15 +69,15 @@ impl Watch {
         self.0.lag.load(Ordering::Relaxed)
     }
 
-    fn away(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.0.away.lock().unwrap_or_else(PoisonError::into_inner)
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
         if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown)) {
-            self.away().get_or_insert_with(Instant::now);
+            self.trouble().away.get_or_insert_with(Instant::now);
             if !self.0.said.swap(true, Ordering::Relaxed) {
                 warn!(reason, "Kafka went away");
             }
@@ -65,15 +85,22 @@ impl ClientContext for Watch {
     }
 
     fn stats(&self, statistics: Statistics) {
-        if statistics.brokers.values().any(|broker| broker.state == "UP") {
-            *self.away() = None;
+        let mut trouble = self.trouble();
+        if statistics.brokers.values().any(is_up) {
+            trouble.away = None;
             if self.0.said.swap(false, Ordering::Relaxed) {
                 info!("Kafka is back");
             }
         }
-        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        match adrift(&statistics) {
+            Some(why) => {
+                let since = trouble.adrift.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+                trouble.adrift = Some((since, why));
+            }
+            None => trouble.adrift = None,
+        }
         // Before this member stored an offset, what the group committed counts; -1 is unknown.
-        let lag = partitions
+        let lag = partitions(&statistics)
             .map(|partition| match partition.consumer_lag_stored {
                 -1 => partition.consumer_lag.max(0),
                 stored => stored,
@@ -84,3 +111,29 @@ impl ClientContext for Watch {
 }
 
 impl ConsumerContext for Watch {}
+
+fn is_up(broker: &Broker) -> bool {
+    broker.state == "UP"
+}
+
+fn partitions(statistics: &Statistics) -> impl Iterator<Item = &Partition> {
+    statistics.topics.values().flat_map(|topic| topic.partitions.values())
+}
+
+/// Why a consumer does not read, if it does not. A producer has no group, and never is adrift.
+fn adrift(statistics: &Statistics) -> Option<String> {
+    let group = statistics.cgrp.as_ref()?;
+    if (group.state.as_str(), group.join_state.as_str()) != ("up", "steady") {
+        return Some(format!("its group is {}, {}", group.state, group.join_state));
+    }
+    let reads = |partition: &&Partition| match partition.fetch_state.as_str() {
+        "none" | "stopped" => true, // another member's
+        "active" => {
+            let at = |broker: &Broker| broker.nodeid == partition.broker && is_up(broker);
+            statistics.brokers.values().any(at)
+        }
+        _ => false,
+    };
+    let idle = partitions(statistics).find(|partition| !reads(partition))?;
+    Some(format!("partition {} is {} at broker {}", idle.partition, idle.fetch_state, idle.broker))
+}

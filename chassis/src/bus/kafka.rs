@@ -1,23 +1,23 @@
 //! The bus over Kafka.
 
+mod publisher;
+mod subscription;
 mod topic;
 mod watch;
 
-use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
+use super::{Bus, Place, Publisher, Subscription};
 use async_trait::async_trait;
-use futures_util::FutureExt;
+use publisher::KafkaPublisher;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer, PurgeConfig};
-use rdkafka::{Offset, TopicPartitionList};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::FutureProducer;
+use std::sync::Arc;
 use std::time::Duration;
-use tracing::{debug, info, warn};
+use subscription::KafkaSubscription;
+use tracing::{info, warn};
 use watch::Watch;
 
 /// A topic of a Kafka cluster.
@@ -112,21 +112,12 @@ impl KafkaBus {
 impl Bus for KafkaBus {
     async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
         self.topic_ready().await;
-        let watch = Watch::default();
-        let producer = Mutex::new(self.producer(watch.clone())?);
-        Ok(Arc::new(KafkaPublisher { bus: self.clone(), watch, producer }))
+        Ok(Arc::new(KafkaPublisher::start(self.clone())?))
     }
 
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
         self.topic_ready().await;
-        let watch = Watch::default();
-        let consumer = self.consumer(group, watch.clone())?;
-        Ok(Box::new(KafkaSubscription {
-            bus: self.clone(),
-            group: group.to_owned(),
-            watch,
-            consumer,
-        }))
+        Ok(Box::new(KafkaSubscription::start(self.clone(), group)?))
     }
 
     async fn ends(&self) -> anyhow::Result<Vec<Place>> {
@@ -137,188 +128,7 @@ impl Bus for KafkaBus {
     }
 }
 
-struct KafkaPublisher {
-    bus: KafkaBus,
-    watch: Watch,
-    producer: Mutex<FutureProducer<Watch>>,
-}
-
-impl KafkaPublisher {
-    fn lock(&self) -> std::sync::MutexGuard<'_, FutureProducer<Watch>> {
-        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn renew(&self) {
-        match self.bus.producer(self.watch.clone()) {
-            Ok(new) => {
-                let old = std::mem::replace(&mut *self.lock(), new);
-                self.watch.renewed();
-                drop_aside(old);
-            }
-            Err(error) => warn!(%error, "could not make a new producer"),
-        }
-    }
-}
-
-#[async_trait]
-impl Publisher for KafkaPublisher {
-    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>> {
-        let producer = self.lock().clone();
-        let mut waiting = Vec::with_capacity(messages.len());
-        for message in messages {
-            let headers = message.headers.iter().fold(
-                OwnedHeaders::new_with_capacity(message.headers.len()),
-                |headers, (key, value)| headers.insert(Header { key, value: Some(value) }),
-            );
-            let record = FutureRecord::to(&self.bus.topic)
-                .key(&message.key)
-                .payload(&message.payload)
-                .headers(headers);
-            waiting.push(producer.send_result(record).map_err(|(error, _)| error));
-        }
-        let all = async {
-            let mut results = Vec::with_capacity(waiting.len());
-            for sent in waiting {
-                results.push(match sent {
-                    Ok(delivery) => match delivery.await {
-                        Ok(Ok(_)) => Ok(()),
-                        Ok(Err((error, _))) => Err(not_sent(&error)),
-                        Err(_) => Err(NotSent::Unknown("the producer was closed".into())),
-                    },
-                    Err(error) => Err(not_sent(&error)),
-                });
-            }
-            results
-        };
-        tokio::pin!(all);
-        let (results, lost) = tokio::select! {
-            results = &mut all => (results, None),
-            why = self.watch.lost() => {
-                // What is on its way has an unknown outcome. All of it is sent again before anything
-                // that is newer, so that of no event the first copy comes out of order.
-                producer.purge(PurgeConfig::default().queue().inflight());
-                (all.await, Some(why))
-            }
-        };
-        let fatal = producer.client().fatal_error().map(|(_, reason)| reason);
-        if let Some(why) = fatal.or(lost) {
-            info!(why, "the producer cannot go on; making a new one");
-            self.renew();
-        }
-        results
-    }
-}
-
 /// Drops a client that was replaced. That can take as long as its broker is away.
 fn drop_aside<T: Send + 'static>(client: T) {
     std::thread::spawn(move || drop(client));
-}
-
-fn not_sent(error: &KafkaError) -> NotSent {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::InvalidMessageSize
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::InvalidMessage,
-        ) => NotSent::Refused(error.to_string()),
-        _ => NotSent::Unknown(error.to_string()),
-    }
-}
-
-struct KafkaSubscription {
-    bus: KafkaBus,
-    group: String,
-    watch: Watch,
-    consumer: StreamConsumer<Watch>,
-}
-
-impl KafkaSubscription {
-    /// Joins the group with a new client. Nothing is taken and not done with yet when this is called.
-    fn renew(&mut self) -> Result<(), KafkaError> {
-        let new = self.bus.consumer(&self.group, self.watch.clone())?;
-        self.watch.renewed();
-        drop_aside(std::mem::replace(&mut self.consumer, new));
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Subscription for KafkaSubscription {
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
-        let mut taken = Vec::new();
-        // Errors here are the connection's, which librdkafka mends by itself.
-        let watch = self.watch.clone();
-        let mut lost = Box::pin(watch.lost());
-        let first = loop {
-            tokio::select! {
-                biased;
-                message = self.consumer.recv() => match message {
-                    Ok(message) => break delivery(&message),
-                    Err(error) => debug!(%error, "could not read from Kafka"),
-                },
-                why = &mut lost => {
-                    info!(group = self.group, why, "the consumer does not read; making a new one");
-                    self.renew()?;
-                    lost.set(watch.lost());
-                }
-            }
-        };
-        taken.push(first);
-        while taken.len() < most {
-            match self.consumer.recv().now_or_never() {
-                Some(Ok(message)) => taken.push(delivery(&message)),
-                Some(Err(error)) => debug!(%error, "could not read from Kafka"),
-                None => break,
-            }
-        }
-        Ok(taken)
-    }
-
-    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()> {
-        let mut ends: HashMap<i32, i64> = HashMap::new();
-        for place in deliveries {
-            let end = ends.entry(place.partition).or_default();
-            *end = (*end).max(place.offset + 1);
-        }
-        for (partition, end) in ends {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(self.topic(), partition, Offset::Offset(end))?;
-            // The partition may have gone to another member, who does its messages again.
-            if let Err(error) = self.consumer.store_offsets(&list) {
-                debug!(%error, partition, "an offset was not stored");
-            }
-        }
-        Ok(())
-    }
-
-    fn topic(&self) -> &str {
-        &self.bus.topic
-    }
-
-    fn lag(&self) -> i64 {
-        self.watch.lag()
-    }
-
-    async fn leave(self: Box<Self>) {
-        // Closing sends the stored offsets, leaves the group, and blocks meanwhile.
-        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
-    }
-}
-
-fn delivery(message: &BorrowedMessage<'_>) -> Delivery {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let text = |header: Header<'_, &[u8]>| {
-            let value = std::str::from_utf8(header.value?).ok()?;
-            Some((header.key.to_owned(), value.to_owned()))
-        };
-        headers.iter().filter_map(text).collect()
-    });
-    Delivery {
-        place: Place { partition: message.partition(), offset: message.offset() },
-        key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
-        payload: message.payload().unwrap_or_default().to_vec(),
-        headers,
-        at: message.timestamp().to_millis().unwrap_or_default(),
-    }
 }

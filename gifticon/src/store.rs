@@ -1,6 +1,7 @@
 //! The tables of stock. All SQL of this service is in this file.
 
 use crate::domain::{Command, Gifticon, Reservation, Stock, StockEvent};
+use anyhow::ensure;
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
@@ -33,57 +34,58 @@ pub fn schema() -> Schema {
     Schema::new(&[(1001, "gifticon", include_str!("../migrations/1001_gifticon.sql"))])
 }
 
-/// Reads what the commands name, reservations first, each in order and locked.
+/// What commands name.
+#[derive(Default)]
+struct Named {
+    numbers: BTreeSet<i64>,
+    rows: BTreeSet<i64>,
+    reservations: BTreeSet<ReservationId>,
+    released: BTreeSet<ReservationId>,
+    /// Whether gifticons come or go.
+    counts: bool,
+}
+
+impl Named {
+    fn by(commands: &[&Command]) -> Self {
+        let mut named = Self::default();
+        for command in commands {
+            match command {
+                Command::Register { gifticon_id, .. } => {
+                    named.counts = true;
+                    named.numbers.insert(gifticon_id.0);
+                }
+                Command::Change { id, .. } => {
+                    named.rows.insert(*id);
+                }
+                Command::Delete { id } => {
+                    named.counts = true;
+                    named.rows.insert(*id);
+                }
+                Command::Reserve { reservation, gifticon_id, .. } => {
+                    named.reservations.insert(*reservation);
+                    named.numbers.insert(gifticon_id.0);
+                }
+                Command::Release { reservation } => {
+                    named.reservations.insert(*reservation);
+                    named.released.insert(*reservation);
+                }
+            }
+        }
+        named
+    }
+}
+
+/// Reads what the commands name, locked: gifticons first, and then their reservations.
+///
+/// So whoever waited for a gifticon sees all its reservations. The other way round, a question that is
+/// asked again at another replica would not see that the first took the last units, and hear a no
+/// although they are held.
 pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result<Stock> {
     let mut stock = Stock::default();
-    let (mut reservations, mut numbers, mut rows) =
-        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let mut counts = false;
-    for command in commands {
-        match command {
-            Command::Register { gifticon_id, .. } => {
-                counts = true;
-                numbers.insert(*gifticon_id);
-            }
-            Command::Change { id, .. } => {
-                rows.insert(*id);
-            }
-            Command::Delete { id } => {
-                counts = true;
-                rows.insert(*id);
-            }
-            Command::Reserve { reservation, gifticon_id, .. } => {
-                reservations.insert(*reservation);
-                numbers.insert(*gifticon_id);
-            }
-            Command::Release { reservation } => {
-                reservations.insert(*reservation);
-            }
-        }
-    }
-    let reservations: Vec<ReservationId> = reservations.into_iter().collect();
-    for ids in rounded(&reservations) {
-        let sql = format!(
-            "select id, gifticon_id, quantity, name, price, left_over, status from reservations \
-             where id in ({}) order by id{}",
-            Places::of(tx).list(ids.len()),
-            db.for_update()
-        );
-        let mut select = query(AssertSqlSafe(sql));
-        for id in ids {
-            select = select.bind(id.to_string());
-        }
-        for row in select.fetch_all(&mut **tx).await? {
-            let reservation = reservation(&row)?;
-            numbers.extend(reservation.gifticon_id);
-            stock.reservations.insert(reservation.id, reservation);
-        }
-    }
-    for (column, ids) in [
-        ("gifticon_id", numbers.into_iter().map(|id| id.0).collect::<Vec<_>>()),
-        ("id", rows.into_iter().collect()),
-    ] {
-        for ids in rounded(&ids) {
+    let Named { mut numbers, rows, reservations, released, counts } = Named::by(commands);
+    numbers.extend(gifticons_of(tx, released).await?);
+    for (column, ids) in [("gifticon_id", numbers), ("id", rows)] {
+        for ids in rounded(&Vec::from_iter(ids)) {
             let select = GIFTICONS.select;
             let sql = format!(
                 "{select} and {column} in ({}) order by id{}",
@@ -100,11 +102,53 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
             }
         }
     }
+    for ids in rounded(&Vec::from_iter(reservations)) {
+        let sql = format!(
+            "select id, gifticon_id, quantity, name, price, left_over, status from reservations \
+             where id in ({}) order by id{}",
+            Places::of(tx).list(ids.len()),
+            db.for_update()
+        );
+        let mut select = query(AssertSqlSafe(sql));
+        for id in ids {
+            select = select.bind(id.to_string());
+        }
+        for row in select.fetch_all(&mut **tx).await? {
+            let reservation = reservation(&row)?;
+            let locked = |of| stock.gifticons.contains_key(&of);
+            // Another replica made it just now. The batch is tried again, and finds it in time.
+            ensure!(
+                !reservation.held || reservation.gifticon_id.is_none_or(locked),
+                "reservation {} was made meanwhile",
+                reservation.id
+            );
+            stock.reservations.insert(reservation.id, reservation);
+        }
+    }
     if counts {
         let counter = Counter::load(tx, db, GIFTICONS.collection).await?;
         (stock.last_id, stock.live) = (counter.last_id, counter.live);
     }
     Ok(stock)
+}
+
+/// The numbers of the gifticons that reservations are of.
+async fn gifticons_of(tx: &mut Tx, ids: BTreeSet<ReservationId>) -> sqlx::Result<Vec<i64>> {
+    let mut numbers = Vec::new();
+    for ids in rounded(&Vec::from_iter(ids)) {
+        let sql = format!(
+            "select distinct gifticon_id from reservations where id in ({}) and gifticon_id is not null",
+            Places::of(tx).list(ids.len())
+        );
+        let mut select = query(AssertSqlSafe(sql));
+        for id in ids {
+            select = select.bind(id.to_string());
+        }
+        for row in select.fetch_all(&mut **tx).await? {
+            numbers.push(row.try_get(0)?);
+        }
+    }
+    Ok(numbers)
 }
 
 /// Writes what `events` changed.

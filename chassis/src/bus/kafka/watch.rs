@@ -16,9 +16,11 @@ use tracing::{info, warn};
 /// (2.10 to 2.12) then drops it, and where it was the only one, stays without any for good: `chaos --only "SIGSTOP of
 /// Kafka"` saw that within five cycles.
 const AWAY: Duration = Duration::from_secs(5);
-/// How long a consumer may be out of its group, or without a broker to read a partition of its own from. A
-/// rebalance takes as long as the session of a member that was killed, 6 s, and is left the time.
-const ADRIFT: Duration = Duration::from_secs(10);
+/// How long a consumer may look for the coordinator of its group, with a broker there: the same, and was seen as well.
+const WITHOUT_COORDINATOR: Duration = Duration::from_secs(8);
+/// How long it may take to join, or to find a broker to read a partition of its own from. A rebalance waits for members that
+/// are gone until their session ends, after 6 s; to begin again too early is to have it wait once more.
+const IDLE: Duration = Duration::from_secs(20);
 /// Between two looks at that.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -37,7 +39,14 @@ struct State {
 #[derive(Default)]
 struct Trouble {
     away: Option<Instant>,
-    adrift: Option<(Instant, String)>,
+    adrift: Option<(Instant, Adrift)>,
+}
+
+/// A consumer that has a broker, and does not read.
+struct Adrift {
+    why: String,
+    /// How long that may be so.
+    limit: Duration,
 }
 
 impl Watch {
@@ -51,8 +60,8 @@ impl Watch {
             if trouble.away.is_some_and(|since| since.max(asked).elapsed() >= AWAY) {
                 return "it has no broker".into();
             }
-            if let Some((since, why)) = &trouble.adrift
-                && (*since).max(asked).elapsed() >= ADRIFT
+            if let Some((since, Adrift { why, limit })) = &trouble.adrift
+                && (*since).max(asked).elapsed() >= *limit
             {
                 return why.clone();
             }
@@ -86,19 +95,18 @@ impl ClientContext for Watch {
 
     fn stats(&self, statistics: Statistics) {
         let mut trouble = self.trouble();
-        if statistics.brokers.values().any(is_up) {
+        let up = statistics.brokers.values().any(is_up);
+        if up {
             trouble.away = None;
             if self.0.said.swap(false, Ordering::Relaxed) {
                 info!("Kafka is back");
             }
         }
-        match adrift(&statistics) {
-            Some(why) => {
-                let since = trouble.adrift.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-                trouble.adrift = Some((since, why));
-            }
-            None => trouble.adrift = None,
-        }
+        let before = trouble.adrift.take();
+        trouble.adrift = adrift(&statistics).filter(|_| up).map(|now| {
+            let same = before.filter(|(_, before)| before.limit == now.limit);
+            (same.map_or_else(Instant::now, |(since, _)| since), now)
+        });
         // Before this member stored an offset, what the group committed counts; -1 is unknown.
         let lag = partitions(&statistics)
             .map(|partition| match partition.consumer_lag_stored {
@@ -121,10 +129,12 @@ fn partitions(statistics: &Statistics) -> impl Iterator<Item = &Partition> {
 }
 
 /// Why a consumer does not read, if it does not. A producer has no group, and never is adrift.
-fn adrift(statistics: &Statistics) -> Option<String> {
+fn adrift(statistics: &Statistics) -> Option<Adrift> {
     let group = statistics.cgrp.as_ref()?;
-    if (group.state.as_str(), group.join_state.as_str()) != ("up", "steady") {
-        return Some(format!("its group is {}, {}", group.state, group.join_state));
+    let (state, join) = (group.state.as_str(), group.join_state.as_str());
+    if (state, join) != ("up", "steady") {
+        let limit = if state == "up" { IDLE } else { WITHOUT_COORDINATOR };
+        return Some(Adrift { why: format!("its group is {state}, {join}"), limit });
     }
     let reads = |partition: &&Partition| match partition.fetch_state.as_str() {
         "none" | "stopped" => true, // another member's
@@ -134,6 +144,8 @@ fn adrift(statistics: &Statistics) -> Option<String> {
         }
         _ => false,
     };
-    let idle = partitions(statistics).find(|partition| !reads(partition))?;
-    Some(format!("partition {} is {} at broker {}", idle.partition, idle.fetch_state, idle.broker))
+    let Partition { partition, fetch_state, broker, .. } =
+        partitions(statistics).find(|partition| !reads(partition))?;
+    let why = format!("partition {partition} is {fetch_state} at broker {broker}");
+    Some(Adrift { why, limit: IDLE })
 }

@@ -9,7 +9,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
+use std::time::Duration;
 use tracing::{debug, info};
+
+/// How long leaving the group may take.
+const LEAVES: Duration = Duration::from_secs(5);
 
 pub(super) struct KafkaSubscription {
     bus: KafkaBus,
@@ -92,8 +96,17 @@ impl Subscription for KafkaSubscription {
     }
 
     async fn leave(self: Box<Self>) {
-        // Closing sends the stored offsets, leaves the group, and blocks meanwhile.
-        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+        // Closing sends the stored offsets, leaves the group, and blocks meanwhile: for as long as the broker is
+        // away. A member that could not leave is missed when its session ends, and a thread of the runtime
+        // that blocks would keep the process.
+        let (left, leaving) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            drop(self);
+            let _ = left.send(());
+        });
+        if tokio::time::timeout(LEAVES, leaving).await.is_err() {
+            info!("could not leave the group");
+        }
     }
 }
 

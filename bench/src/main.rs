@@ -10,9 +10,12 @@
     reason = "figures to three digits, far below 2 to the 52nd"
 )]
 
+mod backlog;
 mod floors;
+mod growth;
 mod load;
 mod report;
+mod seed;
 mod shop;
 mod wire;
 mod workloads;
@@ -40,17 +43,27 @@ struct Cli {
     /// Where to draw latency against offered rate
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Stand as a floor, until killed: the bench starts itself so
+    /// Events of the backlogs that the relay and the view work off, each alone
+    #[arg(long, default_value_t = 200_000)]
+    events: i64,
+    /// Rows of the largest table that is read: 10,000,000 take some minutes and 2 GB
+    #[arg(long, default_value_t = 100_000)]
+    rows: i64,
+    /// Stand as a floor or as one service, until killed: the bench starts itself so
     #[arg(long, hide = true)]
-    floor: Option<String>,
+    stand: Option<String>,
+    /// Where that service has its data
+    #[arg(long, hide = true)]
+    data_dir: Option<PathBuf>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match &cli.floor {
-        Some(name) => floors::stand(name).await,
-        None => run(&cli).await,
+    let done = match (&cli.stand, &cli.data_dir) {
+        (Some(name), Some(dir)) => backlog::stand(name, dir).await,
+        (Some(name), None) => floors::stand(name).await,
+        (None, _) => run(&cli).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +85,24 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         .into(),
         ..Report::default()
     };
+    let pipeline = floor(time, &mut report).await?;
+    let shop = if cli.real { Shop::real().await? } else { Shop::embedded().await? };
+    serve(&shop, time, pipeline, &mut report).await?;
+    drop(shop);
+    backlog::run(cli.real, cli.events, &mut report).await?;
+    growth::run(cli.real, cli.rows, time, &mut report).await?;
+    println!("{report}");
+    if let Some(file) = &cli.json {
+        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+    }
+    if let Some(file) = &cli.svg {
+        report.plot(file)?;
+    }
+    Ok(())
+}
+
+/// Measures the floors, and answers the rate of the empty pipeline.
+async fn floor(time: Duration, report: &mut Report) -> anyhow::Result<f64> {
     let floor = Shop::floor("handler", 1)?;
     let get: load::Requests = std::sync::Arc::new(|_| wire::request("GET", "/", ""));
     report.add(closed(&floor, "handler", "floor: an empty handler", time, get).await?, None);
@@ -92,29 +123,38 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         "durable commits, one after another",
         format!("{:.0}/s", floors::commits(time / 4).await?),
     );
+    Ok(pipeline_rate)
+}
 
-    let shop = if cli.real { Shop::real().await? } else { Shop::embedded().await? };
+/// Measures the shop as its customers use it.
+async fn serve(
+    shop: &Shop,
+    time: Duration,
+    pipeline_rate: f64,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     report.fact("start to ready", format!("{:.0} ms", shop.started.as_secs_f64() * 1_000.0));
     for (name, mib) in shop.memory() {
         report.fact(&format!("memory of {name}, idle"), format!("{mib:.0} MiB"));
     }
-    workloads::stock_up(&shop).await?;
-    report.add(workloads::visible(&shop, 100).await?, None);
-    let carts = closed(&shop, "gateway", "POST /carts, one gifticon", time, hot()).await?;
+    workloads::stock_up(shop).await?;
+    report.add(workloads::visible(shop, 100).await?, None);
+    let carts = closed(shop, "gateway", "POST /carts, one gifticon", time, hot()).await?;
     let capacity = carts.rate;
     report.add(carts, Some(pipeline_rate));
     report
-        .fact("payments and views of them all done after", format!("{:.1?}", drains(&shop).await?));
+        .fact("payments and views of them all done after", format!("{:.1?}", drains(shop).await?));
     report.add(
-        closed(&shop, "gateway", "POST /carts, 1,000 gifticons", time, any()).await?,
+        closed(shop, "gateway", "POST /carts, 1,000 gifticons", time, any()).await?,
         Some(pipeline_rate),
     );
     report
-        .fact("payments and views of them all done after", format!("{:.1?}", drains(&shop).await?));
+        .fact("payments and views of them all done after", format!("{:.1?}", drains(shop).await?));
     for share in [0.25, 0.5, 0.75] {
         let rate = capacity * share;
         let row = open(
-            &shop,
+            shop,
+            "gateway",
             &format!("POST /carts at {:.0} % of capacity, open loop", share * 100.0),
             rate,
             time,
@@ -123,11 +163,11 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         .await?;
         report.curve.push((rate, row.p50_ms, row.p99_ms));
         report.add(row, None);
-        drains(&shop).await?;
+        drains(shop).await?;
     }
     report.add(
         closed(
-            &shop,
+            shop,
             "gateway",
             "mixed shop: 80 % reads, 15 % carts, 5 % cancels",
             time,
@@ -138,7 +178,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
     );
     report.add(
         closed(
-            &shop,
+            shop,
             "gifticon",
             "reservations straight at gifticon, one gifticon",
             time,
@@ -149,13 +189,6 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
     );
     for (name, mib) in shop.memory() {
         report.fact(&format!("memory of {name}, after all that"), format!("{mib:.0} MiB"));
-    }
-    println!("{report}");
-    if let Some(file) = &cli.json {
-        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
-    }
-    if let Some(file) = &cli.svg {
-        report.plot(file)?;
     }
     Ok(())
 }

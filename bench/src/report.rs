@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 /// One measurement.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
     /// Good answers a second.

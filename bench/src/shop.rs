@@ -2,9 +2,11 @@
 
 use anyhow::{Context, bail};
 use chaos::servers::{SERVICES, Servers};
+use chassis::config::DatabaseUrl;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -75,6 +77,38 @@ impl Drop for Process {
     }
 }
 
+/// What a service that stands alone has its data on.
+pub(crate) enum Ground {
+    Dir(TempDir),
+    Servers(Servers),
+}
+
+impl Ground {
+    pub(crate) fn new(real: bool) -> anyhow::Result<Self> {
+        Ok(if real { Self::Servers(Servers::start()?) } else { Self::Dir(tempfile::tempdir()?) })
+    }
+
+    /// The database of a service.
+    pub(crate) fn database(&self, service: &str) -> anyhow::Result<DatabaseUrl> {
+        let url = match self {
+            Self::Dir(dir) => database_in(dir.path(), service),
+            Self::Servers(servers) => servers.database(service),
+        };
+        url.parse().map_err(anyhow::Error::msg)
+    }
+}
+
+/// The database of a service in a directory.
+pub(crate) fn database_in(dir: &Path, service: &str) -> String {
+    format!("sqlite:{}", dir.join(format!("{service}.db")).display())
+}
+
+/// The name of this program.
+fn itself() -> anyhow::Result<String> {
+    let program = std::env::current_exe()?;
+    Ok(program.file_name().and_then(|name| name.to_str()).context("it has a name")?.to_owned())
+}
+
 /// What is measured: the shop, or a floor that stands in for it.
 pub(crate) struct Shop {
     processes: Vec<Process>,
@@ -138,12 +172,35 @@ impl Shop {
         Ok(shop)
     }
 
+    /// One service with nothing beside it, on what is there.
+    pub(crate) async fn alone(service: &str, ground: &Ground) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let process = match ground {
+            Ground::Dir(dir) => {
+                let dir = dir.path().display().to_string();
+                Process::start(&itself()?, &["--stand", service, "--data-dir", &dir], &[], 1)?
+            }
+            Ground::Servers(servers) => {
+                let nowhere = "http://127.0.0.1:9".to_owned(); // it asks nobody
+                let settings = [
+                    ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+                    ("DATABASE_URL", servers.database(service)),
+                    ("KAFKA_BROKERS", servers.brokers()),
+                    ("GIFTICON_URL", nowhere),
+                ];
+                Process::start(service, &[], &settings, 1)?
+            }
+        };
+        let mut shop =
+            Self { processes: vec![process], started: Duration::ZERO, _dir: None, _servers: None };
+        shop.ready().await?;
+        shop.started = began.elapsed();
+        Ok(shop)
+    }
+
     /// A floor: this program itself, in another role.
     pub(crate) fn floor(name: &str, lines: usize) -> anyhow::Result<Self> {
-        let program = std::env::current_exe()?;
-        let program =
-            program.file_name().and_then(|name| name.to_str()).context("it has a name")?.to_owned();
-        let process = Process::start(&program, &["--floor", name], &[], lines)?;
+        let process = Process::start(&itself()?, &["--stand", name], &[], lines)?;
         Ok(Self { processes: vec![process], started: Duration::ZERO, _dir: None, _servers: None })
     }
 

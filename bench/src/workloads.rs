@@ -106,17 +106,18 @@ fn row(name: &str, measured: &Measured, cpu: f64) -> anyhow::Result<Row> {
 /// An open loop at `rate` a second.
 pub(crate) async fn open(
     shop: &Shop,
+    service: &str,
     name: &str,
     rate: f64,
     time: Duration,
     requests: Requests,
 ) -> anyhow::Result<Row> {
     let before = shop.cpu();
-    let measured = load::open(shop.addr("gateway"), rate, time, requests).await;
+    let measured = load::open(shop.addr(service), rate, time, requests).await;
     row(name, &measured, shop.cpu() - before)
 }
 
-async fn total(web: &chaos::Web, path: &str) -> i64 {
+pub(crate) async fn total(web: &chaos::Web, path: &str) -> i64 {
     web.get(path).await["page"]["totalElements"].as_i64().unwrap_or_default()
 }
 

@@ -28,7 +28,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             ],
         ),
         ("chaos", &["chassis"]),
-        ("bench", &["chassis", "gateway", "chaos"]),
+        ("bench", &["chassis", "cart", "mypage", "gateway", "chaos"]),
     ])
 }
 

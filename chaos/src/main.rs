@@ -28,7 +28,7 @@ struct Cli {
     /// faults: only this kind, as the table names it: "kill -9 of Kafka"
     #[arg(long)]
     only: Option<String>,
-    /// faults: seconds that the shop may take to settle after each
+    /// Seconds that the shop may take to settle after a fault or at the end; a slow machine needs more
     #[arg(long, default_value_t = 10)]
     settles: u64,
     /// cut: calls to cut
@@ -94,7 +94,7 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
     // on a busy machine.
     let budget = Duration::from_secs(if cli.drill == Drill::Rolling { 5 } else { 1 });
     let cluster = Cluster::start(cli.replicas, cli.seed, budget).await?;
-    let mut shop = Shop::open(cluster).await?;
+    let mut shop = Shop::open(cluster, Duration::from_secs(cli.settles)).await?;
     if cli.drill != Drill::Story {
         shop.stock_up(40 * cli.cycles.cast_signed()).await?;
     }

@@ -75,7 +75,7 @@ impl Servers {
         let up = Command::new(script)
             .arg(self.dir.path().join("kafka"))
             .arg(self.kafka_port.to_string())
-            .env("KAFKA_WAIT", "120")
+            .env("KAFKA_WAIT", "300")
             .stdout(self.log("kafka-up")?)
             .stderr(self.log("kafka-up")?)
             .status()?;

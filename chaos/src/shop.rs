@@ -26,11 +26,13 @@ pub struct Shop {
     /// The way in.
     pub web: Web,
     settled: Settled,
+    /// How long it may take to settle.
+    within: Duration,
 }
 
 impl Shop {
-    /// Opens it, with nothing on sale: waits until every replica is ready.
-    pub async fn open(cluster: Cluster) -> anyhow::Result<Self> {
+    /// Opens it, with nothing on sale: waits until every replica is ready. It is to settle `within` a time.
+    pub async fn open(cluster: Cluster, within: Duration) -> anyhow::Result<Self> {
         let until = Instant::now() + OPENS;
         for replica in ALL.into_iter().flat_map(|service| cluster.webs(service)) {
             while !replica.is_ready().await {
@@ -39,7 +41,7 @@ impl Shop {
             }
         }
         let (web, ledger) = (cluster.web(), Arc::new(Ledger::default()));
-        Ok(Self { cluster, ledger, web, settled: Settled::default() })
+        Ok(Self { cluster, ledger, web, settled: Settled::default(), within })
     }
 
     /// Puts two gifticons on sale that last, and `scarce` units of the one between them.
@@ -65,7 +67,7 @@ impl Shop {
 
     /// Asks again under every key, waits until all agrees, from outside and from inside, and answers how
     /// long that took. What an earlier call found in order is not looked at again.
-    pub async fn settles(&mut self, within: Duration) -> anyhow::Result<Duration> {
+    pub async fn settles(&mut self) -> anyhow::Result<Duration> {
         self.ledger.ask_again(&self.web).await;
         let (started, mut said) = (Instant::now(), Duration::ZERO);
         loop {
@@ -78,9 +80,9 @@ impl Shop {
                     self.settled = settled;
                     return Ok(started.elapsed());
                 }
-                Err(why) if started.elapsed() > within => {
+                Err(why) if started.elapsed() > self.within => {
                     self.tell(&why).await;
-                    bail!("not settled in {within:?}: {why}");
+                    bail!("not settled in {:?}: {why}", self.within);
                 }
                 Err(why) => {
                     if started.elapsed() > said + SAY {

@@ -27,7 +27,7 @@ pub(crate) async fn run(shop: &mut Shop, calls: u64, customers: u64) -> anyhow::
     crowd.goes().await;
     shop.cluster.front("gifticon").set(Weather::Fair);
     let (requests, failed) = (shop.ledger.requests(), shop.ledger.failed().len());
-    let settled = shop.settles(Duration::from_secs(30)).await?;
+    let settled = shop.settles().await?;
     Ok(vec![
         row("calls to gifticon cut before they were sent", &unsent),
         row("cut while gifticon worked on them", &uncommitted),

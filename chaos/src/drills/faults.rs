@@ -25,7 +25,7 @@ pub(crate) async fn run(shop: &mut Shop, plan: &Cli) -> anyhow::Result<Vec<Row>>
         sleep(Duration::from_millis(300)).await;
         crowd.goes().await;
         failed += shop.ledger.failed().len();
-        let settled = shop.settles(Duration::from_secs(plan.settles)).await;
+        let settled = shop.settles().await;
         let settled = settled.with_context(|| format!("cycle {cycle}, {fault}"))?;
         let promised = shop.ledger.promised();
         println!("cycle {cycle}: {fault}: settled in {settled:.1?}, {promised} carts promised");

@@ -47,7 +47,7 @@ pub(crate) async fn of_kafka(
         sleep(Duration::from_millis(20)).await;
     }
     let drained = back.elapsed();
-    let settled = drained + shop.settles(time.max(BACK)).await?;
+    let settled = drained + shop.settles().await?;
     Ok(vec![
         row("Kafka was away for", &format!("{} s", time.as_secs())),
         row("requests meanwhile", &requests),
@@ -101,7 +101,7 @@ pub(crate) async fn of_postgres(
     sleep(Duration::from_secs(1)).await;
     crowd.goes().await;
     let failed = shop.ledger.failed().len();
-    let settled = shop.settles(BACK).await?;
+    let settled = shop.settles().await?;
     Ok(vec![
         row("Postgres was away for", &format!("{} s", time.as_secs())),
         row("slowest 503 meanwhile", &format!("{slowest:.1?}")),

@@ -75,7 +75,7 @@ pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<Vec<Row>> {
     let at =
         |share: usize| refused.get((refused.len() * share / 100).min(refused.len().max(1) - 1));
     let at = |share| at(share).map_or("none".to_owned(), |time| format!("{time:.1?}"));
-    let settled = shop.settles(Duration::from_mins(1)).await?;
+    let settled = shop.settles().await?;
     Ok(vec![
         row("carts a second, 200 customers who wait", &peak),
         row("carts a second offered then", &(peak * TIMES)),

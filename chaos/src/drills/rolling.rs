@@ -30,7 +30,7 @@ pub(crate) async fn run(
     sleep(Duration::from_secs(1)).await;
     crowd.goes().await;
     let requests = shop.ledger.requests_all_answered()?;
-    let settled = shop.settles(Duration::from_secs(30)).await?;
+    let settled = shop.settles().await?;
     Ok(vec![
         row("replicas restarted under load", &restarts),
         row("requests", &requests),

@@ -28,8 +28,8 @@ const WRITE: Duration = Duration::from_secs(30);
 /// How long our own clients keep an idle connection.
 pub const KEPT_ALIVE: Duration = Duration::from_secs(2);
 /// How long a drain leaves an idle connection open: until its client, if it is one of ours, would not
-/// use it again.
-const LEFT_ALONE: Duration = Duration::from_millis(2_500);
+/// use it again, and as long once more for what it sent last, where the machine has no time.
+const LEFT_ALONE: Duration = Duration::from_secs(4);
 /// A drain goes on accepting until nobody came for this long: whoever stands in front needs time to
 /// see readiness go down, but where nobody comes there is nobody to wait for.
 const QUIET: Duration = Duration::from_millis(200);

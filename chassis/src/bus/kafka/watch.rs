@@ -101,6 +101,9 @@ impl ClientContext for Watch {
             if self.0.said.swap(false, Ordering::Relaxed) {
                 info!("Kafka is back");
             }
+        } else {
+            // A client that dropped its last broker is not told that all are down.
+            trouble.away.get_or_insert_with(Instant::now);
         }
         let before = trouble.adrift.take();
         trouble.adrift = adrift(&statistics).filter(|_| up).map(|now| {

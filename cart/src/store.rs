@@ -4,7 +4,7 @@ use crate::domain::{Cart, CartEvent, Carts, Command, Intent, Key, No, Outcome, S
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
-use chassis::places::{Places, pieces, rounded};
+use chassis::places::{Places, Value, look_up, pieces, rounded};
 use chassis::retention::Old;
 use common_events::{CartId, GifticonId, ReservationId, status};
 use sqlx::any::AnyRow;
@@ -107,14 +107,6 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
     Ok(carts)
 }
 
-/// What an id can be.
-trait Value:
-    Clone + Send + for<'q> sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any> + 'static
-{
-}
-impl Value for String {}
-impl Value for i64 {}
-
 /// Rows whose `column` is one of `ids`, in order and locked.
 async fn select<T: Value>(
     tx: &mut Tx,
@@ -123,20 +115,11 @@ async fn select<T: Value>(
     column: &str,
     ids: &[T],
 ) -> sqlx::Result<Vec<AnyRow>> {
-    let mut rows = Vec::new();
-    for ids in rounded(ids) {
-        let lock = db.for_update();
-        let sql = format!(
-            "{select} where {column} in ({}) order by {column}{lock}",
-            Places::of(tx).list(ids.len())
-        );
-        let mut select = query(AssertSqlSafe(sql));
-        for id in ids {
-            select = select.bind(id);
-        }
-        rows.extend(select.fetch_all(&mut **tx).await?);
-    }
-    Ok(rows)
+    let lock = db.for_update();
+    look_up(tx, ids, |places| {
+        format!("{select} where {column} in ({places}) order by {column}{lock}")
+    })
+    .await
 }
 
 /// Writes what `events` changed.

@@ -1,6 +1,8 @@
 //! Statements of many rows: the places of their values, and how many rows go into one.
 
 use crate::db::Tx;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, query};
 use std::fmt::Write as _;
 
 /// Rows a statement: few enough that none exceeds SQLite's 32,766 bound values.
@@ -88,6 +90,32 @@ pub fn rounded<T: Clone>(ids: &[T]) -> impl Iterator<Item = Vec<T>> {
         }
         ids
     })
+}
+
+/// What the ids of [`look_up`] can be.
+pub trait Value:
+    Clone + Send + for<'q> sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any> + 'static
+{
+}
+impl Value for String {}
+impl Value for i64 {}
+
+/// The rows that statements find for `ids`. `select` writes one, given the places for its `in (…)`.
+pub async fn look_up<T: Value>(
+    tx: &mut Tx,
+    ids: &[T],
+    select: impl Fn(&str) -> String,
+) -> sqlx::Result<Vec<AnyRow>> {
+    let mut rows = Vec::new();
+    for ids in rounded(ids) {
+        let places = Places::of(tx).list(ids.len());
+        let mut select = query(AssertSqlSafe(select(&places)));
+        for id in ids {
+            select = select.bind(id);
+        }
+        rows.extend(select.fetch_all(&mut **tx).await?);
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]

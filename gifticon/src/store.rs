@@ -5,7 +5,7 @@ use anyhow::ensure;
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
-use chassis::places::{Places, pieces, rounded};
+use chassis::places::{Places, look_up, pieces, rounded};
 use common_events::{GifticonId, ReservationId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query};
@@ -83,72 +83,48 @@ impl Named {
 pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result<Stock> {
     let mut stock = Stock::default();
     let Named { mut numbers, rows, reservations, released, counts } = Named::by(commands);
-    numbers.extend(gifticons_of(tx, released).await?);
+    let names =
+        |ids: BTreeSet<ReservationId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let lock = db.for_update();
+    let of = |places: &str| {
+        format!(
+            "select distinct gifticon_id from reservations where id in ({places}) and gifticon_id is not null"
+        )
+    };
+    for row in look_up(tx, &names(released), of).await? {
+        numbers.insert(row.try_get(0)?);
+    }
     for (column, ids) in [("gifticon_id", numbers), ("id", rows)] {
-        for ids in rounded(&Vec::from_iter(ids)) {
-            let select = GIFTICONS.select;
-            let sql = format!(
-                "{select} and {column} in ({}) order by id{}",
-                Places::of(tx).list(ids.len()),
-                db.for_update()
-            );
-            let mut select = query(AssertSqlSafe(sql));
-            for id in ids {
-                select = select.bind(id);
-            }
-            for row in select.fetch_all(&mut **tx).await? {
-                let gifticon = gifticon(&row)?;
-                stock.gifticons.insert(gifticon.gifticon_id, gifticon);
-            }
+        let select = |places: &str| {
+            format!("{} and {column} in ({places}) order by id{lock}", GIFTICONS.select)
+        };
+        for row in look_up(tx, &Vec::from_iter(ids), select).await? {
+            let gifticon = gifticon(&row)?;
+            stock.gifticons.insert(gifticon.gifticon_id, gifticon);
         }
     }
-    for ids in rounded(&Vec::from_iter(reservations)) {
-        let sql = format!(
+    let select = |places: &str| {
+        format!(
             "select id, gifticon_id, quantity, name, price, left_over, status from reservations \
-             where id in ({}) order by id{}",
-            Places::of(tx).list(ids.len()),
-            db.for_update()
+             where id in ({places}) order by id{lock}"
+        )
+    };
+    for row in look_up(tx, &names(reservations), select).await? {
+        let reservation = reservation(&row)?;
+        let locked = |of| stock.gifticons.contains_key(&of);
+        // Another replica made it just now. The batch is tried again, and finds it in time.
+        ensure!(
+            !reservation.held || reservation.gifticon_id.is_none_or(locked),
+            "reservation {} was made meanwhile",
+            reservation.id
         );
-        let mut select = query(AssertSqlSafe(sql));
-        for id in ids {
-            select = select.bind(id.to_string());
-        }
-        for row in select.fetch_all(&mut **tx).await? {
-            let reservation = reservation(&row)?;
-            let locked = |of| stock.gifticons.contains_key(&of);
-            // Another replica made it just now. The batch is tried again, and finds it in time.
-            ensure!(
-                !reservation.held || reservation.gifticon_id.is_none_or(locked),
-                "reservation {} was made meanwhile",
-                reservation.id
-            );
-            stock.reservations.insert(reservation.id, reservation);
-        }
+        stock.reservations.insert(reservation.id, reservation);
     }
     if counts {
         let counter = Counter::load(tx, db, GIFTICONS.collection).await?;
         (stock.last_id, stock.live) = (counter.last_id, counter.live);
     }
     Ok(stock)
-}
-
-/// The numbers of the gifticons that reservations are of.
-async fn gifticons_of(tx: &mut Tx, ids: BTreeSet<ReservationId>) -> sqlx::Result<Vec<i64>> {
-    let mut numbers = Vec::new();
-    for ids in rounded(&Vec::from_iter(ids)) {
-        let sql = format!(
-            "select distinct gifticon_id from reservations where id in ({}) and gifticon_id is not null",
-            Places::of(tx).list(ids.len())
-        );
-        let mut select = query(AssertSqlSafe(sql));
-        for id in ids {
-            select = select.bind(id.to_string());
-        }
-        for row in select.fetch_all(&mut **tx).await? {
-            numbers.push(row.try_get(0)?);
-        }
-    }
-    Ok(numbers)
 }
 
 /// Writes what `events` changed.

@@ -5,7 +5,7 @@ use crate::projection::{Command, Details, Fact, Kind, View, Views};
 use chassis::Counter;
 use chassis::db::{Db, Dialect, Schema, Tx};
 use chassis::listing::Listing;
-use chassis::places::{Places, pieces, rounded};
+use chassis::places::{Places, look_up, pieces};
 use common_events::{CartId, GifticonId, PaymentId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query, raw_sql};
@@ -88,32 +88,22 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
 async fn views(tx: &mut Tx, db: &Db, tables: Names, ids: &[i64]) -> anyhow::Result<Views> {
     let mut views = Views::default();
     let select = MYPAGES.select.replace("from views", &format!("from {}", tables.views));
-    for ids in rounded(ids) {
-        let (places, lock) = (Places::of(tx).list(ids.len()), db.for_update());
-        let rows = format!("{select} and cart_id in ({places}) order by cart_id{lock}");
-        for row in of(tx, rows, &ids).await? {
-            let Shown { id, cart_id, details, .. } = shown(&row)?;
-            views.views.insert(cart_id, View { id, cart_id, details, steps: BTreeMap::new() });
-        }
-        let steps = tables.steps;
-        let steps =
-            format!("select cart_id, event_type, at from {steps} where cart_id in ({places})");
-        for row in of(tx, steps, &ids).await? {
-            let (kind, at) = (kind(row.try_get(1)?)?, row.try_get(2)?);
-            if let Some(view) = views.views.get_mut(&CartId(row.try_get(0)?)) {
-                view.steps.insert(kind, at);
-            }
+    let lock = db.for_update();
+    let rows = |places: &str| format!("{select} and cart_id in ({places}) order by cart_id{lock}");
+    for row in look_up(tx, ids, rows).await? {
+        let Shown { id, cart_id, details, .. } = shown(&row)?;
+        views.views.insert(cart_id, View { id, cart_id, details, steps: BTreeMap::new() });
+    }
+    let steps = |places: &str| {
+        format!("select cart_id, event_type, at from {} where cart_id in ({places})", tables.steps)
+    };
+    for row in look_up(tx, ids, steps).await? {
+        let (kind, at) = (kind(row.try_get(1)?)?, row.try_get(2)?);
+        if let Some(view) = views.views.get_mut(&CartId(row.try_get(0)?)) {
+            view.steps.insert(kind, at);
         }
     }
     Ok(views)
-}
-
-async fn of(tx: &mut Tx, sql: String, ids: &[i64]) -> sqlx::Result<Vec<AnyRow>> {
-    let mut select = query(AssertSqlSafe(sql));
-    for id in ids {
-        select = select.bind(*id);
-    }
-    select.fetch_all(&mut **tx).await
 }
 
 /// Writes what `commands` changed.

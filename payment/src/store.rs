@@ -4,7 +4,7 @@ use crate::domain::{Command, Payment, PaymentEvent, Payments, Status};
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
-use chassis::places::{Places, pieces, rounded};
+use chassis::places::{Places, look_up, pieces};
 use common_events::{CartId, PaymentId, status};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query};
@@ -36,20 +36,11 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
     let mut payments =
         Payments { last_id: counter.last_id, live: counter.live, ..Payments::default() };
     let ids: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
-    for ids in rounded(&ids.into_iter().collect::<Vec<_>>()) {
-        let sql = format!(
-            "{ANY} where cart_id in ({}) order by cart_id{}",
-            Places::of(tx).list(ids.len()),
-            db.for_update()
-        );
-        let mut select = query(AssertSqlSafe(sql));
-        for id in ids {
-            select = select.bind(id);
-        }
-        for row in select.fetch_all(&mut **tx).await? {
-            let payment = payment(&row)?;
-            payments.payments.insert(payment.cart_id, payment);
-        }
+    let lock = db.for_update();
+    let select = |places: &str| format!("{ANY} where cart_id in ({places}) order by cart_id{lock}");
+    for row in look_up(tx, &Vec::from_iter(ids), select).await? {
+        let payment = payment(&row)?;
+        payments.payments.insert(payment.cart_id, payment);
     }
     Ok(payments)
 }

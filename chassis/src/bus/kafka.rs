@@ -17,6 +17,7 @@ use rdkafka::producer::FutureProducer;
 use std::sync::Arc;
 use std::time::Duration;
 use subscription::KafkaSubscription;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 use watch::Watch;
 
@@ -128,7 +129,13 @@ impl Bus for KafkaBus {
     }
 }
 
-/// Drops a client that was replaced. That can take as long as its broker is away.
-fn drop_aside<T: Send + 'static>(client: T) {
-    std::thread::spawn(move || drop(client));
+/// Closes a client, which can take as long as its broker is away, on a thread that is not the runtime's: that
+/// would wait for it when the process ends. What is answered resolves when it is closed.
+fn drop_aside<T: Send + 'static>(client: T) -> oneshot::Receiver<()> {
+    let (closed, closing) = oneshot::channel();
+    std::thread::spawn(move || {
+        drop(client);
+        let _ = closed.send(());
+    });
+    closing
 }

@@ -96,15 +96,9 @@ impl Subscription for KafkaSubscription {
     }
 
     async fn leave(self: Box<Self>) {
-        // Closing sends the stored offsets, leaves the group, and blocks meanwhile: for as long as the broker is
-        // away. A member that could not leave is missed when its session ends, and a thread of the runtime
-        // that blocks would keep the process.
-        let (left, leaving) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            drop(self);
-            let _ = left.send(());
-        });
-        if tokio::time::timeout(LEAVES, leaving).await.is_err() {
+        // Closing sends the stored offsets and leaves the group. A member that could not is missed when its
+        // session ends.
+        if tokio::time::timeout(LEAVES, drop_aside(self)).await.is_err() {
             info!("could not leave the group");
         }
     }

@@ -6,13 +6,13 @@ use chassis::db::Db;
 use chassis::hal::Collection;
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
-use chassis::testing::{TestDb, carry_out};
+use chassis::testing::{TestDb, carry_out, eventually};
 use common_events::{GifticonId, ReservationId};
 use gifticon::app::{Answer, StockDomain};
 use gifticon::domain::{Change, Command, Refusal};
 use gifticon::store::{self, GIFTICONS};
 use serde_json::Value;
-use sqlx::query;
+use sqlx::{Row, query};
 use uuid::Uuid;
 
 on_each_database!(
@@ -158,7 +158,13 @@ async fn two_replicas_answer_one_question_with_one_yes() {
     store::save(&mut tx, &stock, &events).await.unwrap();
     let repeat = question.clone();
     let again = tokio::spawn(async move { done(&other, &[repeat]).await });
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let blocked = "select count(*) from pg_stat_activity \
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("the second to wait for the first", async || {
+        let row = query(blocked).fetch_one(one.reader()).await.unwrap();
+        (row.get::<i64, _>(0) > 0).then_some(())
+    })
+    .await;
     assert!(!again.is_finished(), "it did not wait for the first");
     tx.commit().await.unwrap();
     let answers = again.await.unwrap();

@@ -104,6 +104,13 @@ fn docker_compose_starts_the_same_processes() {
         }
         assert_eq!(services[name]["build"]["args"]["SERVICE"], name);
     }
+    let always = yaml("docker-compose.yml")["x-always"].clone();
+    for name in ALL.into_iter().chain(["kafka", "postgres", "databases"]) {
+        assert_eq!(services[name]["profiles"], always, "{name} is in every profile");
+    }
+    let started = text(".env");
+    let started = started.lines().find_map(|line| line.strip_prefix("COMPOSE_PROFILES="));
+    assert!(items(&always).iter().any(|profile| profile.as_str() == started), "{started:?}");
     let port = &services["gateway"]["ports"][0];
     assert_eq!(port, "127.0.0.1:8088:8080");
 }
@@ -123,6 +130,16 @@ fn images_are_of_our_processes_and_of_this_version() {
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         assert_eq!((&container["name"], &container["image"]), (&name.into(), &image.into()));
     }
+}
+
+#[test]
+fn the_load_is_of_this_version() {
+    let image = Value::from(format!("gifticon/siege:{}", env!("CARGO_PKG_VERSION")));
+    let parts: Vec<Value> =
+        serde_saphyr::from_multiple(&text("kubernetes/drills/siege.yaml")).unwrap();
+    let pod = parts.iter().find(|part| part["kind"] == "Pod").unwrap();
+    assert_eq!(pod["spec"]["containers"][0]["image"], image);
+    assert_eq!(yaml("docker-compose.yml")["services"]["load"]["image"], image);
 }
 
 /// The layer of dependencies is built with the manifests of all crates: cargo wants each of them.

@@ -14,6 +14,13 @@ use tokio::time::sleep;
 /// All that have replicas: the services and the gateway.
 pub const ALL: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
 
+/// How long a new replica may take to be ready.
+const READY: Duration = Duration::from_mins(1);
+/// How long a drain may take: `SHUTDOWN_GRACE`, which is 20 s, and some.
+const DRAINS: Duration = Duration::from_secs(25);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// One process of a service.
 #[derive(Debug)]
 struct Replica {
@@ -71,6 +78,13 @@ impl Cluster {
 
     /// Starts a replica, on a free port, and puts it behind its front.
     pub fn start_replica(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
+        let replica = self.launch(service, number)?;
+        self.replicas.insert((service, number), Some(replica));
+        self.fronts[service].lead_to(self.addrs(service));
+        Ok(())
+    }
+
+    fn launch(&self, service: &'static str, number: usize) -> anyhow::Result<Replica> {
         let url = |service: &str| self.fronts[service].url();
         let mut settings = vec![
             ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
@@ -84,10 +98,7 @@ impl Cluster {
             settings.push(("DATABASE_URL", self.servers.database(service)));
             settings.push(("KAFKA_BROKERS", self.servers.brokers()));
         }
-        let replica = self.spawn(service, number, &settings)?;
-        self.replicas.insert((service, number), Some(replica));
-        self.fronts[service].lead_to(self.addrs(service));
-        Ok(())
+        self.spawn(service, number, &settings)
     }
 
     /// The services are built beside this program.
@@ -128,17 +139,30 @@ impl Cluster {
 
     /// SIGTERM of a replica, which must end well.
     pub async fn terminate(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
-        let mut replica = self.take(service, number)?;
-        signal("-TERM", &replica.child.id().to_string())?;
-        let until = Instant::now() + Duration::from_secs(25);
-        loop {
-            if let Some(status) = replica.child.try_wait()? {
-                ensure!(status.success(), "{service} did not drain well: {status}");
-                return Ok(());
-            }
-            ensure!(Instant::now() < until, "{service} did not drain in time");
-            sleep(Duration::from_millis(20)).await;
+        let replica = self.take(service, number)?;
+        drain(service, replica).await
+    }
+
+    /// Puts a new replica in the place of an old one in Kubernetes' order: the new one is ready before
+    /// its front leads to it and no longer to the old one, which is told to end `delay` after that.
+    pub async fn replace(
+        &mut self,
+        service: &'static str,
+        number: usize,
+        delay: Duration,
+    ) -> anyhow::Result<()> {
+        let new = self.launch(service, number)?;
+        let web = Web::new(format!("http://{}", new.addr));
+        let old = self.replicas.insert((service, number), Some(new)).flatten();
+        let old = old.context("there is such a replica")?;
+        let until = Instant::now() + READY;
+        while !web.is_ready().await {
+            ensure!(Instant::now() < until, "a new {service} never was ready");
+            sleep(LOOK).await;
         }
+        self.fronts[service].lead_to(self.addrs(service));
+        sleep(delay).await;
+        drain(service, old).await
     }
 
     /// SIGSTOP of a replica for a while.
@@ -160,6 +184,20 @@ impl Cluster {
             .get_mut(&(service, number))
             .and_then(Option::take)
             .context("there is such a replica")
+    }
+}
+
+/// SIGTERM, and waits for a good end.
+async fn drain(service: &str, mut replica: Replica) -> anyhow::Result<()> {
+    signal("-TERM", &replica.child.id().to_string())?;
+    let until = Instant::now() + DRAINS;
+    loop {
+        if let Some(status) = replica.child.try_wait()? {
+            ensure!(status.success(), "{service} did not drain well: {status}");
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "{service} did not drain in time");
+        sleep(LOOK).await;
     }
 }
 

@@ -102,6 +102,11 @@ impl KafkaBus {
             // The least that brokers allow: a member that was killed is missed after this long.
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
+            // A rebalance waits for each member that was there for this long at most, whether its session ends or
+            // not: a Kafka 4.4 that was killed while it was busy was seen to forget the sessions of members
+            // that it read from its log, and the group waited for them for good. One that is held up for longer, by
+            // its database, joins again when that is back.
+            .set("max.poll.interval.ms", "15000")
             .set("queued.max.messages.kbytes", "8192")
             .create_with_context(watch)?;
         consumer.subscribe(&[&self.topic])?;

@@ -9,13 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// How long a client may be without any broker before it is made anew.
+/// How long a client may know no broker before it is made anew.
 ///
-/// librdkafka tries again within a second by itself, but not always. A broker that its controller has
-/// fenced, for which a hiccup of two seconds is enough, is missing in the metadata that it answers; librdkafka
-/// (2.10 to 2.12) then drops it, and where it was the only one, stays without any for good: `chaos --only "SIGSTOP of
-/// Kafka"` saw that within five cycles.
-const AWAY: Duration = Duration::from_secs(5);
+/// A broker that its controller has fenced, for which a hiccup of two seconds is enough, is missing in the
+/// metadata that it answers; librdkafka (2.10 to 2.12) then drops it, and where it was the only one, stays without
+/// any for good: `chaos --only "SIGSTOP of Kafka"` saw that within five cycles.
+const FORGOTTEN: Duration = Duration::from_secs(5);
+/// How long a client may fail to reach the brokers that it knows. It tries every second by itself, and is the same member
+/// of its group when it succeeds. A new one is another member, for which the group first waits until the old one's
+/// session ends; and a broker that was killed may have lost the timer for that (Kafka 4.4, see
+/// [`super::KafkaBus::consumer`]).
+const AWAY: Duration = Duration::from_mins(2);
 /// How long a consumer may look for the coordinator of its group, with a broker there: the same, and was seen as well.
 const WITHOUT_COORDINATOR: Duration = Duration::from_secs(8);
 /// How long it may take to join, or to find a broker to read a partition of its own from. A rebalance waits for members that
@@ -38,8 +42,17 @@ struct State {
 
 #[derive(Default)]
 struct Trouble {
-    away: Option<Instant>,
+    away: Option<(Instant, Away)>,
     adrift: Option<(Instant, Adrift)>,
+}
+
+/// Why there is no broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    /// Those that are known do not answer.
+    Unreachable,
+    /// None is known but by the address that the client began with.
+    Forgotten,
 }
 
 /// A consumer that has a broker, and does not read.
@@ -57,8 +70,14 @@ impl Watch {
         loop {
             tokio::time::sleep(LOOK).await;
             let trouble = self.trouble();
-            if trouble.away.is_some_and(|since| since.max(asked).elapsed() >= AWAY) {
-                return "it has no broker".into();
+            if let Some((since, away)) = trouble.away {
+                let (limit, why) = match away {
+                    Away::Unreachable => (AWAY, "it reaches no broker"),
+                    Away::Forgotten => (FORGOTTEN, "it knows no broker"),
+                };
+                if since.max(asked).elapsed() >= limit {
+                    return why.into();
+                }
             }
             if let Some((since, Adrift { why, limit })) = &trouble.adrift
                 && (*since).max(asked).elapsed() >= *limit
@@ -70,7 +89,7 @@ impl Watch {
 
     /// The client was made anew: it has as long again.
     pub(super) fn renewed(&self) {
-        *self.trouble() = Trouble { away: Some(Instant::now()), adrift: None };
+        *self.trouble() = Trouble::default();
     }
 
     /// Messages that a consumer has yet to read, as of the last statistics.
@@ -86,7 +105,6 @@ impl Watch {
 impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
         if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown)) {
-            self.trouble().away.get_or_insert_with(Instant::now);
             if !self.0.said.swap(true, Ordering::Relaxed) {
                 warn!(reason, "Kafka went away");
             }
@@ -102,8 +120,11 @@ impl ClientContext for Watch {
                 info!("Kafka is back");
             }
         } else {
-            // A client that dropped its last broker is not told that all are down.
-            trouble.away.get_or_insert_with(Instant::now);
+            let learned = |broker: &Broker| broker.source == "learned";
+            let known = statistics.brokers.values().any(learned);
+            let away = if known { Away::Unreachable } else { Away::Forgotten };
+            let before = trouble.away.filter(|(_, before)| *before == away);
+            trouble.away = before.or_else(|| Some((Instant::now(), away)));
         }
         let before = trouble.adrift.take();
         trouble.adrift = adrift(&statistics).filter(|_| up).map(|now| {

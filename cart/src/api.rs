@@ -111,7 +111,7 @@ async fn list(
     base: Base,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
-    let read = |row: &_| store::cart(row).map(|cart| (cart.id.0, now(cart)));
+    let read = |store::OneCart(cart)| (cart.id.0, now(cart));
     Ok(Json(CARTS.page(&app.db, &base, &query, read).await?))
 }
 

@@ -64,7 +64,7 @@ impl Domain for CartDomain {
     type Answer = Answer;
     type Refusal = Refusal;
 
-    async fn load(&self, tx: &mut Tx, commands: &[&Command]) -> anyhow::Result<Carts> {
+    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Carts> {
         store::load(tx, &self.db, commands).await
     }
 
@@ -101,8 +101,13 @@ impl Domain for CartDomain {
         }
     }
 
-    async fn save(&self, tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::Result<()> {
-        store::save(tx, carts, events).await
+    async fn save(
+        &self,
+        tx: &mut Tx<'_>,
+        carts: &Carts,
+        events: &[CartEvent],
+    ) -> anyhow::Result<()> {
+        Ok(store::save(tx, carts, events)?)
     }
 
     /// What others hear: a cart that came to be and one that is gone. The rest is this service's own.

@@ -4,11 +4,11 @@ use crate::domain::{Cart, CartEvent, Carts, Command, Intent, Key, No, Outcome, S
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::Listing;
-use chassis::places::{Places, Value, look_up, pieces, rounded};
 use chassis::retention::Old;
+use chassis::rows::{Value, insert, look_up, of_each, read, select};
 use common_events::{CartId, GifticonId, ReservationId, status};
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row, query};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub const KEYS_FORGOTTEN: Old = Old {
 pub const CARTS: Listing = Listing {
     collection: "carts",
     singular: "cart",
-    select: "select id, gifticon_id, quantity, reservation_id, name, price, status, added_at \
-             from carts where status <> 'CartRemoved'",
+    columns: "id, gifticon_id, quantity, reservation_id, name, price, status, added_at",
+    from: "from carts where status <> 'CartRemoved'",
     fields: &[
         ("id", "id"),
         ("gifticonId", "gifticon_id"),
@@ -35,8 +35,77 @@ pub const CARTS: Listing = Listing {
     searchable: false,
 };
 
-const ANY_CART: &str =
-    "select id, gifticon_id, quantity, reservation_id, name, price, status, added_at from carts";
+#[derive(Deserialize)]
+#[serde(remote = "Cart")]
+struct CartRow {
+    id: CartId,
+    gifticon_id: GifticonId,
+    quantity: i64,
+    reservation_id: ReservationId,
+    name: String,
+    price: i64,
+    #[serde(deserialize_with = "known_status")]
+    status: Status,
+    added_at: i64,
+}
+
+/// A cart as it is read.
+#[derive(Deserialize)]
+pub struct OneCart(#[serde(with = "CartRow")] pub Cart);
+
+fn known_status<'de, D: Deserializer<'de>>(status: D) -> Result<Status, D::Error> {
+    let status = String::deserialize(status)?;
+    let known = [Status::Added, Status::Paid, Status::Removed];
+    let known = known.into_iter().find(|known| text(*known) == status);
+    known.ok_or_else(|| D::Error::custom("an unknown status of a cart"))
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Intent")]
+struct IntentRow {
+    reservation_id: ReservationId,
+    gifticon_id: GifticonId,
+    quantity: i64,
+    #[serde(rename = "idempotency_key")]
+    key: Option<String>,
+    #[serde(rename = "status", deserialize_with = "is_abandoned")]
+    abandoned: bool,
+    since: i64,
+}
+
+#[derive(Deserialize)]
+struct OneIntent(#[serde(with = "IntentRow")] Intent);
+
+fn is_abandoned<'de, D: Deserializer<'de>>(status: D) -> Result<bool, D::Error> {
+    Ok(String::deserialize(status)? == ABANDONED)
+}
+
+#[derive(Deserialize)]
+struct KeyRow {
+    idempotency_key: String,
+    gifticon_id: GifticonId,
+    quantity: i64,
+    outcome: String,
+    cart_id: Option<CartId>,
+    available: Option<i64>,
+}
+
+impl KeyRow {
+    fn outcome(&self) -> sqlx::Result<Outcome> {
+        Ok(match (self.outcome.as_str(), self.cart_id, self.available) {
+            (PENDING, ..) => Outcome::Pending,
+            ("Added", Some(id), _) => Outcome::Added(id),
+            ("NoGifticon", ..) => Outcome::Refused(No::NoGifticon),
+            ("Short", _, Some(available)) => Outcome::Refused(No::Short { available }),
+            (other, ..) => {
+                return Err(sqlx::Error::Decode(format!("an unknown outcome: {other}").into()));
+            }
+        })
+    }
+}
+
+const INTENT: &str = "reservation_id, gifticon_id, quantity, idempotency_key, status, since";
+const KEY: &str = "idempotency_key, gifticon_id, quantity, outcome, cart_id, available";
 const PENDING: &str = "Pending";
 const ABANDONED: &str = "Abandoned";
 
@@ -49,7 +118,7 @@ pub fn schema() -> Schema {
 }
 
 /// Reads what the commands name, in the order keys, intents, carts, each in order and locked.
-pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result<Carts> {
+pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Carts> {
     let mut carts = Carts::default();
     let (mut keys, mut reservations, mut ids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut counts = false;
@@ -75,31 +144,30 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
         }
     }
     // Names of reservations are known for what is reserved; the keys of those must be there too.
-    let reservations: Vec<String> = reservations.iter().map(ReservationId::to_string).collect();
-    let intents =
-        "select reservation_id, gifticon_id, quantity, idempotency_key, status, since from intents";
-    for row in select(tx, db, intents, "reservation_id", &reservations).await? {
-        let intent = intent(&row)?;
+    let names: Vec<String> = reservations.iter().map(ReservationId::to_string).collect();
+    let intents = locked(tx, db, INTENT, "intents", "reservation_id", &names).await?;
+    for OneIntent(intent) in intents {
         keys.extend(intent.key.clone());
         carts.intents.insert(intent.reservation_id, intent);
     }
-    let outcomes = "select idempotency_key, gifticon_id, quantity, outcome, cart_id, available from idempotency_keys";
-    for row in
-        select(tx, db, outcomes, "idempotency_key", &keys.into_iter().collect::<Vec<_>>()).await?
-    {
-        let key = key(&row)?;
-        if let Outcome::Added(id) = key.outcome {
+    let keys = Vec::from_iter(keys);
+    let keys: Vec<KeyRow> =
+        locked(tx, db, KEY, "idempotency_keys", "idempotency_key", &keys).await?;
+    for row in keys {
+        let outcome = row.outcome()?;
+        if let Outcome::Added(id) = outcome {
             ids.insert(id);
         }
-        carts.keys.insert(row.try_get(0)?, key);
+        let (gifticon_id, quantity) = (row.gifticon_id, row.quantity);
+        carts.keys.insert(row.idempotency_key, Key { gifticon_id, quantity, outcome });
     }
+    // An intent is deleted in the transaction that makes its cart: where it is there, the cart is not.
+    let ended = reservations.iter().filter(|id| !carts.intents.contains_key(id));
+    let ended: Vec<String> = ended.map(ReservationId::to_string).collect();
     let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
-    let mut rows = select(tx, db, ANY_CART, "id", &ids).await?;
-    rows.extend(select(tx, db, ANY_CART, "reservation_id", &reservations).await?);
-    for row in rows {
-        let cart = cart(&row)?;
-        carts.carts.insert(cart.id, cart);
-    }
+    let mut found: Vec<OneCart> = locked(tx, db, CARTS.columns, "carts", "id", &ids).await?;
+    found.extend(locked(tx, db, CARTS.columns, "carts", "reservation_id", &ended).await?);
+    carts.carts = found.into_iter().map(|OneCart(cart)| (cart.id, cart)).collect();
     if counts {
         let counter = Counter::load(tx, db, CARTS.collection).await?;
         (carts.last_id, carts.live) = (counter.last_id, counter.live);
@@ -107,23 +175,22 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
     Ok(carts)
 }
 
-/// Rows whose `column` is one of `ids`, in order and locked.
-async fn select<T: Value>(
-    tx: &mut Tx,
+/// Rows of `table` whose `column` is one of `ids`, in order and locked.
+async fn locked<T: Value, R: DeserializeOwned>(
+    tx: &mut Tx<'_>,
     db: &Db,
-    select: &str,
+    columns: &str,
+    table: &str,
     column: &str,
     ids: &[T],
-) -> sqlx::Result<Vec<AnyRow>> {
+) -> sqlx::Result<Vec<R>> {
     let lock = db.for_update();
-    look_up(tx, ids, |places| {
-        format!("{select} where {column} in ({places}) order by {column}{lock}")
-    })
-    .await
+    let of = |among: &str| format!("from {table} where {column} {among} order by {column}{lock}");
+    look_up(tx, ids, columns, of).await
 }
 
 /// Writes what `events` changed.
-pub async fn save(tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::Result<()> {
+pub fn save(tx: &mut Tx<'_>, carts: &Carts, events: &[CartEvent]) -> sqlx::Result<()> {
     let (mut intended, mut abandoned, mut ended) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let (mut new_keys, mut concluded, mut free) =
@@ -165,135 +232,145 @@ pub async fn save(tx: &mut Tx, carts: &Carts, events: &[CartEvent]) -> anyhow::R
         let before = ids.iter().filter(|id| !intended.contains(id));
         before.map(ToString::to_string).collect::<Vec<_>>()
     };
-    let free = free.into_iter().cloned().collect();
-    on_each(tx, "delete from idempotency_keys where idempotency_key in", free).await?;
-    on_each(tx, "delete from idempotency_keys where cart_id in", unmade).await?;
+    let free: Vec<String> = free.into_iter().cloned().collect();
+    on_each(tx, "delete from idempotency_keys where idempotency_key", &free)?;
+    on_each(tx, "delete from idempotency_keys where cart_id", &unmade)?;
     let kept = |keys: &BTreeSet<&String>| {
         let key = |name: &&String| Some(((*name).clone(), carts.keys.get(*name)?.clone()));
         keys.iter().filter_map(key).collect::<Vec<_>>()
     };
-    insert_keys(tx, &kept(&new_keys), "").await?;
+    insert_keys(tx, &kept(&new_keys), "")?;
     concluded.retain(|key| !new_keys.contains(key));
     let set = " on conflict (idempotency_key) do update set outcome = excluded.outcome, \
                cart_id = excluded.cart_id, available = excluded.available";
-    insert_keys(tx, &kept(&concluded), set).await?;
+    insert_keys(tx, &kept(&concluded), set)?;
 
-    on_each(tx, "delete from intents where reservation_id in", written(&ended)).await?;
+    on_each(tx, "delete from intents where reservation_id", &written(&ended))?;
     abandoned.retain(|id| !ended.contains(id));
     let set =
-        "update intents set status = 'Abandoned', idempotency_key = null where reservation_id in";
-    on_each(tx, set, written(&abandoned)).await?;
-    insert_intents(tx, &intended.iter().filter_map(|id| carts.intents.get(id)).collect::<Vec<_>>())
-        .await?;
+        "update intents set status = 'Abandoned', idempotency_key = null where reservation_id";
+    on_each(tx, set, &written(&abandoned))?;
+    insert_intents(
+        tx,
+        &intended.iter().filter_map(|id| carts.intents.get(id)).collect::<Vec<_>>(),
+    )?;
 
     let cart = |id: &CartId| carts.carts.get(id);
-    insert_carts(tx, &made.iter().filter_map(cart).collect::<Vec<_>>()).await?;
+    insert_carts(tx, &made.iter().filter_map(cart).collect::<Vec<_>>())?;
     changed.retain(|id| !made.contains(id)); // what was made in this batch is written as it is now
-    for (status, text) in
-        [(Status::Paid, status::PAYMENT_APPROVED), (Status::Removed, status::CART_REMOVED)]
-    {
+    for status in [Status::Paid, Status::Removed] {
         let ids = changed.iter().filter_map(cart).filter(|cart| cart.status == status);
-        let set = format!("update carts set status = '{text}', changed_at = {} where id in", now());
-        on_each(tx, &set, ids.map(|cart| cart.id.0).collect()).await?;
+        set_status(tx, status, &ids.map(|cart| cart.id.0).collect::<Vec<_>>())?;
     }
     let counts = |event: &CartEvent| {
         matches!(event, CartEvent::Confirmed(..) | CartEvent::Removed(_) | CartEvent::Unmade(_))
     };
     if events.iter().any(counts) {
-        Counter { last_id: carts.last_id, live: carts.live }.save(tx, CARTS.collection).await?;
+        Counter { last_id: carts.last_id, live: carts.live }.save(tx, CARTS.collection);
     }
     Ok(())
 }
 
-/// Runs `statement`, which ends with `in`, on the rows of `ids`.
-async fn on_each<T: Value>(tx: &mut Tx, statement: &str, ids: Vec<T>) -> sqlx::Result<()> {
-    for ids in rounded(&ids) {
-        let places = Places::of(tx).list(ids.len());
-        let mut run = query(AssertSqlSafe(format!("{statement} ({places})")));
-        for id in ids {
-            run = run.bind(id);
-        }
-        run.execute(&mut **tx).await?;
+/// Runs `statement`, which ends with a column, on the rows where that is one of `ids`.
+fn on_each<T: Value>(tx: &mut Tx<'_>, statement: &str, ids: &[T]) -> sqlx::Result<()> {
+    if !ids.is_empty() {
+        let change = of_each(tx, ids, |among| format!("{statement} {among}"))?;
+        tx.later(change);
     }
+    Ok(())
+}
+
+fn set_status(tx: &mut Tx<'_>, status: Status, ids: &[i64]) -> sqlx::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let update = of_each(tx, ids, |among| {
+        format!("update carts set status = $2, changed_at = $3 where id {among}")
+    })?;
+    tx.later(update.text(text(status)).number(now()));
     Ok(())
 }
 
 /// Writes keys; plainly where they are new, so that one that another replica took meanwhile fails the
 /// batch, which then reads it.
-async fn insert_keys(tx: &mut Tx, keys: &[(String, Key)], on_conflict: &str) -> sqlx::Result<()> {
-    for piece in pieces(keys) {
-        let sql = format!(
-            "insert into idempotency_keys \
-             (idempotency_key, gifticon_id, quantity, outcome, cart_id, available, at) values {}{on_conflict}",
-            Places::of(tx).rows(piece.len(), 7)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for (name, key) in piece {
-            let (outcome, cart, available) = match key.outcome {
-                Outcome::Pending => (PENDING, None, None),
-                Outcome::Added(id) => ("Added", Some(id.0), None),
-                Outcome::Refused(No::NoGifticon) => ("NoGifticon", None, None),
-                Outcome::Refused(No::Short { available }) => ("Short", None, Some(available)),
-            };
-            insert = insert.bind(name.as_str()).bind(key.gifticon_id.0).bind(key.quantity);
-            insert = insert.bind(outcome).bind(cart).bind(available).bind(now());
-        }
-        insert.execute(&mut **tx).await?;
+fn insert_keys(tx: &mut Tx<'_>, keys: &[(String, Key)], on_conflict: &str) -> sqlx::Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        idempotency_key: &'a str,
+        gifticon_id: GifticonId,
+        quantity: i64,
+        outcome: &'static str,
+        cart_id: Option<CartId>,
+        available: Option<i64>,
+        at: i64,
     }
-    Ok(())
+    let at = now();
+    let rows = keys.iter().map(|(name, key)| {
+        let (outcome, cart_id, available) = match key.outcome {
+            Outcome::Pending => (PENDING, None, None),
+            Outcome::Added(id) => ("Added", Some(id), None),
+            Outcome::Refused(No::NoGifticon) => ("NoGifticon", None, None),
+            Outcome::Refused(No::Short { available }) => ("Short", None, Some(available)),
+        };
+        let (gifticon_id, quantity) = (key.gifticon_id, key.quantity);
+        Row { idempotency_key: name, gifticon_id, quantity, outcome, cart_id, available, at }
+    });
+    insert(tx, "idempotency_keys", &rows.collect::<Vec<_>>(), on_conflict)
 }
 
-async fn insert_intents(tx: &mut Tx, intents: &[&Intent]) -> sqlx::Result<()> {
-    for piece in pieces(intents) {
-        let sql = format!(
-            "insert into intents (reservation_id, gifticon_id, quantity, idempotency_key, status, since) \
-             values {}",
-            Places::of(tx).rows(piece.len(), 6)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for intent in piece {
-            insert = insert
-                .bind(intent.reservation_id.to_string())
-                .bind(intent.gifticon_id.0)
-                .bind(intent.quantity)
-                .bind(intent.key.as_deref())
-                .bind(if intent.abandoned { ABANDONED } else { PENDING })
-                .bind(intent.since);
-        }
-        insert.execute(&mut **tx).await?;
+fn insert_intents(tx: &mut Tx<'_>, intents: &[&Intent]) -> sqlx::Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        reservation_id: ReservationId,
+        gifticon_id: GifticonId,
+        quantity: i64,
+        idempotency_key: Option<&'a str>,
+        status: &'static str,
+        since: i64,
     }
-    Ok(())
+    let rows = intents.iter().map(|intent| Row {
+        reservation_id: intent.reservation_id,
+        gifticon_id: intent.gifticon_id,
+        quantity: intent.quantity,
+        idempotency_key: intent.key.as_deref(),
+        status: if intent.abandoned { ABANDONED } else { PENDING },
+        since: intent.since,
+    });
+    insert(tx, "intents", &rows.collect::<Vec<_>>(), "")
 }
 
-async fn insert_carts(tx: &mut Tx, carts: &[&Cart]) -> sqlx::Result<()> {
-    for piece in pieces(carts) {
-        let sql = format!(
-            "insert into carts (id, gifticon_id, quantity, reservation_id, name, price, status, \
-             added_at, changed_at) values {}",
-            Places::of(tx).rows(piece.len(), 9)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for cart in piece {
-            insert = insert
-                .bind(cart.id.0)
-                .bind(cart.gifticon_id.0)
-                .bind(cart.quantity)
-                .bind(cart.reservation_id.to_string())
-                .bind(cart.name.as_str())
-                .bind(cart.price)
-                .bind(text(cart.status))
-                .bind(cart.added_at)
-                .bind(cart.added_at);
-        }
-        insert.execute(&mut **tx).await?;
+fn insert_carts(tx: &mut Tx<'_>, carts: &[&Cart]) -> sqlx::Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: CartId,
+        gifticon_id: GifticonId,
+        quantity: i64,
+        reservation_id: ReservationId,
+        name: &'a str,
+        price: i64,
+        status: &'static str,
+        added_at: i64,
+        changed_at: i64,
     }
-    Ok(())
+    let rows = carts.iter().map(|cart| Row {
+        id: cart.id,
+        gifticon_id: cart.gifticon_id,
+        quantity: cart.quantity,
+        reservation_id: cart.reservation_id,
+        name: &cart.name,
+        price: cart.price,
+        status: text(cart.status),
+        added_at: cart.added_at,
+        changed_at: cart.added_at,
+    });
+    insert(tx, "carts", &rows.collect::<Vec<_>>(), "")
 }
 
 /// A live cart.
 pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<Cart>> {
-    let sql = AssertSqlSafe(format!("{} and id = $1", CARTS.select));
-    query(sql).bind(id).fetch_optional(db.reader()).await?.map(|row| cart(&row)).transpose()
+    let of = format!("{} and id = $1", CARTS.from);
+    let one = select(db.dialect(), CARTS.columns, &of).bind(id);
+    Ok(read(one, db.reader()).await?.pop().map(|OneCart(cart)| cart))
 }
 
 /// Intents that wait since before `since`, oldest first.
@@ -312,9 +389,10 @@ async fn intents_in(
     before: i64,
     most: i64,
 ) -> anyhow::Result<Vec<ReservationId>> {
-    let ids = "select reservation_id from intents where status = $1 and since < $2 order by since limit $3";
-    let rows = query(ids).bind(status).bind(before).bind(most).fetch_all(db.reader()).await?;
-    rows.iter().map(|row| Ok(ReservationId(row.try_get::<&str, _>(0)?.parse()?))).collect()
+    let of = "from intents where status = $1 and since < $2 order by since limit $3";
+    let intents = select(db.dialect(), INTENT, of).bind(status.to_owned()).bind(before).bind(most);
+    let intents = read(intents, db.reader()).await?;
+    Ok(intents.into_iter().map(|OneIntent(intent)| intent.reservation_id).collect())
 }
 
 /// The text of a status in the table, which is also what customers read.
@@ -324,50 +402,4 @@ pub fn text(status: Status) -> &'static str {
         Status::Paid => status::PAYMENT_APPROVED,
         Status::Removed => status::CART_REMOVED,
     }
-}
-
-/// Reads a row of [`CARTS`].
-pub fn cart(row: &AnyRow) -> sqlx::Result<Cart> {
-    let id: &str = row.try_get(3)?;
-    let status: &str = row.try_get(6)?;
-    let status =
-        [Status::Added, Status::Paid, Status::Removed].into_iter().find(|one| text(*one) == status);
-    Ok(Cart {
-        id: CartId(row.try_get(0)?),
-        gifticon_id: GifticonId(row.try_get(1)?),
-        quantity: row.try_get(2)?,
-        reservation_id: ReservationId(
-            id.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-        ),
-        name: row.try_get(4)?,
-        price: row.try_get(5)?,
-        status: status.ok_or_else(|| sqlx::Error::Decode("an unknown status of a cart".into()))?,
-        added_at: row.try_get(7)?,
-    })
-}
-
-fn intent(row: &AnyRow) -> anyhow::Result<Intent> {
-    Ok(Intent {
-        reservation_id: ReservationId(row.try_get::<&str, _>(0)?.parse()?),
-        gifticon_id: GifticonId(row.try_get(1)?),
-        quantity: row.try_get(2)?,
-        key: row.try_get(3)?,
-        abandoned: row.try_get::<&str, _>(4)? == ABANDONED,
-        since: row.try_get(5)?,
-    })
-}
-
-fn key(row: &AnyRow) -> anyhow::Result<Key> {
-    let outcome: String = row.try_get(3)?;
-    Ok(Key {
-        gifticon_id: GifticonId(row.try_get(1)?),
-        quantity: row.try_get(2)?,
-        outcome: match outcome.as_str() {
-            PENDING => Outcome::Pending,
-            "Added" => Outcome::Added(CartId(row.try_get(4)?)),
-            "NoGifticon" => Outcome::Refused(No::NoGifticon),
-            "Short" => Outcome::Refused(No::Short { available: row.try_get(5)? }),
-            other => anyhow::bail!("an unknown outcome of a key: {other}"),
-        },
-    })
 }

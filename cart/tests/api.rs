@@ -267,7 +267,7 @@ async fn a_cart_is_cancelled_once_and_listed_no_more() {
         assert_eq!(removed[field], added[field], "{field}");
     }
     let history = cart.log.log.history().await.unwrap();
-    let mut keys: Vec<_> = history.into_iter().filter_map(|told| told.key).collect();
+    let mut keys: Vec<_> = history.into_iter().filter_map(|told| told.key.clone()).collect();
     keys.sort();
     assert_eq!(keys, ["1", "2", "2", "3"]);
     let patch = cart.client.patch(format!("{}/carts/1", cart.url)).json(&json!({}));

@@ -5,6 +5,7 @@ use crate::db::Db;
 use crate::inbox::Incoming;
 use crate::mailbox::{Chore, Chores};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::parked::{self, Waiting, Which};
 use crate::telemetry::{self, TRACEPARENT, Trace};
 use crate::writer::{Domain, Writer};
@@ -18,6 +19,8 @@ use tracing::{error, info, warn};
 
 /// Events in one transaction.
 const BATCH: usize = 500;
+/// Under load, batches begin no sooner after each other: nobody waits for an answer here.
+const APART: Duration = Duration::from_millis(10);
 /// How often an event that fails alone is tried before it is parked.
 const TRIES: u32 = 5;
 /// The pause after a first failure; it doubles with each further one, up to [`LONGEST`].
@@ -52,9 +55,12 @@ impl<P: Policy> Reader<P> {
     }
 
     /// What a message means. One that cannot be read means a reason to park it.
-    fn read(&self, topic: &str, mut delivery: Delivery) -> IncomingOf<P> {
+    fn read(&self, topic: &str, mut delivery: Arc<Delivery>) -> IncomingOf<P> {
         // Postgres cannot keep NUL in a text, and an event that cannot be parked would stop all others.
-        delivery.key = delivery.key.map(|key| without_nul(&key));
+        if let Some(key) = delivery.key.as_ref().filter(|key| key.contains('\0')) {
+            let key = without_nul(key);
+            Arc::make_mut(&mut delivery).key = Some(key);
+        }
         let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
         let place = format!("{topic}:{}", delivery.place);
         let (id, meaning) = match Envelope::from_json(&delivery.payload) {
@@ -125,7 +131,10 @@ pub(crate) async fn run<P: Policy>(
         }
     };
     let Some(mut subscription) = stop.run_until_cancelled(joined).await else { return };
-    while let Some(polled) = stop.run_until_cancelled(subscription.poll(BATCH)).await {
+    let mut pace = Pace::new(APART, BATCH);
+    while stop.run_until_cancelled(pace.wait()).await.is_some()
+        && let Some(polled) = stop.run_until_cancelled(subscription.poll(BATCH)).await
+    {
         let deliveries = match polled {
             Ok(deliveries) => deliveries,
             Err(error) => {
@@ -134,6 +143,7 @@ pub(crate) async fn run<P: Policy>(
                 continue;
             }
         };
+        pace.begins(deliveries.len());
         let places: Vec<Place> = deliveries.iter().map(|delivery| delivery.place).collect();
         let topic = subscription.topic().to_owned();
         let events = deliveries.into_iter().map(|delivery| reader.read(&topic, delivery)).collect();
@@ -207,7 +217,7 @@ impl<P: Policy> Replayer<P> {
                 continue;
             }
             let key = waiting.delivery.key.clone();
-            let mut event = self.reader.read("", waiting.delivery);
+            let mut event = self.reader.read("", Arc::new(waiting.delivery));
             (event.id, event.parked) = (waiting.event_id, Some(waiting.row));
             if !event.matters() {
                 self.chores.ask(Chore::Discard { parked: waiting.row }).await?;

@@ -3,21 +3,25 @@
 //! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
 //! whatever differs is in this file.
 
+mod tx;
+
+pub use tx::{Statement, Tx};
+
 use crate::config::DatabaseUrl;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, AssertSqlSafe, Executor, SqlSafeStr};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// A transaction that may write.
-pub type Tx = sqlx::Transaction<'static, sqlx::Any>;
-
 /// How long a read waits for a connection before it is refused with 503.
 const ACQUIRE: Duration = Duration::from_secs(1);
+/// The writer's connection, and one for migrations and tests.
+const WRITERS: u32 = 2;
 /// Reading connections. On two cores more of them only queue in the database instead of here.
 const READERS: u32 = 8;
 /// A process that was stopped in the middle of a transaction must not hold its row locks for longer than
@@ -35,6 +39,11 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The one of a transaction.
+    pub fn of(tx: &Tx<'_>) -> Self {
+        if tx.backend_name() == "SQLite" { Self::Sqlite } else { Self::Postgres }
+    }
+
     /// The text of tables, with the types that differ written as this database wants them.
     pub fn expand(self, sql: &str) -> String {
         let (identity, id, bytes) = match self {
@@ -105,6 +114,8 @@ impl Db {
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE)
+                // A server may have gone meanwhile; a file has not.
+                .test_before_acquire(dialect == Dialect::Postgres)
                 .after_connect(move |connection, _| {
                     Box::pin(async move {
                         connection
@@ -123,7 +134,7 @@ impl Db {
         };
         let db = Self {
             dialect,
-            writer: pool(1),
+            writer: pool(WRITERS),
             readers: pool(READERS),
             ready: Arc::new(watch::Sender::new(false)),
         };
@@ -190,14 +201,31 @@ impl Db {
         }
     }
 
-    /// Starts a transaction that may write. Only the service's writer does this.
-    ///
-    /// SQLite takes its write lock here rather than at the first write, where a reader that turns
-    /// writer would fail as busy instead of waiting.
-    pub async fn begin(&self) -> sqlx::Result<Tx> {
+    /// Starts a transaction that may write. Only the service's writer does this, and tests.
+    pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
+        self.writer.begin_with(self.begin_write()).await.map(Tx::new)
+    }
+
+    /// A connection for the writer to keep: one that goes back to the pool after each transaction comes back only when
+    /// the runtime has time for that, which under load took milliseconds.
+    pub(crate) async fn connect(&self) -> sqlx::Result<PoolConnection<Any>> {
+        self.writer.acquire().await
+    }
+
+    /// Starts a transaction on a connection of [`Db::connect`].
+    pub(crate) async fn begin_on<'c>(
+        &self,
+        connection: &'c mut PoolConnection<Any>,
+    ) -> sqlx::Result<Tx<'c>> {
+        connection.begin_with(self.begin_write()).await.map(Tx::new)
+    }
+
+    /// SQLite takes its write lock at the beginning rather than at the first write, where a reader that
+    /// turns writer would fail as busy instead of waiting.
+    fn begin_write(&self) -> &'static str {
         match self.dialect {
-            Dialect::Sqlite => self.writer.begin_with("begin immediate").await,
-            Dialect::Postgres => self.writer.begin().await,
+            Dialect::Sqlite => "begin immediate",
+            Dialect::Postgres => "begin",
         }
     }
 

@@ -3,10 +3,12 @@
 use crate::bus::Delivery;
 use crate::db::{Tx, now};
 use crate::parked::OUTBOX;
-use crate::places::{Places, pieces};
+use crate::rows;
 use crate::telemetry::Trace;
-use sqlx::{AssertSqlSafe, Row, query};
+use serde::Serialize;
+use sqlx::{Row as _, query};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// An event with what the service's policy makes of it.
 #[derive(Clone, Debug)]
@@ -14,7 +16,7 @@ pub(crate) struct Incoming<C> {
     /// The same however often it comes.
     pub(crate) id: String,
     /// The message, for the case that it must be parked.
-    pub(crate) delivery: Delivery,
+    pub(crate) delivery: Arc<Delivery>,
     /// The story that it belongs to.
     pub(crate) trace: Option<Trace>,
     /// The commands that follow from it, or why it cannot be acted on.
@@ -51,7 +53,7 @@ pub(crate) struct Sorted<'a, C> {
 /// What follows a parked event under its key is parked behind it, so that it is not acted on out of
 /// order. A replayed event does not wait for itself.
 pub(crate) async fn sort<'a, C>(
-    tx: &mut Tx,
+    tx: &mut Tx<'_>,
     events: &[&'a Incoming<C>],
 ) -> anyhow::Result<Sorted<'a, C>> {
     let mut sorted =
@@ -90,21 +92,15 @@ pub(crate) async fn sort<'a, C>(
 }
 
 /// Marks events as handled, and answers those that were not before.
-async fn mark(tx: &mut Tx, ids: Vec<&str>) -> anyhow::Result<HashSet<String>> {
-    let (at, mut new) = (now(), HashSet::new());
-    for piece in pieces(&ids) {
-        let sql = format!(
-            "insert into inbox (event_id, handled_at) values {} \
-             on conflict (event_id) do nothing returning event_id",
-            Places::of(tx).rows(piece.len(), 2)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for id in piece {
-            insert = insert.bind(*id).bind(at);
-        }
-        for row in insert.fetch_all(&mut **tx).await? {
-            new.insert(row.try_get(0)?);
-        }
+async fn mark(tx: &mut Tx<'_>, ids: Vec<&str>) -> anyhow::Result<HashSet<String>> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        event_id: &'a str,
+        handled_at: i64,
     }
-    Ok(new)
+    let handled_at = now();
+    let marks: Vec<Row> = ids.into_iter().map(|event_id| Row { event_id, handled_at }).collect();
+    let once = "on conflict (event_id) do nothing returning event_id";
+    let new = rows::insert_returning(tx, "inbox", &marks, once).await?;
+    new.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

@@ -21,6 +21,7 @@ mod inbox;
 mod lease;
 mod mailbox;
 mod outbox;
+mod pace;
 mod relay;
 mod tasks;
 
@@ -37,9 +38,9 @@ pub mod listing;
 pub mod metrics;
 pub mod parked;
 pub mod peer;
-pub mod places;
 pub mod problem;
 pub mod retention;
+pub mod rows;
 pub mod service;
 pub mod telemetry;
 #[cfg(feature = "testing")]

@@ -6,9 +6,9 @@ use crate::db::Db;
 use crate::hal::{Collection, Item, Links, PageInfo};
 use crate::http::{Base, Query, bad_query};
 use crate::problem::Problem;
+use crate::rows;
 use serde::Serialize;
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, query};
+use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 
 /// Items a page where the client does not say.
@@ -25,8 +25,10 @@ pub struct Listing {
     pub collection: &'static str,
     /// The link of one item.
     pub singular: &'static str,
-    /// `select … from … where …` of what is shown.
-    pub select: &'static str,
+    /// The columns of what is shown, with commas between them.
+    pub columns: &'static str,
+    /// `from … where …` of what is shown.
+    pub from: &'static str,
     /// Fields that can be sorted by, and their columns.
     pub fields: &'static [(&'static str, &'static str)],
     /// Whether there is something to search by.
@@ -47,19 +49,19 @@ struct Paging {
 
 impl Listing {
     /// The page that `query` asks for; `read` makes an item and its id of a row.
-    pub async fn page<T: Serialize>(
+    pub async fn page<R: DeserializeOwned, T: Serialize>(
         &self,
         db: &Db,
         base: &Base,
         query: &Query,
-        read: impl Fn(&AnyRow) -> sqlx::Result<(i64, T)>,
+        read: impl Fn(R) -> (i64, T),
     ) -> Result<Collection<Item<T>>, Problem> {
         let paging = self.paging(query)?;
         let total = Counter::live(db, self.collection).await?;
         let mut rows = self.rows(db, &paging, total).await?;
         let more = rows.len() > usize::try_from(paging.size).unwrap_or(usize::MAX);
         rows.truncate(usize::try_from(paging.size).unwrap_or(usize::MAX));
-        let items = rows.iter().map(read).collect::<sqlx::Result<Vec<_>>>()?;
+        let items: Vec<(i64, T)> = rows.into_iter().map(read).collect();
         let last_id = items.last().map(|(id, _)| *id);
         let items = items
             .into_iter()
@@ -76,26 +78,33 @@ impl Listing {
     }
 
     /// One row more than the page has, which tells whether there is a next.
-    async fn rows(&self, db: &Db, paging: &Paging, total: i64) -> sqlx::Result<Vec<AnyRow>> {
+    async fn rows<R: DeserializeOwned>(
+        &self,
+        db: &Db,
+        paging: &Paging,
+        total: i64,
+    ) -> sqlx::Result<Vec<R>> {
+        let select =
+            |rest: &str| rows::select(db.dialect(), self.columns, &format!("{} {rest}", self.from));
         let mut order = String::new();
         for (column, falls) in &paging.order {
             let _ = write!(order, "{column} {}, ", if *falls { "desc" } else { "asc" });
         }
         let skip = paging.number.saturating_mul(paging.size);
         if let Some(after) = paging.after {
-            let sql = format!("{} and id > $1 order by id limit $2", self.select);
-            let rows = query(AssertSqlSafe(sql)).bind(after).bind(paging.size + 1);
-            return rows.fetch_all(db.reader()).await;
+            let select = select("and id > $1 order by id limit $2").bind(after);
+            return rows::read(select.bind(paging.size + 1), db.reader()).await;
         }
         let rest = total - skip;
         if paging.in_usual_order() && skip > 0 && (1..=paging.size).contains(&rest) {
             // The last page is as near to the end as the first is to the beginning.
-            let sql = format!("{} order by id desc limit $1", self.select);
-            let rows = query(AssertSqlSafe(sql)).bind(rest).fetch_all(db.reader());
-            return Ok(rows.await?.into_iter().rev().collect());
+            let select = select("order by id desc limit $1").bind(rest);
+            let mut rows: Vec<R> = rows::read(select, db.reader()).await?;
+            rows.reverse();
+            return Ok(rows);
         }
-        let sql = format!("{} order by {order}id limit $1 offset $2", self.select);
-        query(AssertSqlSafe(sql)).bind(paging.size + 1).bind(skip).fetch_all(db.reader()).await
+        let select = select(&format!("order by {order}id limit $1 offset $2"));
+        rows::read(select.bind(paging.size + 1).bind(skip), db.reader()).await
     }
 
     fn links(&self, base: &Base, paging: &Paging, page: PageInfo, next: Option<i64>) -> Links {
@@ -206,7 +215,8 @@ mod tests {
     const CARTS: Listing = Listing {
         collection: "carts",
         singular: "cart",
-        select: "",
+        columns: "",
+        from: "",
         fields: &[("id", "id"), ("gifticonId", "gifticon_id")],
         searchable: false,
     };

@@ -3,8 +3,8 @@
 
 use crate::db::{Tx, now};
 use crate::parked::OUTBOX;
-use crate::places::{Places, rounded};
 use crate::retention::{Old, PIECE};
+use crate::rows::of_each;
 use crate::writer::ChoreJob;
 use sqlx::{AssertSqlSafe, Row, query};
 use tokio::sync::{mpsc, oneshot};
@@ -31,28 +31,19 @@ pub(crate) const RELAY: &str = "relay";
 
 impl Chore {
     /// Does it, and answers how many rows it changed, or what its variant says.
-    pub(crate) async fn run(&self, tx: &mut Tx) -> anyhow::Result<i64> {
+    pub(crate) async fn run(&self, tx: &mut Tx<'_>) -> anyhow::Result<i64> {
         let changed = match self {
             Self::Sent { seqs, epoch } => {
                 // By name, not up to the last: on Postgres a row of another replica with a lower
                 // number may have become visible since, and nobody has sent that one.
-                let mut deleted = 0;
-                for seqs in rounded(seqs) {
-                    let mut places = Places::of(tx);
-                    let sql = format!(
-                        "delete from outbox where exists \
-                         (select 1 from leases where name = {} and epoch = {}) and seq in ({})",
-                        places.one(),
-                        places.one(),
-                        places.list(seqs.len())
-                    );
-                    let mut delete = query(AssertSqlSafe(sql)).bind(RELAY).bind(*epoch);
-                    for seq in seqs {
-                        delete = delete.bind(seq);
-                    }
-                    deleted += delete.execute(&mut **tx).await?.rows_affected();
-                }
-                return Ok(i64::try_from(deleted)?);
+                let delete = of_each(tx, seqs, |among| {
+                    format!(
+                        "delete from outbox where seq {among} and exists \
+                         (select 1 from leases where name = $2 and epoch = $3)"
+                    )
+                })?;
+                tx.later(delete.text(RELAY).number(*epoch));
+                return Ok(i64::try_from(seqs.len())?);
             }
             Self::Refused { seq, reason, epoch } => {
                 let held = query("select 1 from leases where name = $1 and epoch = $2");
@@ -84,7 +75,7 @@ impl Chore {
     }
 }
 
-async fn refuse(tx: &mut Tx, seq: i64, reason: &str) -> anyhow::Result<()> {
+async fn refuse(tx: &mut Tx<'_>, seq: i64, reason: &str) -> anyhow::Result<()> {
     let row = query(
         "select event_id, event_type, key, payload, traceparent, created_at from outbox where seq = $1",
     );
@@ -108,7 +99,7 @@ async fn refuse(tx: &mut Tx, seq: i64, reason: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn send_again(tx: &mut Tx, parked: i64) -> anyhow::Result<()> {
+async fn send_again(tx: &mut Tx<'_>, parked: i64) -> anyhow::Result<()> {
     let row = query(
         "select event_id, event_type, key, payload, traceparent, at from parked \
          where id = $1 and place = $2",
@@ -133,7 +124,7 @@ async fn send_again(tx: &mut Tx, parked: i64) -> anyhow::Result<()> {
 }
 
 async fn lease(
-    tx: &mut Tx,
+    tx: &mut Tx<'_>,
     name: &str,
     holder: &str,
     until: i64,

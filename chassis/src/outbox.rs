@@ -1,41 +1,38 @@
 //! Events on their way out: written with the state that they tell of, gone when the broker has them.
 
 use crate::db::{Tx, now};
-use crate::places::{Places, pieces};
+use crate::rows;
 use crate::telemetry::Trace;
 use chrono::DateTime;
 use common_events::{Envelope, Event};
-use sqlx::{AssertSqlSafe, query};
+use serde::Serialize;
 use uuid::Uuid;
 
+#[derive(Serialize)]
+struct Row<'a> {
+    event_id: Uuid,
+    event_type: &'static str,
+    key: String,
+    payload: String,
+    traceparent: Option<&'a str>,
+    created_at: i64,
+}
+
 /// Appends events in order, in the transaction of their cause.
-pub(crate) async fn append(
-    tx: &mut Tx,
-    events: Vec<(Event, Option<&Trace>)>,
-) -> anyhow::Result<()> {
+pub(crate) fn append(tx: &mut Tx<'_>, events: Vec<(Event, Option<&Trace>)>) -> sqlx::Result<()> {
     let at = now();
     let occurred_at = DateTime::from_timestamp_millis(at).unwrap_or_default();
-    let rows: Vec<_> = events
-        .into_iter()
-        .map(|(event, trace)| {
-            let event_id = Uuid::now_v7();
-            (Envelope::new(event, event_id, occurred_at), event_id, trace)
-        })
-        .collect();
-    for piece in pieces(&rows) {
-        let into = "insert into outbox (event_id, event_type, key, payload, traceparent, created_at) values ";
-        let rows = Places::of(tx).rows(piece.len(), 6);
-        let mut insert = query(AssertSqlSafe(format!("{into}{rows}")));
-        for (envelope, event_id, trace) in piece {
-            insert = insert
-                .bind(event_id.to_string())
-                .bind(envelope.event.event_type())
-                .bind(envelope.event.key())
-                .bind(envelope.to_json())
-                .bind(trace.map(Trace::as_str))
-                .bind(at);
+    let rows = events.into_iter().map(|(event, trace)| {
+        let event_id = Uuid::now_v7();
+        let envelope = Envelope::new(event, event_id, occurred_at);
+        Row {
+            event_id,
+            event_type: envelope.event.event_type(),
+            key: envelope.event.key(),
+            payload: envelope.to_json(),
+            traceparent: trace.map(Trace::as_str),
+            created_at: at,
         }
-        insert.execute(&mut **tx).await?;
-    }
-    Ok(())
+    });
+    rows::insert(tx, "outbox", &rows.collect::<Vec<_>>(), "")
 }

@@ -34,7 +34,10 @@ pub struct Parked {
 }
 
 /// Parks events, each once.
-pub(crate) async fn park<C>(tx: &mut Tx, events: &[(&Incoming<C>, String)]) -> anyhow::Result<()> {
+pub(crate) async fn park<C>(
+    tx: &mut Tx<'_>,
+    events: &[(&Incoming<C>, String)],
+) -> anyhow::Result<()> {
     for (incoming, reason) in events {
         // One that fails again in its replay keeps its place and gets the new reason.
         query(
@@ -57,7 +60,7 @@ pub(crate) async fn park<C>(tx: &mut Tx, events: &[(&Incoming<C>, String)]) -> a
 }
 
 /// Removes events that were dealt with.
-pub(crate) async fn unpark(tx: &mut Tx, ids: &[i64]) -> anyhow::Result<()> {
+pub(crate) async fn unpark(tx: &mut Tx<'_>, ids: &[i64]) -> anyhow::Result<()> {
     for id in ids {
         query("delete from parked where id = $1").bind(*id).execute(&mut **tx).await?;
     }

@@ -5,9 +5,10 @@ use crate::db::Db;
 use crate::lease::Lease;
 use crate::mailbox::{Chore, Chores};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
+use crate::rows;
 use crate::telemetry::TRACEPARENT;
-use sqlx::any::AnyRow;
-use sqlx::{Row, query};
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -15,13 +16,27 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// Events a round: what is sent together is acknowledged together.
-const BATCH: i64 = 1_000;
+const BATCH: usize = 1_000;
+/// Under load, rounds begin no sooner after each other.
+const APART: Duration = Duration::from_millis(5);
 /// How often to look without being woken: for what other replicas left behind.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a stop may take for what is left.
 const LAST: Duration = Duration::from_secs(2);
 /// How long to wait after the broker or the database failed.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// A row of the outbox.
+#[derive(Deserialize)]
+struct Row {
+    seq: i64,
+    event_id: String,
+    event_type: String,
+    key: String,
+    payload: String,
+    traceparent: Option<String>,
+    created_at: i64,
+}
 
 pub(crate) struct Relay {
     pub(crate) service: &'static str,
@@ -49,21 +64,23 @@ impl Relay {
             }
         };
         let Some(publisher) = stop.run_until_cancelled(ready).await else { return };
+        let mut pace = Pace::new(APART, BATCH);
         while !stop.is_cancelled() {
             let look = tokio::time::timeout(LOOK, self.wake.notified());
             if stop.run_until_cancelled(look).await.is_some() {
-                stop.run_until_cancelled(self.drain(publisher.as_ref())).await;
+                stop.run_until_cancelled(self.drain(publisher.as_ref(), &mut pace)).await;
             }
         }
-        let _ = tokio::time::timeout(LAST, self.drain(publisher.as_ref())).await;
+        let _ = tokio::time::timeout(LAST, self.drain(publisher.as_ref(), &mut pace)).await;
     }
 
     /// Sends until nothing is left or something fails.
-    async fn drain(&mut self, publisher: &dyn Publisher) {
+    async fn drain(&mut self, publisher: &dyn Publisher, pace: &mut Pace) {
         loop {
+            pace.wait().await;
             match self.round(publisher).await {
                 Ok(0) => return,
-                Ok(_) => {}
+                Ok(count) => pace.begins(count),
                 Err(error) => {
                     warn!(error = format!("{error:#}"), "the relay failed; it goes on shortly");
                     tokio::time::sleep(PAUSE).await;
@@ -76,22 +93,19 @@ impl Relay {
     /// Sends up to a batch in order, deletes what the broker has, and says how many that were.
     async fn round(&mut self, publisher: &dyn Publisher) -> anyhow::Result<usize> {
         // A look is cheap. Only where there is work is the lease written.
-        let rows = query(
-            "select seq, event_id, event_type, key, payload, traceparent, created_at from outbox \
-             order by seq limit $1",
-        )
-        .bind(BATCH)
-        .fetch_all(self.db.reader())
-        .await?;
+        let columns = "seq, event_id, event_type, key, payload, traceparent, created_at";
+        let waiting = rows::select(self.db.dialect(), columns, "from outbox order by seq limit $1");
+        let waiting = waiting.bind(i64::try_from(BATCH)?);
+        let rows: Vec<Row> = rows::read(waiting, self.db.reader()).await?;
         if rows.is_empty() {
             return Ok(0);
         }
         let Some(epoch) = self.lease.hold().await else { return Ok(0) };
         let mut seqs: Vec<i64> = Vec::with_capacity(rows.len());
         let mut messages = Vec::with_capacity(rows.len());
-        for row in &rows {
-            seqs.push(row.try_get(0)?);
-            messages.push(self.message(row)?);
+        for row in rows {
+            seqs.push(row.seq);
+            messages.push(self.message(row));
         }
         let results = publisher.publish(&messages).await;
         fail::fail_point!("relay-after-send");
@@ -121,21 +135,20 @@ impl Relay {
     }
 
     /// A row as a message, with the attributes of CloudEvents' binary mode beside it.
-    fn message(&self, row: &AnyRow) -> anyhow::Result<Message> {
-        let at: i64 = row.try_get(6)?;
-        let time = chrono::DateTime::from_timestamp_millis(at).unwrap_or_default();
+    fn message(&self, row: Row) -> Message {
+        let time = chrono::DateTime::from_timestamp_millis(row.created_at).unwrap_or_default();
         let header = |name: &str, value: String| (name.to_owned(), value);
         let mut headers = vec![
             header("ce_specversion", "1.0".into()),
-            header("ce_id", row.try_get(1)?),
-            header("ce_type", row.try_get(2)?),
+            header("ce_id", row.event_id),
+            header("ce_type", row.event_type),
             header("ce_source", format!("/{}", self.service)),
             header("ce_time", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
             header("content-type", "application/json".into()),
         ];
-        if let Some(trace) = row.try_get::<Option<String>, _>(5)? {
+        if let Some(trace) = row.traceparent {
             headers.push(header(TRACEPARENT.as_str(), trace));
         }
-        Ok(Message { key: row.try_get(3)?, payload: row.try_get(4)?, headers })
+        Message { key: row.key, payload: row.payload, headers }
     }
 }

@@ -1,145 +1,176 @@
-//! Statements of many rows: the places of their values, and how many rows go into one.
+//! Statements of many rows, which travel to the database and back as one value: a JSON array.
+//!
+//! So a statement has one text however many rows it is for, and is prepared once. One statement costs some
+//! 50 us of CPU whatever it does, and a row that it writes some 3 us: 60 rows as values, in pieces of a few
+//! fixed lengths, took six statements. A row of 7 columns that is read one by one costs some 9 us, and in an
+//! array 1 to 2 us. (Measured on SQLite through sqlx's `Any`, 64 to 256 rows.)
 
-use crate::db::Tx;
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, query};
-use std::fmt::Write as _;
+use crate::db::{Dialect, Statement, Tx};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Executor, Row, query};
 
-/// Rows a statement: few enough that none exceeds SQLite's 32,766 bound values.
-const ROWS: usize = 512;
-
-/// The places of the values in a statement, in the order in which they are bound.
-///
-/// Postgres numbers them. For SQLite a number is a name, which it looks up among all others, for each
-/// value once when it prepares the statement and once when sqlx binds it: 256 rows of 7 columns took
-/// 11 ms with numbers and 0.5 ms without. (`QueryBuilder<Any>` writes `?` for both, which Postgres refuses.)
-#[derive(Debug)]
-pub struct Places {
-    numbered: bool,
-    last: usize,
+/// Inserts `rows` in their order, before the commit. The fields of a row are the columns of `table`; `rest` is what
+/// follows, such as `on conflict`.
+pub fn insert<R: Serialize>(
+    tx: &mut Tx<'_>,
+    table: &str,
+    rows: &[R],
+    rest: &str,
+) -> sqlx::Result<()> {
+    if let Some(first) = rows.first() {
+        let sql = insert_sql(Dialect::of(tx), table, &columns(first)?, rest);
+        tx.later(Statement::new(sql).text(json(rows)?));
+    }
+    Ok(())
 }
 
-impl Places {
-    /// Places in a statement of this transaction.
-    pub fn of(tx: &Tx) -> Self {
-        Self { numbered: tx.backend_name() != "SQLite", last: 0 }
-    }
-
-    fn write_one(&mut self, text: &mut String) {
-        self.last += 1;
-        if self.numbered {
-            let _ = write!(text, "${}", self.last);
-        } else {
-            text.push('?');
-        }
-    }
-
-    /// The next one.
-    pub fn one(&mut self) -> String {
-        self.list(1)
-    }
-
-    /// The next `count`, with commas: for `in (…)`.
-    pub fn list(&mut self, count: usize) -> String {
-        let mut text = String::with_capacity(count * 4);
-        for place in 0..count {
-            if place > 0 {
-                text.push(',');
-            }
-            self.write_one(&mut text);
-        }
-        text
-    }
-
-    /// Those of `count` rows of `columns` columns: for `values …`.
-    pub fn rows(&mut self, count: usize, columns: usize) -> String {
-        let mut text = String::with_capacity(count * columns * 4);
-        for row in 0..count {
-            text.push_str(if row == 0 { "(" } else { ",(" });
-            for column in 0..columns {
-                if column > 0 {
-                    text.push(',');
-                }
-                self.write_one(&mut text);
-            }
-            text.push(')');
-        }
-        text
-    }
-}
-
-/// `rows` in pieces of a power of two, the largest first, so that statements of many rows have few
-/// different lengths, and are prepared once.
-pub fn pieces<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let length = 1 << rest.len().min(ROWS).checked_ilog2()?;
-        let (piece, others) = rest.split_at(length);
-        rest = others;
-        Some(piece)
-    })
-}
-
-/// `ids` in pieces for `in (…)`, the last one filled up to a power of two with its last id, to the same
-/// end.
-pub fn rounded<T: Clone>(ids: &[T]) -> impl Iterator<Item = Vec<T>> {
-    ids.chunks(ROWS).map(|chunk| {
-        let mut ids = chunk.to_vec();
-        if let Some(last) = ids.last().cloned() {
-            ids.resize(ids.len().next_power_of_two(), last);
-        }
-        ids
-    })
-}
-
-/// What the ids of [`look_up`] can be.
-pub trait Value:
-    Clone + Send + for<'q> sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any> + 'static
-{
-}
-impl Value for String {}
-impl Value for i64 {}
-
-/// The rows that statements find for `ids`. `select` writes one, given the places for its `in (…)`.
-pub async fn look_up<T: Value>(
-    tx: &mut Tx,
-    ids: &[T],
-    select: impl Fn(&str) -> String,
+/// Inserts `rows` now, and answers what `rest` returns.
+pub async fn insert_returning<R: Serialize>(
+    tx: &mut Tx<'_>,
+    table: &str,
+    rows: &[R],
+    rest: &str,
 ) -> sqlx::Result<Vec<AnyRow>> {
-    let mut rows = Vec::new();
-    for ids in rounded(ids) {
-        let places = Places::of(tx).list(ids.len());
-        let mut select = query(AssertSqlSafe(select(&places)));
-        for id in ids {
-            select = select.bind(id);
+    let Some(first) = rows.first() else { return Ok(vec![]) };
+    let sql = insert_sql(Dialect::of(tx), table, &columns(first)?, rest);
+    query(AssertSqlSafe(sql)).bind(json(rows)?).fetch_all(&mut **tx).await
+}
+
+fn insert_sql(dialect: Dialect, table: &str, columns: &[String], rest: &str) -> String {
+    let names = columns.join(", ");
+    let (values, from) = match dialect {
+        Dialect::Sqlite => {
+            let value = |name| format!("value ->> '{name}'");
+            let values: Vec<String> = columns.iter().map(value).collect();
+            (values.join(", "), "json_each($1)".to_owned())
         }
-        rows.extend(select.fetch_all(&mut **tx).await?);
+        Dialect::Postgres => {
+            (names.clone(), format!("json_populate_recordset(null::{table}, $1::json)"))
+        }
+    };
+    // SQLite takes `on conflict` for a join unless there is a condition before it.
+    format!("insert into {table} ({names}) select {values} from {from} where true {rest}")
+}
+
+fn columns(row: &impl Serialize) -> sqlx::Result<Vec<String>> {
+    match serde_json::to_value(row).map_err(unwritable)? {
+        Json::Object(fields) => Ok(fields.into_iter().map(|(name, _)| name).collect()),
+        other => Err(unwritable(format!("a row must have names for its values: {other}"))),
     }
-    Ok(rows)
+}
+
+/// What ids can be.
+pub trait Value: Serialize {
+    /// Those in the JSON array `$1`, as Postgres wants them. As an array, so that it uses the index of the
+    /// column however little it knows of the table.
+    const OF_POSTGRES: &str;
+}
+
+impl Value for String {
+    const OF_POSTGRES: &str = "= any(array(select json_array_elements_text($1::json)))";
+}
+
+impl Value for i64 {
+    const OF_POSTGRES: &str =
+        "= any(array(select value::bigint from json_array_elements_text($1::json)))";
+}
+
+/// What follows a column in a condition, so that it is one of the ids in `$1`.
+fn among<T: Value>(tx: &Tx<'_>) -> &'static str {
+    match Dialect::of(tx) {
+        Dialect::Sqlite => "in (select value from json_each($1))",
+        Dialect::Postgres => T::OF_POSTGRES,
+    }
+}
+
+/// `ids` or rows as the one value that they are bound as.
+fn json<T: Serialize>(ids: &[T]) -> sqlx::Result<String> {
+    serde_json::to_string(ids).map_err(unwritable)
+}
+
+/// A statement for `ids`. `sql` writes it, given what follows the column; its other places begin with `$2`.
+pub fn of_each<T: Value>(
+    tx: &Tx<'_>,
+    ids: &[T],
+    sql: impl FnOnce(&str) -> String,
+) -> sqlx::Result<Statement> {
+    Ok(Statement::new(sql(among::<T>(tx))).text(json(ids)?))
+}
+
+/// A select whose rows are read by [`read`]: `columns` with commas between them, and `rest` from `from` on.
+/// Bind its values.
+pub fn select(dialect: Dialect, columns: &str, rest: &str) -> Query<'static, Any, AnyArguments> {
+    query(AssertSqlSafe(select_sql(dialect, columns, rest)))
+}
+
+fn select_sql(dialect: Dialect, columns: &str, rest: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => {
+            let pair = |name| format!("'{name}', {name}");
+            let pairs: Vec<String> = columns.split(", ").map(pair).collect();
+            let pairs = pairs.join(", ");
+            format!("select json_group_array(json_object({pairs})) from (select {columns} {rest})")
+        }
+        Dialect::Postgres => {
+            format!("select coalesce(json_agg(r), '[]')::text from (select {columns} {rest}) r")
+        }
+    }
+}
+
+/// The rows of a [`select`], in its order. The columns are the fields of `R`.
+pub async fn read<R: DeserializeOwned>(
+    select: Query<'_, Any, AnyArguments>,
+    database: impl Executor<'_, Database = Any>,
+) -> sqlx::Result<Vec<R>> {
+    let row = select.fetch_one(database).await?;
+    serde_json::from_str(row.try_get(0)?).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// The rows that a select finds for `ids`. `rest` writes it from `from` on, given what follows the column.
+pub async fn look_up<T: Value, R: DeserializeOwned>(
+    tx: &mut Tx<'_>,
+    ids: &[T],
+    columns: &str,
+    rest: impl FnOnce(&str) -> String,
+) -> sqlx::Result<Vec<R>> {
+    if ids.is_empty() {
+        return Ok(vec![]);
+    }
+    let rest = rest(among::<T>(tx));
+    read(select(Dialect::of(tx), columns, &rest).bind(json(ids)?), &mut **tx).await
+}
+
+fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Encode(error.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn places_count_on_where_they_have_numbers() {
-        let mut places = Places { numbered: true, last: 0 };
-        assert_eq!(places.one(), "$1");
-        assert_eq!(places.list(2), "$2,$3");
-        assert_eq!(places.rows(2, 2), "($4,$5),($6,$7)");
-        let mut places = Places { numbered: false, last: 0 };
-        assert_eq!((places.list(2), places.rows(2, 1)), ("?,?".into(), "(?),(?)".into()));
+    #[derive(Serialize)]
+    struct Row {
+        id: i64,
+        name: Option<&'static str>,
     }
 
     #[test]
-    fn statements_have_few_lengths() {
-        let lengths = |count| pieces(&vec![(); count]).map(<[()]>::len).collect::<Vec<_>>();
-        assert!(lengths(0).is_empty());
-        assert_eq!(lengths(7), [4, 2, 1]);
-        assert_eq!(lengths(1_100), [512, 512, 64, 8, 4]);
-        assert_eq!(rounded(&[1, 2, 3]).collect::<Vec<_>>(), [[1, 2, 3, 3]]);
-        assert_eq!(rounded(&[0; 700]).map(|ids| ids.len()).collect::<Vec<_>>(), [512, 256]);
-        assert_eq!(rounded(&[0; 0]).count(), 0);
+    fn fields_are_columns() {
+        let columns = columns(&Row { id: 1, name: None }).unwrap();
+        assert_eq!(
+            insert_sql(Dialect::Sqlite, "things", &columns, "on conflict do nothing"),
+            "insert into things (id, name) select value ->> 'id', value ->> 'name' \
+             from json_each($1) where true on conflict do nothing"
+        );
+        assert_eq!(
+            insert_sql(Dialect::Postgres, "things", &columns, ""),
+            "insert into things (id, name) select id, name \
+             from json_populate_recordset(null::things, $1::json) where true "
+        );
+        assert_eq!(json(&[Row { id: 1, name: Some("\"") }]).unwrap(), r#"[{"id":1,"name":"\""}]"#);
     }
 }

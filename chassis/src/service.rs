@@ -12,7 +12,7 @@ use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
 use crate::relay::Relay;
 use crate::retention::{self, Old};
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, on_a_thread};
 use crate::writer::{self, ChoreJob, Domain, Writer};
 use axum::Router;
 use sqlx::Row;
@@ -112,7 +112,7 @@ impl Chassis {
         let (relay, metrics) = (Arc::clone(&self.wake_relay), Arc::clone(&self.metrics));
         let (writer, task) = writer::writer(domain, self.db.clone(), metrics, relay, chores);
         let phase = &self.tasks.writer;
-        self.tasks.spawn(phase, "writer", task.run(phase.stop.clone()));
+        self.tasks.spawn(phase, "writer", on_a_thread("writer", task.run(phase.stop.clone())));
         writer
     }
 

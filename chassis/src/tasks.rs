@@ -2,11 +2,33 @@
 
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
+use std::thread;
 use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
+
+/// Runs `task` on a thread of its own, beside those that serve requests.
+///
+/// For a task that goes to the database a dozen times in a row: at each answer it would stand behind all requests
+/// that wait for a thread.
+pub(crate) async fn on_a_thread(
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let (done, ended) = oneshot::channel();
+    let runtime = Handle::current();
+    let work = move || {
+        runtime.block_on(task);
+        let _ = done.send(());
+    };
+    let started = thread::Builder::new().name(name.to_owned()).spawn(work);
+    started.expect("a thread can be started");
+    ended.await.expect("its thread does not panic");
+}
 
 /// The tasks of a service, and the order in which they stop.
 #[derive(Clone, Default)]

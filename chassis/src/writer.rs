@@ -12,12 +12,14 @@ use crate::db::{Db, Tx};
 use crate::inbox::Incoming;
 use crate::mailbox::Chore;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::telemetry::{self, Trace};
 use common_events::Event;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
@@ -25,6 +27,8 @@ use uuid::Uuid;
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
 /// carrying more a second.
 const BATCH: usize = 500;
+/// Under load, batches begin no sooner after each other.
+const APART: Duration = Duration::from_millis(3);
 /// Requests that may wait. More than the writer does in a tenth of a second would only wait for an
 /// answer that comes too late: they are refused at once instead.
 const WAITING: usize = 2_048;
@@ -45,7 +49,7 @@ pub trait Domain: Send + Sync + 'static {
     /// Reads, and on Postgres locks in order, what the commands name.
     fn load(
         &self,
-        tx: &mut Tx,
+        tx: &mut Tx<'_>,
         commands: &[&Self::Command],
     ) -> impl Future<Output = anyhow::Result<Self::Batch>> + Send;
 
@@ -66,7 +70,7 @@ pub trait Domain: Send + Sync + 'static {
     /// Writes what changed, many rows a statement.
     fn save(
         &self,
-        tx: &mut Tx,
+        tx: &mut Tx<'_>,
         batch: &Self::Batch,
         events: &[Self::Event],
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
@@ -190,6 +194,8 @@ pub(crate) struct Task<D: Domain> {
     jobs: mpsc::Receiver<Job<D>>,
     chores: mpsc::Receiver<ChoreJob>,
     committed: Arc<watch::Sender<u64>>,
+    /// Its connection to the database, between two batches.
+    connection: Mutex<Option<attempt::Held>>,
     /// This writer among those of other replicas, and how many batches it tried.
     name: String,
     batch: AtomicI64,
@@ -208,19 +214,22 @@ pub(crate) fn writer<D: Domain>(
     let writer = Writer { jobs: sender, committed: Arc::clone(&committed) };
     let name = Uuid::new_v4().to_string();
     let batch = AtomicI64::new(0);
-    (writer, Task { domain, db, metrics, relay, jobs, chores, committed, name, batch })
+    let connection = Mutex::default();
+    (writer, Task { domain, db, metrics, relay, jobs, chores, committed, connection, name, batch })
 }
 
 impl<D: Domain> Task<D> {
     /// Works until `stop`, and then does what still waits.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let (mut jobs, mut chores) = (Vec::new(), Vec::new());
+        let mut pace = Pace::new(APART, BATCH);
         loop {
             tokio::select! {
                 _ = self.jobs.recv_many(&mut jobs, BATCH) => {}
                 _ = self.chores.recv_many(&mut chores, BATCH) => {}
                 () = stop.cancelled() => {}
             }
+            stop.run_until_cancelled(pace.wait()).await;
             while jobs.len() < BATCH
                 && let Ok(job) = self.jobs.try_recv()
             {
@@ -233,6 +242,7 @@ impl<D: Domain> Task<D> {
                 stop.cancelled().await; // or nobody is left who could ask
                 return;
             }
+            pace.begins(jobs.len());
             self.carry_out(std::mem::take(&mut jobs), std::mem::take(&mut chores)).await;
         }
     }

@@ -212,7 +212,7 @@ async fn list(
     base: Base,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
-    let read = |row: &_| store::gifticon(row).map(|one| (one.id, GifticonView::from(one)));
+    let read = |store::OneGifticon(one)| (one.id, GifticonView::from(one));
     Ok(Json(GIFTICONS.page(&api.db, &base, &query, read).await?))
 }
 

@@ -34,7 +34,7 @@ impl Domain for StockDomain {
     type Answer = Answer;
     type Refusal = Refusal;
 
-    async fn load(&self, tx: &mut Tx, commands: &[&Command]) -> anyhow::Result<Stock> {
+    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Stock> {
         store::load(tx, &self.db, commands).await
     }
 
@@ -62,8 +62,13 @@ impl Domain for StockDomain {
         }
     }
 
-    async fn save(&self, tx: &mut Tx, stock: &Stock, events: &[StockEvent]) -> anyhow::Result<()> {
-        store::save(tx, stock, events).await
+    async fn save(
+        &self,
+        tx: &mut Tx<'_>,
+        stock: &Stock,
+        events: &[StockEvent],
+    ) -> anyhow::Result<()> {
+        Ok(store::save(tx, stock, events)?)
     }
 
     /// What others hear: a gifticon's state after the batch, once, however many sales were in it.

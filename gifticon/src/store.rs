@@ -3,19 +3,20 @@
 use crate::domain::{Command, Gifticon, Reservation, Stock, StockEvent};
 use anyhow::ensure;
 use chassis::Counter;
-use chassis::db::{Db, Schema, Tx, now};
+use chassis::db::{Db, Schema, Statement, Tx, now};
 use chassis::listing::Listing;
-use chassis::places::{Places, look_up, pieces, rounded};
+use chassis::rows::{insert, look_up, of_each, read, select};
 use common_events::{GifticonId, ReservationId};
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row, query};
+use serde::{Deserialize, Deserializer, Serialize};
+use sqlx::{Row as _, query};
 use std::collections::{BTreeSet, HashSet};
 
 /// Gifticons on sale, as they are listed.
 pub const GIFTICONS: Listing = Listing {
     collection: "gifticons",
     singular: "gifticon",
-    select: "select id, gifticon_id, name, available, held, price, version from gifticons where 1 = 1",
+    columns: "id, gifticon_id, name, available, held, price, version",
+    from: "from gifticons where true",
     fields: &[
         ("id", "id"),
         ("gifticonId", "gifticon_id"),
@@ -26,6 +27,44 @@ pub const GIFTICONS: Listing = Listing {
     searchable: true,
 };
 
+#[derive(Deserialize)]
+#[serde(remote = "Gifticon")]
+struct GifticonRow {
+    id: i64,
+    gifticon_id: GifticonId,
+    name: String,
+    available: i64,
+    held: i64,
+    price: i64,
+    version: i64,
+}
+
+/// A gifticon as it is read.
+#[derive(Deserialize)]
+pub struct OneGifticon(#[serde(with = "GifticonRow")] pub Gifticon);
+
+#[derive(Deserialize)]
+#[serde(remote = "Reservation")]
+struct ReservationRow {
+    id: ReservationId,
+    gifticon_id: Option<GifticonId>,
+    quantity: i64,
+    name: String,
+    price: i64,
+    #[serde(rename = "left_over")]
+    left: i64,
+    #[serde(rename = "status", deserialize_with = "is_held")]
+    held: bool,
+}
+
+#[derive(Deserialize)]
+struct OneReservation(#[serde(with = "ReservationRow")] Reservation);
+
+fn is_held<'de, D: Deserializer<'de>>(status: D) -> Result<bool, D::Error> {
+    Ok(String::deserialize(status)? == HELD)
+}
+
+const RESERVATION: &str = "id, gifticon_id, quantity, name, price, left_over, status";
 const HELD: &str = "Held";
 const RELEASED: &str = "Released";
 
@@ -80,37 +119,22 @@ impl Named {
 /// So whoever waited for a gifticon sees all its reservations. The other way round, a question that is
 /// asked again at another replica would not see that the first took the last units, and hear a no
 /// although they are held.
-pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result<Stock> {
+pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Stock> {
     let mut stock = Stock::default();
     let Named { mut numbers, rows, reservations, released, counts } = Named::by(commands);
-    let names =
-        |ids: BTreeSet<ReservationId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let lock = db.for_update();
-    let of = |places: &str| {
-        format!(
-            "select distinct gifticon_id from reservations where id in ({places}) and gifticon_id is not null"
-        )
-    };
-    for row in look_up(tx, &names(released), of).await? {
-        numbers.insert(row.try_get(0)?);
-    }
+    let of = |among: &str| format!("from reservations where id {among}");
+    let held: Vec<OneReservation> = look_up(tx, &names(&released), RESERVATION, of).await?;
+    numbers.extend(held.iter().filter_map(|held| held.0.gifticon_id).map(|id| id.0));
     for (column, ids) in [("gifticon_id", numbers), ("id", rows)] {
-        let select = |places: &str| {
-            format!("{} and {column} in ({places}) order by id{lock}", GIFTICONS.select)
-        };
-        for row in look_up(tx, &Vec::from_iter(ids), select).await? {
-            let gifticon = gifticon(&row)?;
+        let of = |among: &str| format!("from gifticons where {column} {among} order by id{lock}");
+        let ids = Vec::from_iter(ids);
+        for OneGifticon(gifticon) in look_up(tx, &ids, GIFTICONS.columns, of).await? {
             stock.gifticons.insert(gifticon.gifticon_id, gifticon);
         }
     }
-    let select = |places: &str| {
-        format!(
-            "select id, gifticon_id, quantity, name, price, left_over, status from reservations \
-             where id in ({places}) order by id{lock}"
-        )
-    };
-    for row in look_up(tx, &names(reservations), select).await? {
-        let reservation = reservation(&row)?;
+    let of = |among: &str| format!("from reservations where id {among} order by id{lock}");
+    for OneReservation(reservation) in look_up(tx, &names(&reservations), RESERVATION, of).await? {
         let locked = |of| stock.gifticons.contains_key(&of);
         // Another replica made it just now. The batch is tried again, and finds it in time.
         ensure!(
@@ -127,8 +151,12 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
     Ok(stock)
 }
 
+fn names(ids: &BTreeSet<ReservationId>) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
 /// Writes what `events` changed.
-pub async fn save(tx: &mut Tx, stock: &Stock, events: &[StockEvent]) -> anyhow::Result<()> {
+pub fn save(tx: &mut Tx<'_>, stock: &Stock, events: &[StockEvent]) -> sqlx::Result<()> {
     let (mut gifticons, mut made, mut released) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut deleted = HashSet::new();
@@ -160,85 +188,85 @@ pub async fn save(tx: &mut Tx, stock: &Stock, events: &[StockEvent]) -> anyhow::
         }
     }
     for id in deleted {
-        query("delete from gifticons where id = $1").bind(id).execute(&mut **tx).await?;
+        tx.later(Statement::new("delete from gifticons where id = $1").number(id));
     }
     let gifticons: Vec<&Gifticon> =
         gifticons.iter().filter_map(|id| stock.gifticons.get(id)).collect();
-    save_gifticons(tx, &gifticons).await?;
+    save_gifticons(tx, &gifticons)?;
     released.retain(|id| !made.contains(id)); // what was made in this batch is written as it is now
     let reservations = |ids: BTreeSet<ReservationId>| -> Vec<&Reservation> {
         ids.iter().filter_map(|id| stock.reservations.get(id)).collect()
     };
-    insert_reservations(tx, &reservations(made)).await?;
-    release_reservations(tx, &released.into_iter().collect::<Vec<_>>()).await?;
+    insert_reservations(tx, &reservations(made))?;
+    release_reservations(tx, &names(&released))?;
     if counts {
         let counter = Counter { last_id: stock.last_id, live: stock.live };
-        counter.save(tx, GIFTICONS.collection).await?;
+        counter.save(tx, GIFTICONS.collection);
     }
     Ok(())
 }
 
-async fn save_gifticons(tx: &mut Tx, gifticons: &[&Gifticon]) -> sqlx::Result<()> {
-    for piece in pieces(gifticons) {
-        let sql = format!(
-            "insert into gifticons (id, gifticon_id, name, available, held, price, version) values {} \
-             on conflict (id) do update set name = excluded.name, available = excluded.available, \
-             held = excluded.held, price = excluded.price, version = excluded.version",
-            Places::of(tx).rows(piece.len(), 7)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for gifticon in piece {
-            insert =
-                insert.bind(gifticon.id).bind(gifticon.gifticon_id.0).bind(gifticon.name.as_str());
-            insert = insert.bind(gifticon.available).bind(gifticon.held);
-            insert = insert.bind(gifticon.price).bind(gifticon.version);
-        }
-        insert.execute(&mut **tx).await?;
+fn save_gifticons(tx: &mut Tx<'_>, gifticons: &[&Gifticon]) -> sqlx::Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: i64,
+        gifticon_id: GifticonId,
+        name: &'a str,
+        available: i64,
+        held: i64,
+        price: i64,
+        version: i64,
     }
-    Ok(())
+    let rows = gifticons.iter().map(|gifticon| Row {
+        id: gifticon.id,
+        gifticon_id: gifticon.gifticon_id,
+        name: &gifticon.name,
+        available: gifticon.available,
+        held: gifticon.held,
+        price: gifticon.price,
+        version: gifticon.version,
+    });
+    let set = "on conflict (id) do update set name = excluded.name, available = excluded.available, \
+               held = excluded.held, price = excluded.price, version = excluded.version";
+    insert(tx, "gifticons", &rows.collect::<Vec<_>>(), set)
 }
 
 /// Writes new reservations. One that another replica made first fails the batch, which then reads it:
 /// overwriting the tombstone of a release would leak its stock.
-async fn insert_reservations(tx: &mut Tx, reservations: &[&Reservation]) -> sqlx::Result<()> {
-    for piece in pieces(reservations) {
-        let sql = format!(
-            "insert into reservations \
-             (id, gifticon_id, quantity, name, price, left_over, status, changed_at) values {}",
-            Places::of(tx).rows(piece.len(), 8)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for reservation in piece {
-            insert = insert
-                .bind(reservation.id.to_string())
-                .bind(reservation.gifticon_id.map(|id| id.0))
-                .bind(reservation.quantity)
-                .bind(reservation.name.as_str())
-                .bind(reservation.price)
-                .bind(reservation.left)
-                .bind(if reservation.held { HELD } else { RELEASED })
-                .bind(now());
-        }
-        insert.execute(&mut **tx).await?;
+fn insert_reservations(tx: &mut Tx<'_>, reservations: &[&Reservation]) -> sqlx::Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: ReservationId,
+        gifticon_id: Option<GifticonId>,
+        quantity: i64,
+        name: &'a str,
+        price: i64,
+        left_over: i64,
+        status: &'static str,
+        changed_at: i64,
     }
-    Ok(())
+    let changed_at = now();
+    let rows = reservations.iter().map(|reservation| Row {
+        id: reservation.id,
+        gifticon_id: reservation.gifticon_id,
+        quantity: reservation.quantity,
+        name: &reservation.name,
+        price: reservation.price,
+        left_over: reservation.left,
+        status: if reservation.held { HELD } else { RELEASED },
+        changed_at,
+    });
+    insert(tx, "reservations", &rows.collect::<Vec<_>>(), "")
 }
 
-async fn release_reservations(tx: &mut Tx, ids: &[ReservationId]) -> sqlx::Result<()> {
-    for ids in rounded(ids) {
-        let mut places = Places::of(tx);
-        let sql = format!(
-            "update reservations set status = {}, changed_at = {} where id in ({})",
-            places.one(),
-            places.one(),
-            places.list(ids.len())
-        );
-        let mut update = query(AssertSqlSafe(sql)).bind(RELEASED).bind(now());
-        for id in ids {
-            update = update.bind(id.to_string());
-        }
-        update.execute(&mut **tx).await?;
+fn release_reservations(tx: &mut Tx<'_>, ids: &[String]) -> sqlx::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
     }
+    let update = of_each(tx, ids, |among| {
+        format!("update reservations set status = $2, changed_at = $3 where id {among}")
+    })?;
+    tx.later(update.text(RELEASED).number(now()));
     Ok(())
 }
 
@@ -253,8 +281,9 @@ pub async fn by_number(db: &Db, number: i64) -> sqlx::Result<Option<Gifticon>> {
 }
 
 async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Gifticon>> {
-    let sql = AssertSqlSafe(format!("{} and {column} = $1", GIFTICONS.select));
-    query(sql).bind(value).fetch_optional(db.reader()).await?.map(|row| gifticon(&row)).transpose()
+    let of = format!("from gifticons where {column} = $1");
+    let one = select(db.dialect(), GIFTICONS.columns, &of).bind(value);
+    Ok(read(one, db.reader()).await?.pop().map(|OneGifticon(gifticon)| gifticon))
 }
 
 /// Units available and held, of all gifticons.
@@ -263,29 +292,4 @@ pub async fn units(db: &Db) -> sqlx::Result<(i64, i64)> {
                 cast(coalesce(sum(held), 0) as bigint) from gifticons";
     let row = query(sums).fetch_one(db.reader()).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
-}
-
-/// Reads a row of [`GIFTICONS`].
-pub fn gifticon(row: &AnyRow) -> sqlx::Result<Gifticon> {
-    Ok(Gifticon {
-        id: row.try_get(0)?,
-        gifticon_id: GifticonId(row.try_get(1)?),
-        name: row.try_get(2)?,
-        available: row.try_get(3)?,
-        held: row.try_get(4)?,
-        price: row.try_get(5)?,
-        version: row.try_get(6)?,
-    })
-}
-
-fn reservation(row: &AnyRow) -> anyhow::Result<Reservation> {
-    Ok(Reservation {
-        id: ReservationId(row.try_get::<&str, _>(0)?.parse()?),
-        gifticon_id: row.try_get::<Option<i64>, _>(1)?.map(GifticonId),
-        quantity: row.try_get(2)?,
-        name: row.try_get(3)?,
-        price: row.try_get(4)?,
-        left: row.try_get(5)?,
-        held: row.try_get::<&str, _>(6)? == HELD,
-    })
 }

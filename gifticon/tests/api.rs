@@ -239,7 +239,7 @@ async fn what_is_on_sale_is_linked_listed_and_told_under_its_number() {
         let history = gifticon.log.log.history().await.unwrap();
         history.into_iter().find_map(|told| {
             let event: Value = serde_json::from_slice(&told.payload).unwrap();
-            (event["eventType"] == "QuantityModified").then_some((told.key, event))
+            (event["eventType"] == "QuantityModified").then_some((told.key.clone(), event))
         })
     })
     .await;

@@ -130,7 +130,7 @@ async fn list(
     base: Base,
     query: Query,
 ) -> Result<Json<Collection<Item<MypageView>>>, Problem> {
-    let read = |row: &_| store::shown(row).map(|shown| (shown.id, MypageView::from(shown)));
+    let read = |shown: store::Shown| (shown.id, MypageView::from(shown));
     Ok(Json(MYPAGES.page(&db, &base, &query, read).await?))
 }
 
@@ -152,7 +152,7 @@ async fn find(
 
 async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>, Problem> {
     let shown = store::by_id(&db, id).await?.ok_or_else(absent)?;
-    let steps = store::steps(&db, shown.cart_id).await.map_err(Problem::internal)?;
+    let steps = store::steps(&db, shown.cart_id).await?;
     let view = |(kind, at): (projection::Kind, i64)| StepView {
         event_type: kind.event_type(),
         status: kind.status(),

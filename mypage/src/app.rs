@@ -62,7 +62,7 @@ impl Domain for ViewDomain {
     type Answer = ();
     type Refusal = Refusal;
 
-    async fn load(&self, tx: &mut Tx, commands: &[&Command]) -> anyhow::Result<Tables> {
+    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Tables> {
         store::load(tx, &self.db, commands).await
     }
 
@@ -98,7 +98,12 @@ impl Domain for ViewDomain {
 
     fn answer(_: &Tables, _: &Command, _: bool) {}
 
-    async fn save(&self, tx: &mut Tx, tables: &Tables, commands: &[Command]) -> anyhow::Result<()> {
+    async fn save(
+        &self,
+        tx: &mut Tx<'_>,
+        tables: &Tables,
+        commands: &[Command],
+    ) -> anyhow::Result<()> {
         store::save(tx, &self.db, tables, commands).await
     }
 

@@ -5,18 +5,20 @@ use crate::projection::{Command, Details, Fact, Kind, View, Views};
 use chassis::Counter;
 use chassis::db::{Db, Dialect, Schema, Tx};
 use chassis::listing::Listing;
-use chassis::places::{Places, look_up, pieces};
+use chassis::rows::{insert, look_up, read, select};
 use common_events::{CartId, GifticonId, PaymentId};
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row, query, raw_sql};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Views, as they are listed.
 pub const MYPAGES: Listing = Listing {
     collection: "mypages",
     singular: "mypage",
-    select: "select id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, status, \
-             created_at, updated_at from views where 1 = 1",
+    columns: "id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, status, \
+              created_at, updated_at",
+    from: "from views where true",
     fields: &[
         ("id", "id"),
         ("cartId", "cart_id"),
@@ -42,7 +44,8 @@ pub fn schema() -> Schema {
 }
 
 /// A row as customers see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "ViewRow")]
 pub struct Shown {
     pub id: i64,
     pub cart_id: CartId,
@@ -53,6 +56,52 @@ pub struct Shown {
     /// Milliseconds since 1970.
     pub updated_at: i64,
 }
+
+#[derive(Deserialize)]
+struct ViewRow {
+    id: i64,
+    cart_id: CartId,
+    gifticon_id: Option<GifticonId>,
+    name: Option<String>,
+    price: Option<i64>,
+    quantity: Option<i64>,
+    amount: Option<i64>,
+    payment_id: Option<PaymentId>,
+    status: String,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl From<ViewRow> for Shown {
+    fn from(row: ViewRow) -> Self {
+        let ViewRow { gifticon_id, name, price, quantity, amount, payment_id, .. } = row;
+        Self {
+            id: row.id,
+            cart_id: row.cart_id,
+            details: Details { gifticon_id, name, price, quantity, amount, payment_id },
+            status: row.status,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// A step as it is read.
+#[derive(Deserialize)]
+struct StepRow {
+    cart_id: CartId,
+    #[serde(rename = "event_type", deserialize_with = "known_kind")]
+    kind: Kind,
+    at: i64,
+}
+
+fn known_kind<'de, D: Deserializer<'de>>(event_type: D) -> Result<Kind, D::Error> {
+    let event_type = String::deserialize(event_type)?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.event_type() == event_type);
+    kind.ok_or_else(|| D::Error::custom(format!("an unknown kind of step: {event_type}")))
+}
+
+const STEP: &str = "cart_id, event_type, at";
 
 /// The tables that customers see, and those of a rebuild.
 const SHOWN: Names = Names { views: "views", steps: "steps" };
@@ -65,7 +114,7 @@ struct Names {
 }
 
 /// Reads the views that the commands are about, in order and locked.
-pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result<Tables> {
+pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Tables> {
     let counter = Counter::load(tx, db, MYPAGES.collection).await?;
     let about = |command: &&Command| match command {
         Command::Told(fact) | Command::Replayed { fact, .. } => Some(fact.cart_id.0),
@@ -85,21 +134,17 @@ pub async fn load(tx: &mut Tx, db: &Db, commands: &[&Command]) -> anyhow::Result
     Ok(Tables { shown, rebuilt })
 }
 
-async fn views(tx: &mut Tx, db: &Db, tables: Names, ids: &[i64]) -> anyhow::Result<Views> {
+async fn views(tx: &mut Tx<'_>, db: &Db, tables: Names, ids: &[i64]) -> anyhow::Result<Views> {
     let mut views = Views::default();
-    let select = MYPAGES.select.replace("from views", &format!("from {}", tables.views));
-    let lock = db.for_update();
-    let rows = |places: &str| format!("{select} and cart_id in ({places}) order by cart_id{lock}");
-    for row in look_up(tx, ids, rows).await? {
-        let Shown { id, cart_id, details, .. } = shown(&row)?;
+    let (lock, of_views, of_steps) = (db.for_update(), tables.views, tables.steps);
+    let of = |among: &str| format!("from {of_views} where cart_id {among} order by cart_id{lock}");
+    for shown in look_up(tx, ids, MYPAGES.columns, of).await? {
+        let Shown { id, cart_id, details, .. } = shown;
         views.views.insert(cart_id, View { id, cart_id, details, steps: BTreeMap::new() });
     }
-    let steps = |places: &str| {
-        format!("select cart_id, event_type, at from {} where cart_id in ({places})", tables.steps)
-    };
-    for row in look_up(tx, ids, steps).await? {
-        let (kind, at) = (kind(row.try_get(1)?)?, row.try_get(2)?);
-        if let Some(view) = views.views.get_mut(&CartId(row.try_get(0)?)) {
+    let of = |among: &str| format!("from {of_steps} where cart_id {among}");
+    for StepRow { cart_id, kind, at } in look_up(tx, ids, STEP, of).await? {
+        if let Some(view) = views.views.get_mut(&cart_id) {
             view.steps.insert(kind, at);
         }
     }
@@ -108,7 +153,7 @@ async fn views(tx: &mut Tx, db: &Db, tables: Names, ids: &[i64]) -> anyhow::Resu
 
 /// Writes what `commands` changed.
 pub async fn save(
-    tx: &mut Tx,
+    tx: &mut Tx<'_>,
     db: &Db,
     tables: &Tables,
     commands: &[Command],
@@ -125,21 +170,20 @@ pub async fn save(
             Command::FinishRebuild { .. } => {}
         }
     }
-    save_views(tx, SHOWN, &tables.shown, &told).await?;
+    save_views(tx, SHOWN, &tables.shown, &told)?;
     if let Some(rebuilt) = &tables.rebuilt {
-        save_views(tx, REBUILT, &rebuilt.views, &replayed).await?;
+        save_views(tx, REBUILT, &rebuilt.views, &replayed)?;
     }
-    Counter { last_id: tables.shown.last_id, live: tables.shown.live }
-        .save(tx, MYPAGES.collection)
-        .await?;
+    Counter { last_id: tables.shown.last_id, live: tables.shown.live }.save(tx, MYPAGES.collection);
     if commands.iter().any(|command| matches!(command, Command::FinishRebuild { .. })) {
+        tx.flush().await?; // into the tables that change places now
         finish_rebuild(tx, db).await?;
     }
     Ok(())
 }
 
 /// Makes the new tables, as the migration makes the old.
-async fn begin_rebuild(tx: &mut Tx, db: &Db, token: &str) -> anyhow::Result<()> {
+async fn begin_rebuild(tx: &mut Tx<'_>, db: &Db, token: &str) -> anyhow::Result<()> {
     let (views, _) = MIGRATION.split_once("insert into counters").unwrap_or((MIGRATION, ""));
     let tables = db.dialect().expand(views);
     let tables = tables.replace("create table views", "create table views_rebuilt");
@@ -155,7 +199,7 @@ async fn begin_rebuild(tx: &mut Tx, db: &Db, token: &str) -> anyhow::Result<()> 
 ///
 /// A step that only the old ones know is of an event that the topic no longer holds: its view stays as it
 /// was, and so does the step.
-async fn finish_rebuild(tx: &mut Tx, db: &Db) -> anyhow::Result<()> {
+async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
     if db.dialect() == Dialect::Postgres {
         // As long as it takes: nothing else of this service writes meanwhile anyway.
         query("set local statement_timeout = 0").execute(&mut **tx).await?;
@@ -180,62 +224,59 @@ async fn finish_rebuild(tx: &mut Tx, db: &Db) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn save_views(
-    tx: &mut Tx,
-    tables: Names,
-    views: &Views,
-    facts: &[&Fact],
-) -> anyhow::Result<()> {
-    let ids: BTreeSet<CartId> = facts.iter().map(|fact| fact.cart_id).collect();
-    let changed: Vec<&View> = ids.iter().filter_map(|id| views.views.get(id)).collect();
-    for piece in pieces(&changed) {
-        let sql = format!(
-            "insert into {} (id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, \
-             status, created_at, updated_at) values {} \
-             on conflict (cart_id) do update set gifticon_id = excluded.gifticon_id, \
-             name = excluded.name, price = excluded.price, quantity = excluded.quantity, \
-             amount = excluded.amount, payment_id = excluded.payment_id, status = excluded.status, \
-             created_at = excluded.created_at, updated_at = excluded.updated_at",
-            tables.views,
-            Places::of(tx).rows(piece.len(), 11)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for view in piece {
-            let details = &view.details;
-            insert = insert
-                .bind(view.id)
-                .bind(view.cart_id.0)
-                .bind(details.gifticon_id.map(|id| id.0))
-                .bind(details.name.as_deref())
-                .bind(details.price)
-                .bind(details.quantity)
-                .bind(details.amount)
-                .bind(details.payment_id.map(|id| id.0))
-                .bind(view.status())
-                .bind(view.created_at())
-                .bind(view.updated_at());
-        }
-        insert.execute(&mut **tx).await?;
+fn save_views(tx: &mut Tx<'_>, tables: Names, views: &Views, facts: &[&Fact]) -> sqlx::Result<()> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: i64,
+        cart_id: CartId,
+        gifticon_id: Option<GifticonId>,
+        name: Option<&'a str>,
+        price: Option<i64>,
+        quantity: Option<i64>,
+        amount: Option<i64>,
+        payment_id: Option<PaymentId>,
+        status: &'static str,
+        created_at: i64,
+        updated_at: i64,
     }
-    let step = |fact: &&Fact| {
+    #[derive(Serialize)]
+    struct Step {
+        cart_id: CartId,
+        event_type: &'static str,
+        at: i64,
+    }
+    let ids: BTreeSet<CartId> = facts.iter().map(|fact| fact.cart_id).collect();
+    let changed = ids.iter().filter_map(|id| views.views.get(id)).map(|view| Row {
+        id: view.id,
+        cart_id: view.cart_id,
+        gifticon_id: view.details.gifticon_id,
+        name: view.details.name.as_deref(),
+        price: view.details.price,
+        quantity: view.details.quantity,
+        amount: view.details.amount,
+        payment_id: view.details.payment_id,
+        status: view.status(),
+        created_at: view.created_at(),
+        updated_at: view.updated_at(),
+    });
+    let set = "on conflict (cart_id) do update set gifticon_id = excluded.gifticon_id, \
+               name = excluded.name, price = excluded.price, quantity = excluded.quantity, \
+               amount = excluded.amount, payment_id = excluded.payment_id, status = excluded.status, \
+               created_at = excluded.created_at, updated_at = excluded.updated_at";
+    insert(tx, tables.views, &changed.collect::<Vec<_>>(), set)?;
+
+    let at = |fact: &&Fact| {
         let at = views.views.get(&fact.cart_id)?.steps.get(&fact.kind)?;
         Some(((fact.cart_id, fact.kind), *at))
     };
-    let steps: BTreeMap<(CartId, Kind), i64> = facts.iter().filter_map(step).collect();
-    for piece in pieces(&steps.into_iter().collect::<Vec<_>>()) {
-        let sql = format!(
-            "insert into {} (cart_id, event_type, at) values {} \
-             on conflict (cart_id, event_type) do update set at = excluded.at",
-            tables.steps,
-            Places::of(tx).rows(piece.len(), 3)
-        );
-        let mut insert = query(AssertSqlSafe(sql));
-        for ((cart_id, kind), at) in piece {
-            insert = insert.bind(cart_id.0).bind(kind.event_type()).bind(*at);
-        }
-        insert.execute(&mut **tx).await?;
-    }
-    Ok(())
+    let steps: BTreeMap<(CartId, Kind), i64> = facts.iter().filter_map(at).collect();
+    let steps = steps.into_iter().map(|((cart_id, kind), at)| Step {
+        cart_id,
+        event_type: kind.event_type(),
+        at,
+    });
+    let set = "on conflict (cart_id, event_type) do update set at = excluded.at";
+    insert(tx, tables.steps, &steps.collect::<Vec<_>>(), set)
 }
 
 /// The view of an id.
@@ -249,37 +290,14 @@ pub async fn by_cart(db: &Db, cart_id: i64) -> sqlx::Result<Option<Shown>> {
 }
 
 async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Shown>> {
-    let sql = AssertSqlSafe(format!("{} and {column} = $1", MYPAGES.select));
-    query(sql).bind(value).fetch_optional(db.reader()).await?.map(|row| shown(&row)).transpose()
+    let of = format!("{} and {column} = $1", MYPAGES.from);
+    let one = select(db.dialect(), MYPAGES.columns, &of).bind(value);
+    Ok(read(one, db.reader()).await?.pop())
 }
 
 /// The steps of a cart, as they come.
-pub async fn steps(db: &Db, cart_id: CartId) -> anyhow::Result<Vec<(Kind, i64)>> {
-    let rows = query("select event_type, at from steps where cart_id = $1").bind(cart_id.0);
-    let rows = rows.fetch_all(db.reader()).await?;
-    rows.iter().map(|row| Ok((kind(row.try_get(0)?)?, row.try_get(1)?))).collect()
-}
-
-/// Reads a row of [`MYPAGES`].
-pub fn shown(row: &AnyRow) -> sqlx::Result<Shown> {
-    Ok(Shown {
-        id: row.try_get(0)?,
-        cart_id: CartId(row.try_get(1)?),
-        details: Details {
-            gifticon_id: row.try_get::<Option<i64>, _>(2)?.map(GifticonId),
-            name: row.try_get(3)?,
-            price: row.try_get(4)?,
-            quantity: row.try_get(5)?,
-            amount: row.try_get(6)?,
-            payment_id: row.try_get::<Option<i64>, _>(7)?.map(PaymentId),
-        },
-        status: row.try_get(8)?,
-        created_at: row.try_get(9)?,
-        updated_at: row.try_get(10)?,
-    })
-}
-
-fn kind(event_type: &str) -> anyhow::Result<Kind> {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.event_type() == event_type);
-    kind.ok_or_else(|| anyhow::anyhow!("an unknown kind of step: {event_type}"))
+pub async fn steps(db: &Db, cart_id: CartId) -> sqlx::Result<Vec<(Kind, i64)>> {
+    let steps = select(db.dialect(), STEP, "from steps where cart_id = $1").bind(cart_id.0);
+    let steps: Vec<StepRow> = read(steps, db.reader()).await?;
+    Ok(steps.into_iter().map(|step| (step.kind, step.at)).collect())
 }

@@ -201,8 +201,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
 async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
-    let read =
-        |row: &_| store::shown(row).map(|shown| (shown.id, json!({ "cart": shown.cart_id })));
+    let read = |shown: store::Shown| (shown.id, json!({ "cart": shown.cart_id }));
     let page = store::MYPAGES.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["mypages"].as_array().unwrap().clone();

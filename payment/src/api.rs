@@ -88,10 +88,8 @@ async fn list(
     base: Base,
     query: Query,
 ) -> Result<Json<Collection<Item<PaymentView>>>, Problem> {
-    let read = |row: &_| {
-        let payment = store::payment(row)?;
-        Ok((payment.id.map_or(0, |id| id.0), PaymentView::from(payment)))
-    };
+    let read =
+        |store::OnePayment(payment)| (payment.id.map_or(0, |id| id.0), PaymentView::from(payment));
     Ok(Json(PAYMENTS.page(&db, &base, &query, read).await?))
 }
 

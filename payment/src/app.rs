@@ -19,7 +19,7 @@ impl Domain for PaymentDomain {
     type Answer = ();
     type Refusal = Refusal;
 
-    async fn load(&self, tx: &mut Tx, commands: &[&Command]) -> anyhow::Result<Payments> {
+    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Payments> {
         store::load(tx, &self.db, commands).await
     }
 
@@ -35,11 +35,11 @@ impl Domain for PaymentDomain {
 
     async fn save(
         &self,
-        tx: &mut Tx,
+        tx: &mut Tx<'_>,
         payments: &Payments,
         events: &[PaymentEvent],
     ) -> anyhow::Result<()> {
-        store::save(tx, payments, events).await
+        Ok(store::save(tx, payments, events)?)
     }
 
     /// What others hear: how a payment was decided, and that it was given back.

@@ -138,7 +138,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
             happened.iter().for_each(|event| payments.evolve(event));
             events.extend(happened);
         }
-        store::save(&mut tx, &payments, &events).await.unwrap();
+        store::save(&mut tx, &payments, &events).unwrap();
     }
     assert_eq!(to_do(&db).await, [(1, Some(Ask::Approve { amount: 100 }))]);
     assert_eq!(Counter::live(&db, "payments").await.unwrap(), 0);
@@ -150,9 +150,8 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
 async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
-    let read = |row: &_| {
-        let payment = store::payment(row)?;
-        Ok((payment.id.map_or(0, |id| id.0), json!({ "cart": payment.cart_id })))
+    let read = |store::OnePayment(payment)| {
+        (payment.id.map_or(0, |id| id.0), json!({ "cart": payment.cart_id }))
     };
     let page = store::PAYMENTS.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();

@@ -7,6 +7,7 @@
 
 mod groups;
 mod log;
+mod tail;
 
 use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
 use async_trait::async_trait;
@@ -39,10 +40,10 @@ impl EmbeddedLog {
     }
 
     /// All messages, oldest first. For tests and audits.
-    pub async fn history(&self) -> anyhow::Result<Vec<Delivery>> {
+    pub async fn history(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
         let mut all = Vec::new();
         for partition in 0..PARTITIONS {
-            all.extend(self.log.read(partition, 0, i64::MAX).await?);
+            all.extend(self.log.read_file(partition, 0, usize::MAX).await?);
         }
         all.sort_by_key(|delivery| delivery.place.offset);
         Ok(all)
@@ -98,14 +99,14 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
-        let mut taken: Vec<Delivery> = Vec::new();
+    async fn read(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
+        let mut taken: Vec<Arc<Delivery>> = Vec::new();
         for (&partition, &next) in &self.next {
             let room = most - taken.len();
             if room == 0 || self.log.end_of(partition) < next {
                 continue;
             }
-            taken.extend(self.log.read(partition, next, i64::try_from(room)?).await?);
+            taken.extend(self.log.read(partition, next, room).await?);
         }
         // Only now that all was read: what a failure drops must come again.
         for place in taken.iter().map(|delivery| delivery.place) {
@@ -117,7 +118,7 @@ impl Reader {
 
 #[async_trait]
 impl Subscription for Reader {
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
+    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         loop {
             // Watch before looking, so that what comes in between is not missed.
             let (appended, mut regrouped) = (self.log.appended(), self.member.watch());

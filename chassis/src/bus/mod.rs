@@ -48,7 +48,7 @@ pub enum NotSent {
 #[async_trait]
 pub trait Subscription: Send + 'static {
     /// Up to `most` messages: waits for the first, and takes the others that are there already.
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>>;
+    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>>;
 
     /// Says that the effects of all messages up to and including these are durable. What was polled
     /// and not said to be done comes again, to this member or another, at the latest after a restart.

@@ -1,7 +1,7 @@
 //! One try at a batch: one transaction.
 
 use super::{Domain, Task};
-use crate::db::Tx;
+use crate::db::{Dialect, Statement, Tx};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
 use crate::outbox;
@@ -10,11 +10,18 @@ use crate::telemetry::Trace;
 use anyhow::{anyhow, ensure};
 use common_events::Event;
 use futures_util::FutureExt;
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AssertSqlSafe, Connection, Row, query};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::warn;
+
+/// A connection that was not used for longer is asked first whether it still is one.
+const RESTS: Duration = Duration::from_secs(1);
+
+/// The connection of the last batch, and when that was.
+pub(super) type Held = (PoolConnection<Any>, Instant);
 
 /// What a batch is to do.
 pub(super) struct Work<'a, D: Domain> {
@@ -43,14 +50,17 @@ impl<D: Domain> Task<D> {
 
     async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
         ensure!(self.db.is_ready(), "the database is not ready yet");
+        let mut held = self.connection.lock().await;
+        // One on which something fails is not kept.
+        let mut connection = self.connection(held.take()).await?;
         if self.batch.load(Ordering::Relaxed) == 0 {
             // The row by which commits are told must be there to be locked.
-            let mut tx = self.db.begin().await?;
-            self.mark(&mut tx, 1).await?;
+            let mut tx = self.db.begin_on(&mut connection).await?;
+            self.mark(&mut tx, 1);
             tx.commit().await?;
             self.batch.store(1, Ordering::Relaxed);
         }
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin_on(&mut connection).await?;
         let sorted = inbox::sort(&mut tx, &work.events).await?;
 
         let of_events = sorted.fresh.iter().flat_map(|incoming| {
@@ -68,9 +78,12 @@ impl<D: Domain> Task<D> {
             done.rows.push(chore.run(&mut tx).await?);
         }
         let batch = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
-        self.mark(&mut tx, batch).await?;
+        self.mark(&mut tx, batch);
+        tx.flush().await?;
         if let Err(error) = tx.commit().await {
             ensure!(self.holds(batch).await, "the commit failed: {error}");
+        } else {
+            *held = Some((connection, Instant::now()));
         }
 
         self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
@@ -87,13 +100,25 @@ impl<D: Domain> Task<D> {
         Ok(done)
     }
 
+    /// The connection of the last batch, or a new one where there is none, or where its server went away while it
+    /// rested.
+    async fn connection(&self, held: Option<Held>) -> sqlx::Result<PoolConnection<Any>> {
+        if let Some((mut connection, since)) = held
+            && (since.elapsed() < RESTS
+                || self.db.dialect() == Dialect::Sqlite
+                || connection.ping().await.is_ok())
+        {
+            return Ok(connection);
+        }
+        self.db.connect().await
+    }
+
     /// Leaves the number of the batch in its transaction. So even an empty batch writes, and shows
     /// whether the database can.
-    async fn mark(&self, tx: &mut Tx, batch: i64) -> sqlx::Result<()> {
+    fn mark(&self, tx: &mut Tx<'_>, batch: i64) {
         let mark = "insert into batches (writer, batch) values ($1, $2) \
                     on conflict (writer) do update set batch = excluded.batch";
-        query(mark).bind(self.name.as_str()).bind(batch).execute(&mut **tx).await?;
-        Ok(())
+        tx.later(Statement::new(mark).text(self.name.as_str()).number(batch));
     }
 
     /// Whether a commit that brought no answer holds. Asks until the database is there: whoever waits
@@ -120,7 +145,7 @@ impl<D: Domain> Task<D> {
     /// Decides all commands, of which the first `asked` come from callers who want an answer.
     async fn decide(
         &self,
-        tx: &mut Tx,
+        tx: &mut Tx<'_>,
         commands: &[(&D::Command, Option<&Trace>)],
         asked: usize,
         done: &mut Done<D>,
@@ -157,6 +182,7 @@ impl<D: Domain> Task<D> {
         done.published = published.len();
         let outgoing: Vec<(Event, Option<&Trace>)> =
             published.into_iter().map(|(place, event)| (event, traces[place])).collect();
-        outbox::append(tx, outgoing).await
+        outbox::append(tx, outgoing)?;
+        Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl Domain for Tally {
     type Answer = i64;
     type Refusal = Negative;
 
-    async fn load(&self, tx: &mut Tx, commands: &[&Add]) -> anyhow::Result<Self::Batch> {
+    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Add]) -> anyhow::Result<Self::Batch> {
         let mut totals = BTreeMap::new();
         for add in commands {
             let select = format!("select total from tallies where id = $1{}", self.0.for_update());
@@ -67,7 +67,12 @@ impl Domain for Tally {
         totals[&add.id]
     }
 
-    async fn save(&self, tx: &mut Tx, totals: &Self::Batch, adds: &[Add]) -> anyhow::Result<()> {
+    async fn save(
+        &self,
+        tx: &mut Tx<'_>,
+        totals: &Self::Batch,
+        adds: &[Add],
+    ) -> anyhow::Result<()> {
         for add in adds {
             if add.number == 14 {
                 bail!("the database fails, says the test");
@@ -149,7 +154,7 @@ pub struct Scripted(Arc<Script>);
 
 #[derive(Default)]
 struct Script {
-    coming: Mutex<VecDeque<Delivery>>,
+    coming: Mutex<VecDeque<Arc<Delivery>>>,
     put: Notify,
     next: Mutex<i64>,
     done: Mutex<Vec<Place>>,
@@ -164,13 +169,10 @@ impl Scripted {
         let mut next = self.0.next.lock().unwrap();
         *next += 1;
         let place = Place { partition: 0, offset: *next };
-        self.0.coming.lock().unwrap().push_back(Delivery {
-            place,
-            key: key.map(Into::into),
-            payload: payload.as_ref().to_vec(),
-            headers: vec![],
-            at: 0,
-        });
+        let payload = payload.as_ref().to_vec();
+        let delivery =
+            Delivery { place, key: key.map(Into::into), payload, headers: vec![], at: 0 };
+        self.0.coming.lock().unwrap().push_back(Arc::new(delivery));
         self.0.put.notify_one();
         place
     }
@@ -236,9 +238,9 @@ impl Publisher for Scripted {
 
 #[async_trait]
 impl Subscription for Scripted {
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
+    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         loop {
-            let taken: Vec<Delivery> = {
+            let taken: Vec<Arc<Delivery>> = {
                 let mut coming = self.0.coming.lock().unwrap();
                 let count = most.min(coming.len());
                 coming.drain(..count).collect()

@@ -1,22 +1,25 @@
 //! The file of the embedded log: messages by partition and offset, and where each group is.
 
 use super::super::{Delivery, Message, Place};
+use super::tail::Tail;
 use super::{PARTITIONS, partition};
-use crate::db::now;
-use crate::places::{Places, pieces};
+use crate::db::{Dialect, Tx, now};
+use crate::rows;
 use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, AssertSqlSafe, Executor, Row};
+use sqlx::{AnyPool, Executor, Row as _};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::error;
 
-/// How long an offset may wait for messages to be written with.
+/// How long an offset may wait until it is written: one that is lost costs no more than a redelivery.
 const OFFSETS_WAIT: Duration = Duration::from_millis(200);
 
 const TABLES: &str = "
@@ -57,6 +60,8 @@ pub(super) struct Log {
 struct Shared {
     /// The last offset of each partition, -1 for none.
     ends: Vec<AtomicI64>,
+    /// The last messages of each partition.
+    tails: Vec<Mutex<Tail>>,
     /// Where each group is, also what is not written yet.
     positions: Mutex<Positions>,
     changed: watch::Sender<u64>,
@@ -100,7 +105,8 @@ impl Log {
             positions.insert((row.try_get(0)?, partition), row.try_get(2)?);
         }
         let positions = Mutex::new(positions);
-        let shared = Arc::new(Shared { ends, positions, changed: watch::Sender::new(0) });
+        let tails = (0..PARTITIONS).map(|_| Mutex::default()).collect();
+        let shared = Arc::new(Shared { ends, tails, positions, changed: watch::Sender::new(0) });
         let (jobs, inbox) = mpsc::channel(256);
         tokio::spawn(write(pool.clone(), inbox, Arc::clone(&shared)));
         Ok(Self { pool, jobs, shared, lock })
@@ -118,25 +124,43 @@ impl Log {
         &self,
         partition: i32,
         from: i64,
-        most: i64,
-    ) -> anyhow::Result<Vec<Delivery>> {
-        let rows = sqlx::query(
-            "select seq, key, payload, headers, at from messages \
-             where partition = $1 and seq >= $2 order by seq limit $3",
-        )
-        .bind(i64::from(partition))
-        .bind(from)
-        .bind(most)
-        .fetch_all(&self.pool)
-        .await?;
-        let delivery = |row: sqlx::any::AnyRow| -> anyhow::Result<Delivery> {
-            Ok(Delivery {
-                place: Place { partition, offset: row.try_get(0)? },
-                key: Some(row.try_get(1)?),
-                payload: row.try_get::<String, _>(2)?.into_bytes(),
-                headers: serde_json::from_str(row.try_get::<&str, _>(3)?)?,
-                at: row.try_get(4)?,
-            })
+        most: usize,
+    ) -> anyhow::Result<Vec<Arc<Delivery>>> {
+        if let Some(messages) = self.shared.tail(partition).read(from, most) {
+            return Ok(messages);
+        }
+        self.read_file(partition, from, most).await
+    }
+
+    /// The same, of what is in the file.
+    pub(super) async fn read_file(
+        &self,
+        partition: i32,
+        from: i64,
+        most: usize,
+    ) -> anyhow::Result<Vec<Arc<Delivery>>> {
+        #[derive(Deserialize)]
+        struct Row {
+            seq: i64,
+            key: String,
+            payload: String,
+            headers: String,
+            at: i64,
+        }
+        let of = "from messages where partition = $1 and seq >= $2 order by seq limit $3";
+        let select = rows::select(Dialect::Sqlite, "seq, key, payload, headers, at", of)
+            .bind(i64::from(partition))
+            .bind(from)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX));
+        let rows: Vec<Row> = rows::read(select, &self.pool).await?;
+        let delivery = |row: Row| -> anyhow::Result<Arc<Delivery>> {
+            Ok(Arc::new(Delivery {
+                place: Place { partition, offset: row.seq },
+                key: Some(row.key),
+                payload: row.payload.into_bytes(),
+                headers: serde_json::from_str(&row.headers)?,
+                at: row.at,
+            }))
         };
         rows.into_iter().map(delivery).collect()
     }
@@ -195,6 +219,29 @@ impl Shared {
         self.ends[usize::try_from(partition).unwrap_or_default()].load(Ordering::Acquire)
     }
 
+    fn tail(&self, partition: i32) -> std::sync::MutexGuard<'_, Tail> {
+        let tail = &self.tails[usize::try_from(partition).unwrap_or_default()];
+        tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows readers what is in the file now, from offset `first` on.
+    fn show(&self, messages: Vec<Message>, first: i64, at: i64) {
+        for (offset, message) in (first..).zip(messages) {
+            let partition = partition(&message.key);
+            let delivery = Delivery {
+                place: Place { partition, offset },
+                key: Some(message.key),
+                payload: message.payload.into_bytes(),
+                headers: message.headers,
+                at,
+            };
+            self.tail(partition).push(Arc::new(delivery), self.end_of(partition));
+            let end = &self.ends[usize::try_from(partition).unwrap_or_default()];
+            end.store(offset, Ordering::Release);
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     fn next_of(&self, group: &str, partition: i32) -> i64 {
         self.positions().get(&(group.to_owned(), partition)).copied().unwrap_or_default()
     }
@@ -209,9 +256,10 @@ async fn write(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shared
     let mut next =
         shared.ends.iter().map(|end| end.load(Ordering::Acquire)).max().unwrap_or(-1) + 1;
     let mut written = shared.positions().clone();
+    let mut positions_at = Instant::now();
     let mut jobs = Vec::new();
     loop {
-        if let Ok(0) = tokio::time::timeout(OFFSETS_WAIT, inbox.recv_many(&mut jobs, 64)).await {
+        if let Ok(0) = timeout(OFFSETS_WAIT, inbox.recv_many(&mut jobs, 64)).await {
             return;
         }
         let (mut messages, mut appends, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
@@ -224,26 +272,26 @@ async fn write(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shared
                 Job::Flush(answer) => flushes.push(answer),
             }
         }
-        let positions = shared.positions().clone();
+        let due = !flushes.is_empty() || positions_at.elapsed() >= OFFSETS_WAIT;
+        let positions = if due { shared.positions().clone() } else { written.clone() };
         let moved: Vec<_> =
             positions.iter().filter(|(at, next)| written.get(*at) != Some(*next)).collect();
-        if messages.is_empty() && moved.is_empty() {
-            for answer in flushes {
-                let _ = answer.send(());
-            }
-            continue;
-        }
-        let result = store(&pool, next, &messages, &moved).await.map_err(Arc::new);
+        let at = now();
+        let result = if messages.is_empty() && moved.is_empty() {
+            Ok(())
+        } else {
+            store(&pool, next, at, &messages, &moved).await.map_err(Arc::new)
+        };
         match &result {
             Ok(()) => {
-                for message in &messages {
-                    let end =
-                        &shared.ends[usize::try_from(partition(&message.key)).unwrap_or_default()];
-                    end.store(next, Ordering::Release);
-                    next += 1;
+                let count = i64::try_from(messages.len()).unwrap_or_default();
+                if count > 0 {
+                    shared.show(messages, next, at);
                 }
-                written = positions;
-                shared.changed.send_modify(|count| *count += 1);
+                next += count;
+                if due {
+                    (written, positions_at) = (positions, Instant::now());
+                }
             }
             Err(error) => error!(%error, "the event log could not be written"),
         }
@@ -259,37 +307,41 @@ async fn write(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shared
 async fn store(
     pool: &AnyPool,
     first: i64,
+    at: i64,
     messages: &[Message],
     moved: &[(&(String, i32), &i64)],
 ) -> sqlx::Result<()> {
-    let mut tx = pool.begin_with("begin immediate").await?;
-    let (at, mut seq) = (now(), first);
-    for piece in pieces(messages) {
-        let sql = "insert into messages (partition, seq, key, payload, headers, at) values ";
-        let sql = format!("{sql}{}", Places::of(&tx).rows(piece.len(), 6));
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for message in piece {
-            let headers = serde_json::to_string(&message.headers).unwrap_or_default();
-            query = query.bind(i64::from(partition(&message.key))).bind(seq);
-            query = query
-                .bind(message.key.as_str())
-                .bind(message.payload.as_str())
-                .bind(headers)
-                .bind(at);
-            seq += 1;
-        }
-        query.execute(&mut *tx).await?;
+    #[derive(Serialize)]
+    struct Row<'a> {
+        partition: i32,
+        seq: i64,
+        key: &'a str,
+        payload: &'a str,
+        headers: String,
+        at: i64,
     }
-    for ((group, partition), next) in moved {
-        sqlx::query(
-            "insert into positions (consumer_group, partition, next) values ($1, $2, $3) \
-             on conflict (consumer_group, partition) do update set next = excluded.next",
-        )
-        .bind(group.as_str())
-        .bind(i64::from(*partition))
-        .bind(**next)
-        .execute(&mut *tx)
-        .await?;
+    #[derive(Serialize)]
+    struct Position<'a> {
+        consumer_group: &'a str,
+        partition: i32,
+        next: i64,
     }
+    let rows = (first..).zip(messages).map(|(seq, message)| Row {
+        partition: partition(&message.key),
+        seq,
+        key: &message.key,
+        payload: &message.payload,
+        headers: serde_json::to_string(&message.headers).unwrap_or_default(),
+        at,
+    });
+    let positions = moved.iter().map(|((group, partition), next)| Position {
+        consumer_group: group,
+        partition: *partition,
+        next: **next,
+    });
+    let mut tx = Tx::new(pool.begin_with("begin immediate").await?);
+    rows::insert(&mut tx, "messages", &rows.collect::<Vec<_>>(), "")?;
+    let set = "on conflict (consumer_group, partition) do update set next = excluded.next";
+    rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), set)?;
     tx.commit().await
 }

@@ -9,6 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, info};
 
@@ -40,7 +41,7 @@ impl KafkaSubscription {
 
 #[async_trait]
 impl Subscription for KafkaSubscription {
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Delivery>> {
+    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         let mut taken = Vec::new();
         // Errors here are the connection's, which librdkafka mends by itself.
         let watch = self.watch.clone();
@@ -104,7 +105,7 @@ impl Subscription for KafkaSubscription {
     }
 }
 
-fn delivery(message: &BorrowedMessage<'_>) -> Delivery {
+fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         let text = |header: Header<'_, &[u8]>| {
             let value = std::str::from_utf8(header.value?).ok()?;
@@ -112,11 +113,11 @@ fn delivery(message: &BorrowedMessage<'_>) -> Delivery {
         };
         headers.iter().filter_map(text).collect()
     });
-    Delivery {
+    Arc::new(Delivery {
         place: Place { partition: message.partition(), offset: message.offset() },
         key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
         payload: message.payload().unwrap_or_default().to_vec(),
         headers,
         at: message.timestamp().to_millis().unwrap_or_default(),
-    }
+    })
 }

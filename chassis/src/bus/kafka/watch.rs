@@ -6,7 +6,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{Broker, Partition, Statistics};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// How long a client may know no broker before it is made anew.
@@ -104,10 +105,10 @@ impl Watch {
 
 impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
-        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown)) {
-            if !self.0.said.swap(true, Ordering::Relaxed) {
-                warn!(reason, "Kafka went away");
-            }
+        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown))
+            && !self.0.said.swap(true, Ordering::Relaxed)
+        {
+            warn!(reason, "Kafka went away");
         }
     }
 
@@ -172,4 +173,50 @@ fn adrift(statistics: &Statistics) -> Option<Adrift> {
         partitions(statistics).find(|partition| !reads(partition))?;
     let why = format!("partition {partition} is {fetch_state} at broker {broker}");
     Some(Adrift { why, limit: IDLE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{sleep, timeout};
+
+    /// What a client tells of brokers that it knows from its own settings or from a broker.
+    fn tell(watch: &Watch, brokers: &[(&str, &str)]) {
+        let broker = |&(source, state): &(&str, &str)| {
+            let broker = Broker { source: source.into(), state: state.into(), ..Broker::default() };
+            (format!("{source} {state}"), broker)
+        };
+        let brokers = brokers.iter().map(broker).collect();
+        watch.stats(Statistics { brokers, ..Statistics::default() });
+    }
+
+    const CONFIGURED: (&str, &str) = ("configured", "TRY_CONNECT");
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_forgot_its_brokers_is_lost() {
+        let watch = Watch::default();
+        tell(&watch, &[CONFIGURED]);
+        let began = Instant::now();
+        assert_eq!(watch.lost().await, "it knows no broker");
+        assert!(began.elapsed() >= FORGOTTEN && began.elapsed() < FORGOTTEN + 2 * LOOK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_only_cannot_reach_its_broker_has_longer() {
+        let watch = Watch::default();
+        tell(&watch, &[CONFIGURED, ("learned", "TRY_CONNECT")]);
+        assert!(timeout(AWAY / 2, watch.lost()).await.is_err());
+        assert_eq!(watch.lost().await, "it reaches no broker");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_well_again_begins_anew() {
+        let watch = Watch::default();
+        tell(&watch, &[CONFIGURED]);
+        sleep(FORGOTTEN).await;
+        tell(&watch, &[CONFIGURED, ("learned", "UP")]);
+        assert!(timeout(10 * AWAY, watch.lost()).await.is_err());
+        tell(&watch, &[CONFIGURED]);
+        assert!(timeout(FORGOTTEN / 2, watch.lost()).await.is_err());
+    }
 }

@@ -18,7 +18,7 @@ use tracing::warn;
 /// Events a round: what is sent together is acknowledged together.
 const BATCH: usize = 1_000;
 /// Under load, rounds begin no sooner after each other.
-const APART: Duration = Duration::from_millis(5);
+const APART: Duration = Duration::from_millis(20);
 /// How often to look without being woken: for what other replicas left behind.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a stop may take for what is left.

@@ -16,10 +16,12 @@ use crate::pace::Pace;
 use crate::telemetry::{self, Trace};
 use common_events::Event;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
@@ -28,10 +30,13 @@ use uuid::Uuid;
 /// carrying more a second.
 const BATCH: usize = 500;
 /// Under load, batches begin no sooner after each other.
-const APART: Duration = Duration::from_millis(3);
+const APART: Duration = Duration::from_millis(5);
 /// Requests that may wait. More than the writer does in a tenth of a second would only wait for an
 /// answer that comes too late: they are refused at once instead.
 const WAITING: usize = 2_048;
+/// How long a batch may take before what waits behind it is refused. Its database does not answer then, or is
+/// away, and with it the outcome of a commit; whoever stands in front of us gives up after 3 s.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a service decides: its `domain.rs` and `store.rs` as the writer sees them.
 pub trait Domain: Send + Sync + 'static {
@@ -117,6 +122,20 @@ enum Job<D: Domain> {
     Events(Vec<Incoming<D::Command>>, oneshot::Sender<anyhow::Result<()>>),
 }
 
+impl<D: Domain> Job<D> {
+    /// Answers that it was not done: the database is away.
+    fn refuse(self) {
+        match self {
+            Self::Command(.., answer) => {
+                let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
+            }
+            Self::Events(_, answer) => {
+                let _ = answer.send(Err(anyhow::anyhow!("the database does not answer")));
+            }
+        }
+    }
+}
+
 /// A chore and where its number of rows goes.
 pub(crate) type ChoreJob = (Chore, oneshot::Sender<anyhow::Result<i64>>);
 
@@ -187,12 +206,17 @@ impl<D: Domain> Writer<D> {
 
 /// The task.
 pub(crate) struct Task<D: Domain> {
+    jobs: mpsc::Receiver<Job<D>>,
+    chores: mpsc::Receiver<ChoreJob>,
+    batches: Batches<D>,
+}
+
+/// What carries out batches.
+struct Batches<D: Domain> {
     domain: D,
     db: Db,
     metrics: Arc<Metrics>,
     relay: Arc<Notify>,
-    jobs: mpsc::Receiver<Job<D>>,
-    chores: mpsc::Receiver<ChoreJob>,
     committed: Arc<watch::Sender<u64>>,
     /// Its connection to the database, between two batches.
     connection: Mutex<Option<attempt::Held>>,
@@ -215,7 +239,8 @@ pub(crate) fn writer<D: Domain>(
     let name = Uuid::new_v4().to_string();
     let batch = AtomicI64::new(0);
     let connection = Mutex::default();
-    (writer, Task { domain, db, metrics, relay, jobs, chores, committed, connection, name, batch })
+    let batches = Batches { domain, db, metrics, relay, committed, connection, name, batch };
+    (writer, Task { jobs, chores, batches })
 }
 
 impl<D: Domain> Task<D> {
@@ -243,10 +268,21 @@ impl<D: Domain> Task<D> {
                 return;
             }
             pace.begins(jobs.len());
-            self.carry_out(std::mem::take(&mut jobs), std::mem::take(&mut chores)).await;
+            let jobs = std::mem::take(&mut jobs);
+            let mut batch = pin!(self.batches.carry_out(jobs, std::mem::take(&mut chores)));
+            if timeout(PATIENCE, batch.as_mut()).await.is_err() {
+                loop {
+                    tokio::select! {
+                        () = batch.as_mut() => break,
+                        Some(job) = self.jobs.recv() => job.refuse(),
+                    }
+                }
+            }
         }
     }
+}
 
+impl<D: Domain> Batches<D> {
     /// One batch. If it fails, the commands of requests get one more try without the events, of
     /// which one may be what failed; their consumer finds out which. So do those that another
     /// replica was in the way of.

@@ -11,6 +11,8 @@ use proptest::strategy::ValueTree;
 use serde_json::Value;
 use sqlx::Row;
 use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 macro_rules! on_each_database {
@@ -32,6 +34,7 @@ macro_rules! on_each_database {
 on_each_database!(
     commands_are_answered_in_order_and_are_durable,
     a_refusal_or_a_failure_changes_nothing_and_stops_nothing,
+    whoever_waits_behind_a_batch_that_hangs_is_refused_soon,
     what_happened_is_told_in_order_and_leaves_the_outbox,
     an_unknown_outcome_is_sent_again_with_all_that_follows,
     what_the_broker_refuses_is_parked_and_can_be_sent_again,
@@ -71,6 +74,27 @@ async fn a_refusal_or_a_failure_changes_nothing_and_stops_nothing(db: TestDb) {
         assert!(matches!(failed, Err(NotDone::Unavailable(Unavailable::Database))));
     }
     assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 6);
+}
+
+async fn whoever_waits_behind_a_batch_that_hangs_is_refused_soon(db: TestDb) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    service.writer.ask(Add { id: 1, number: 5 }).await.unwrap();
+    let mut elsewhere = db.open(&common::schema()).await.begin().await.unwrap();
+    let lock = "update tallies set total = total where id = 1";
+    sqlx::query(lock).execute(&mut *elsewhere).await.unwrap();
+
+    let mut asked = JoinSet::new();
+    for _ in 0..600 {
+        let writer = service.writer.clone(); // more than go into one batch
+        asked.spawn(async move { writer.ask(Add { id: 1, number: 1 }).await });
+    }
+    let first = timeout(Duration::from_secs(3), asked.join_next()).await.expect("it is told soon");
+    assert!(matches!(first, Some(Ok(Err(NotDone::Unavailable(Unavailable::Database))))));
+    elsewhere.commit().await.unwrap();
+    let done = asked.join_all().await.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!(done > 0, "the batch that hung goes on");
+    assert_eq!(service.total(1).await, 5 + i64::try_from(done).unwrap());
+    assert!(service.writer.ask(Add { id: 1, number: 1 }).await.is_ok());
 }
 
 fn numbers(bus: &Scripted) -> Vec<i64> {

@@ -1,6 +1,6 @@
 //! One try at a batch: one transaction.
 
-use super::{Domain, Task};
+use super::{Batches, Domain};
 use crate::db::{Dialect, Statement, Tx};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
@@ -40,7 +40,7 @@ pub(super) struct Done<D: Domain> {
     pub(super) published: usize,
 }
 
-impl<D: Domain> Task<D> {
+impl<D: Domain> Batches<D> {
     /// Does the work, all of it or nothing. A panic of the domain is a failure like another: the
     /// writer must outlive it.
     pub(super) async fn attempt(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {

@@ -79,9 +79,8 @@ impl Envelope {
             }
         })?;
         let event_type = head.event_type.ok_or(Unreadable::NoEventType)?;
-        let event = serde_json::from_slice(json).map_err(|source| Unreadable::Malformed {
-            event_type: event_type.into_owned(),
-            source,
+        let event = Event::from_json(&event_type, json).map_err(|source| {
+            Unreadable::Malformed { event_type: event_type.into_owned(), source }
         })?;
         Ok(Self { event_id: head.event_id, occurred_at: head.occurred_at, event })
     }

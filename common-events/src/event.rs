@@ -19,8 +19,7 @@ pub mod status {
 }
 
 /// One fact. The name of the variant is the `eventType` on the wire.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "eventType")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The MD put a gifticon on sale.
     GifticonRegistered(Stock),
@@ -39,11 +38,26 @@ pub enum Event {
     /// The money went back.
     PaymentCancelled(Payment),
     /// An event type of a newer or another system: skipped.
-    #[serde(other)]
     Unknown,
 }
 
 impl Event {
+    /// Reads the fields of an event of this type.
+    pub(crate) fn from_json(event_type: &str, json: &[u8]) -> serde_json::Result<Self> {
+        use serde_json::from_slice as fields;
+        Ok(match event_type {
+            "GifticonRegistered" => Self::GifticonRegistered(fields(json)?),
+            "QuantityModified" => Self::QuantityModified(fields(json)?),
+            "GifticonDeleted" => Self::GifticonDeleted(fields(json)?),
+            "CartAdded" => Self::CartAdded(fields(json)?),
+            "CartRemoved" => Self::CartRemoved(fields(json)?),
+            "PaymentApproved" => Self::PaymentApproved(fields(json)?),
+            "PaymentDeclined" => Self::PaymentDeclined(fields(json)?),
+            "PaymentCancelled" => Self::PaymentCancelled(fields(json)?),
+            _ => Self::Unknown,
+        })
+    }
+
     /// The `eventType` on the wire.
     pub fn event_type(&self) -> &'static str {
         match self {

@@ -163,7 +163,11 @@ impl Payments {
                 }
             }
             (Command::GivenBack { cart_id }, Some(payment)) => match payment.status {
-                Status::Requested | Status::Approved if payment.cancel_wanted => {
+                // One whose cart is yet to come is kept until then.
+                Status::Requested | Status::Approved
+                    if payment.cancel_wanted
+                        && (payment.amount.is_some() || payment.status == Status::Approved) =>
+                {
                     let id = payment.id.unwrap_or(id);
                     vec![PaymentEvent::Cancelled { cart_id: *cart_id, id }]
                 }

@@ -3,7 +3,8 @@
 //! `CartAdded` writes a request, `CartRemoved` a wish to cancel. A worker asks the provider about what
 //! was written and writes down what it answers, with the event that tells it. So the provider may be
 //! slow or away without holding a transaction, an offset or anybody's cart, and a crash at any point
-//! asks again, which a provider must take as the same question.
+//! asks again, which a provider must take as the same question. The built-in provider is a rule that needs
+//! nobody to be asked: its answer is written with the request.
 
 pub mod api;
 pub mod app;
@@ -40,8 +41,8 @@ pub struct Limit {
 
 /// Starts the service on the bus it is given, with the built-in provider.
 pub async fn start(config: PaymentConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
-    let provider = provider::Builtin { limit: config.limit.payment_limit };
-    start_with(config.host, Arc::new(provider), bus).await
+    let builtin = provider::Builtin { limit: config.limit.payment_limit };
+    put_together(config.host, Arc::new(builtin), Some(builtin), bus).await
 }
 
 /// Starts the service with a provider of the caller's.
@@ -50,12 +51,22 @@ pub async fn start_with(
     provider: Arc<dyn provider::Provider>,
     bus: Arc<dyn Bus>,
 ) -> anyhow::Result<Running> {
+    put_together(host, provider, None, bus).await
+}
+
+async fn put_together(
+    host: Host,
+    provider: Arc<dyn provider::Provider>,
+    at_hand: Option<provider::Builtin>,
+    bus: Arc<dyn Bus>,
+) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("payment", &host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::PaymentDomain { db: db.clone() });
     chassis.relay();
-    chassis.react(policy::FollowCart, &writer);
-    let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"));
+    chassis.react(policy::FollowCart { at_hand }, &writer);
+    let committed = at_hand.is_none().then(|| writer.committed());
+    let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"), committed);
     let stop = chassis.stopping();
     chassis.spawn("provider", async move {
         stop.run_until_cancelled(worker).await;

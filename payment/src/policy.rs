@@ -2,6 +2,7 @@
 
 use crate::app::PaymentDomain;
 use crate::domain::Command;
+use crate::provider::Builtin;
 use chassis::consumer::Policy;
 use chassis::telemetry;
 use chrono::{DateTime, Utc};
@@ -9,7 +10,11 @@ use common_events::{Envelope, Event};
 
 /// A cart wants to be paid; one that is gone wants its money back.
 #[derive(Clone, Copy, Debug)]
-pub struct FollowCart;
+pub struct FollowCart {
+    /// A provider that is no further away than this: what it says is written with what it was asked. Any other is
+    /// asked by the worker, when the question is durable.
+    pub at_hand: Option<Builtin>,
+}
 
 impl Policy for FollowCart {
     type Domain = PaymentDomain;
@@ -20,9 +25,20 @@ impl Policy for FollowCart {
             Event::CartAdded(cart) => {
                 let (amount, trace) = (cart.amount.unwrap_or_default(), telemetry::current());
                 let trace = trace.map(|trace| trace.as_str().to_owned());
-                vec![Command::Request { cart_id: cart.id, amount, trace }]
+                let cart_id = cart.id;
+                let mut commands = vec![Command::Request { cart_id, amount, trace }];
+                if let Some(builtin) = self.at_hand {
+                    commands.push(Command::GivenBack { cart_id }); // where the cart is gone already
+                    commands.push(Command::Decide { cart_id, verdict: builtin.verdict(amount) });
+                }
+                commands
             }
-            Event::CartRemoved(cart) => vec![Command::Cancel { cart_id: cart.id }],
+            Event::CartRemoved(cart) => {
+                let cart_id = cart.id;
+                let mut commands = vec![Command::Cancel { cart_id }];
+                commands.extend(self.at_hand.map(|_| Command::GivenBack { cart_id }));
+                commands
+            }
             Event::PaymentApproved(_)
             | Event::PaymentDeclined(_)
             | Event::PaymentCancelled(_)
@@ -31,5 +47,64 @@ impl Policy for FollowCart {
             | Event::GifticonDeleted(_)
             | Event::Unknown => vec![],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Payments, Status};
+    use common_events::{CartAdded, CartId, CartRemoved, GifticonId};
+    use uuid::Uuid;
+
+    fn added(amount: i64) -> Event {
+        Event::CartAdded(CartAdded {
+            id: CartId(1),
+            gifticon_id: GifticonId(1),
+            quantity: 1,
+            status: None,
+            reservation_id: None,
+            name: None,
+            price: None,
+            amount: Some(amount),
+        })
+    }
+
+    fn removed() -> Event {
+        let (id, gifticon_id) = (CartId(1), GifticonId(1));
+        Event::CartRemoved(CartRemoved {
+            id,
+            gifticon_id,
+            quantity: 1,
+            status: None,
+            reservation_id: None,
+        })
+    }
+
+    /// How the payment of a cart ends with the built-in provider, and that nothing is left to the worker.
+    fn ends(events: &[Event]) -> Status {
+        let policy = FollowCart { at_hand: Some(Builtin { limit: Some(5_000) }) };
+        let mut payments = Payments::default();
+        for event in events {
+            let envelope = Envelope::new(event.clone(), Uuid::nil(), DateTime::default());
+            for command in policy.react(&envelope, DateTime::default()) {
+                let events = payments.decide(&command);
+                events.iter().for_each(|event| payments.evolve(event));
+            }
+        }
+        let payment = &payments.payments[&CartId(1)];
+        assert_eq!(payment.to_do(), None, "{events:?}");
+        payment.status
+    }
+
+    #[test]
+    fn what_the_built_in_provider_says_is_written_at_once_in_any_order() {
+        assert_eq!(ends(&[added(5_000)]), Status::Approved);
+        assert_eq!(ends(&[added(5_001)]), Status::Declined);
+        assert_eq!(ends(&[added(5_000), removed()]), Status::Cancelled);
+        assert_eq!(ends(&[removed(), added(5_000)]), Status::Cancelled);
+        assert_eq!(ends(&[added(5_001), removed()]), Status::Declined);
+        assert_eq!(ends(&[removed(), added(5_000), removed(), added(5_000)]), Status::Cancelled);
+        assert_eq!(ends(&[removed()]), Status::Requested, "its cart is yet to come");
     }
 }

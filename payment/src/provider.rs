@@ -12,6 +12,7 @@ use common_events::CartId;
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::warn;
 
 /// Payments a round, and questions at once.
@@ -40,15 +41,22 @@ pub struct Builtin {
     pub limit: Option<i64>,
 }
 
-#[async_trait]
-impl Provider for Builtin {
-    async fn approve(&self, _: CartId, amount: i64) -> anyhow::Result<Verdict> {
-        Ok(match self.limit {
+impl Builtin {
+    /// What it says to `amount` won.
+    pub fn verdict(&self, amount: i64) -> Verdict {
+        match self.limit {
             Some(limit) if amount > limit => Verdict::Declined {
                 reason: format!("{amount} won is over the limit of {limit} won"),
             },
             Some(_) | None => Verdict::Approved,
-        })
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Builtin {
+    async fn approve(&self, _: CartId, amount: i64) -> anyhow::Result<Verdict> {
+        Ok(self.verdict(amount))
     }
 
     async fn cancel(&self, _: CartId) -> anyhow::Result<()> {
@@ -58,18 +66,25 @@ impl Provider for Builtin {
 
 /// Asks the provider whatever there is to ask, for ever. The question is durable before it is asked,
 /// and no transaction is open meanwhile. One replica at a time does it.
+///
+/// `committed` wakes it; where that is none, it looks for what is left over only.
 pub async fn run(
     db: Db,
     writer: Writer<PaymentDomain>,
     provider: Arc<dyn Provider>,
     mut lease: Lease,
+    mut committed: Option<watch::Receiver<u64>>,
 ) {
     db.ready().await;
-    let mut committed = writer.committed();
     loop {
-        let _ = tokio::time::timeout(LOOK, committed.changed()).await;
+        match &mut committed {
+            Some(committed) => drop(tokio::time::timeout(LOOK, committed.changed()).await),
+            None => tokio::time::sleep(LOOK).await,
+        }
         loop {
-            committed.mark_unchanged();
+            if let Some(committed) = &mut committed {
+                committed.mark_unchanged();
+            }
             match round(&db, &writer, provider.as_ref(), &mut lease).await {
                 Ok(0) => break,
                 Ok(_) => {}

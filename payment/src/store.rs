@@ -123,9 +123,10 @@ fn save_payments<'p>(
 
 /// Payments about which the provider is to be asked something.
 pub async fn to_do(db: &Db, most: i64) -> sqlx::Result<Vec<Payment>> {
+    // `+ 0`, or SQLite would prepare the statement anew for every value of the limit.
     let of = format!(
         "from payments where (status = '{REQUESTED}' and amount is not null) \
-         or (status = '{}' and cancel_wanted = 1) limit $1",
+         or (status = '{}' and cancel_wanted = 1) limit $1 + 0",
         status::PAYMENT_APPROVED
     );
     let payments = read(select(db.dialect(), PAYMENTS.columns, &of).bind(most), db.reader());

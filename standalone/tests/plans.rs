@@ -1,0 +1,270 @@
+//! No statement of the shop reads a table that grows from its beginning to its end, so that a sale costs the same
+//! after ten million others: every statement that it sends is explained, on each database.
+
+mod common;
+
+use chaos::{Web, story};
+use chassis::bus::{Bus, EmbeddedLog};
+use chassis::config::Listen;
+use chassis::testing::{TestDb, eventually};
+use reqwest::Method;
+use serde_json::json;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, query, raw_sql};
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, LazyLock, Mutex};
+use tempfile::TempDir;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::{Layer, filter::LevelFilter, util::SubscriberInitExt};
+
+/// Tables that get a row with every sale. The others stay small: what is on sale, what is under way.
+const GROW: [&str; 9] = [
+    "carts",
+    "idempotency_keys",
+    "reservations",
+    "payments",
+    "views",
+    "steps",
+    "inbox",
+    "intents",
+    "messages",
+];
+
+/// What sqlx says that it sent.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<BTreeSet<String>>>);
+
+/// Both tests hear all statements: each explains those that its databases understand.
+static SENT: LazyLock<Statements> = LazyLock::new(|| {
+    let sent = Statements::default();
+    let queries = LevelFilter::DEBUG;
+    tracing_subscriber::registry().with(sent.clone().with_filter(queries)).init();
+    sent
+});
+
+impl<S: Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        #[derive(Default)]
+        struct Sql {
+            summary: String,
+            statement: String,
+        }
+        impl Visit for Sql {
+            fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+            fn record_str(&mut self, field: &Field, value: &str) {
+                match field.name() {
+                    "summary" => value.clone_into(&mut self.summary),
+                    "db.statement" => value.clone_into(&mut self.statement),
+                    _ => {}
+                }
+            }
+        }
+        if event.metadata().target() == "sqlx::query" {
+            let mut sql = Sql::default();
+            event.record(&mut sql);
+            let text = if sql.statement.is_empty() { sql.summary } else { sql.statement };
+            self.0.lock().unwrap().extend(parts(&text));
+        }
+    }
+}
+
+/// The statements of a text: SQLite takes several at once.
+fn parts(text: &str) -> impl Iterator<Item = String> + '_ {
+    let is_work = |part: &str| {
+        ["select", "insert", "update", "delete"].iter().any(|word| part.starts_with(word))
+    };
+    text.split(";\n").map(str::trim).filter(move |part| is_work(part)).map(str::to_owned)
+}
+
+/// The four services and the door, on databases of the caller's.
+async fn start(databases: [&TestDb; 4], log: &EmbeddedLog) -> Vec<chassis::Running> {
+    let bus: Arc<dyn Bus> = Arc::new(log.clone());
+    let [stock, carts, payments, views] = databases.map(TestDb::host);
+    let gifticon =
+        gifticon::start(gifticon::GifticonConfig { host: stock }, Arc::clone(&bus)).await.unwrap();
+    let budget = cart::Budget { gifticon_timeout_ms: 5_000 };
+    let config = cart::CartConfig { host: carts, budget, gifticon_url: gifticon.url() };
+    let cart = cart::start(config, Arc::clone(&bus)).await.unwrap();
+    let limit = payment::Limit { payment_limit: None };
+    let config = payment::PaymentConfig { host: payments, limit };
+    let payment = payment::start(config, Arc::clone(&bus)).await.unwrap();
+    let mypage = mypage::start(mypage::MypageConfig { host: views }, bus).await.unwrap();
+    let gateway = gateway::start(gateway::GatewayConfig {
+        listen: Listen { listen_addr: ([127, 0, 0, 1], 0).into() },
+        cors: gateway::Cors { cors_origins: vec![] },
+        gifticon_url: gifticon.url(),
+        cart_url: cart.url(),
+        payment_url: payment.url(),
+        mypage_url: mypage.url(),
+    });
+    vec![gateway.unwrap(), gifticon, cart, payment, mypage]
+}
+
+/// Has the shop send what it sends: a story, and what the story leaves out.
+async fn play(web: &Web) {
+    story::play(web).await;
+    web.add(1, 1, Some("plans")).await.unwrap();
+    web.add(1, 1, Some("plans")).await.unwrap();
+    for path in [
+        "/gifticons/1",
+        "/gifticons/search/findByGifticonId?gifticonId=1",
+        "/carts/2",
+        "/payments/1",
+        "/payments/search/findByCartId?cartId=1",
+        "/mypages/1",
+        "/mypages/1/history",
+        "/mypages/search/findByCartId?cartId=1",
+    ] {
+        web.get(path).await;
+    }
+    for collection in ["gifticons", "carts", "payments", "mypages"] {
+        for page in ["", "?size=1", "?page=1&size=1", "?after=1&size=1"] {
+            web.get(&format!("/{collection}{page}")).await;
+        }
+    }
+    web.ask(Method::PATCH, "/gifticons/1", Some(json!({ "restock": 5 }))).await.unwrap();
+    web.register(2, 1, 1).await;
+    web.ask(Method::DELETE, "/gifticons/2", None).await.unwrap();
+}
+
+/// How a database goes about a statement; none where it does not know its tables.
+async fn plan(database: &mut AnyConnection, sql: &str) -> Option<String> {
+    let mut lines = String::new();
+    if database.backend_name() == "SQLite" {
+        let explain = AssertSqlSafe(format!("explain query plan {sql}"));
+        for row in query(explain).fetch_all(database).await.ok()? {
+            let _ = writeln!(lines, "{}", row.get::<String, _>(3));
+        }
+        return Some(lines);
+    }
+    let places = (1..=20).take_while(|place| sql.contains(&format!("${place}"))).count();
+    let values = vec!["null"; places].join(", ");
+    let values = if places == 0 { String::new() } else { format!("({values})") };
+    raw_sql(AssertSqlSafe(format!("prepare it as {sql}"))).execute(&mut *database).await.ok()?;
+    let explain = AssertSqlSafe(format!("explain execute it{values}"));
+    for row in raw_sql(explain).fetch_all(&mut *database).await.unwrap() {
+        let _ = writeln!(lines, "{}", row.get::<String, _>(0));
+    }
+    raw_sql("deallocate it").execute(database).await.unwrap();
+    Some(lines)
+}
+
+/// The table that a plan reads from end to end, if it does.
+///
+/// Reading it in the order of an index and no further than a limit is no such thing.
+fn scanned(sql: &str, plan: &str) -> Option<&'static str> {
+    let lines: Vec<&str> = plan.lines().map(str::trim).collect();
+    let sorted = lines.iter().any(|line| line.contains("TEMP B-TREE FOR ORDER BY"));
+    let ends = sql.contains(" limit ") && !sorted;
+    GROW.into_iter().find(|table| {
+        lines.iter().enumerate().any(|(place, line)| {
+            let of = |kind: &str| {
+                line.contains(&format!("{kind}{table} "))
+                    || line.ends_with(&format!("{kind}{table}"))
+            };
+            let has_condition =
+                lines.get(place + 1).is_some_and(|next| next.starts_with("Index Cond"));
+            let by_index =
+                (line.contains("Index Scan") || line.contains("Index Only Scan")) && of(" on ");
+            of("SCAN ") && !ends || of("Seq Scan on ") || by_index && !has_condition && !ends
+        })
+    })
+}
+
+async fn no_statement_reads_a_table_that_grows(databases: [TestDb; 4]) {
+    let sent = &*SENT;
+    let dir: TempDir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.db");
+    let log = EmbeddedLog::open(&file).await.unwrap();
+    let running = start(databases.each_ref(), &log).await;
+    let web = Web::new(running[0].url());
+    for service in &running {
+        let web = Web::new(service.url());
+        eventually("it to be ready", async || web.is_ready().await.then_some(())).await;
+    }
+    play(&web).await;
+    // What looks every second and every half does so too.
+    let gauges = |sql: &String| sql.contains("from outbox") || sql.contains("from intents");
+    eventually("the gauges", async || sent.0.lock().unwrap().iter().any(gauges).then_some(()))
+        .await;
+    for service in running {
+        service.stop(std::time::Duration::from_secs(10)).await;
+    }
+    log.close().await;
+
+    let mut connections = Vec::new();
+    for url in databases
+        .iter()
+        .map(|database| database.url.as_str().to_owned())
+        .chain([format!("sqlite:{}", file.display())])
+    {
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        if connection.backend_name() != "SQLite" {
+            let settings = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan";
+            raw_sql(settings).execute(&mut connection).await.unwrap();
+        }
+        connections.push(connection);
+    }
+    let statements = sent.0.lock().unwrap().clone();
+    let (mut explained, mut scans) = (BTreeSet::new(), Vec::new());
+    for sql in &statements {
+        for connection in &mut connections {
+            if let Some(plan) = plan(connection, sql).await {
+                explained.extend(GROW.into_iter().filter(|table| sql.contains(table)));
+                let found = scanned(sql, &plan);
+                scans.extend(found.map(|table| format!("all of {table}: {sql}\n{plan}")));
+            }
+        }
+    }
+    assert_eq!(
+        explained,
+        GROW.into_iter().collect(),
+        "of all tables that grow, something was explained"
+    );
+    assert!(scans.is_empty(), "{}", scans.join("\n"));
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_table_that_grows_on_sqlite() {
+    no_statement_reads_a_table_that_grows(std::array::from_fn(|_| TestDb::sqlite())).await;
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_table_that_grows_on_postgres() {
+    let mut databases = Vec::new();
+    for _ in 0..4 {
+        let Some(database) = TestDb::postgres().await else {
+            eprintln!("skipped: TEST_DATABASE_URL is unset");
+            return;
+        };
+        databases.push(database);
+    }
+    let Ok(databases) = databases.try_into() else { panic!("four were made") };
+    no_statement_reads_a_table_that_grows(databases).await;
+}
+
+#[test]
+fn a_scan_is_told_from_a_search() {
+    let scans = |sql: &str, plan: &str| scanned(sql, plan).is_some();
+    assert!(scans("select * from carts", "SCAN carts"));
+    assert!(scans(
+        "select * from carts order by name limit 3",
+        "SCAN carts\nUSE TEMP B-TREE FOR ORDER BY"
+    ));
+    assert!(!scans("select * from carts order by id limit 3", "SCAN carts"));
+    assert!(!scans(
+        "select * from carts where id = 1",
+        "SEARCH carts USING INTEGER PRIMARY KEY (rowid=?)"
+    ));
+    assert!(scans("delete from inbox", "Delete on inbox\n  ->  Seq Scan on inbox  (cost=1)"));
+    assert!(scans(
+        "select count(*) from views",
+        "->  Index Only Scan using views_pkey on views  (cost=1)"
+    ));
+    assert!(!scans(
+        "select 1 from views",
+        "->  Index Scan using k on views  (cost=1)\n   Index Cond: (id = 1)"
+    ));
+}

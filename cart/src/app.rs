@@ -199,7 +199,8 @@ impl CartsApp {
         if !keyed && !self.stock.can_be_asked() {
             return Err(NotAdded::NoStock); // at once, and nothing written
         }
-        let reservation = ReservationId(Uuid::new_v4());
+        // In the order of time: rows that are written together are beside each other in their index.
+        let reservation = ReservationId(Uuid::now_v7());
         let intent = Intent {
             reservation_id: reservation,
             gifticon_id,

@@ -5,7 +5,7 @@ use crate::db::{Tx, now};
 use crate::parked::OUTBOX;
 use crate::rows;
 use crate::telemetry::Trace;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, query};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -82,25 +82,36 @@ pub(crate) async fn sort<'a, C>(
         }
     }
     sorted.unpark = candidates.iter().filter_map(|incoming| incoming.parked).collect();
-    let mut new =
-        mark(tx, candidates.iter().map(|incoming| incoming.id.as_str()).collect()).await?;
+    let mut known = handled(tx, &candidates).await?;
     let all = candidates.len();
-    // An id is taken out when it is met: a repeat in the same batch is a repeat.
-    sorted.fresh = candidates.into_iter().filter(|incoming| new.remove(&incoming.id)).collect();
+    // An id is known once it is met: a repeat in the same batch is a repeat.
+    sorted.fresh =
+        candidates.into_iter().filter(|incoming| known.insert(incoming.id.clone())).collect();
+    mark(tx, &sorted.fresh)?;
     sorted.repeated = all - sorted.fresh.len();
     Ok(sorted)
 }
 
-/// Marks events as handled, and answers those that were not before.
-async fn mark(tx: &mut Tx<'_>, ids: Vec<&str>) -> anyhow::Result<HashSet<String>> {
+/// Those of the events that were handled before.
+async fn handled<C>(tx: &mut Tx<'_>, events: &[&Incoming<C>]) -> sqlx::Result<HashSet<String>> {
+    #[derive(Deserialize)]
+    struct Mark {
+        event_id: String,
+    }
+    let ids: Vec<&str> = events.iter().map(|incoming| incoming.id.as_str()).collect();
+    let of = |among: &str| format!("from inbox where event_id {among}");
+    let marks: Vec<Mark> = rows::look_up(tx, &ids, "event_id", of).await?;
+    Ok(marks.into_iter().map(|mark| mark.event_id).collect())
+}
+
+/// Marks events as handled. One that another replica marks meanwhile fails the batch, which then finds it.
+fn mark<C>(tx: &mut Tx<'_>, events: &[&Incoming<C>]) -> sqlx::Result<()> {
     #[derive(Serialize)]
     struct Row<'a> {
         event_id: &'a str,
         handled_at: i64,
     }
     let handled_at = now();
-    let marks: Vec<Row> = ids.into_iter().map(|event_id| Row { event_id, handled_at }).collect();
-    let once = "on conflict (event_id) do nothing returning event_id";
-    let new = rows::insert_returning(tx, "inbox", &marks, once).await?;
-    new.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    let marks = events.iter().map(|incoming| Row { event_id: &incoming.id, handled_at });
+    rows::insert(tx, "inbox", &marks.collect::<Vec<_>>(), "")
 }

@@ -9,7 +9,7 @@ use crate::db::{Dialect, Statement, Tx};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Executor, Row, query};
 
@@ -28,25 +28,13 @@ pub fn insert<R: Serialize>(
     Ok(())
 }
 
-/// Inserts `rows` now, and answers what `rest` returns.
-pub async fn insert_returning<R: Serialize>(
-    tx: &mut Tx<'_>,
-    table: &str,
-    rows: &[R],
-    rest: &str,
-) -> sqlx::Result<Vec<AnyRow>> {
-    let Some(first) = rows.first() else { return Ok(vec![]) };
-    let sql = insert_sql(Dialect::of(tx), table, &columns(first)?, rest);
-    query(AssertSqlSafe(sql)).bind(json(rows)?).fetch_all(&mut **tx).await
-}
-
 fn insert_sql(dialect: Dialect, table: &str, columns: &[String], rest: &str) -> String {
     let names = columns.join(", ");
     let (values, from) = match dialect {
         Dialect::Sqlite => {
             let value = |name| format!("value ->> '{name}'");
             let values: Vec<String> = columns.iter().map(value).collect();
-            (values.join(", "), "json_each($1)".to_owned())
+            (values.join(", "), "jsonb_each($1)".to_owned()) // parsed once, not for each column
         }
         Dialect::Postgres => {
             (names.clone(), format!("json_populate_recordset(null::{table}, $1::json)"))
@@ -67,11 +55,15 @@ fn columns(row: &impl Serialize) -> sqlx::Result<Vec<String>> {
 pub trait Value: Serialize {
     /// Those in the JSON array `$1`, as Postgres wants them. As an array, so that it uses the index of the
     /// column however little it knows of the table.
-    const OF_POSTGRES: &str;
+    const OF_POSTGRES: &'static str;
 }
 
 impl Value for String {
-    const OF_POSTGRES: &str = "= any(array(select json_array_elements_text($1::json)))";
+    const OF_POSTGRES: &'static str = <&str>::OF_POSTGRES;
+}
+
+impl Value for &str {
+    const OF_POSTGRES: &'static str = "= any(array(select json_array_elements_text($1::json)))";
 }
 
 impl Value for i64 {
@@ -164,7 +156,7 @@ mod tests {
         assert_eq!(
             insert_sql(Dialect::Sqlite, "things", &columns, "on conflict do nothing"),
             "insert into things (id, name) select value ->> 'id', value ->> 'name' \
-             from json_each($1) where true on conflict do nothing"
+             from jsonb_each($1) where true on conflict do nothing"
         );
         assert_eq!(
             insert_sql(Dialect::Postgres, "things", &columns, ""),

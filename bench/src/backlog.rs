@@ -17,13 +17,31 @@ use tokio::time::sleep;
 const PATIENCE: Duration = Duration::from_mins(5);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// An outbox of carts that were added, as cart writes them.
-const ADDED: &str = "insert into outbox (event_id, event_type, key, payload, traceparent, created_at) select \
-    '00000000-0000-7000-8000-' || substr(cast(1000000000000 + n.i as text), 2), 'CartAdded', cast(n.i as text), \
-    '{\"eventType\":\"CartAdded\",\"timestamp\":\"20261124150322\",\"eventId\":\"00000000-0000-7000-8000-' || \
-    substr(cast(1000000000000 + n.i as text), 2) || '\",\"occurredAt\":\"2026-11-24T15:03:22.886Z\",\"id\":' || \
-    cast(n.i as text) || ',\"gifticonId\":1,\"quantity\":1,\"status\":\"CartAdded\",\"reservationId\":\"00000000-0000-4000-8000-' || \
-    substr(cast(1000000000000 + n.i as text), 2) || '\",\"name\":\"Americano\",\"price\":5000}', null, 1795532602886";
+/// Events of one row of the outbox: what is written together under load.
+const TOGETHER: i64 = 50;
+
+/// A row of the outbox, of carts that were added: those of the numbers from `n.i * TOGETHER` on.
+fn added() -> String {
+    let number = format!("cast(n.i * {TOGETHER} + k.j as text)");
+    let uuid = format!(
+        "'00000000-0000-7000-8000-' || substr(cast(1000000000000 + n.i * {TOGETHER} + k.j as text), 2)"
+    );
+    let payload = format!(
+        "'{{\"eventType\":\"CartAdded\",\"timestamp\":\"20261124150322\",\"eventId\":\"' || {uuid} || \
+         '\",\"occurredAt\":\"2026-11-24T15:03:22.886Z\",\"id\":' || {number} || \
+         ',\"gifticonId\":1,\"quantity\":1,\"status\":\"CartAdded\",\"reservationId\":\"' || {uuid} || \
+         '\",\"name\":\"Americano\",\"price\":5000}}'"
+    );
+    let event = format!(
+        "'{{\"id\":\"' || {uuid} || '\",\"event_type\":\"CartAdded\",\"key\":\"' || {number} || \
+         '\",\"traceparent\":null,\"payload\":' || {payload} || '}}'"
+    );
+    format!(
+        "insert into outbox (size, created_at, events) select {TOGETHER}, 1795532602886, \
+         (with recursive k(j) as (select 0 union all select j + 1 from k where j < {TOGETHER} - 1) \
+          select '[' || string_agg({event}, ',') || ']' from k)"
+    )
+}
 
 /// One service of the shop in this process, on the data in `dir`, until it is killed.
 pub(crate) async fn stand(service: &str, dir: &Path) -> anyhow::Result<()> {
@@ -48,7 +66,8 @@ pub(crate) async fn stand(service: &str, dir: &Path) -> anyhow::Result<()> {
 pub(crate) async fn run(real: bool, events: i64, report: &mut Report) -> anyhow::Result<()> {
     let ground = Ground::new(real)?;
     let (url, schema) = (ground.database("cart")?, cart::store::schema());
-    seed::rows(&url, &schema, ADDED, (1, events), "select 1").await?;
+    ensure!(events % TOGETHER == 0, "--events takes a multiple of {TOGETHER}");
+    seed::rows(&url, &schema, &added(), (1, events / TOGETHER), "select 1").await?;
     let outbox = Db::open(&url, &schema).await?;
     let row = worked_off("cart", &ground, "relay: an outbox to the topic", events, async |_| {
         let left =

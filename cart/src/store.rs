@@ -389,7 +389,7 @@ async fn intents_in(
     before: i64,
     most: i64,
 ) -> anyhow::Result<Vec<ReservationId>> {
-    let of = "from intents where status = $1 and since < $2 order by since limit $3";
+    let of = "from intents where status = $1 and since < $2 order by since limit $3 + 0";
     let intents = select(db.dialect(), INTENT, of).bind(status.to_owned()).bind(before).bind(most);
     let intents = read(intents, db.reader()).await?;
     Ok(intents.into_iter().map(|OneIntent(intent)| intent.reservation_id).collect())

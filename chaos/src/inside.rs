@@ -13,11 +13,14 @@ use tokio::time::timeout;
 /// The services' topic.
 const TOPIC: &str = "gifticon";
 
+/// Events that are not sent yet.
+const OUTBOX: &str = "select cast(coalesce(sum(size), 0) as bigint) from outbox";
+
 /// What must be nought in a shop that has settled: service, query, for either database, and what it counts.
 pub const NOUGHT: [(&str, &str, &str); 12] = [
-    ("gifticon", "select count(*) from outbox", "events in the outbox of gifticon"),
-    ("cart", "select count(*) from outbox", "events in the outbox of cart"),
-    ("payment", "select count(*) from outbox", "events in the outbox of payment"),
+    ("gifticon", OUTBOX, "events in the outbox of gifticon"),
+    ("cart", OUTBOX, "events in the outbox of cart"),
+    ("payment", OUTBOX, "events in the outbox of payment"),
     ("gifticon", "select count(*) from parked", "events parked by gifticon"),
     ("cart", "select count(*) from parked", "events parked by cart"),
     ("payment", "select count(*) from parked", "events parked by payment"),
@@ -59,7 +62,7 @@ pub async fn check(servers: &Servers) -> Result<(), String> {
 
 /// Events that a service has not sent yet.
 pub async fn outbox(servers: &Servers, service: &str) -> anyhow::Result<i64> {
-    scalar(servers, service, "select count(*) from outbox").await
+    scalar(servers, service, OUTBOX).await
 }
 
 async fn scalar(servers: &Servers, service: &str, query: &str) -> anyhow::Result<i64> {
@@ -148,9 +151,10 @@ pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
     }
     for service in SERVICES {
         let mut connection = AnyConnection::connect(&servers.database(service)).await?;
-        let waiting = "select event_type, payload from outbox where key = $1 order by seq";
+        let waiting = "select cast(e ->> 'payload' as text) from outbox, json_array_elements(cast(events as json)) e \
+                       where e ->> 'key' = $1 order by seq";
         for row in sqlx::query(waiting).bind(cart.to_string()).fetch_all(&mut connection).await? {
-            writeln!(told, "  outbox of {service}: {}", row.try_get::<String, _>(1)?)?;
+            writeln!(told, "  outbox of {service}: {}", row.try_get::<String, _>(0)?)?;
         }
     }
     let bus = KafkaBus::new(&servers.brokers(), TOPIC);

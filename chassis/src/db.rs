@@ -70,6 +70,7 @@ impl Schema {
         let mut all = vec![
             (1, "mailbox", include_str!("../migrations/0001_mailbox.sql")),
             (2, "retention", include_str!("../migrations/0002_retention.sql")),
+            (3, "outbox batches", include_str!("../migrations/0003_outbox_batches.sql")),
         ];
         all.extend_from_slice(own);
         Self(all)

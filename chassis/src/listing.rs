@@ -84,6 +84,7 @@ impl Listing {
         paging: &Paging,
         total: i64,
     ) -> sqlx::Result<Vec<R>> {
+        // `+ 0` in what follows, or SQLite would prepare the statement anew for every value of the limit.
         let select =
             |rest: &str| rows::select(db.dialect(), self.columns, &format!("{} {rest}", self.from));
         let mut order = String::new();
@@ -92,18 +93,18 @@ impl Listing {
         }
         let skip = paging.number.saturating_mul(paging.size);
         if let Some(after) = paging.after {
-            let select = select("and id > $1 order by id limit $2").bind(after);
+            let select = select("and id > $1 order by id limit $2 + 0").bind(after);
             return rows::read(select.bind(paging.size + 1), db.reader()).await;
         }
         let rest = total - skip;
         if paging.in_usual_order() && skip > 0 && (1..=paging.size).contains(&rest) {
             // The last page is as near to the end as the first is to the beginning.
-            let select = select("order by id desc limit $1").bind(rest);
+            let select = select("order by id desc limit $1 + 0").bind(rest);
             let mut rows: Vec<R> = rows::read(select, db.reader()).await?;
             rows.reverse();
             return Ok(rows);
         }
-        let select = select(&format!("order by {order}id limit $1 offset $2"));
+        let select = select(&format!("order by {order}id limit $1 + 0 offset $2 + 0"));
         rows::read(select.bind(paging.size + 1).bind(skip), db.reader()).await
     }
 

@@ -2,20 +2,21 @@
 //! its next transaction.
 
 use crate::db::{Tx, now};
+use crate::outbox::{self, Outgoing};
 use crate::parked::OUTBOX;
 use crate::retention::{Old, PIECE};
 use crate::rows::of_each;
 use crate::writer::ChoreJob;
+use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, Row, query};
 use tokio::sync::{mpsc, oneshot};
 
 /// One write of the plumbing.
 #[derive(Clone, Debug)]
 pub(crate) enum Chore {
-    /// The broker has these rows of the outbox. Only the holder of the relay's lease may say so.
-    Sent { seqs: Vec<i64>, epoch: i64 },
-    /// The broker will never take this row of the outbox.
-    Refused { seq: i64, reason: String, epoch: i64 },
+    /// The broker has these rows of the outbox, but for what it will never take. Only the holder of the relay's
+    /// lease may say so.
+    Sent { seqs: Vec<i64>, refused: Vec<Refused>, epoch: i64 },
     /// A refused row goes back to the outbox.
     SendAgain { parked: i64 },
     /// An operator gives an event up.
@@ -26,6 +27,15 @@ pub(crate) enum Chore {
     Forget { old: Old, before: i64 },
 }
 
+/// An event that the broker will never take.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) event: Outgoing,
+    /// When it happened, in milliseconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) reason: String,
+}
+
 /// The relay's lease.
 pub(crate) const RELAY: &str = "relay";
 
@@ -33,7 +43,16 @@ impl Chore {
     /// Does it, and answers how many rows it changed, or what its variant says.
     pub(crate) async fn run(&self, tx: &mut Tx<'_>) -> anyhow::Result<i64> {
         let changed = match self {
-            Self::Sent { seqs, epoch } => {
+            Self::Sent { seqs, refused, epoch } => {
+                if !refused.is_empty() {
+                    let held = query("select 1 from leases where name = $1 and epoch = $2");
+                    if held.bind(RELAY).bind(*epoch).fetch_optional(&mut **tx).await?.is_none() {
+                        return Ok(0);
+                    }
+                }
+                for refused in refused {
+                    park(tx, refused).await?;
+                }
                 // By name, not up to the last: on Postgres a row of another replica with a lower
                 // number may have become visible since, and nobody has sent that one.
                 let delete = of_each(tx, seqs, |among| {
@@ -44,14 +63,6 @@ impl Chore {
                 })?;
                 tx.later(delete.text(RELAY).number(*epoch));
                 return Ok(i64::try_from(seqs.len())?);
-            }
-            Self::Refused { seq, reason, epoch } => {
-                let held = query("select 1 from leases where name = $1 and epoch = $2");
-                if held.bind(RELAY).bind(*epoch).fetch_optional(&mut **tx).await?.is_none() {
-                    return Ok(0);
-                }
-                refuse(tx, *seq, reason).await?;
-                query("delete from outbox where seq = $1").bind(*seq).execute(&mut **tx).await?
             }
             Self::SendAgain { parked } => {
                 send_again(tx, *parked).await?;
@@ -75,24 +86,21 @@ impl Chore {
     }
 }
 
-async fn refuse(tx: &mut Tx<'_>, seq: i64, reason: &str) -> anyhow::Result<()> {
-    let row = query(
-        "select event_id, event_type, key, payload, traceparent, created_at from outbox where seq = $1",
-    );
-    let Some(row) = row.bind(seq).fetch_optional(&mut **tx).await? else { return Ok(()) };
+/// Parks what the broker refused, once however often it does.
+async fn park(tx: &mut Tx<'_>, Refused { event, at, reason }: &Refused) -> sqlx::Result<()> {
     query(
         "insert into parked \
          (event_id, event_type, key, place, payload, traceparent, at, reason, parked_at) \
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (event_id) do nothing",
     )
-    .bind(row.try_get::<String, _>(0)?)
-    .bind(row.try_get::<String, _>(1)?)
-    .bind(row.try_get::<String, _>(2)?)
+    .bind(event.id.as_str())
+    .bind(event.event_type.as_str())
+    .bind(event.key.as_str())
     .bind(OUTBOX)
-    .bind(row.try_get::<String, _>(3)?.into_bytes())
-    .bind(row.try_get::<Option<String>, _>(4)?)
-    .bind(row.try_get::<i64, _>(5)?)
-    .bind(reason)
+    .bind(event.payload.get().as_bytes())
+    .bind(event.traceparent.as_deref())
+    .bind(*at)
+    .bind(reason.as_str())
     .bind(now())
     .execute(&mut **tx)
     .await?;
@@ -108,19 +116,14 @@ async fn send_again(tx: &mut Tx<'_>, parked: i64) -> anyhow::Result<()> {
         return Ok(());
     };
     let payload = String::from_utf8(row.try_get::<Vec<u8>, _>(3)?)?;
-    query(
-        "insert into outbox (event_id, event_type, key, payload, traceparent, created_at) \
-         values ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(row.try_get::<String, _>(0)?)
-    .bind(row.try_get::<String, _>(1)?)
-    .bind(row.try_get::<String, _>(2)?)
-    .bind(payload)
-    .bind(row.try_get::<Option<String>, _>(4)?)
-    .bind(row.try_get::<i64, _>(5)?)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    let event = Outgoing {
+        id: row.try_get(0)?,
+        event_type: row.try_get(1)?,
+        key: row.try_get(2)?,
+        traceparent: row.try_get(4)?,
+        payload: RawValue::from_string(payload)?,
+    };
+    outbox::insert(tx, row.try_get(5)?, &[event])
 }
 
 async fn lease(

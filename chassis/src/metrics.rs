@@ -106,7 +106,7 @@ impl Metrics {
     pub(crate) fn register_mailbox(&self) {
         self.register(
             "outbox_events",
-            "Events the broker does not have yet",
+            "Events the broker does not have yet; an estimate above 10,000 transactions",
             self.outbox_events.clone(),
         );
         self.register("outbox_age_seconds", "Age of the oldest of them", self.outbox_age.clone());

@@ -3,40 +3,27 @@
 use crate::bus::{Bus, Message, NotSent, Publisher};
 use crate::db::Db;
 use crate::lease::Lease;
-use crate::mailbox::{Chore, Chores};
+use crate::mailbox::{Chore, Chores, Refused};
 use crate::metrics::Metrics;
+use crate::outbox::{self, Outgoing};
 use crate::pace::Pace;
-use crate::rows;
 use crate::telemetry::TRACEPARENT;
-use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Events a round: what is sent together is acknowledged together.
-const BATCH: usize = 1_000;
+/// Events a round, and some: what is sent together is acknowledged together.
+const BATCH: i64 = 1_000;
 /// Under load, rounds begin no sooner after each other.
-const APART: Duration = Duration::from_millis(20);
+const APART: Duration = Duration::from_millis(40);
 /// How often to look without being woken: for what other replicas left behind.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a stop may take for what is left.
 const LAST: Duration = Duration::from_secs(2);
 /// How long to wait after the broker or the database failed.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// A row of the outbox.
-#[derive(Deserialize)]
-struct Row {
-    seq: i64,
-    event_id: String,
-    event_type: String,
-    key: String,
-    payload: String,
-    traceparent: Option<String>,
-    created_at: i64,
-}
 
 pub(crate) struct Relay {
     pub(crate) service: &'static str,
@@ -64,7 +51,7 @@ impl Relay {
             }
         };
         let Some(publisher) = stop.run_until_cancelled(ready).await else { return };
-        let mut pace = Pace::new(APART, BATCH);
+        let mut pace = Pace::new(APART, usize::try_from(BATCH).unwrap_or(usize::MAX));
         while !stop.is_cancelled() {
             let look = tokio::time::timeout(LOOK, self.wake.notified());
             if stop.run_until_cancelled(look).await.is_some() {
@@ -90,65 +77,69 @@ impl Relay {
         }
     }
 
-    /// Sends up to a batch in order, deletes what the broker has, and says how many that were.
+    /// Sends what is oldest in order, deletes what the broker has, and says how many events that were.
     async fn round(&mut self, publisher: &dyn Publisher) -> anyhow::Result<usize> {
         // A look is cheap. Only where there is work is the lease written.
-        let columns = "seq, event_id, event_type, key, payload, traceparent, created_at";
-        let waiting = rows::select(self.db.dialect(), columns, "from outbox order by seq limit $1");
-        let waiting = waiting.bind(i64::try_from(BATCH)?);
-        let rows: Vec<Row> = rows::read(waiting, self.db.reader()).await?;
-        if rows.is_empty() {
+        let batches = outbox::oldest(&self.db, BATCH).await?;
+        if batches.is_empty() {
             return Ok(0);
         }
         let Some(epoch) = self.lease.hold().await else { return Ok(0) };
-        let mut seqs: Vec<i64> = Vec::with_capacity(rows.len());
-        let mut messages = Vec::with_capacity(rows.len());
-        for row in rows {
-            seqs.push(row.seq);
-            messages.push(self.message(row));
+        let mut messages = Vec::new();
+        for batch in &batches {
+            let message = |event| self.message(batch.created_at, event);
+            messages.extend(batch.events.iter().map(message));
         }
-        let results = publisher.publish(&messages).await;
+        let mut results = publisher.publish(&messages).await.into_iter();
         fail::fail_point!("relay-after-send");
 
+        let (mut sent, mut refused, mut count) = (Vec::new(), Vec::new(), 0);
         let mut unknown = None;
-        let mut sent = Vec::with_capacity(seqs.len());
-        for (seq, result) in seqs.into_iter().zip(results) {
-            match result {
-                Ok(()) => sent.push(seq),
-                Err(NotSent::Refused(reason)) => {
-                    warn!(outbox.seq = seq, reason, "the broker refused an event; parked it");
-                    self.metrics.parked_total.inc();
-                    self.chores.ask(Chore::Refused { seq, reason, epoch }).await?;
-                }
-                Err(error @ NotSent::Unknown(_)) => {
-                    unknown = Some(error);
-                    break; // and all after it again, so that none overtakes it
+        for batch in batches {
+            let size = batch.events.len();
+            let mut not_taken = Vec::new();
+            for (event, result) in batch.events.into_iter().zip(&mut results) {
+                match result {
+                    Ok(()) => {}
+                    Err(NotSent::Refused(reason)) => {
+                        not_taken.push(Refused { event, at: batch.created_at, reason });
+                    }
+                    Err(error @ NotSent::Unknown(_)) => unknown = unknown.or(Some(error)),
                 }
             }
+            if unknown.is_some() {
+                break; // it is sent again, and all after it, so that none overtakes it
+            }
+            sent.push(batch.seq);
+            refused.extend(not_taken);
+            count += size;
         }
-        let count = sent.len();
-        if count > 0 {
-            self.chores.ask(Chore::Sent { seqs: sent, epoch }).await?;
-            self.metrics.relayed_total.inc_by(count as u64);
+        if !sent.is_empty() {
+            for Refused { event, reason, .. } in &refused {
+                warn!(event.id, reason, "the broker refuses an event; parking it");
+            }
+            self.metrics.parked_total.inc_by(refused.len() as u64);
+            self.metrics.relayed_total.inc_by((count - refused.len()) as u64);
+            self.chores.ask(Chore::Sent { seqs: sent, refused, epoch }).await?;
         }
         unknown.map_or(Ok(count), |error| Err(error.into()))
     }
 
-    /// A row as a message, with the attributes of CloudEvents' binary mode beside it.
-    fn message(&self, row: Row) -> Message {
-        let time = chrono::DateTime::from_timestamp_millis(row.created_at).unwrap_or_default();
+    /// An event as a message, with the attributes of CloudEvents' binary mode beside it.
+    fn message(&self, at: i64, event: &Outgoing) -> Message {
+        let time = chrono::DateTime::from_timestamp_millis(at).unwrap_or_default();
         let header = |name: &str, value: String| (name.to_owned(), value);
         let mut headers = vec![
             header("ce_specversion", "1.0".into()),
-            header("ce_id", row.event_id),
-            header("ce_type", row.event_type),
+            header("ce_id", event.id.clone()),
+            header("ce_type", event.event_type.clone()),
             header("ce_source", format!("/{}", self.service)),
             header("ce_time", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
             header("content-type", "application/json".into()),
         ];
-        if let Some(trace) = row.traceparent {
-            headers.push(header(TRACEPARENT.as_str(), trace));
-        }
-        Message { key: row.key, payload: row.payload, headers }
+        headers.extend(
+            event.traceparent.as_ref().map(|trace| header(TRACEPARENT.as_str(), trace.clone())),
+        );
+        Message { key: event.key.clone(), payload: event.payload.get().to_owned(), headers }
     }
 }

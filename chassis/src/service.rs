@@ -15,7 +15,7 @@ use crate::retention::{self, Old};
 use crate::tasks::{Tasks, on_a_thread};
 use crate::writer::{self, ChoreJob, Domain, Writer};
 use axum::Router;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,8 @@ use tracing::{info, warn};
 const BACKLOG: u32 = 4_096;
 /// How often the gauges of the database are read.
 const GAUGES: Duration = Duration::from_secs(1);
+/// Rows of an outbox that are counted.
+const COUNTED: u32 = 10_000;
 
 /// A setting that cannot be used: the process ends with status 2 and this line.
 #[derive(Debug, thiserror::Error)]
@@ -199,11 +201,17 @@ impl Chassis {
 
 /// Keeps the gauges that a query must fill.
 async fn gauges(db: Db, metrics: Arc<Metrics>) {
-    db.ready().await;
+    // After an outage there are many rows: those beyond the first are taken to hold as many events.
+    let counts = format!(
+        "select case when counted > {COUNTED} then (newest - oldest + 1) * total / counted else total end, \
+                coalesce((select created_at from outbox where seq = oldest), 0), \
+                (select count(*) from parked) \
+         from (select count(*) counted, cast(coalesce(sum(size), 0) as bigint) total from \
+                  (select size from outbox order by seq limit {COUNTED} + 1) some) sums, \
+              (select min(seq) oldest from outbox) begins, (select max(seq) newest from outbox) ends"
+    );
     loop {
-        let counts = "select count(*), coalesce(min(created_at), 0), \
-                      (select count(*) from parked) from outbox";
-        if let Ok(row) = sqlx::query(counts).fetch_one(db.reader()).await {
+        if let Ok(row) = sqlx::query(AssertSqlSafe(counts.clone())).fetch_one(db.reader()).await {
             let (events, oldest) = (row.get::<i64, _>(0), row.get::<i64, _>(1));
             metrics.outbox_events.set(events);
             let age = if events == 0 { 0 } else { (crate::db::now() - oldest).max(0) };

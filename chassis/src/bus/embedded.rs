@@ -8,6 +8,7 @@
 mod groups;
 mod log;
 mod tail;
+mod write;
 
 use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
 use async_trait::async_trait;
@@ -41,12 +42,7 @@ impl EmbeddedLog {
 
     /// All messages, oldest first. For tests and audits.
     pub async fn history(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        let mut all = Vec::new();
-        for partition in 0..PARTITIONS {
-            all.extend(self.log.read_file(partition, 0, usize::MAX).await?);
-        }
-        all.sort_by_key(|delivery| delivery.place.offset);
-        Ok(all)
+        self.log.all().await
     }
 }
 
@@ -66,7 +62,8 @@ impl Bus for EmbeddedLog {
 
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
         let member = self.groups.join(group);
-        Ok(Box::new(Reader { log: Arc::clone(&self.log), member, next: HashMap::new() }))
+        let log = Arc::clone(&self.log);
+        Ok(Box::new(Reader { log, member, next: HashMap::new(), from: 0 }))
     }
 
     async fn ends(&self) -> anyhow::Result<Vec<Place>> {
@@ -86,8 +83,10 @@ impl Publisher for EmbeddedLog {
 struct Reader {
     log: Arc<Log>,
     member: Member,
-    /// The next offset to read of each partition that this member has, in this assignment.
+    /// The next message to read of each partition that this member has, in this assignment.
     next: HashMap<i32, i64>,
+    /// Nothing before it is left to read.
+    from: i64,
 }
 
 impl Reader {
@@ -96,22 +95,19 @@ impl Reader {
         if self.member.changed() {
             let next = |partition| (partition, self.log.next_of(self.member.group(), partition));
             self.next = self.member.partitions(PARTITIONS).into_iter().map(next).collect();
+            self.from = self.next.values().copied().min().unwrap_or_default();
         }
     }
 
     async fn read(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        let mut taken: Vec<Arc<Delivery>> = Vec::new();
-        for (&partition, &next) in &self.next {
-            let room = most - taken.len();
-            if room == 0 || self.log.end_of(partition) < next {
-                continue;
-            }
-            taken.extend(self.log.read(partition, next, room).await?);
+        if self.next.is_empty() {
+            return Ok(vec![]);
         }
-        // Only now that all was read: what a failure drops must come again.
-        for place in taken.iter().map(|delivery| delivery.place) {
-            self.next.insert(place.partition, place.offset + 1);
-        }
+        let next = &self.next;
+        let wanted =
+            |place: Place| next.get(&place.partition).is_some_and(|next| place.offset >= *next);
+        let (taken, from) = self.log.read(self.from, most, wanted).await?;
+        self.from = from;
         Ok(taken)
     }
 }

@@ -7,6 +7,7 @@ pub use embedded::EmbeddedLog;
 pub use kafka::KafkaBus;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A topic with partitions, order by key, and groups that resume where they were.
@@ -65,7 +66,7 @@ pub trait Subscription: Send + 'static {
 }
 
 /// A message to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Messages of one key stay in order.
     pub key: String,

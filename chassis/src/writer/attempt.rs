@@ -182,7 +182,7 @@ impl<D: Domain> Batches<D> {
         done.published = published.len();
         let outgoing: Vec<(Event, Option<&Trace>)> =
             published.into_iter().map(|(place, event)| (event, traces[place])).collect();
-        outbox::append(tx, outgoing)?;
+        outbox::append(tx, &outgoing)?;
         Ok(())
     }
 }

@@ -1,37 +1,35 @@
-//! The file of the embedded log: messages by partition and offset, and where each group is.
+//! The file of the embedded log: messages in the batches in which they came, and where each group is.
 
 use super::super::{Delivery, Message, Place};
 use super::tail::Tail;
+use super::write::{self, Job};
 use super::{PARTITIONS, partition};
-use crate::db::{Dialect, Tx, now};
+use crate::db::Dialect;
 use crate::rows;
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor, Row as _};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
-use tracing::error;
 
-/// How long an offset may wait until it is written: one that is lost costs no more than a redelivery.
-const OFFSETS_WAIT: Duration = Duration::from_millis(200);
-
+/// Batches are rows, as they are records in Kafka's log: what is sent together is written, and read from the file,
+/// as one text. The view shows messages, for audits and for whoever looks into the file.
 const TABLES: &str = "
-    create table if not exists messages (
-        partition bigint not null,
-        seq bigint not null,
-        key text not null,
-        payload text not null,
-        headers text not null,
+    create table if not exists batches (
+        first integer primary key,
+        last bigint not null,
         at bigint not null,
-        primary key (partition, seq)
-    ) without rowid;
+        messages text not null
+    );
+    create view if not exists messages as
+        select first + m.key as seq, m.value ->> 'key' as key, m.value ->> 'payload' as payload,
+               m.value ->> 'headers' as headers, at
+        from batches, json_each(messages) m;
     create table if not exists positions (
         consumer_group text not null,
         partition bigint not null,
@@ -39,14 +37,21 @@ const TABLES: &str = "
         primary key (consumer_group, partition)
     ) without rowid;
 ";
+/// Before 2026-11-25 each message was a row.
+const WERE_ROWS: &str = "select 1 from sqlite_schema where type = 'table' and name = 'messages'";
+const INTO_BATCHES: &str = "
+    begin immediate;
+    create table batches (first integer primary key, last bigint not null, at bigint not null, messages text not null);
+    insert into batches select min(seq), max(seq), max(at),
+        json_group_array(json_object('key', key, 'payload', payload, 'headers', json(headers)) order by seq)
+        from messages group by seq / 500;
+    drop table messages;
+    commit;
+";
+/// Batches that are read at once.
+const AT_ONCE: i64 = 16;
 
-type Positions = HashMap<(String, i32), i64>;
-
-enum Job {
-    Append(Vec<Message>, oneshot::Sender<Result<(), Arc<sqlx::Error>>>),
-    /// Write the positions now.
-    Flush(oneshot::Sender<()>),
-}
+pub(super) type Positions = HashMap<(String, i32), i64>;
 
 pub(super) struct Log {
     pool: AnyPool,
@@ -57,14 +62,39 @@ pub(super) struct Log {
 }
 
 /// What the writing task and the readers share.
-struct Shared {
+pub(super) struct Shared {
     /// The last offset of each partition, -1 for none.
     ends: Vec<AtomicI64>,
-    /// The last messages of each partition.
-    tails: Vec<Mutex<Tail>>,
+    tail: Mutex<Tail>,
     /// Where each group is, also what is not written yet.
     positions: Mutex<Positions>,
     changed: watch::Sender<u64>,
+}
+
+/// A batch as it is in the file.
+#[derive(Deserialize)]
+struct Batch {
+    first: i64,
+    at: i64,
+    messages: String,
+}
+
+impl Batch {
+    fn deliveries(&self) -> serde_json::Result<impl Iterator<Item = Delivery>> {
+        let (first, at) = (self.first, self.at);
+        let messages: Vec<Message> = serde_json::from_str(&self.messages)?;
+        Ok((first..).zip(messages).map(move |(offset, message)| delivery(message, offset, at)))
+    }
+}
+
+fn delivery(message: Message, offset: i64, at: i64) -> Delivery {
+    Delivery {
+        place: Place { partition: partition(&message.key), offset },
+        key: Some(message.key),
+        payload: message.payload.into_bytes(),
+        headers: message.headers,
+        at,
+    }
 }
 
 impl Log {
@@ -88,14 +118,10 @@ impl Log {
             })
             .connect_with(options)
             .await?;
-        pool.execute(TABLES).await?;
-
-        let ends: Vec<AtomicI64> = (0..PARTITIONS).map(|_| AtomicI64::new(-1)).collect();
-        let last = sqlx::query("select partition, max(seq) from messages group by partition");
-        for row in last.fetch_all(&pool).await? {
-            let partition = usize::try_from(row.try_get::<i64, _>(0)?)?;
-            ends[partition].store(row.try_get(1)?, Ordering::Release);
+        if sqlx::query(WERE_ROWS).fetch_optional(&pool).await?.is_some() {
+            pool.execute(INTO_BATCHES).await?;
         }
+        pool.execute(TABLES).await?;
         let mut positions = Positions::new();
         for row in sqlx::query("select consumer_group, partition, next from positions")
             .fetch_all(&pool)
@@ -104,11 +130,16 @@ impl Log {
             let partition = i32::try_from(row.try_get::<i64, _>(1)?)?;
             positions.insert((row.try_get(0)?, partition), row.try_get(2)?);
         }
-        let positions = Mutex::new(positions);
-        let tails = (0..PARTITIONS).map(|_| Mutex::default()).collect();
-        let shared = Arc::new(Shared { ends, tails, positions, changed: watch::Sender::new(0) });
+        let ends = ends(&pool).await?;
+        let next = ends.iter().max().map_or(0, |end| end + 1);
+        let shared = Arc::new(Shared {
+            ends: ends.into_iter().map(AtomicI64::new).collect(),
+            tail: Mutex::new(Tail::new(next)),
+            positions: Mutex::new(positions),
+            changed: watch::Sender::new(0),
+        });
         let (jobs, inbox) = mpsc::channel(256);
-        tokio::spawn(write(pool.clone(), inbox, Arc::clone(&shared)));
+        tokio::spawn(write::run(pool.clone(), inbox, Arc::clone(&shared)));
         Ok(Self { pool, jobs, shared, lock })
     }
 
@@ -119,69 +150,80 @@ impl Log {
         Ok(answered.await??)
     }
 
-    /// Up to `most` messages of a partition, from offset `from` on.
+    /// Up to `most` messages from offset `from` on that are `wanted`, and the offset from which to read next.
     pub(super) async fn read(
         &self,
-        partition: i32,
-        from: i64,
+        mut from: i64,
         most: usize,
-    ) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        if let Some(messages) = self.shared.tail(partition).read(from, most) {
-            return Ok(messages);
+        wanted: impl Fn(Place) -> bool,
+    ) -> anyhow::Result<(Vec<Arc<Delivery>>, i64)> {
+        let mut taken = Vec::new();
+        loop {
+            // Looked at again each time: what is read from the file meanwhile may be near the end now.
+            if let Some(newest) = self.shared.tail().since(from) {
+                for message in newest {
+                    if taken.len() == most {
+                        break;
+                    }
+                    from = message.place.offset + 1;
+                    if wanted(message.place) {
+                        taken.push(Arc::clone(message));
+                    }
+                }
+                return Ok((taken, from));
+            }
+            for batch in self.batches(from).await? {
+                let begin = from;
+                for delivery in batch.deliveries()?.skip_while(|one| one.place.offset < begin) {
+                    if taken.len() == most {
+                        return Ok((taken, from));
+                    }
+                    from = delivery.place.offset + 1;
+                    if wanted(delivery.place) {
+                        taken.push(Arc::new(delivery));
+                    }
+                }
+            }
         }
-        self.read_file(partition, from, most).await
     }
 
-    /// The same, of what is in the file.
-    pub(super) async fn read_file(
-        &self,
-        partition: i32,
-        from: i64,
-        most: usize,
-    ) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        #[derive(Deserialize)]
-        struct Row {
-            seq: i64,
-            key: String,
-            payload: String,
-            headers: String,
-            at: i64,
+    /// Batches in the file, from the one on that has offset `from`.
+    async fn batches(&self, from: i64) -> sqlx::Result<Vec<Batch>> {
+        let of = "from batches where first >= coalesce((select max(first) from batches where first <= $1), 0) \
+                  order by first limit $2 + 0";
+        let select = rows::select(Dialect::Sqlite, "first, at, messages", of);
+        rows::read(select.bind(from).bind(AT_ONCE), &self.pool).await
+    }
+
+    /// All messages, oldest first.
+    pub(super) async fn all(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
+        let of = "from batches order by first";
+        let select = rows::select(Dialect::Sqlite, "first, at, messages", of);
+        let batches: Vec<Batch> = rows::read(select, &self.pool).await?;
+        let mut all = Vec::new();
+        for batch in batches {
+            all.extend(batch.deliveries()?.map(Arc::new));
         }
-        let of = "from messages where partition = $1 and seq >= $2 order by seq limit $3";
-        let select = rows::select(Dialect::Sqlite, "seq, key, payload, headers, at", of)
-            .bind(i64::from(partition))
-            .bind(from)
-            .bind(i64::try_from(most).unwrap_or(i64::MAX));
-        let rows: Vec<Row> = rows::read(select, &self.pool).await?;
-        let delivery = |row: Row| -> anyhow::Result<Arc<Delivery>> {
-            Ok(Arc::new(Delivery {
-                place: Place { partition, offset: row.seq },
-                key: Some(row.key),
-                payload: row.payload.into_bytes(),
-                headers: serde_json::from_str(&row.headers)?,
-                at: row.at,
-            }))
-        };
-        rows.into_iter().map(delivery).collect()
+        Ok(all)
     }
 
     /// The last offset of a partition, -1 for none.
     pub(super) fn end_of(&self, partition: i32) -> i64 {
-        self.shared.end_of(partition)
+        self.shared.end(partition).load(Ordering::Acquire)
     }
 
     /// The next offset for a group.
     pub(super) fn next_of(&self, group: &str, partition: i32) -> i64 {
-        self.shared.next_of(group, partition)
+        self.shared.positions().get(&(group.to_owned(), partition)).copied().unwrap_or_default()
     }
 
     /// Messages of `partitions` that `group` has not done.
     pub(super) fn lag(&self, group: &str, partitions: impl Iterator<Item = i32>) -> i64 {
-        let of = |partition| self.end_of(partition) + 1 - self.shared.next_of(group, partition);
+        let of = |partition| self.end_of(partition) + 1 - self.next_of(group, partition);
         partitions.map(of).map(|lag| lag.max(0)).sum()
     }
 
-    /// Moves a group on, never back. Written with the next messages or after [`OFFSETS_WAIT`].
+    /// Moves a group on, never back. Written with the next messages or after a moment.
     pub(super) fn commit(&self, group: &str, ends: &HashMap<i32, i64>) {
         let mut positions = self.shared.positions();
         for (&partition, &end) in ends {
@@ -214,134 +256,53 @@ impl Log {
     }
 }
 
-impl Shared {
-    fn end_of(&self, partition: i32) -> i64 {
-        self.ends[usize::try_from(partition).unwrap_or_default()].load(Ordering::Acquire)
-    }
-
-    fn tail(&self, partition: i32) -> std::sync::MutexGuard<'_, Tail> {
-        let tail = &self.tails[usize::try_from(partition).unwrap_or_default()];
-        tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Shows readers what is in the file now, from offset `first` on.
-    fn show(&self, messages: Vec<Message>, first: i64, at: i64) {
-        for (offset, message) in (first..).zip(messages) {
-            let partition = partition(&message.key);
-            let delivery = Delivery {
-                place: Place { partition, offset },
-                key: Some(message.key),
-                payload: message.payload.into_bytes(),
-                headers: message.headers,
-                at,
-            };
-            self.tail(partition).push(Arc::new(delivery), self.end_of(partition));
-            let end = &self.ends[usize::try_from(partition).unwrap_or_default()];
-            end.store(offset, Ordering::Release);
+/// The last offset of each partition in the file, -1 for none. Looks from the end on, no further than it must.
+async fn ends(pool: &AnyPool) -> anyhow::Result<Vec<i64>> {
+    let mut ends = vec![-1; usize::try_from(PARTITIONS)?];
+    let mut before = i64::MAX;
+    while ends.contains(&-1) {
+        let of = "from batches where first < $1 order by first desc limit $2 + 0";
+        let select = rows::select(Dialect::Sqlite, "first, at, messages", of);
+        let batches: Vec<Batch> = rows::read(select.bind(before).bind(AT_ONCE), pool).await?;
+        let Some(oldest) = batches.last() else { break };
+        before = oldest.first;
+        for batch in batches {
+            for Delivery { place, .. } in batch.deliveries()? {
+                let end = &mut ends[usize::try_from(place.partition)?];
+                *end = (*end).max(place.offset);
+            }
         }
-        self.changed.send_modify(|count| *count += 1);
+    }
+    Ok(ends)
+}
+
+impl Shared {
+    fn end(&self, partition: i32) -> &AtomicI64 {
+        &self.ends[usize::try_from(partition).unwrap_or_default()]
     }
 
-    fn next_of(&self, group: &str, partition: i32) -> i64 {
-        self.positions().get(&(group.to_owned(), partition)).copied().unwrap_or_default()
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn positions(&self) -> std::sync::MutexGuard<'_, Positions> {
+    pub(super) fn positions(&self) -> MutexGuard<'_, Positions> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The one task that writes: takes what waits and commits it together.
-async fn write(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shared>) {
-    let mut next =
-        shared.ends.iter().map(|end| end.load(Ordering::Acquire)).max().unwrap_or(-1) + 1;
-    let mut written = shared.positions().clone();
-    let mut positions_at = Instant::now();
-    let mut jobs = Vec::new();
-    loop {
-        if let Ok(0) = timeout(OFFSETS_WAIT, inbox.recv_many(&mut jobs, 64)).await {
-            return;
-        }
-        let (mut messages, mut appends, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
-        for job in jobs.drain(..) {
-            match job {
-                Job::Append(some, answer) => {
-                    messages.extend(some);
-                    appends.push(answer);
-                }
-                Job::Flush(answer) => flushes.push(answer),
-            }
-        }
-        let due = !flushes.is_empty() || positions_at.elapsed() >= OFFSETS_WAIT;
-        let positions = if due { shared.positions().clone() } else { written.clone() };
-        let moved: Vec<_> =
-            positions.iter().filter(|(at, next)| written.get(*at) != Some(*next)).collect();
-        let at = now();
-        let result = if messages.is_empty() && moved.is_empty() {
-            Ok(())
-        } else {
-            store(&pool, next, at, &messages, &moved).await.map_err(Arc::new)
-        };
-        match &result {
-            Ok(()) => {
-                let count = i64::try_from(messages.len()).unwrap_or_default();
-                if count > 0 {
-                    shared.show(messages, next, at);
-                }
-                next += count;
-                if due {
-                    (written, positions_at) = (positions, Instant::now());
-                }
-            }
-            Err(error) => error!(%error, "the event log could not be written"),
-        }
-        for answer in appends {
-            let _ = answer.send(result.clone());
-        }
-        for answer in flushes {
-            let _ = answer.send(());
-        }
+    /// The offset of the message that comes next.
+    pub(super) fn next(&self) -> i64 {
+        self.tail().next()
     }
-}
 
-async fn store(
-    pool: &AnyPool,
-    first: i64,
-    at: i64,
-    messages: &[Message],
-    moved: &[(&(String, i32), &i64)],
-) -> sqlx::Result<()> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        partition: i32,
-        seq: i64,
-        key: &'a str,
-        payload: &'a str,
-        headers: String,
-        at: i64,
+    /// Shows readers messages that are in the file now, from the next offset on.
+    pub(super) fn show(&self, messages: Vec<Message>, at: i64) {
+        let mut tail = self.tail();
+        for message in messages {
+            let delivery = delivery(message, tail.next(), at);
+            self.end(delivery.place.partition).store(delivery.place.offset, Ordering::Release);
+            tail.push(Arc::new(delivery));
+        }
+        drop(tail);
+        self.changed.send_modify(|count| *count += 1);
     }
-    #[derive(Serialize)]
-    struct Position<'a> {
-        consumer_group: &'a str,
-        partition: i32,
-        next: i64,
-    }
-    let rows = (first..).zip(messages).map(|(seq, message)| Row {
-        partition: partition(&message.key),
-        seq,
-        key: &message.key,
-        payload: &message.payload,
-        headers: serde_json::to_string(&message.headers).unwrap_or_default(),
-        at,
-    });
-    let positions = moved.iter().map(|((group, partition), next)| Position {
-        consumer_group: group,
-        partition: *partition,
-        next: **next,
-    });
-    let mut tx = Tx::new(pool.begin_with("begin immediate").await?);
-    rows::insert(&mut tx, "messages", &rows.collect::<Vec<_>>(), "")?;
-    let set = "on conflict (consumer_group, partition) do update set next = excluded.next";
-    rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), set)?;
-    tx.commit().await
 }

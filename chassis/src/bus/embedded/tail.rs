@@ -1,37 +1,45 @@
-//! The newest messages of a partition, in memory: groups that keep up never read the file.
+//! The newest messages, in memory: groups that keep up never read the file.
 
 use super::super::Delivery;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Messages to keep: a moment's worth at full speed, which is some 0.5 MB a partition.
-const KEPT: usize = 1_024;
+/// Messages to keep: a moment's worth at full speed, which is some 6 MB.
+const KEPT: usize = 6_144;
 
 /// The newest messages, without gaps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tail {
     messages: VecDeque<Arc<Delivery>>,
-    /// The offset of the last message that is not here; none as long as nothing came.
-    before: Option<i64>,
+    /// The offset of the message that comes next.
+    next: i64,
 }
 
 impl Tail {
-    /// Adds the message that follows offset `last` of its partition.
-    pub(super) fn push(&mut self, message: Arc<Delivery>, last: i64) {
-        self.before.get_or_insert(last);
+    /// Of a log whose next message gets the offset `next`.
+    pub(super) fn new(next: i64) -> Self {
+        Self { messages: VecDeque::new(), next }
+    }
+
+    /// The offset of the message that comes next.
+    pub(super) fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// Adds the message that comes next.
+    pub(super) fn push(&mut self, message: Arc<Delivery>) {
+        self.next = message.place.offset + 1;
         self.messages.push_back(message);
         if self.messages.len() > KEPT {
-            self.before = self.messages.pop_front().map(|oldest| oldest.place.offset);
+            self.messages.pop_front();
         }
     }
 
-    /// Up to `most` messages from offset `from` on, or none where some of them are only in the file.
-    pub(super) fn read(&self, from: i64, most: usize) -> Option<Vec<Arc<Delivery>>> {
-        if self.before.is_none_or(|before| from <= before) {
-            return None;
-        }
-        let first = self.messages.partition_point(|message| message.place.offset < from);
-        Some(self.messages.range(first..).take(most).cloned().collect())
+    /// The messages from offset `from` on, or none where some of them are only in the file.
+    pub(super) fn since(&self, from: i64) -> Option<impl Iterator<Item = &Arc<Delivery>>> {
+        let missing = usize::try_from(self.next - from).unwrap_or_default();
+        (missing <= self.messages.len())
+            .then(|| self.messages.range(self.messages.len() - missing..))
     }
 }
 
@@ -40,35 +48,35 @@ mod tests {
     use super::*;
     use crate::bus::Place;
 
-    fn message(offset: i64) -> Arc<Delivery> {
-        let place = Place { partition: 0, offset };
-        Arc::new(Delivery { place, key: None, payload: vec![], headers: vec![], at: 0 })
+    fn tail(from: i64, count: i64) -> Tail {
+        let mut tail = Tail::new(from);
+        for offset in from..from + count {
+            let place = Place { partition: 0, offset };
+            let message = Delivery { place, key: None, payload: vec![], headers: vec![], at: 0 };
+            tail.push(Arc::new(message));
+        }
+        tail
+    }
+
+    fn offsets(tail: &Tail, from: i64) -> Option<Vec<i64>> {
+        Some(tail.since(from)?.map(|message| message.place.offset).collect())
     }
 
     #[test]
     fn what_is_only_in_the_file_is_not_passed_over() {
-        let mut tail = Tail::default();
-        assert_eq!(tail.read(0, 9), None, "a file from before may hold it");
-        tail.push(message(12), 7);
-        tail.push(message(15), 12);
-        let offsets = |from, most| {
-            let read = tail.read(from, most)?;
-            Some(read.iter().map(|message| message.place.offset).collect::<Vec<_>>())
-        };
-        assert_eq!(offsets(7, 9), None);
-        assert_eq!(offsets(8, 9), Some(vec![12, 15]));
-        assert_eq!(offsets(8, 1), Some(vec![12]));
-        assert_eq!(offsets(13, 9), Some(vec![15]));
-        assert_eq!(offsets(16, 9), Some(vec![]));
+        let tail = tail(7, 3);
+        assert_eq!(offsets(&tail, 6), None);
+        assert_eq!(offsets(&tail, 7), Some(vec![7, 8, 9]));
+        assert_eq!(offsets(&tail, 9), Some(vec![9]));
+        assert_eq!(offsets(&tail, 10), Some(vec![]));
+        assert_eq!(offsets(&tail, 11), Some(vec![]));
     }
 
     #[test]
     fn what_was_dropped_is_read_from_the_file() {
-        let (mut tail, kept) = (Tail::default(), i64::try_from(KEPT).unwrap());
-        for offset in 0..=kept {
-            tail.push(message(offset), offset - 1);
-        }
-        assert_eq!(tail.read(0, 1), None);
-        assert_eq!(tail.read(1, KEPT).map(|read| read.len()), Some(KEPT));
+        let kept = i64::try_from(KEPT).unwrap();
+        let tail = tail(0, kept + 1);
+        assert_eq!(offsets(&tail, 0), None);
+        assert_eq!(offsets(&tail, 1).map(|read| read.len()), Some(KEPT));
     }
 }

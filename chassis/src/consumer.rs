@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 /// Events in one transaction.
 const BATCH: usize = 500;
 /// Under load, batches begin no sooner after each other: nobody waits for an answer here.
-const APART: Duration = Duration::from_millis(30);
+const APART: Duration = Duration::from_millis(50);
 /// How often an event that fails alone is tried before it is parked.
 const TRIES: u32 = 5;
 /// The pause after a first failure; it doubles with each further one, up to [`LONGEST`].

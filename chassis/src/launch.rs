@@ -13,6 +13,9 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The status of a process whose settings cannot be used.
 const UNUSABLE: u8 = 2;
 

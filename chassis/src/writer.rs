@@ -29,8 +29,10 @@ use uuid::Uuid;
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
 /// carrying more a second.
 const BATCH: usize = 500;
-/// Under load, batches begin no sooner after each other.
+/// Under load, batches begin no sooner after each other, unless so many commands wait that a batch is worth its
+/// fixed cost.
 const APART: Duration = Duration::from_millis(5);
+const ENOUGH: usize = 64;
 /// Requests that may wait. More than the writer does in a tenth of a second would only wait for an
 /// answer that comes too late: they are refused at once instead.
 const WAITING: usize = 2_048;
@@ -142,30 +144,41 @@ pub(crate) type ChoreJob = (Chore, oneshot::Sender<anyhow::Result<i64>>);
 /// The way to the writer. Clones go to the same one.
 pub struct Writer<D: Domain> {
     jobs: mpsc::Sender<Job<D>>,
+    enough: Arc<Notify>,
     committed: Arc<watch::Sender<u64>>,
 }
 
 impl<D: Domain> Clone for Writer<D> {
     fn clone(&self) -> Self {
-        Self { jobs: self.jobs.clone(), committed: Arc::clone(&self.committed) }
+        Self {
+            jobs: self.jobs.clone(),
+            enough: Arc::clone(&self.enough),
+            committed: Arc::clone(&self.committed),
+        }
     }
 }
 
 impl<D: Domain> fmt::Debug for Writer<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer")
-            .field("waiting", &(WAITING - self.jobs.capacity()))
-            .finish_non_exhaustive()
+        f.debug_struct("Writer").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
 impl<D: Domain> Writer<D> {
+    /// How many jobs wait.
+    fn waiting(&self) -> usize {
+        WAITING - self.jobs.capacity()
+    }
+
     /// Carries out one command, and answers when it is durable. Refused at once where too many wait.
     pub async fn ask(&self, command: D::Command) -> Outcome<D> {
         let (answer, answered) = oneshot::channel();
         let job = Job::Command(command, telemetry::current(), answer);
         if self.jobs.try_send(job).is_err() {
             return Err(NotDone::Unavailable(Unavailable::Overloaded));
+        }
+        if self.waiting() >= ENOUGH {
+            self.enough.notify_one();
         }
         answered.await.unwrap_or(Err(NotDone::Unavailable(Unavailable::Database)))
     }
@@ -207,6 +220,8 @@ impl<D: Domain> Writer<D> {
 /// The task.
 pub(crate) struct Task<D: Domain> {
     jobs: mpsc::Receiver<Job<D>>,
+    /// Tells that [`ENOUGH`] of them wait.
+    enough: Arc<Notify>,
     chores: mpsc::Receiver<ChoreJob>,
     batches: Batches<D>,
 }
@@ -235,12 +250,14 @@ pub(crate) fn writer<D: Domain>(
 ) -> (Writer<D>, Task<D>) {
     let (sender, jobs) = mpsc::channel(WAITING);
     let committed = Arc::new(watch::Sender::new(0));
-    let writer = Writer { jobs: sender, committed: Arc::clone(&committed) };
+    let enough = Arc::new(Notify::new());
+    let writer =
+        Writer { jobs: sender, enough: Arc::clone(&enough), committed: Arc::clone(&committed) };
     let name = Uuid::new_v4().to_string();
     let batch = AtomicI64::new(0);
     let connection = Mutex::default();
     let batches = Batches { domain, db, metrics, relay, committed, connection, name, batch };
-    (writer, Task { jobs, chores, batches })
+    (writer, Task { jobs, enough, chores, batches })
 }
 
 impl<D: Domain> Task<D> {
@@ -250,11 +267,15 @@ impl<D: Domain> Task<D> {
         let mut pace = Pace::new(APART, BATCH);
         loop {
             tokio::select! {
+                () = pace.wait() => {}
+                () = self.enough.notified() => {}
+                () = stop.cancelled() => {}
+            }
+            tokio::select! {
                 _ = self.jobs.recv_many(&mut jobs, BATCH) => {}
                 _ = self.chores.recv_many(&mut chores, BATCH) => {}
                 () = stop.cancelled() => {}
             }
-            stop.run_until_cancelled(pace.wait()).await;
             while jobs.len() < BATCH
                 && let Ok(job) = self.jobs.try_recv()
             {
@@ -330,15 +351,20 @@ impl<D: Domain> Batches<D> {
                     self.relay.notify_one();
                 }
                 self.committed.send_modify(|count| *count += 1);
-                for ((_, _, answer), outcome) in commands.into_iter().zip(done.outcomes) {
-                    let _ = answer.send(outcome.map_err(NotDone::Refused));
-                }
                 for ((_, answer), rows) in chores.into_iter().zip(done.rows) {
                     let _ = answer.send(Ok(rows));
                 }
                 for (_, answer) in events {
                     let _ = answer.send(Ok(()));
                 }
+                // Requests are woken by a task beside them: from this thread each would be a call of the kernel.
+                let asked = commands.into_iter().map(|(_, _, answer)| answer).zip(done.outcomes);
+                let answers: Vec<_> = asked.collect();
+                tokio::spawn(async move {
+                    for (answer, outcome) in answers {
+                        let _ = answer.send(outcome.map_err(NotDone::Refused));
+                    }
+                });
             }
             Err(error) => {
                 let error = format!("{error:#}");

@@ -41,7 +41,10 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
     let reserve = async |_: http::Uuid, Json(_): Json<Value>| {
         Json(json!({ "name": "Americano", "price": 5000, "availableQuantity": 1 }))
     };
-    let gifticon = serve("gifticon", Router::new().route("/reservations/{id}", put(reserve)))?;
+    let gifticon = Router::new()
+        .route("/reservations/{id}", put(reserve))
+        .route("/gifticons/{id}", get(async || "ok").post(async || "ok"));
+    let gifticon = serve("gifticon", gifticon)?;
     let (client, url) = (peer::client()?, gifticon.url());
     let add = async move |Json(wanted): Json<Value>| -> Result<Json<Value>, Problem> {
         let url = format!("{url}/reservations/{}", uuid::Uuid::new_v4());

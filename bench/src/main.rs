@@ -17,6 +17,7 @@ mod load;
 mod report;
 mod seed;
 mod shop;
+mod tools;
 mod wire;
 mod workloads;
 
@@ -26,7 +27,8 @@ use shop::Shop;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use workloads::{any, closed, drains, hot, mixed, open, reserve};
+use tools::Nginx;
+use workloads::{any, closed, closed_at, drains, hot, mixed, open, reserve};
 
 /// Measures the shop, and what it could be at most on this machine.
 #[derive(Debug, Parser)]
@@ -118,12 +120,38 @@ async fn floor(time: Duration, report: &mut Report) -> anyhow::Result<f64> {
     .await?;
     let pipeline_rate = pipeline.rate;
     report.add(pipeline, None);
+    proxies(&floor, time, report).await?;
     drop(floor);
     report.fact(
         "durable commits, one after another",
         format!("{:.0}/s", floors::commits(time / 4).await?),
     );
     Ok(pipeline_rate)
+}
+
+/// Measures what siege can do, and our gateway beside nginx, in front of a service that only answers.
+async fn proxies(floor: &Shop, time: Duration, report: &mut Report) -> anyhow::Result<()> {
+    let handler = format!("http://{}/gifticons/1", floor.addr("gifticon"));
+    match tools::siege(&handler, time)? {
+        Some((rate, _)) => report.fact("floor: siege, an empty handler", format!("{rate:.0}/s")),
+        None => report.fact("siege", "not installed"),
+    }
+    let get: load::Requests = std::sync::Arc::new(|_| wire::request("GET", "/gifticons/1", ""));
+    let nginx = match Nginx::before(floor.addr("gifticon"))? {
+        Some(nginx) => {
+            let name = "floor: nginx, GET passed through";
+            let row = closed_at(nginx.addr, floor, name, time, std::sync::Arc::clone(&get)).await?;
+            let rate = row.rate;
+            report.add(row, None);
+            Some(rate)
+        }
+        None => {
+            report.fact("nginx", "not installed");
+            None
+        }
+    };
+    report.add(closed(floor, "gateway", "gateway, GET passed through", time, get).await?, nginx);
+    Ok(())
 }
 
 /// Measures the shop as its customers use it.
@@ -144,6 +172,16 @@ async fn serve(
     report.add(carts, Some(pipeline_rate));
     report
         .fact("payments and views of them all done after", format!("{:.1?}", drains(shop).await?));
+    match tools::wrk(shop, time)? {
+        Some(row) => report.add(row, Some(pipeline_rate)),
+        None => report.fact("wrk", "not installed"),
+    }
+    let carts_url = format!("http://{}/carts", shop.addr("gateway"));
+    if let Some((rate, good)) = tools::siege(&carts_url, time)? {
+        let said = format!("{rate:.0}/s, availability {good:.2} %");
+        report.fact("POST /carts, by siege -c100", said);
+    }
+    drains(shop).await?;
     report.add(
         closed(shop, "gateway", "POST /carts, 1,000 gifticons", time, any()).await?,
         Some(pipeline_rate),

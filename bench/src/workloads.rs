@@ -7,6 +7,7 @@ use crate::wire::{Wire, request};
 use anyhow::ensure;
 use chaos::Dice;
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -78,10 +79,21 @@ pub(crate) async fn closed(
     time: Duration,
     requests: Requests,
 ) -> anyhow::Result<Row> {
+    closed_at(shop.addr(service), shop, name, time, requests).await
+}
+
+/// The same by way of `addr`, which need not be the shop's own.
+pub(crate) async fn closed_at(
+    addr: SocketAddr,
+    shop: &Shop,
+    name: &str,
+    time: Duration,
+    requests: Requests,
+) -> anyhow::Result<Row> {
     // Connections, plans and caches are warm when it counts.
-    load::closed(shop.addr(service), CONNECTIONS, time / 4, Arc::clone(&requests)).await;
+    load::closed(addr, CONNECTIONS, time / 4, Arc::clone(&requests)).await;
     let before = shop.cpu();
-    let measured = load::closed(shop.addr(service), CONNECTIONS, time, requests).await;
+    let measured = load::closed(addr, CONNECTIONS, time, requests).await;
     row(name, &measured, shop.cpu() - before)
 }
 

@@ -1,0 +1,156 @@
+//! Clients and servers that others wrote, where they are installed: wrk, siege, and nginx as a proxy.
+
+use crate::floors::ANYWHERE;
+use crate::report::Row;
+use crate::shop::Shop;
+use anyhow::{Context, bail};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const CONNECTIONS: &str = "-c100";
+const CART: &str = r#"{"gifticonId":1,"quantity":1}"#;
+/// How long nginx may take to listen.
+const STARTS: Duration = Duration::from_secs(5);
+
+/// The output of a program; none where it is not installed.
+fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
+    match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {
+            let said = [output.stdout, output.stderr].concat();
+            Ok(Some(String::from_utf8_lossy(&said).into_owned()))
+        }
+        Ok(output) => bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{command:?}")),
+    }
+}
+
+/// The first word after `label` in a text.
+fn after<'t>(text: &'t str, label: &str) -> Option<&'t str> {
+    text.split_once(label)?.1.split_whitespace().next()
+}
+
+/// Milliseconds of what wrk writes as `1.5ms`, `900us` or `2s`.
+fn milliseconds(text: &str) -> Option<f64> {
+    let number = text.trim_end_matches(char::is_alphabetic);
+    let factor = match &text[number.len()..] {
+        "us" => 0.001,
+        "ms" => 1.0,
+        "s" => 1_000.0,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+/// `POST /carts` by wrk with 100 connections; none where wrk is not installed.
+pub(crate) fn wrk(shop: &Shop, time: Duration) -> anyhow::Result<Option<Row>> {
+    let dir = tempfile::tempdir()?;
+    let script = dir.path().join("post.lua");
+    let headers = r#"wrk.headers["content-type"] = "application/json""#;
+    std::fs::write(&script, format!("wrk.method = \"POST\"\nwrk.body = '{CART}'\n{headers}\n"))?;
+    let (url, before) = (format!("http://{}/carts", shop.addr("gateway")), shop.cpu());
+    let seconds = format!("-d{}", time.as_secs().max(1));
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", CONNECTIONS, &seconds, "--latency", "-s"]).arg(&script).arg(url);
+    let Some(said) = run(&mut wrk)? else { return Ok(None) };
+    anyhow::ensure!(!said.contains("Non-2xx"), "wrk was refused: {said}");
+    let number = |label| after(&said, label).context("wrk says something else");
+    let requests: f64 = said
+        .split_once(" requests in")
+        .and_then(|(before, _)| before.split_whitespace().last()?.parse().ok())
+        .context("wrk says something else")?;
+    Ok(Some(Row {
+        name: "POST /carts, by wrk".into(),
+        rate: number("Requests/sec:")?.parse()?,
+        p50_ms: milliseconds(number("50%")?).unwrap_or_default(),
+        p99_ms: milliseconds(number("99%")?).unwrap_or_default(),
+        cpu_us: (shop.cpu() - before) * 1_000_000.0 / requests,
+        ..Row::default()
+    }))
+}
+
+/// What siege with 100 customers makes of `url`: requests a second and per cent of good answers; none where siege
+/// is not installed.
+pub(crate) fn siege(url: &str, time: Duration) -> anyhow::Result<Option<(f64, f64)>> {
+    let home = tempfile::tempdir()?; // where it keeps its settings
+    let seconds = format!("-t{}S", time.as_secs().max(1));
+    let mut siege = Command::new("siege");
+    siege.args([CONNECTIONS, &seconds, "--content-type", "application/json"]);
+    siege.arg(format!("{url} POST {CART}")).env("HOME", home.path());
+    let Some(said) = run(&mut siege)? else { return Ok(None) };
+    let number = |label| -> anyhow::Result<f64> {
+        let number = after(&said, label).context("siege says something else")?;
+        Ok(number.trim_end_matches(',').parse()?)
+    };
+    Ok(Some((number("\"transaction_rate\":")?, number("\"availability\":")?)))
+}
+
+/// nginx as a proxy before a server.
+pub(crate) struct Nginx {
+    child: Child,
+    pub(crate) addr: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Nginx {
+    /// One with a worker for each core, that keeps its connections; none where nginx is not installed.
+    pub(crate) fn before(upstream: SocketAddr) -> anyhow::Result<Option<Self>> {
+        let dir = tempfile::tempdir()?;
+        let free = std::net::TcpListener::bind(ANYWHERE)?;
+        let addr = free.local_addr()?;
+        drop(free);
+        let at = dir.path().display();
+        let config = format!(
+            "daemon off; worker_processes auto; pid {at}/pid; error_log {at}/error.log crit;\n\
+             events {{ worker_connections 2048; }}\n\
+             http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;\n\
+             fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
+             keepalive_requests 1000000000;\n\
+             upstream shop {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}\n\
+             server {{ listen {addr}; location / {{ proxy_pass http://shop; proxy_http_version 1.1;\n\
+             proxy_set_header Connection \"\"; }} }} }}\n"
+        );
+        let file = dir.path().join("nginx.conf");
+        std::fs::write(&file, config)?;
+        // Debian has it where only administrators look.
+        let started = ["nginx", "/usr/sbin/nginx"].into_iter().find_map(|program| {
+            let mut nginx = Command::new(program);
+            nginx.arg("-p").arg(dir.path()).arg("-c").arg(&file).stdin(Stdio::null()).spawn().ok()
+        });
+        let Some(child) = started else { return Ok(None) };
+        let nginx = Self { child, addr, _dir: dir };
+        let began = Instant::now();
+        while std::net::TcpStream::connect(addr).is_err() {
+            anyhow::ensure!(began.elapsed() < STARTS, "nginx does not listen at {addr}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Some(nginx))
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its master tells the workers; one that is killed leaves them behind.
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").arg(pid).status();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_says_is_read() {
+        let said =
+            "    50%    1.53ms\n    99%  900.00us\n  6 requests in 1.00s\nRequests/sec:  12.5\n";
+        assert_eq!(after(said, "50%").and_then(milliseconds), Some(1.53));
+        assert_eq!(after(said, "99%").and_then(milliseconds), Some(0.9));
+        assert_eq!(after(said, "Requests/sec:"), Some("12.5"));
+        assert_eq!(milliseconds("2s"), Some(2_000.0));
+        assert_eq!(milliseconds("2"), None);
+    }
+}

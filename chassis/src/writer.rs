@@ -36,9 +36,9 @@ const ENOUGH: usize = 64;
 /// Requests that may wait. More than the writer does in a tenth of a second would only wait for an
 /// answer that comes too late: they are refused at once instead.
 const WAITING: usize = 2_048;
-/// How long a batch may take before what waits behind it is refused. Its database does not answer then, or is
+/// How long a batch may take before the requests behind it are refused. Its database does not answer then, or is
 /// away, and with it the outcome of a commit; whoever stands in front of us gives up after 3 s.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a service decides: its `domain.rs` and `store.rs` as the writer sees them.
 pub trait Domain: Send + Sync + 'static {
@@ -118,25 +118,16 @@ impl From<Unavailable> for crate::problem::Problem {
 type Outcome<D> = Result<<D as Domain>::Answer, NotDone<<D as Domain>::Refusal>>;
 
 enum Job<D: Domain> {
-    /// A command from a request or a worker.
-    Command(D::Command, Option<Trace>, oneshot::Sender<Outcome<D>>),
+    /// A command of a request, which somebody waits for.
+    Asked(Order<D>),
+    /// A command of a worker, which has time.
+    Told(Order<D>),
     /// Events from the bus, handled together or not at all.
     Events(Vec<Incoming<D::Command>>, oneshot::Sender<anyhow::Result<()>>),
 }
 
-impl<D: Domain> Job<D> {
-    /// Answers that it was not done: the database is away.
-    fn refuse(self) {
-        match self {
-            Self::Command(.., answer) => {
-                let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
-            }
-            Self::Events(_, answer) => {
-                let _ = answer.send(Err(anyhow::anyhow!("the database does not answer")));
-            }
-        }
-    }
-}
+/// A command, the story that it belongs to, and where its outcome goes.
+type Order<D> = (<D as Domain>::Command, Option<Trace>, oneshot::Sender<Outcome<D>>);
 
 /// A chore and where its number of rows goes.
 pub(crate) type ChoreJob = (Chore, oneshot::Sender<anyhow::Result<i64>>);
@@ -173,7 +164,7 @@ impl<D: Domain> Writer<D> {
     /// Carries out one command, and answers when it is durable. Refused at once where too many wait.
     pub async fn ask(&self, command: D::Command) -> Outcome<D> {
         let (answer, answered) = oneshot::channel();
-        let job = Job::Command(command, telemetry::current(), answer);
+        let job = Job::Asked((command, telemetry::current(), answer));
         if self.jobs.try_send(job).is_err() {
             return Err(NotDone::Unavailable(Unavailable::Overloaded));
         }
@@ -192,7 +183,7 @@ impl<D: Domain> Writer<D> {
         let mut waiting = Vec::new();
         for (command, trace) in commands {
             let (answer, answered) = oneshot::channel();
-            let _ = self.jobs.send(Job::Command(command, trace, answer)).await;
+            let _ = self.jobs.send(Job::Told((command, trace, answer))).await;
             waiting.push(answered);
         }
         let mut outcomes = Vec::with_capacity(waiting.len());
@@ -271,10 +262,12 @@ impl<D: Domain> Task<D> {
                 () = self.enough.notified() => {}
                 () = stop.cancelled() => {}
             }
-            tokio::select! {
-                _ = self.jobs.recv_many(&mut jobs, BATCH) => {}
-                _ = self.chores.recv_many(&mut chores, BATCH) => {}
-                () = stop.cancelled() => {}
+            if jobs.is_empty() {
+                tokio::select! {
+                    _ = self.jobs.recv_many(&mut jobs, BATCH) => {}
+                    _ = self.chores.recv_many(&mut chores, BATCH) => {}
+                    () = stop.cancelled() => {}
+                }
             }
             while jobs.len() < BATCH
                 && let Ok(job) = self.jobs.try_recv()
@@ -289,13 +282,19 @@ impl<D: Domain> Task<D> {
                 return;
             }
             pace.begins(jobs.len());
-            let jobs = std::mem::take(&mut jobs);
-            let mut batch = pin!(self.batches.carry_out(jobs, std::mem::take(&mut chores)));
+            let mut batch = pin!(
+                self.batches.carry_out(std::mem::take(&mut jobs), std::mem::take(&mut chores))
+            );
             if timeout(PATIENCE, batch.as_mut()).await.is_err() {
                 loop {
                     tokio::select! {
                         () = batch.as_mut() => break,
-                        Some(job) = self.jobs.recv() => job.refuse(),
+                        Some(job) = self.jobs.recv(), if jobs.len() < BATCH => match job {
+                            Job::Asked((.., answer)) => {
+                                let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
+                            }
+                            Job::Told(_) | Job::Events(..) => jobs.push(job), // for the next
+                        },
                     }
                 }
             }
@@ -312,7 +311,7 @@ impl<D: Domain> Batches<D> {
         let mut events = Vec::new();
         for job in jobs {
             match job {
-                Job::Command(command, trace, answer) => commands.push((command, trace, answer)),
+                Job::Asked(command) | Job::Told(command) => commands.push(command),
                 Job::Events(some, answer) => events.push((some, answer)),
             }
         }

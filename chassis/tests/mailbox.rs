@@ -3,6 +3,7 @@
 mod common;
 
 use chassis::bus::NotSent;
+use chassis::db::Dialect;
 use chassis::testing::{TestDb, eventually};
 use chassis::writer::{NotDone, Unavailable};
 use common::{Add, Scripted, Service, cart_added};
@@ -80,6 +81,10 @@ async fn whoever_waits_behind_a_batch_that_hangs_is_refused_soon(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
     service.writer.ask(Add { id: 1, number: 5 }).await.unwrap();
     let mut elsewhere = db.open(&common::schema()).await.begin().await.unwrap();
+    if service.db.dialect() == Dialect::Postgres {
+        let patient = "set local idle_in_transaction_session_timeout = 0";
+        sqlx::query(patient).execute(&mut *elsewhere).await.unwrap();
+    }
     let lock = "update tallies set total = total where id = 1";
     sqlx::query(lock).execute(&mut *elsewhere).await.unwrap();
 
@@ -88,7 +93,8 @@ async fn whoever_waits_behind_a_batch_that_hangs_is_refused_soon(db: TestDb) {
         let writer = service.writer.clone(); // more than go into one batch
         asked.spawn(async move { writer.ask(Add { id: 1, number: 1 }).await });
     }
-    let first = timeout(Duration::from_secs(3), asked.join_next()).await.expect("it is told soon");
+    let first =
+        timeout(Duration::from_millis(4_500), asked.join_next()).await.expect("it is told soon");
     assert!(matches!(first, Some(Ok(Err(NotDone::Unavailable(Unavailable::Database))))));
     elsewhere.commit().await.unwrap();
     let done = asked.join_all().await.iter().filter(|outcome| outcome.is_ok()).count();

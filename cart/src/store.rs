@@ -115,6 +115,7 @@ pub fn schema() -> Schema {
         (1001, "cart", include_str!("../migrations/1001_cart.sql")),
         (1002, "retention", include_str!("../migrations/1002_retention.sql")),
     ])
+    .on_sqlite(&[(1003, "clustered", include_str!("../migrations/1003_clustered.sql"))])
 }
 
 /// Reads what the commands name, in the order keys, intents, carts, each in order and locked.

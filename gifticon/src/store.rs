@@ -71,6 +71,7 @@ const RELEASED: &str = "Released";
 /// The tables.
 pub fn schema() -> Schema {
     Schema::new(&[(1001, "gifticon", include_str!("../migrations/1001_gifticon.sql"))])
+        .on_sqlite(&[(1002, "clustered", include_str!("../migrations/1002_clustered.sql"))])
 }
 
 /// What commands name.

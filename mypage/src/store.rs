@@ -40,7 +40,11 @@ const MIGRATION: &str = include_str!("../migrations/1001_mypage.sql");
 /// The tables.
 pub fn schema() -> Schema {
     let rebuild = include_str!("../migrations/1002_rebuild.sql");
-    Schema::new(&[(1001, "mypage", MIGRATION), (1002, "rebuild", rebuild)])
+    Schema::new(&[(1001, "mypage", MIGRATION), (1002, "rebuild", rebuild)]).on_sqlite(&[(
+        1003,
+        "clustered",
+        include_str!("../migrations/1003_clustered.sql"),
+    )])
 }
 
 /// A row as customers see it.
@@ -187,7 +191,11 @@ async fn begin_rebuild(tx: &mut Tx<'_>, db: &Db, token: &str) -> anyhow::Result<
     let (views, _) = MIGRATION.split_once("insert into counters").unwrap_or((MIGRATION, ""));
     let tables = db.dialect().expand(views);
     let tables = tables.replace("create table views", "create table views_rebuilt");
-    let tables = tables.replace("create table steps", "create table steps_rebuilt");
+    let mut tables = tables.replace("create table steps", "create table steps_rebuilt");
+    if db.dialect() == Dialect::Sqlite {
+        let key = "primary key (cart_id, event_type)\n)";
+        tables = tables.replace(key, &format!("{key} without rowid")); // as 1003_clustered.sql has it
+    }
     let drop = "drop table if exists views_rebuilt; drop table if exists steps_rebuilt;";
     raw_sql(AssertSqlSafe(format!("{drop} {tables}"))).execute(&mut **tx).await?;
     query("delete from rebuilds").execute(&mut **tx).await?;

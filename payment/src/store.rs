@@ -54,7 +54,10 @@ const REQUESTED: &str = "Requested";
 
 /// The tables.
 pub fn schema() -> Schema {
-    Schema::new(&[(1001, "payment", include_str!("../migrations/1001_payment.sql"))])
+    Schema::new(&[
+        (1001, "payment", include_str!("../migrations/1001_payment.sql")),
+        (1002, "to do", include_str!("../migrations/1002_to_do.sql")),
+    ])
 }
 
 /// Reads what the commands name, in order and locked.

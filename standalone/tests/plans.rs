@@ -20,7 +20,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, filter::LevelFilter, util::SubscriberInitExt};
 
 /// Tables that get a row with every sale. The others stay small: what is on sale, what is under way.
-const GROW: [&str; 9] = [
+const GROW: [&str; 8] = [
     "carts",
     "idempotency_keys",
     "reservations",
@@ -28,7 +28,6 @@ const GROW: [&str; 9] = [
     "views",
     "steps",
     "inbox",
-    "intents",
     "messages",
 ];
 

@@ -150,6 +150,12 @@ fn the_dockerfile_knows_every_crate() {
     for member in members.split('"').skip(1).step_by(2) {
         let copy = format!("COPY {member}/Cargo.toml {member}/\n");
         assert!(dockerfile.contains(&copy), "{member} is not in it");
+        // And each test that a manifest names must have a file.
+        let manifest = text(&format!("{member}/Cargo.toml"));
+        for test in manifest.split("[[test]]\nname = \"").skip(1) {
+            let file = format!("{member}/tests/{}.rs", test.split('"').next().unwrap());
+            assert!(dockerfile.contains(&format!("touch {file}")), "{file} is not in it");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What the drills share; sourced, not run. They act on the cluster that kubectl sees, where the production
-# overlay is up and nobody else shops meanwhile: the audit counts carts.
+# overlay is up and nobody else shops meanwhile: the audit counts carts. The cluster must have room for as many replicas of
+# cart as the autoscaler may make, and one more: a rollout does not end while a pod waits for room.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DRILL=$(basename "$0")
@@ -38,7 +39,7 @@ until_ok() { # SECONDS COMMAND...: until it succeeds, or fails when it never doe
 
 rolled_out() { # DEPLOYMENT...
   local one
-  for one in "$@"; do k rollout status "deployment/$one" --timeout 180s >/dev/null; done
+  for one in "$@"; do k rollout status "deployment/$one" --timeout 180s >/dev/null || return 1; done
 }
 
 ask() { # METHOD PATH [BODY]: the body of the answer, then a line with its status and its seconds
@@ -58,7 +59,7 @@ begin() {
   k get hpa cart >/dev/null || failed "the production overlay is not up: kubectl apply -k kubernetes/overlays/production"
   kubectl apply -f "$HERE/siege.yaml" >/dev/null
   kubectl -n gifticon-load wait --for=condition=Ready pod/siege --timeout 60s >/dev/null || failed "the pod siege does not start"
-  rolled_out gifticon cart payment mypage gateway || failed "the shop is not up: kubectl -n gifticon get pods"
+  rolled_out gifticon cart payment mypage gateway || failed "the shop is not up: kubectl -n gifticon get pods; and if pods of cart are Pending, the autoscaler wants more than there is room for"
   GIFTICON=$(date +%s)
   [ "$(status_of POST /gifticons "{\"gifticonId\":\"$GIFTICON\",\"name\":\"Americano\",\"availableQuantity\":\"$UNITS\",\"price\":\"5000\"}")" = 201 ] ||
     failed "gifticon $GIFTICON cannot be put on sale"

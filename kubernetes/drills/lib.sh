@@ -70,10 +70,11 @@ begin() {
 add_cart() { status_of POST /carts "{\"gifticonId\":\"$GIFTICON\",\"quantity\":\"1\"}"; }
 
 # siege on POST /carts, in the background; siege_ends or siege_stops ends it.
-siege_begins() { # CUSTOMERS SECONDS
-  say "siege -c$1 -t$2S on POST /carts"
+siege_begins() { # CUSTOMERS SECONDS [PAUSE]: each customer waits for up to PAUSE seconds between carts
+  local load="-c$1 -t$2S${3:+ -d$3}"
+  say "siege $load on POST /carts"
   rm -f "$WORK/siege.log"
-  in_load bash -c "echo \$\$ >/tmp/pid && exec siege -c$1 -t$2S --content-type application/json '$SHOP/carts POST {\"gifticonId\": \"$GIFTICON\", \"quantity\": 1}'" \
+  in_load bash -c "echo \$\$ >/tmp/pid && exec siege $load --content-type application/json '$SHOP/carts POST {\"gifticonId\": \"$GIFTICON\", \"quantity\": 1}'" \
     >"$WORK/siege.log" 2>&1 &
   echo $! >"$WORK/siege.pid"
 }

@@ -214,6 +214,7 @@ async fn serve(
         .await?,
         None,
     );
+    drains(shop).await?;
     report.add(
         closed(
             shop,

@@ -66,7 +66,7 @@ pub(crate) fn mixed(last: u64) -> Requests {
 /// Reservations straight at gifticon.
 pub(crate) fn reserve() -> Requests {
     Arc::new(|_| {
-        let path = format!("/reservations/{}", Uuid::new_v4());
+        let path = format!("/reservations/{}", Uuid::now_v7()); // as cart names them
         request("PUT", &path, r#"{"gifticonId":1,"quantity":1}"#)
     })
 }

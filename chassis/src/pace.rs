@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// A round with fewer pieces of work than this is no load: the next begins at once.
-const BUSY: usize = 8;
+const BUSY: usize = 10;
 
 /// Keeps rounds apart while there is load, so that each carries more.
 ///

@@ -32,7 +32,7 @@ const BATCH: usize = 500;
 /// Under load, batches begin no sooner after each other, unless so many commands wait that a batch is worth its
 /// fixed cost.
 const APART: Duration = Duration::from_millis(5);
-const ENOUGH: usize = 64;
+const ENOUGH: usize = 32;
 /// Requests that may wait. More than the writer does in a tenth of a second would only wait for an
 /// answer that comes too late: they are refused at once instead.
 const WAITING: usize = 2_048;

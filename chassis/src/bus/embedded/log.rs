@@ -4,12 +4,9 @@ use super::super::{Delivery, Message, Place};
 use super::tail::Tail;
 use super::write::{self, Job};
 use super::{PARTITIONS, partition};
-use crate::db::Dialect;
-use crate::rows;
 use anyhow::{Context, bail};
-use serde::Deserialize;
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, Executor, Row as _};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
+use sqlx::{AnyPool, Executor, Row as _, query};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
@@ -48,8 +45,8 @@ const INTO_BATCHES: &str = "
     drop table messages;
     commit;
 ";
-/// Batches that are read at once.
-const AT_ONCE: i64 = 16;
+/// Batches that are looked at to find those that are read.
+const LOOK: i64 = 500;
 
 pub(super) type Positions = HashMap<(String, i32), i64>;
 
@@ -72,7 +69,6 @@ pub(super) struct Shared {
 }
 
 /// A batch as it is in the file.
-#[derive(Deserialize)]
 struct Batch {
     first: i64,
     at: i64,
@@ -80,6 +76,10 @@ struct Batch {
 }
 
 impl Batch {
+    fn read(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self { first: row.try_get(0)?, at: row.try_get(1)?, messages: row.try_get(2)? })
+    }
+
     fn deliveries(&self) -> serde_json::Result<impl Iterator<Item = Delivery>> {
         let (first, at) = (self.first, self.at);
         let messages: Vec<Message> = serde_json::from_str(&self.messages)?;
@@ -118,14 +118,13 @@ impl Log {
             })
             .connect_with(options)
             .await?;
-        if sqlx::query(WERE_ROWS).fetch_optional(&pool).await?.is_some() {
+        if query(WERE_ROWS).fetch_optional(&pool).await?.is_some() {
             pool.execute(INTO_BATCHES).await?;
         }
         pool.execute(TABLES).await?;
         let mut positions = Positions::new();
-        for row in sqlx::query("select consumer_group, partition, next from positions")
-            .fetch_all(&pool)
-            .await?
+        for row in
+            query("select consumer_group, partition, next from positions").fetch_all(&pool).await?
         {
             let partition = i32::try_from(row.try_get::<i64, _>(1)?)?;
             positions.insert((row.try_get(0)?, partition), row.try_get(2)?);
@@ -172,7 +171,7 @@ impl Log {
                 }
                 return Ok((taken, from));
             }
-            for batch in self.batches(from).await? {
+            for batch in self.batches(from, most - taken.len()).await? {
                 let begin = from;
                 for delivery in batch.deliveries()?.skip_while(|one| one.place.offset < begin) {
                     if taken.len() == most {
@@ -187,22 +186,31 @@ impl Log {
         }
     }
 
-    /// Batches in the file, from the one on that has offset `from`.
-    async fn batches(&self, from: i64) -> sqlx::Result<Vec<Batch>> {
-        let of = "from batches where first >= coalesce((select max(first) from batches where first <= $1), 0) \
-                  order by first limit $2 + 0";
-        let select = rows::select(Dialect::Sqlite, "first, at, messages", of);
-        rows::read(select.bind(from).bind(AT_ONCE), &self.pool).await
+    /// Batches in the file, from the one on that has offset `from`, until they have `most` messages; one at least.
+    async fn batches(&self, from: i64, most: usize) -> sqlx::Result<Vec<Batch>> {
+        // How many they hold is summed up first, so that no more text is read than is taken. It is read as it is: in
+        // JSON it would be escaped once more.
+        let batches = query(
+            "select first, at, messages from batches where first in (\
+                 select first from (\
+                     select first, sum(last - first + 1) over (order by first) - (last - first + 1) as before from \
+                         (select first, last from batches where first >= coalesce(\
+                             (select max(first) from batches where first <= $1), 0) \
+                          order by first limit $2 + 0) next\
+                 ) sums where before < $3\
+             ) order by first",
+        );
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = batches.bind(from).bind(LOOK).bind(most).fetch_all(&self.pool).await?;
+        rows.iter().map(Batch::read).collect()
     }
 
     /// All messages, oldest first.
     pub(super) async fn all(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        let of = "from batches order by first";
-        let select = rows::select(Dialect::Sqlite, "first, at, messages", of);
-        let batches: Vec<Batch> = rows::read(select, &self.pool).await?;
+        let batches = query("select first, at, messages from batches order by first");
         let mut all = Vec::new();
-        for batch in batches {
-            all.extend(batch.deliveries()?.map(Arc::new));
+        for row in batches.fetch_all(&self.pool).await? {
+            all.extend(Batch::read(&row)?.deliveries()?.map(Arc::new));
         }
         Ok(all)
     }
@@ -261,12 +269,14 @@ async fn ends(pool: &AnyPool) -> anyhow::Result<Vec<i64>> {
     let mut ends = vec![-1; usize::try_from(PARTITIONS)?];
     let mut before = i64::MAX;
     while ends.contains(&-1) {
-        let of = "from batches where first < $1 order by first desc limit $2 + 0";
-        let select = rows::select(Dialect::Sqlite, "first, at, messages", of);
-        let batches: Vec<Batch> = rows::read(select.bind(before).bind(AT_ONCE), pool).await?;
+        let batches = query(
+            "select first, at, messages from batches where first < $1 order by first desc limit 16",
+        );
+        let batches = batches.bind(before).fetch_all(pool).await?;
         let Some(oldest) = batches.last() else { break };
-        before = oldest.first;
-        for batch in batches {
+        before = oldest.try_get(0)?;
+        for row in batches {
+            let batch = Batch::read(&row)?;
             for Delivery { place, .. } in batch.deliveries()? {
                 let end = &mut ends[usize::try_from(place.partition)?];
                 *end = (*end).max(place.offset);

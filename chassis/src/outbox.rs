@@ -88,3 +88,90 @@ pub(crate) async fn oldest(db: &Db, most: i64) -> anyhow::Result<Vec<Batch>> {
     let rows = rows.bind(LOOK).bind(most).fetch_all(db.reader()).await?;
     rows.into_iter().map(batch).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Schema;
+    use crate::testing::TestDb;
+    use sqlx::raw_sql;
+
+    async fn what_waits_in_rows_of_before_goes_out(test: TestDb) {
+        let db = test.open(&Schema::new(&[])).await;
+        // As version 0.1.0 of 2026-11-24 left it.
+        let before = db.dialect().expand(
+            "drop table outbox;
+             delete from _sqlx_migrations where version = 3;
+             create table outbox (seq {identity}, event_id text not null, event_type text not null, \
+                 key text not null, payload text not null, traceparent text, created_at bigint not null);
+             insert into outbox (event_id, event_type, key, payload, traceparent, created_at) values
+                 ('a', 'CartAdded', '1', '{\"name\":\"\\\"A\\\"\"}', null, 5),
+                 ('b', 'CartRemoved', '1', '{\"id\":1}', '00-x', 6)",
+        );
+        let mut tx = db.begin().await.unwrap();
+        raw_sql(sqlx::AssertSqlSafe(before)).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+
+        let db = test.open(&Schema::new(&[])).await;
+        let waiting = oldest(&db, 10).await.unwrap();
+        let told = |batch: &Batch| {
+            let [event] = batch.events.as_slice() else { panic!("one of before is one") };
+            let Outgoing { id, event_type, key, traceparent, payload } = event.clone();
+            (batch.created_at, id, event_type, key, traceparent, payload.get().to_owned())
+        };
+        let told: Vec<_> = waiting.iter().map(told).collect();
+        let event = |at, id: &str, event_type: &str, trace: Option<&str>, payload: &str| {
+            (
+                at,
+                id.to_owned(),
+                event_type.to_owned(),
+                "1".to_owned(),
+                trace.map(Into::into),
+                payload.to_owned(),
+            )
+        };
+        assert_eq!(
+            told,
+            [
+                event(5, "a", "CartAdded", None, r#"{"name":"\"A\""}"#),
+                event(6, "b", "CartRemoved", Some("00-x"), r#"{"id":1}"#),
+            ]
+        );
+    }
+
+    async fn rows_are_read_until_they_have_enough_events(test: TestDb) {
+        let db = test.open(&Schema::new(&[])).await;
+        let event = |id: usize| Outgoing {
+            id: id.to_string(),
+            event_type: "CartAdded".into(),
+            key: "1".into(),
+            traceparent: None,
+            payload: RawValue::from_string("{}".into()).unwrap(),
+        };
+        let mut tx = db.begin().await.unwrap();
+        for size in [3, 2, 1, 9] {
+            insert(&mut tx, 0, &(0..size).map(event).collect::<Vec<_>>()).unwrap();
+        }
+        tx.commit().await.unwrap();
+        for (most, rows) in [(1, 1), (3, 1), (4, 2), (5, 2), (6, 3), (7, 4), (100, 4)] {
+            assert_eq!(oldest(&db, most).await.unwrap().len(), rows, "{most} events");
+        }
+    }
+
+    #[tokio::test]
+    async fn on_sqlite() {
+        what_waits_in_rows_of_before_goes_out(TestDb::sqlite()).await;
+        rows_are_read_until_they_have_enough_events(TestDb::sqlite()).await;
+    }
+
+    #[tokio::test]
+    async fn on_postgres() {
+        let Some(test) = TestDb::postgres().await else {
+            eprintln!("skipped: TEST_DATABASE_URL is unset");
+            return;
+        };
+        what_waits_in_rows_of_before_goes_out(test).await;
+        rows_are_read_until_they_have_enough_events(TestDb::postgres().await.unwrap()).await;
+    }
+}

@@ -7,38 +7,24 @@
 //! gifticon read one row and write one row, and nobody ever waits for a lock.
 
 mod attempt;
+mod task;
 
 use crate::db::{Db, Tx};
 use crate::inbox::Incoming;
 use crate::mailbox::Chore;
 use crate::metrics::Metrics;
-use crate::pace::Pace;
 use crate::telemetry::{self, Trace};
 use common_events::Event;
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::time::Duration;
-use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tracing::error;
-use uuid::Uuid;
+use task::{Batches, Task};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-/// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
-/// carrying more a second.
-const BATCH: usize = 500;
-/// Under load, batches begin no sooner after each other, unless so many commands wait that a batch is worth its
-/// fixed cost.
-const APART: Duration = Duration::from_millis(5);
+/// A batch is worth its fixed cost when so many commands wait: it begins at once then.
 const ENOUGH: usize = 32;
 /// Requests that may wait. More than the writer does in a tenth of a second would only wait for an
 /// answer that comes too late: they are refused at once instead.
 const WAITING: usize = 2_048;
-/// How long a batch may take before the requests behind it are refused. Its database does not answer then, or is
-/// away, and with it the outcome of a commit; whoever stands in front of us gives up after 3 s.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a service decides: its `domain.rs` and `store.rs` as the writer sees them.
 pub trait Domain: Send + Sync + 'static {
@@ -208,29 +194,6 @@ impl<D: Domain> Writer<D> {
     }
 }
 
-/// The task.
-pub(crate) struct Task<D: Domain> {
-    jobs: mpsc::Receiver<Job<D>>,
-    /// Tells that [`ENOUGH`] of them wait.
-    enough: Arc<Notify>,
-    chores: mpsc::Receiver<ChoreJob>,
-    batches: Batches<D>,
-}
-
-/// What carries out batches.
-struct Batches<D: Domain> {
-    domain: D,
-    db: Db,
-    metrics: Arc<Metrics>,
-    relay: Arc<Notify>,
-    committed: Arc<watch::Sender<u64>>,
-    /// Its connection to the database, between two batches.
-    connection: Mutex<Option<attempt::Held>>,
-    /// This writer among those of other replicas, and how many batches it tried.
-    name: String,
-    batch: AtomicI64,
-}
-
 /// Makes the writer of a service.
 pub(crate) fn writer<D: Domain>(
     domain: D,
@@ -244,146 +207,6 @@ pub(crate) fn writer<D: Domain>(
     let enough = Arc::new(Notify::new());
     let writer =
         Writer { jobs: sender, enough: Arc::clone(&enough), committed: Arc::clone(&committed) };
-    let name = Uuid::new_v4().to_string();
-    let batch = AtomicI64::new(0);
-    let connection = Mutex::default();
-    let batches = Batches { domain, db, metrics, relay, committed, connection, name, batch };
+    let batches = Batches::new(domain, db, metrics, relay, committed);
     (writer, Task { jobs, enough, chores, batches })
-}
-
-impl<D: Domain> Task<D> {
-    /// Works until `stop`, and then does what still waits.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let (mut jobs, mut chores) = (Vec::new(), Vec::new());
-        let mut pace = Pace::new(APART, BATCH);
-        loop {
-            tokio::select! {
-                () = pace.wait() => {}
-                () = self.enough.notified() => {}
-                () = stop.cancelled() => {}
-            }
-            if jobs.is_empty() {
-                tokio::select! {
-                    _ = self.jobs.recv_many(&mut jobs, BATCH) => {}
-                    _ = self.chores.recv_many(&mut chores, BATCH) => {}
-                    () = stop.cancelled() => {}
-                }
-            }
-            while jobs.len() < BATCH
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                jobs.push(job);
-            }
-            while let Ok(chore) = self.chores.try_recv() {
-                chores.push(chore);
-            }
-            if jobs.is_empty() && chores.is_empty() {
-                stop.cancelled().await; // or nobody is left who could ask
-                return;
-            }
-            pace.begins(jobs.len());
-            let mut batch = pin!(
-                self.batches.carry_out(std::mem::take(&mut jobs), std::mem::take(&mut chores))
-            );
-            if timeout(PATIENCE, batch.as_mut()).await.is_err() {
-                loop {
-                    tokio::select! {
-                        () = batch.as_mut() => break,
-                        Some(job) = self.jobs.recv(), if jobs.len() < BATCH => match job {
-                            Job::Asked((.., answer)) => {
-                                let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
-                            }
-                            Job::Told(_) | Job::Events(..) => jobs.push(job), // for the next
-                        },
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<D: Domain> Batches<D> {
-    /// One batch. If it fails, the commands of requests get one more try without the events, of
-    /// which one may be what failed; their consumer finds out which. So do those that another
-    /// replica was in the way of.
-    async fn carry_out(&self, jobs: Vec<Job<D>>, chores: Vec<ChoreJob>) {
-        let mut commands = Vec::new();
-        let mut events = Vec::new();
-        for job in jobs {
-            match job {
-                Job::Asked(command) | Job::Told(command) => commands.push(command),
-                Job::Events(some, answer) => events.push((some, answer)),
-            }
-        }
-        let work = attempt::Work {
-            commands: commands
-                .iter()
-                .map(|(command, trace, _)| (command, trace.as_ref()))
-                .collect(),
-            events: events.iter().flat_map(|(some, _)| some).collect(),
-            chores: chores.iter().map(|(chore, _)| chore).collect(),
-        };
-        let mut done = self.attempt(&work).await;
-        if let Err(error) = &done
-            && (!events.is_empty() || is_conflict(error))
-        {
-            let error = format!("{error:#}");
-            for (_, answer) in events.drain(..) {
-                let _ = answer.send(Err(anyhow::anyhow!("{error}")));
-            }
-            if commands.is_empty() && chores.is_empty() {
-                return;
-            }
-            let work = attempt::Work {
-                commands: commands
-                    .iter()
-                    .map(|(command, trace, _)| (command, trace.as_ref()))
-                    .collect(),
-                events: Vec::new(),
-                chores: chores.iter().map(|(chore, _)| chore).collect(),
-            };
-            done = self.attempt(&work).await;
-        }
-        match done {
-            Ok(done) => {
-                if done.published > 0 {
-                    self.relay.notify_one();
-                }
-                self.committed.send_modify(|count| *count += 1);
-                for ((_, answer), rows) in chores.into_iter().zip(done.rows) {
-                    let _ = answer.send(Ok(rows));
-                }
-                for (_, answer) in events {
-                    let _ = answer.send(Ok(()));
-                }
-                // Requests are woken by a task beside them: from this thread each would be a call of the kernel.
-                let asked = commands.into_iter().map(|(_, _, answer)| answer).zip(done.outcomes);
-                let answers: Vec<_> = asked.collect();
-                tokio::spawn(async move {
-                    for (answer, outcome) in answers {
-                        let _ = answer.send(outcome.map_err(NotDone::Refused));
-                    }
-                });
-            }
-            Err(error) => {
-                let error = format!("{error:#}");
-                for (_, answer) in events {
-                    let _ = answer.send(Err(anyhow::anyhow!("{error}")));
-                }
-                error!(error, commands = commands.len(), "a batch could not be written");
-                for (_, _, answer) in commands {
-                    let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
-                }
-                for (_, answer) in chores {
-                    let _ = answer.send(Err(anyhow::anyhow!("{error}")));
-                }
-            }
-        }
-    }
-}
-
-/// Whether the database understood the transaction and refused it: another replica made the same row
-/// first, or two of them waited for each other.
-fn is_conflict(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<sqlx::Error>().is_some_and(|error| error.as_database_error().is_some())
 }

@@ -1,6 +1,7 @@
 //! One try at a batch: one transaction.
 
-use super::{Batches, Domain};
+use super::Domain;
+use super::task::Batches;
 use crate::db::{Dialect, Statement, Tx};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;

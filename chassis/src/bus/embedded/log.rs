@@ -316,3 +316,6 @@ impl Shared {
         self.changed.send_modify(|count| *count += 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

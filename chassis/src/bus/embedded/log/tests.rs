@@ -1,0 +1,38 @@
+use super::*;
+
+#[tokio::test]
+async fn a_file_with_a_row_for_each_message_is_converted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.db");
+    install_default_drivers();
+    let url = format!("sqlite:{}?mode=rwc", file.display());
+    let old = AnyPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+    let tables = "create table messages (partition bigint not null, seq bigint not null, key text not null, \
+                  payload text not null, headers text not null, at bigint not null, \
+                  primary key (partition, seq)) without rowid";
+    old.execute(tables).await.unwrap();
+    for seq in 0..1_203_i64 {
+        let insert = query("insert into messages values ($1, $2, $3, $4, $5, 7)");
+        let insert = insert.bind(i64::from(partition(&seq.to_string()))).bind(seq);
+        let headers = r#"[["ce_id","x"]]"#;
+        let payload = format!(r#"{{"a":"\"{seq}"}}"#);
+        insert.bind(seq.to_string()).bind(payload).bind(headers).execute(&old).await.unwrap();
+    }
+    old.close().await;
+
+    let log = Log::open(&file).await.unwrap();
+    let all = log.all().await.unwrap();
+    assert_eq!(all.len(), 1_203);
+    for (seq, message) in (0..).zip(&all) {
+        let place = Place { partition: partition(&seq.to_string()), offset: seq };
+        assert_eq!((message.place, message.at), (place, 7));
+        assert_eq!(message.key, Some(seq.to_string()));
+        assert_eq!(message.payload, format!(r#"{{"a":"\"{seq}"}}"#).into_bytes());
+        assert_eq!(message.header("ce_id"), Some("x"));
+    }
+    let (read, next) = log.read(1_198, 3, |place| place.offset != 1_199).await.unwrap();
+    let offsets: Vec<i64> = read.iter().map(|message| message.place.offset).collect();
+    assert_eq!((offsets, next), (vec![1_198, 1_200, 1_201], 1_202));
+    assert_eq!(log.end_of(partition("1202")), 1_202);
+    log.close().await;
+}

@@ -207,9 +207,10 @@ async fn gauges(db: Db, metrics: Arc<Metrics>) {
                 coalesce((select created_at from outbox where seq = oldest), 0), \
                 (select count(*) from parked) \
          from (select count(*) counted, cast(coalesce(sum(size), 0) as bigint) total from \
-                  (select size from outbox order by seq limit {COUNTED} + 1) some) sums, \
+                  (select size from outbox order by seq limit {COUNTED} + 1) few) sums, \
               (select min(seq) oldest from outbox) begins, (select max(seq) newest from outbox) ends"
     );
+    db.ready().await;
     loop {
         if let Ok(row) = sqlx::query(AssertSqlSafe(counts.clone())).fetch_one(db.reader()).await {
             let (events, oldest) = (row.get::<i64, _>(0), row.get::<i64, _>(1));

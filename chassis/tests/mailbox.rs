@@ -38,6 +38,7 @@ on_each_database!(
     whoever_waits_behind_a_batch_that_hangs_is_refused_soon,
     what_happened_is_told_in_order_and_leaves_the_outbox,
     an_unknown_outcome_is_sent_again_with_all_that_follows,
+    what_waits_for_the_broker_shows_in_the_metrics,
     what_the_broker_refuses_is_parked_and_can_be_sent_again,
     an_event_that_comes_twice_is_acted_on_once,
     the_same_event_twice_in_one_batch_is_acted_on_once,
@@ -155,6 +156,23 @@ async fn an_unknown_outcome_is_sent_again_with_all_that_follows(db: TestDb) {
     let copies = |wanted| sent.iter().filter(|number| **number == wanted).count();
     assert_eq!(copies(1), 1, "what was acknowledged is gone: {sent:?}");
     assert_eq!(copies(2), 2, "sent again: {sent:?}");
+}
+
+async fn what_waits_for_the_broker_shows_in_the_metrics(db: TestDb) {
+    let bus = Scripted::default();
+    bus.answer_next((0..1_000).map(|_| Err(NotSent::Unknown("the broker is away".into()))));
+    let service = Service::start(&db, &bus).await;
+    for answer in service.writer.ask_all((1..=3).map(|number| (Add { id: 1, number }, None))).await
+    {
+        answer.unwrap();
+    }
+    let client = chassis::peer::client().unwrap();
+    let url = format!("{}/metrics", service.running.url());
+    eventually("three events in the gauge", async || {
+        let text = client.get(&url).send().await.unwrap().text().await.unwrap();
+        text.lines().any(|line| line == "outbox_events 3").then_some(())
+    })
+    .await;
 }
 
 async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, Value) {

@@ -26,8 +26,12 @@ const WRITERS: u32 = 2;
 const READERS: u32 = 8;
 /// A process that was stopped in the middle of a transaction must not hold its row locks for longer than
 /// this, nor may a lock or a statement keep the one writer for ever.
-const TIMEOUTS: &str = "set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '5s'; \
-                        set statement_timeout = '10s'";
+///
+/// And all statements look rows up by key. Of a table that grew within minutes Postgres knows too little to see that
+/// an index is better: it compared 75,000 marks with each of 500 ids, for a second. To compile a plan takes longer than to
+/// run it.
+const SETTINGS: &str = "set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '5s'; \
+                        set statement_timeout = '10s'; set enable_seqscan = off; set jit = off";
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +158,7 @@ impl Db {
                                     "pragma busy_timeout = 5000; pragma journal_mode = wal; \
                                      pragma synchronous = full; pragma foreign_keys = on"
                                 }
-                                Dialect::Postgres => TIMEOUTS,
+                                Dialect::Postgres => SETTINGS,
                             })
                             .await
                             .map(|_| ())

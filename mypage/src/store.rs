@@ -211,6 +211,7 @@ async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
     if db.dialect() == Dialect::Postgres {
         // As long as it takes: nothing else of this service writes meanwhile anyway.
         query("set local statement_timeout = 0").execute(&mut **tx).await?;
+        query("set local enable_seqscan = on").execute(&mut **tx).await?; // it does read all
     }
     let swap = "
         delete from views_rebuilt where cart_id in (

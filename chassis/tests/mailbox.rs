@@ -49,6 +49,7 @@ on_each_database!(
     random_bytes_are_parked_or_skipped,
     two_replicas_send_each_event_in_order,
     old_marks_are_forgotten_and_young_ones_are_not,
+    a_look_up_that_was_planned_for_a_small_table_stays_one,
 );
 
 async fn commands_are_answered_in_order_and_are_durable(db: TestDb) {
@@ -404,4 +405,28 @@ async fn old_marks_are_forgotten_and_young_ones_are_not(db: TestDb) {
     eventually("the old marks to be gone", left).await;
     let left = sqlx::query("select event_id from inbox").fetch_one(service.db.reader()).await;
     assert_eq!(left.unwrap().get::<String, _>(0), "event 1200");
+}
+
+/// Postgres keeps a plan when it has made it a few times, and knows nothing of what the table became since.
+async fn a_look_up_that_was_planned_for_a_small_table_stays_one(db: TestDb) {
+    let db = db.open(&common::schema()).await;
+    if db.dialect() == Dialect::Sqlite {
+        return; // it plans without looking at the size
+    }
+    let mut tx = db.begin().await.unwrap();
+    for statement in [
+        "insert into inbox (event_id, handled_at) values ('a', 1)",
+        "analyze inbox",
+        "prepare look_up(text) as select count(*) from inbox where event_id = \
+             any(array(select json_array_elements_text($1::json)))",
+    ] {
+        sqlx::raw_sql(statement).execute(&mut *tx).await.unwrap();
+    }
+    for _ in 0..10 {
+        sqlx::raw_sql("execute look_up('[\"a\"]')").execute(&mut *tx).await.unwrap();
+    }
+    let plan =
+        sqlx::raw_sql("explain execute look_up('[\"a\"]')").fetch_all(&mut *tx).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+    assert!(!plan.concat().contains("Seq Scan"), "{plan:#?}");
 }

@@ -157,7 +157,7 @@ impl Log {
         wanted: impl Fn(Place) -> bool,
     ) -> anyhow::Result<(Vec<Arc<Delivery>>, i64)> {
         let mut taken = Vec::new();
-        loop {
+        while taken.len() < most {
             // Looked at again each time: what is read from the file meanwhile may be near the end now.
             if let Some(newest) = self.shared.tail().since(from) {
                 for message in newest {
@@ -184,6 +184,7 @@ impl Log {
                 }
             }
         }
+        Ok((taken, from))
     }
 
     /// Batches in the file, from the one on that has offset `from`, until they have `most` messages; one at least.

@@ -33,6 +33,9 @@ async fn a_file_with_a_row_for_each_message_is_converted() {
     let (read, next) = log.read(1_198, 3, |place| place.offset != 1_199).await.unwrap();
     let offsets: Vec<i64> = read.iter().map(|message| message.place.offset).collect();
     assert_eq!((offsets, next), (vec![1_198, 1_200, 1_201], 1_202));
+    // As many as whole batches hold, and then the next.
+    let (read, next) = log.read(0, 1_000, |_| true).await.unwrap();
+    assert_eq!((read.len(), next), (1_000, 1_000));
     assert_eq!(log.end_of(partition("1202")), 1_202);
     log.close().await;
 }

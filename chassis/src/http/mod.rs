@@ -2,6 +2,7 @@
 
 mod base;
 mod body;
+mod door;
 mod extract;
 mod observe;
 mod server;

@@ -1,6 +1,7 @@
 //! The server loop. `axum::serve` has no read timeouts, so that clients who say nothing would hold
 //! their connections for ever.
 
+use super::door;
 use axum::Router;
 use axum::http::header::{CONNECTION, HeaderValue};
 use hyper::Request;
@@ -65,9 +66,17 @@ pub(crate) async fn serve(
         take(accepted).await;
     }
     let last = Instant::now() + LINGER;
-    // One that waits to be accepted is taken even then: it would be cut with the listener.
     while let Ok(accepted) = timeout_at(last.min(Instant::now() + QUIET), listener.accept()).await {
         take(accepted).await;
+    }
+    if let Err(error) = door::shut(&listener).await {
+        debug!(error = %error, "who comes in this moment may be cut");
+    }
+    // The kernel is asked, since the runtime may not have heard of all who wait.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, client)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        take(stream.map(|stream| (stream, client))).await;
     }
 }
 
@@ -114,5 +123,51 @@ async fn connection(
     };
     if let Err(error) = ended {
         debug!(error = %error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::io::{ErrorKind, Read, Write};
+    use std::{net, thread};
+
+    /// Asks over a connection of its own; nothing when nobody listens.
+    fn ask(addr: SocketAddr) -> Option<std::io::Result<String>> {
+        let mut stream = match net::TcpStream::connect(addr) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return None,
+            stream => stream.unwrap(),
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = String::new();
+        let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+        Some(asked.and_then(|()| stream.read_to_string(&mut answer)).map(|_| answer))
+    }
+
+    /// Clients who keep coming until the door is closed: each is served, or refused at the door.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_got_in_before_the_door_closed_is_served() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+        stop.cancel();
+        let clients = (0..8).map(|_| {
+            tokio::task::spawn_blocking(move || {
+                let mut served = 0;
+                while let Some(answer) = ask(addr) {
+                    assert!(answer.expect("cut").starts_with("HTTP/1.1 200"));
+                    served += 1;
+                    thread::sleep(Duration::from_millis(1)); // or they run out of ports
+                }
+                served
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        let router = Router::new().route("/", get(|| async {}));
+        serve(listener, router, stop, connections).await;
+        for client in clients {
+            assert!(client.await.unwrap() > 0);
+        }
     }
 }

@@ -93,12 +93,12 @@ pub(crate) async fn oldest(db: &Db, most: i64) -> anyhow::Result<Vec<Batch>> {
 mod tests {
     use super::*;
     use crate::db::Schema;
-    use crate::testing::TestDb;
-    use sqlx::raw_sql;
+    use crate::testing::{TestDb, eventually};
+    use sqlx::{Connection, Executor, raw_sql};
 
-    async fn what_waits_in_rows_of_before_goes_out(test: TestDb) {
+    /// Leaves the tables as version 0.1.0 of 2026-11-24 did.
+    async fn as_before(test: &TestDb) {
         let db = test.open(&Schema::new(&[])).await;
-        // As version 0.1.0 of 2026-11-24 left it.
         let before = db.dialect().expand(
             "drop table outbox;
              delete from _sqlx_migrations where version = 3;
@@ -112,7 +112,10 @@ mod tests {
         raw_sql(sqlx::AssertSqlSafe(before)).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
         db.close().await;
+    }
 
+    async fn what_waits_in_rows_of_before_goes_out(test: TestDb) {
+        as_before(&test).await;
         let db = test.open(&Schema::new(&[])).await;
         let waiting = oldest(&db, 10).await.unwrap();
         let told = |batch: &Batch| {
@@ -159,6 +162,30 @@ mod tests {
         }
     }
 
+    /// SQLite has one process: nobody of before is there.
+    async fn what_a_replica_of_before_commits_meanwhile_goes_out(test: TestDb) {
+        as_before(&test).await;
+        let mut replica = sqlx::AnyConnection::connect(test.url.as_str()).await.unwrap();
+        let mut before = replica.begin().await.unwrap();
+        let insert = "insert into outbox (event_id, event_type, key, payload, created_at) \
+                      values ('c', 'CartAdded', '2', '{}', 7)";
+        before.execute(insert).await.unwrap();
+        let commits = async {
+            let mut watch = sqlx::AnyConnection::connect(test.url.as_str()).await.unwrap();
+            let waits = "select count(*) from pg_locks where not granted and database = \
+                         (select oid from pg_database where datname = current_database())";
+            eventually("the migration to wait", async || {
+                let count: i64 = watch.fetch_one(waits).await.unwrap().get(0);
+                (count > 0).then_some(())
+            })
+            .await;
+            before.commit().await.unwrap();
+        };
+        let schema = Schema::new(&[]);
+        let (db, ()) = tokio::join!(test.open(&schema), commits);
+        assert_eq!(oldest(&db, 10).await.unwrap().len(), 3);
+    }
+
     #[tokio::test]
     async fn on_sqlite() {
         what_waits_in_rows_of_before_goes_out(TestDb::sqlite()).await;
@@ -172,6 +199,8 @@ mod tests {
             return;
         };
         what_waits_in_rows_of_before_goes_out(test).await;
+        let test = TestDb::postgres().await.unwrap();
+        what_a_replica_of_before_commits_meanwhile_goes_out(test).await;
         rows_are_read_until_they_have_enough_events(TestDb::postgres().await.unwrap()).await;
     }
 }

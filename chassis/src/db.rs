@@ -195,7 +195,16 @@ impl Db {
     }
 
     async fn try_migrate(&self, schema: &Schema) -> anyhow::Result<()> {
-        schema.migrator(self.dialect).run(&self.writer).await?;
+        let migrator = schema.migrator(self.dialect);
+        let mut connection = self.writer.acquire().await?;
+        if self.dialect == Dialect::Postgres {
+            // Another replica's turn, or a large table, may take as long as it takes.
+            connection.execute("set lock_timeout = 0; set statement_timeout = 0").await?;
+        }
+        let migrated = migrator.run_direct(None, &mut *connection, false).await;
+        // Where it fails, sqlx leaves its lock to the connection, and all others would wait for it.
+        connection.close().await?;
+        migrated?;
         self.ready.send_replace(true);
         info!(dialect = ?self.dialect, "the database is ready");
         Ok(())
@@ -278,4 +287,27 @@ impl Db {
 /// Milliseconds since 1970, now.
 pub fn now() -> i64 {
     chrono::Utc::now().timestamp_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestDb;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_replica_that_cannot_migrate_keeps_no_other_from_it() {
+        let Some(test) = TestDb::postgres().await else {
+            eprintln!("skipped: TEST_DATABASE_URL is unset");
+            return;
+        };
+        let newer = Schema::new(&[(1001, "newer", "create table newer (id bigint)")]);
+        test.open(&newer).await;
+        let older = Schema::new(&[]);
+        let of_before = Db::open(&test.url, &older).await.unwrap();
+        assert!(of_before.try_migrate(&older).await.is_err(), "it does not know the tables");
+        let opened = timeout(Duration::from_secs(5), test.open(&newer)).await;
+        opened.expect("the lock is free");
+        drop(of_before);
+    }
 }

@@ -16,10 +16,13 @@ use sqlx::{Any, AssertSqlSafe, Connection, Row, query};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tracing::warn;
 
 /// A connection that was not used for longer is asked first whether it still is one.
 const RESTS: Duration = Duration::from_secs(1);
+/// How long it may take to say so. A server that vanished says nothing, and TCP finds out after minutes.
+const SAYS_SO: Duration = Duration::from_secs(1);
 
 /// The connection of the last batch, and when that was.
 pub(super) type Held = (PoolConnection<Any>, Instant);
@@ -104,12 +107,14 @@ impl<D: Domain> Batches<D> {
     /// The connection of the last batch, or a new one where there is none, or where its server went away while it
     /// rested.
     async fn connection(&self, held: Option<Held>) -> sqlx::Result<PoolConnection<Any>> {
-        if let Some((mut connection, since)) = held
-            && (since.elapsed() < RESTS
+        if let Some((mut connection, since)) = held {
+            if since.elapsed() < RESTS
                 || self.db.dialect() == Dialect::Sqlite
-                || connection.ping().await.is_ok())
-        {
-            return Ok(connection);
+                || matches!(timeout(SAYS_SO, connection.ping()).await, Ok(Ok(())))
+            {
+                return Ok(connection);
+            }
+            drop(connection.detach()); // the pool would ask it again, for as long as it takes
         }
         self.db.connect().await
     }

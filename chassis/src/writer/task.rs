@@ -1,6 +1,6 @@
 //! The task: takes what waits, carries it out, answers.
 
-use super::{ChoreJob, Domain, Job, NotDone, Unavailable, attempt};
+use super::{ChoreJob, Domain, Job, NotDone, Unavailable, WAITING, attempt};
 use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -76,15 +76,14 @@ impl<D: Domain> Task<D> {
                 stop.cancelled().await; // or nobody is left who could ask
                 return;
             }
-            pace.begins(jobs.len());
-            let mut batch = pin!(
-                self.batches.carry_out(std::mem::take(&mut jobs), std::mem::take(&mut chores))
-            );
+            let now: Vec<_> = jobs.drain(..jobs.len().min(BATCH)).collect();
+            pace.begins(now.len());
+            let mut batch = pin!(self.batches.carry_out(now, std::mem::take(&mut chores)));
             if timeout(PATIENCE, batch.as_mut()).await.is_err() {
                 loop {
                     tokio::select! {
                         () = batch.as_mut() => break,
-                        Some(job) = self.jobs.recv(), if jobs.len() < BATCH => match job {
+                        Some(job) = self.jobs.recv(), if jobs.len() < WAITING => match job {
                             Job::Asked((.., answer)) => {
                                 let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
                             }

@@ -82,6 +82,9 @@ impl<P: Policy> Reader<P> {
             return;
         }
         let Err(error) = self.writer.take(events.clone()).await else { return };
+        info!(error = format!("{error:#}"), "a batch of events failed; trying once more");
+        // Another replica may have acted on some of them at this moment: now its marks can be read.
+        let Err(error) = self.writer.take(events.clone()).await else { return };
         info!(error = format!("{error:#}"), "a batch of events failed; trying one by one");
         for event in events.into_iter().filter(Incoming::matters) {
             self.handle_alone(event).await;

@@ -49,7 +49,7 @@ impl Rebuild {
 
     async fn run(&self) -> anyhow::Result<usize> {
         let token = Uuid::new_v4().to_string();
-        self.writer.ask(Command::BeginRebuild { token: token.clone() }).await?;
+        self.tell(Command::BeginRebuild { token: token.clone() }).await?;
         let mut reading = self.history.open().await?;
         let mut count = 0;
         while let Some(events) = reading.next().await? {
@@ -62,7 +62,15 @@ impl Rebuild {
             }
         }
         reading.close().await;
-        self.writer.ask(Command::FinishRebuild { token }).await?;
+        self.tell(Command::FinishRebuild { token }).await?;
         Ok(count)
+    }
+
+    /// Has a command carried out however long the database takes: a rebuild has time, and is not to end half way.
+    async fn tell(&self, command: Command) -> anyhow::Result<()> {
+        for outcome in self.writer.ask_all([(command, None)]).await {
+            outcome?;
+        }
+        Ok(())
     }
 }

@@ -240,14 +240,15 @@ impl CartsApp {
         Err(NotAdded::NoStock)
     }
 
-    /// Makes the cart. Where the database fails, whether it was made is unknown: the customer hears
-    /// nothing until it is known, and nothing but the truth then.
+    /// Makes the cart. Where the database fails, it tries again: the customer hears nothing until it is
+    /// known whether there is a cart, and nothing but the truth then.
     async fn confirm(
         &self,
         reservation: ReservationId,
         confirm: Command,
         caller: &oneshot::Sender<Result<Cart, NotAdded>>,
     ) -> Result<Cart, NotAdded> {
+        let mut said = false;
         loop {
             // Nobody hears of a cart made now: let the customer's next try make one.
             let gone = caller.is_closed();
@@ -259,7 +260,9 @@ impl CartsApp {
                 }
                 Ok(_) | Err(NotDone::Refused(_)) => return Err(NotAdded::NoStock),
                 Err(NotDone::Unavailable(unavailable)) => {
-                    warn!(reservation.id = %reservation, %unavailable, "a cart has an unknown outcome");
+                    if !std::mem::replace(&mut said, true) {
+                        warn!(reservation.id = %reservation, %unavailable, "a cart is not written yet");
+                    }
                     tokio::time::sleep(BETWEEN_TRIES).await;
                 }
             }

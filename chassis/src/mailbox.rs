@@ -8,7 +8,7 @@ use crate::retention::{Old, PIECE};
 use crate::rows::of_each;
 use crate::writer::ChoreJob;
 use serde_json::value::RawValue;
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::{AssertSqlSafe, Row, query, query_scalar};
 use tokio::sync::{mpsc, oneshot};
 
 /// One write of the plumbing.
@@ -72,11 +72,16 @@ impl Chore {
                 query("delete from parked where id = $1").bind(*parked).execute(&mut **tx).await?
             }
             Self::Forget { old: Old { table, key, since, .. }, before } => {
-                let sql = format!(
-                    "delete from {table} where {key} in \
-                     (select {key} from {table} where {since} < $1 order by {since} limit {PIECE})"
+                let oldest = format!(
+                    "select {key} from {table} where {since} < $1 order by {since} limit {PIECE}"
                 );
-                query(AssertSqlSafe(sql)).bind(*before).execute(&mut **tx).await?
+                let oldest = query_scalar(AssertSqlSafe(oldest)).bind(*before);
+                let keys: Vec<String> = oldest.fetch_all(&mut **tx).await?;
+                // By name: to delete by a select, Postgres may read all of the table and join the two.
+                tx.later(of_each(tx, &keys, |among| {
+                    format!("delete from {table} where {key} {among}")
+                })?);
+                return Ok(i64::try_from(keys.len())?);
             }
             Self::Lease { name, holder, until, seize } => {
                 return lease(tx, name, holder, *until, *seize).await;

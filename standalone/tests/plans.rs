@@ -144,10 +144,11 @@ async fn plan(database: &mut AnyConnection, sql: &str) -> Option<String> {
 
 /// The table that a plan reads from end to end, if it does.
 ///
-/// Reading it in the order of an index and no further than a limit is no such thing.
+/// Reading it in the order of an index and no further than a limit is no such thing; to sort it first is.
 fn scanned(sql: &str, plan: &str) -> Option<&'static str> {
     let lines: Vec<&str> = plan.lines().map(str::trim).collect();
-    let sorted = lines.iter().any(|line| line.contains("TEMP B-TREE FOR ORDER BY"));
+    let sorts = |line: &&str| line.contains("TEMP B-TREE FOR ORDER BY") || line.contains("Sort  (");
+    let sorted = lines.iter().any(sorts);
     let ends = sql.contains(" limit ") && !sorted;
     GROW.into_iter().find(|table| {
         lines.iter().enumerate().any(|(place, line)| {

@@ -104,6 +104,15 @@ impl Shop {
         inside::topic(&self.cluster.servers).await
     }
 
+    /// How many requests were made, or which was not answered as it should be.
+    pub async fn requests_all_answered(&self) -> anyhow::Result<u64> {
+        let requests = self.ledger.requests_all_answered();
+        if let Err(why) = &requests {
+            self.tell(&format!("{why:#}")).await;
+        }
+        requests
+    }
+
     /// Prints all that is known of the cart that `why` names, and the last lines of every log.
     async fn tell(&self, why: &str) {
         let number = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok();

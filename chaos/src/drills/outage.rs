@@ -38,7 +38,7 @@ pub(crate) async fn of_kafka(
         sleep(Duration::from_secs(1)).await;
     }
     crowd.goes().await;
-    let requests = shop.ledger.requests_all_answered()?;
+    let requests = shop.requests_all_answered().await?;
     let waiting = inside::outbox(&shop.cluster.servers, "cart").await?;
     shop.cluster.servers.start_kafka()?;
     let back = Instant::now();

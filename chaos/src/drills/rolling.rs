@@ -38,7 +38,7 @@ pub(crate) async fn run(
     }
     sleep(Duration::from_secs(1)).await;
     crowd.goes().await;
-    let requests = shop.ledger.requests_all_answered()?;
+    let requests = shop.requests_all_answered().await?;
     let settled = shop.settles().await?;
     Ok(vec![
         row("replicas restarted under load, unannounced", &restarts),

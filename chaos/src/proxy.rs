@@ -67,7 +67,12 @@ impl Proxy {
         });
         let accepted = Arc::clone(&shared);
         tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            loop {
+                // Out of open files, most likely: those in use will be free again.
+                let Ok((client, _)) = listener.accept().await else {
+                    sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
                 let (shared, cut) = (Arc::clone(&accepted), lock(&accepted.open).clone());
                 tokio::spawn(async move { cut.run_until_cancelled(shared.carry(client)).await });
             }

@@ -3,7 +3,8 @@
 use crate::floors::ANYWHERE;
 use crate::report::Row;
 use crate::shop::Shop;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use std::io::{Read, Seek};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,20 +12,37 @@ use tempfile::TempDir;
 
 const CONNECTIONS: &str = "-c100";
 const CART: &str = r#"{"gifticonId":1,"quantity":1}"#;
+/// How long a program may take in all.
+const LONGEST: Duration = Duration::from_mins(2);
 /// How long nginx may take to listen.
 const STARTS: Duration = Duration::from_secs(5);
 
 /// The output of a program; none where it is not installed.
 fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
-    match command.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => {
-            let said = [output.stdout, output.stderr].concat();
-            Ok(Some(String::from_utf8_lossy(&said).into_owned()))
+    let mut file = tempfile::tempfile()?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file.try_clone()?);
+    let mut child = match command.spawn() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        child => child.with_context(|| format!("{command:?}"))?,
+    };
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if began.elapsed() < LONGEST => std::thread::sleep(Duration::from_millis(20)),
+            None => {
+                child.kill()?; // siege was seen to stand still at its end
+                child.wait()?;
+                bail!("{command:?} did not end in {LONGEST:?}");
+            }
         }
-        Ok(output) => bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("{command:?}")),
-    }
+    };
+    let mut said = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut said)?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    ensure!(status.success(), "{command:?}: {said}");
+    Ok(Some(said))
 }
 
 /// The first word after `label` in a text.

@@ -174,36 +174,3 @@ impl Shared {
         None
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::task::JoinSet;
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn whoever_comes_while_one_replica_is_gone_is_led_to_the_other() {
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let front = Proxy::start(1).await.unwrap();
-        front.lead_to(vec![gone, there.local_addr().unwrap()]);
-        tokio::spawn(async move {
-            loop {
-                let (mut client, _) = there.accept().await.unwrap();
-                tokio::spawn(async move { client.write_all(b"served").await });
-            }
-        });
-        let addr = front.url().strip_prefix("http://").unwrap().to_owned();
-        let mut clients = JoinSet::new();
-        for _ in 0..400 {
-            let addr = addr.clone();
-            clients.spawn(async move {
-                let mut answer = String::new();
-                let mut stream = TcpStream::connect(addr).await.unwrap();
-                stream.read_to_string(&mut answer).await.map(|_| answer)
-            });
-        }
-        for answer in clients.join_all().await {
-            assert_eq!(answer.unwrap(), "served");
-        }
-    }
-}

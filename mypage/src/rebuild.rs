@@ -49,26 +49,27 @@ impl Rebuild {
 
     async fn run(&self) -> anyhow::Result<usize> {
         let token = Uuid::new_v4().to_string();
-        self.tell(Command::BeginRebuild { token: token.clone() }).await?;
+        self.tell([Command::BeginRebuild { token: token.clone() }]).await?;
         let mut reading = self.history.open().await?;
         let mut count = 0;
         while let Some(events) = reading.next().await? {
             count += events.len();
             let facts = events.iter().filter_map(|(envelope, at)| policy::fact(envelope, *at));
-            let replayed = |fact| (Command::Replayed { token: token.clone(), fact }, None);
-            let replayed: Vec<_> = facts.map(replayed).collect();
-            for outcome in self.writer.ask_all(replayed).await {
-                outcome?;
-            }
+            let replayed = facts.map(|fact| Command::Replayed { token: token.clone(), fact });
+            self.tell(replayed.collect::<Vec<_>>()).await?;
         }
         reading.close().await;
-        self.tell(Command::FinishRebuild { token }).await?;
+        self.tell([Command::FinishRebuild { token }]).await?;
         Ok(count)
     }
 
-    /// Has a command carried out however long the database takes: a rebuild has time, and is not to end half way.
-    async fn tell(&self, command: Command) -> anyhow::Result<()> {
-        for outcome in self.writer.ask_all([(command, None)]).await {
+    /// Has commands carried out however long the database takes: a rebuild has time, and is not to end half way.
+    async fn tell(
+        &self,
+        commands: impl IntoIterator<Item = Command, IntoIter: Send> + Send,
+    ) -> anyhow::Result<()> {
+        let commands = commands.into_iter().map(|command| (command, None));
+        for outcome in self.writer.ask_all(commands).await {
             outcome?;
         }
         Ok(())

@@ -76,16 +76,16 @@ impl<P: Policy> Reader<P> {
         Incoming { id, delivery, trace, meaning, parked: None }
     }
 
-    /// Acts on a batch, whatever it takes: together, or else one by one.
+    /// Acts on a batch, whatever it takes: together, or else one by one. Another replica may act on some of
+    /// them at this moment, whose marks can be read when it is tried again.
     async fn handle(&self, events: Vec<IncomingOf<P>>) {
         if !events.iter().any(Incoming::matters) {
             return;
         }
-        let Err(error) = self.writer.take(events.clone()).await else { return };
-        info!(error = format!("{error:#}"), "a batch of events failed; trying once more");
-        // Another replica may have acted on some of them at this moment: now its marks can be read.
-        let Err(error) = self.writer.take(events.clone()).await else { return };
-        info!(error = format!("{error:#}"), "a batch of events failed; trying one by one");
+        for then in ["once more", "one by one"] {
+            let Err(error) = self.writer.take(events.clone()).await else { return };
+            info!(error = format!("{error:#}"), "a batch of events failed; trying {then}");
+        }
         for event in events.into_iter().filter(Incoming::matters) {
             self.handle_alone(event).await;
         }

@@ -202,8 +202,10 @@ impl Db {
             connection.execute("set lock_timeout = 0; set statement_timeout = 0").await?;
         }
         let migrated = migrator.run_direct(None, &mut *connection, false).await;
-        // Where it fails, sqlx leaves its lock to the connection, and all others would wait for it.
-        connection.close().await?;
+        if self.dialect == Dialect::Postgres {
+            // Where it fails, sqlx leaves its lock to the connection, and all others would wait for it.
+            let _ = connection.close().await;
+        }
         migrated?;
         self.ready.send_replace(true);
         info!(dialect = ?self.dialect, "the database is ready");

@@ -11,9 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Kernel ticks a second, of which /proc counts the time of processes. Linux has 100 everywhere.
-const TICKS: f64 = 100.0;
-
 /// A process with the addresses that it printed.
 struct Process {
     child: Child,
@@ -52,12 +49,7 @@ impl Process {
 
     /// Seconds of both cores that it has used.
     fn cpu(&self) -> f64 {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // After the name, which ends with the last bracket: state is the third field, utime the 14th.
-        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let field = |place: usize| rest.split_whitespace().nth(place - 3)?.parse::<f64>().ok();
-        (field(14).unwrap_or(0.0) + field(15).unwrap_or(0.0)) / TICKS
+        chaos::cpu(self.child.id()).as_secs_f64()
     }
 
     /// MiB that it holds in memory.

@@ -5,6 +5,7 @@
 //! Kafka and a real Postgres, and has something go wrong.
 
 pub mod cluster;
+mod cpu;
 pub mod customers;
 pub mod dice;
 pub mod fault;
@@ -16,5 +17,6 @@ pub mod shop;
 pub mod story;
 pub mod web;
 
+pub use cpu::cpu;
 pub use dice::Dice;
 pub use web::Web;

@@ -41,10 +41,10 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts all of it, with `count` replicas of each, whose reservation calls may take `budget`.
-    pub async fn start(count: usize, seed: u64, budget: Duration) -> anyhow::Result<Self> {
+    pub fn start(count: usize, seed: u64, budget: Duration) -> anyhow::Result<Self> {
         let mut fronts = BTreeMap::new();
         for service in ALL {
-            fronts.insert(service, Proxy::start(seed).await?);
+            fronts.insert(service, Proxy::start(seed)?);
         }
         let servers = Servers::start()?;
         let mut cluster = Self { replicas: BTreeMap::new(), fronts, budget, servers };

@@ -93,7 +93,7 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
     // Where a replica that is killed or stopped is not the subject, calls may take as long as they do
     // on a busy machine.
     let budget = Duration::from_secs(if cli.drill == Drill::Rolling { 5 } else { 1 });
-    let cluster = Cluster::start(cli.replicas, cli.seed, budget).await?;
+    let cluster = Cluster::start(cli.replicas, cli.seed, budget)?;
     let mut shop = Shop::open(cluster, Duration::from_secs(cli.settles)).await?;
     if cli.drill != Drill::Story {
         shop.stock_up(40 * cli.cycles.cast_signed()).await?;

@@ -7,9 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+/// Connections that may wait to be accepted: as many as our services take. With the usual 128 a crowd stands before the
+/// front, and tries again after a second, instead of before the shop.
+const BACKLOG: u32 = 4_096;
 
 /// What becomes of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +58,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Proxy {
     /// A front with nobody behind it yet.
-    pub async fn start(seed: u64) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    pub fn start(seed: u64) -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let listener = socket.listen(BACKLOG)?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             backends: Mutex::default(),
@@ -172,5 +178,42 @@ impl Shared {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_comes_while_one_replica_is_gone_is_led_to_the_other() {
+        // Bound, so that the kernel gives the port to no client, which would then be connected to itself.
+        let gone = TcpSocket::new_v4().unwrap();
+        gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let front = Proxy::start(1).unwrap();
+        front.lead_to(vec![gone.local_addr().unwrap(), there.local_addr().unwrap()]);
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = there.accept().await.unwrap();
+                tokio::spawn(async move { client.write_all(b"served").await });
+            }
+        });
+        let addr = front.url().strip_prefix("http://").unwrap().to_owned();
+        let mut clients = JoinSet::new();
+        // Fewer than may wait for `there`: one that did not get in would wait for what it is not told.
+        for _ in 0..100 {
+            let addr = addr.clone();
+            clients.spawn(async move {
+                let mut answer = String::new();
+                let mut stream = TcpStream::connect(addr).await.unwrap();
+                stream.read_to_string(&mut answer).await.map(|_| answer)
+            });
+        }
+        for answer in clients.join_all().await {
+            assert_eq!(answer.unwrap(), "served");
+        }
     }
 }

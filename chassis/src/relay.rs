@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Events a round, and some: what is sent together is acknowledged together.
-const BATCH: i64 = 1_000;
+/// Events a round, and some: what is sent together is acknowledged together. A round waits for the broker and for two
+/// batches of the writer, 0.3 s where the machine has nothing to spare: with 1,000 an outbox grew behind 2,300 carts/s.
+const BATCH: i64 = 4_000;
 /// Under load, rounds begin no sooner after each other.
 const APART: Duration = Duration::from_millis(40);
 /// How often to look without being woken: for what other replicas left behind.

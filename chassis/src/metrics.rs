@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Upper bounds of the buckets, in seconds.
 const BUCKETS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// The same of the sizes of batches, of which the largest is 500.
+const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 500.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -61,6 +63,8 @@ pub struct Metrics {
     pub(crate) relayed_total: Counter,
     pub(crate) handled_total: Counter,
     pub(crate) repeated_total: Counter,
+    batch_size: Histogram,
+    batch_seconds: Histogram,
     pool: Family<Pool, Gauge>,
 }
 
@@ -79,6 +83,8 @@ impl Default for Metrics {
             relayed_total: Counter::default(),
             handled_total: Counter::default(),
             repeated_total: Counter::default(),
+            batch_size: Histogram::new(SIZES),
+            batch_seconds: Histogram::new(BUCKETS),
             pool: Family::default(),
         };
         metrics.register("http_requests", "Requests answered", metrics.requests.clone());
@@ -120,7 +126,23 @@ impl Metrics {
             self.parked_events.clone(),
         );
         self.register("parked", "Events parked since the start", self.parked_total.clone());
+        self.register(
+            "writer_batch_size",
+            "Commands and events in a transaction of the writer",
+            self.batch_size.clone(),
+        );
+        self.register(
+            "writer_batch_seconds",
+            "Time from its begin to its commit",
+            self.batch_seconds.clone(),
+        );
         self.register("db_pool_connections", "Reading connections by state", self.pool.clone());
+    }
+
+    /// One batch of the writer was committed.
+    pub(crate) fn batch(&self, size: usize, took: Duration) {
+        self.batch_size.observe(u32::try_from(size).map_or(f64::INFINITY, f64::from));
+        self.batch_seconds.observe(took.as_secs_f64());
     }
 
     pub(crate) fn pool(&self, all: u32, idle: usize) {

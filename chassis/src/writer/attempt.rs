@@ -48,8 +48,11 @@ impl<D: Domain> Batches<D> {
     /// Does the work, all of it or nothing. A panic of the domain is a failure like another: the
     /// writer must outlive it.
     pub(super) async fn attempt(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
+        let began = Instant::now();
         let tried = AssertUnwindSafe(self.transact(work)).catch_unwind().await;
-        tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")))
+        let done = tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")))?;
+        self.metrics.batch(work.commands.len() + work.events.len(), began.elapsed());
+        Ok(done)
     }
 
     async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {

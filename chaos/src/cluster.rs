@@ -35,6 +35,8 @@ pub struct Cluster {
     fronts: BTreeMap<&'static str, Proxy>,
     /// Budget of a reservation call.
     budget: Duration,
+    /// Threads for the requests of a replica: its share of the cores.
+    threads: usize,
     /// Last, so that they outlive those who use them.
     pub servers: Servers,
 }
@@ -47,7 +49,8 @@ impl Cluster {
             fronts.insert(service, Proxy::start(seed)?);
         }
         let servers = Servers::start()?;
-        let mut cluster = Self { replicas: BTreeMap::new(), fronts, budget, servers };
+        let threads = (std::thread::available_parallelism()?.get() / count.max(1)).max(1);
+        let mut cluster = Self { replicas: BTreeMap::new(), fronts, budget, threads, servers };
         for service in ALL {
             for number in 0..count {
                 cluster.start_replica(service, number)?;
@@ -93,6 +96,7 @@ impl Cluster {
             ("PAYMENT_URL", url("payment")),
             ("MYPAGE_URL", url("mypage")),
             ("GIFTICON_TIMEOUT_MS", self.budget.as_millis().to_string()),
+            ("TOKIO_WORKER_THREADS", self.threads.to_string()),
         ];
         if SERVICES.contains(&service) {
             settings.push(("DATABASE_URL", self.servers.database(service)));

@@ -4,16 +4,24 @@
 use crate::Dice;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Connections that may wait to be accepted: as many as our services take. With the usual 128 a crowd stands before the
 /// front, and tries again after a second, instead of before the shop.
 const BACKLOG: u32 = 4_096;
+
+/// The thread of all fronts. On those of the customers, a call from one service to another would wait until a crowd of
+/// them is done.
+static THREAD: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut threads = Builder::new_multi_thread();
+    threads.worker_threads(1).thread_name("front").enable_all().build().expect("a thread starts")
+});
 
 /// What becomes of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +67,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Proxy {
     /// A front with nobody behind it yet.
     pub fn start(seed: u64) -> anyhow::Result<Self> {
+        let _there = THREAD.enter();
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let listener = socket.listen(BACKLOG)?;

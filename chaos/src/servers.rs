@@ -76,6 +76,8 @@ impl Servers {
             .arg(self.dir.path().join("kafka"))
             .arg(self.kafka_port.to_string())
             .env("KAFKA_WAIT", "300")
+            // It lives for minutes, in which the JVM's second compiler takes more of the cores than it gives back.
+            .env("KAFKA_JVM", "-XX:TieredStopAtLevel=1")
             .stdout(self.log("kafka-up")?)
             .stderr(self.log("kafka-up")?)
             .status()?;

@@ -14,17 +14,17 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 /// How long each part of the run takes.
 const PART: Duration = Duration::from_secs(10);
 /// Customers at once, who wait for their answers, while the capacity is measured.
-const WAITING: u64 = 200;
+const WAITING: usize = 200;
 /// How many times the capacity is offered.
 const TIMES: u64 = 3;
 /// How often requests are sent in bulk.
 const TICK: Duration = Duration::from_millis(5);
-/// Requests that wait for an answer at most, six times what the gateway takes at once. Each is up to two connections of
-/// three files here, with the front, and a process may have 20,000. Who is due beyond that is sent when another is back.
+/// Requests that wait for an answer at most, six times what the gateway takes at once. Each is a connection of two files
+/// here, and a process may have 20,000. Who is due beyond that is sent when another is back.
 const OPEN: usize = 1_536;
-/// Goodput that must stay, in percent of the peak, for each core that the customers and the front leave. The goal is 80;
-/// on two cores for all of it 21 to 86 were seen in eight runs, and a circuit that opens for a second or two.
-const LEAST: f64 = 15.0;
+/// Goodput that must stay, in percent of the peak, for each core that the customers and the front leave. The goal is 80,
+/// and 92 to 99 were seen in eight runs; but a neighbour of this machine may take as much from one part of a run.
+const LEAST: f64 = 60.0;
 
 /// What came of the requests of one part.
 #[derive(Default)]
@@ -37,10 +37,11 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    async fn add(&self, web: &Web) {
+    async fn add(&self, gateway: &Web) {
         let asked = Instant::now();
         let body = serde_json::json!({ "gifticonId": 1, "quantity": 1 });
-        let answer = web.client.post(format!("{}/carts", web.base)).json(&body).send().await;
+        let answer =
+            gateway.client.post(format!("{}/carts", gateway.base)).json(&body).send().await;
         let (status, retry) = match &answer {
             Ok(answer) => (answer.status(), answer.headers().contains_key("retry-after")),
             Err(error) => return lock(&self.strange).push(format!("{error:?}")),
@@ -64,13 +65,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Measures the capacity, offers a multiple of it, and looks at health meanwhile.
 pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<Vec<Row>> {
-    closed_loop(&shop.web).await; // warm
+    // Past the front, which is one thread: calls between services go through it too.
+    let gateways = shop.cluster.webs("gateway");
+    closed_loop(&gateways).await; // warm
     let before = cores_taken();
-    let peak = closed_loop(&shop.web).await.rate();
+    let peak = closed_loop(&gateways).await.rate();
     let taken = cores_taken() - before;
     ensure!(peak > 0, "the shop sells nothing");
     let before = cores_taken();
-    let ((over, sent), slowest) = tokio::join!(open_loop(&shop.web, peak * TIMES), health(shop));
+    let ((over, sent), slowest) = tokio::join!(open_loop(&gateways, peak * TIMES), health(shop));
     let slowest = slowest?;
     let taken_then = cores_taken() - before;
     let strange = std::mem::take(&mut *lock(&over.strange));
@@ -108,14 +111,14 @@ fn cores_taken() -> f64 {
 }
 
 /// Customers who wait for their answers.
-async fn closed_loop(web: &Web) -> Outcomes {
+async fn closed_loop(gateways: &[Web]) -> Outcomes {
     let (outcomes, until) = (Arc::new(Outcomes::default()), Instant::now() + PART);
     let mut customers = JoinSet::new();
-    for _ in 0..WAITING {
-        let (outcomes, web) = (Arc::clone(&outcomes), web.clone());
+    for gateway in gateways.iter().cycle().take(WAITING) {
+        let (outcomes, gateway) = (Arc::clone(&outcomes), gateway.clone());
         customers.spawn(async move {
             while Instant::now() < until {
-                outcomes.add(&web).await;
+                outcomes.add(&gateway).await;
             }
         });
     }
@@ -124,17 +127,19 @@ async fn closed_loop(web: &Web) -> Outcomes {
 }
 
 /// Customers who come at a rate, whatever becomes of those before them, and how many came.
-async fn open_loop(web: &Web, rate: u64) -> (Outcomes, u64) {
+async fn open_loop(gateways: &[Web], rate: u64) -> (Outcomes, u64) {
     let (outcomes, began) = (Arc::new(Outcomes::default()), Instant::now());
     let (mut customers, mut sent) = (JoinSet::new(), 0_u64);
+    let mut turns = gateways.iter().cycle();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while began.elapsed() < PART {
         ticks.tick().await;
         let due = u128::from(rate) * began.elapsed().as_micros() / 1_000_000;
         while u128::from(sent) < due && customers.len() < OPEN {
-            let (outcomes, web) = (Arc::clone(&outcomes), web.clone());
-            customers.spawn(async move { outcomes.add(&web).await });
+            let Some(gateway) = turns.next().cloned() else { break };
+            let outcomes = Arc::clone(&outcomes);
+            customers.spawn(async move { outcomes.add(&gateway).await });
             sent += 1;
         }
         while customers.try_join_next().is_some() {}

@@ -1,6 +1,6 @@
 //! From the bus to the writer: what a service does about the events of others.
 
-use crate::bus::{Bus, Delivery, Place};
+use crate::bus::{Bus, Delivery, Place, Subscription};
 use crate::db::Db;
 use crate::inbox::Incoming;
 use crate::mailbox::{Chore, Chores};
@@ -26,6 +26,8 @@ const TRIES: u32 = 5;
 /// The pause after a first failure; it doubles with each further one, up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
+/// How often the lag is told.
+const TELLS: Duration = Duration::from_secs(1);
 
 /// What a service does about the events of others.
 pub trait Policy: Send + Sync + 'static {
@@ -134,6 +136,27 @@ pub(crate) async fn run<P: Policy>(
         }
     };
     let Some(mut subscription) = stop.run_until_cancelled(joined).await else { return };
+    let lag = subscription.lag();
+    // Also where nothing comes, or where a batch is tried again and again.
+    let tells = async {
+        loop {
+            metrics.consumer_lag.set(lag());
+            tokio::time::sleep(TELLS).await;
+        }
+    };
+    tokio::select! {
+        () = tells => {}
+        () = follow(&reader, subscription.as_mut(), &stop) => {}
+    }
+    subscription.leave().await;
+}
+
+/// Acts on what comes until `stop`.
+async fn follow<P: Policy>(
+    reader: &Reader<P>,
+    subscription: &mut dyn Subscription,
+    stop: &CancellationToken,
+) {
     let mut pace = Pace::new(APART, BATCH);
     while stop.run_until_cancelled(pace.wait()).await.is_some()
         && let Some(polled) = stop.run_until_cancelled(subscription.poll(BATCH)).await
@@ -158,9 +181,7 @@ pub(crate) async fn run<P: Policy>(
         if let Err(error) = subscription.done(&places).await {
             warn!(error = format!("{error:#}"), "could not move the offset");
         }
-        metrics.consumer_lag.set(subscription.lag());
     }
-    subscription.leave().await;
 }
 
 /// Puts parked events back to work, from the admin routes.

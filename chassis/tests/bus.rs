@@ -139,6 +139,7 @@ on_each_bus!(
     what_was_not_done_comes_again,
     a_restart_resumes_after_what_was_done,
     two_members_share_the_work_and_one_takes_over,
+    lag_is_what_the_members_have_left,
     what_was_acknowledged_survives_kill_9,
 );
 
@@ -294,6 +295,32 @@ async fn two_members_share_the_work_and_one_takes_over(mut kind: impl Kind) {
         let polled = timeout_at(until, two.poll(500)).await.expect("the other takes over").unwrap();
         two.done(&places(&polled)).await.unwrap();
         lasts += polled.iter().filter(|one| one.payload == b"last").count();
+    }
+}
+
+async fn lag_is_what_the_members_have_left(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    let batch = || (0..60).map(|key| message(&key.to_string(), key)).collect::<Vec<_>>();
+    send(&bus, &batch()).await;
+    let mut one = bus.subscribe("a").await.unwrap();
+    take(&mut one, 60, true).await;
+    for _ in 0..10 {
+        send(&bus, &batch()).await;
+    }
+    let until = Instant::now() + PATIENCE;
+    let lag = one.lag();
+    while lag() != 600 {
+        assert!(Instant::now() < until, "{} of 600", lag());
+        let _ = timeout(Duration::from_millis(300), one.poll(500)).await;
+    }
+    let mut two = bus.subscribe("a").await.unwrap();
+    let of_two = two.lag();
+    // What went to the other is no longer this one's. Of the embedded log each tells that of both.
+    while lag() == 0 || of_two() == 0 || (lag() + of_two()) % 600 != 0 {
+        assert!(Instant::now() < until, "{} and {} of 600", lag(), of_two());
+        for reader in [&mut one, &mut two] {
+            let _ = timeout(Duration::from_millis(300), reader.poll(500)).await;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod log;
 mod tail;
 mod write;
 
-use super::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
+use super::{Bus, Delivery, Lag, Message, NotSent, Place, Publisher, Subscription};
 use async_trait::async_trait;
 use groups::{Groups, Member};
 use log::Log;
@@ -147,8 +147,10 @@ impl Subscription for Reader {
         "embedded"
     }
 
-    fn lag(&self) -> i64 {
-        self.log.lag(self.member.group(), self.next.keys().copied())
+    /// That of the whole group: all its members are in this process.
+    fn lag(&self) -> Lag {
+        let (log, group) = (Arc::clone(&self.log), self.member.group().to_owned());
+        Box::new(move || log.lag(&group))
     }
 
     async fn leave(self: Box<Self>) {

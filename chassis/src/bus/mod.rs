@@ -45,6 +45,9 @@ pub enum NotSent {
     Unknown(String),
 }
 
+/// Consumer lag, in messages, at the time of the call.
+pub type Lag = Box<dyn Fn() -> i64 + Send + Sync>;
+
 /// Receives messages as a member of a group.
 #[async_trait]
 pub trait Subscription: Send + 'static {
@@ -58,8 +61,9 @@ pub trait Subscription: Send + 'static {
     /// The name of the topic, which identifies messages together with their place.
     fn topic(&self) -> &str;
 
-    /// Messages that the group has not done yet, of the partitions of this member, as far as known.
-    fn lag(&self) -> i64;
+    /// What tells, whenever it is asked, how many messages the group has not done yet, of the partitions of this member
+    /// and as far as known.
+    fn lag(&self) -> Lag;
 
     /// Leaves the group, so that the others take over at once.
     async fn leave(self: Box<Self>);

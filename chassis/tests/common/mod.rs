@@ -4,7 +4,7 @@
 use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
-use chassis::bus::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription};
+use chassis::bus::{Bus, Delivery, Lag, Message, NotSent, Place, Publisher, Subscription};
 use chassis::consumer::Policy;
 use chassis::db::{Db, Schema, Tx};
 use chassis::testing::TestDb;
@@ -261,8 +261,8 @@ impl Subscription for Scripted {
         "scripted"
     }
 
-    fn lag(&self) -> i64 {
-        0
+    fn lag(&self) -> Lag {
+        Box::new(|| 0)
     }
 
     async fn leave(self: Box<Self>) {}

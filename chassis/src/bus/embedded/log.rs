@@ -226,10 +226,12 @@ impl Log {
         self.shared.positions().get(&(group.to_owned(), partition)).copied().unwrap_or_default()
     }
 
-    /// Messages of `partitions` that `group` has not done.
-    pub(super) fn lag(&self, group: &str, partitions: impl Iterator<Item = i32>) -> i64 {
-        let of = |partition| self.end_of(partition) + 1 - self.next_of(group, partition);
-        partitions.map(of).map(|lag| lag.max(0)).sum()
+    /// Messages after the last that `group` has done: what it has left, where it has one member, which does them in order.
+    pub(super) fn lag(&self, group: &str) -> i64 {
+        // Offsets count the messages of all partitions.
+        let end = (0..PARTITIONS).map(|partition| self.end_of(partition) + 1).max();
+        let next = (0..PARTITIONS).map(|partition| self.next_of(group, partition)).max();
+        (end.unwrap_or_default() - next.unwrap_or_default()).max(0)
     }
 
     /// Moves a group on, never back. Written with the next messages or after a moment.

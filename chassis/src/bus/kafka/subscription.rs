@@ -1,7 +1,7 @@
 //! Reading from Kafka, as a member of a consumer group.
 
 use super::{KafkaBus, Watch, drop_aside};
-use crate::bus::{Delivery, Place, Subscription};
+use crate::bus::{Delivery, Lag, Place, Subscription};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -92,8 +92,9 @@ impl Subscription for KafkaSubscription {
         &self.bus.topic
     }
 
-    fn lag(&self) -> i64 {
-        self.watch.lag()
+    fn lag(&self) -> Lag {
+        let watch = self.watch.clone();
+        Box::new(move || watch.lag())
     }
 
     async fn leave(self: Box<Self>) {

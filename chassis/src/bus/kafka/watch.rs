@@ -132,8 +132,10 @@ impl ClientContext for Watch {
             let same = before.filter(|(_, before)| before.limit == now.limit);
             (same.map_or_else(Instant::now, |(since, _)| since), now)
         });
-        // Before this member stored an offset, what the group committed counts; -1 is unknown.
+        // Before this member stored an offset, what the group committed counts; -1 is unknown. A partition that went to
+        // another member keeps what was last known of it.
         let lag = partitions(&statistics)
+            .filter(|partition| is_ours(partition))
             .map(|partition| match partition.consumer_lag_stored {
                 -1 => partition.consumer_lag.max(0),
                 stored => stored,
@@ -149,6 +151,11 @@ fn is_up(broker: &Broker) -> bool {
     broker.state == "UP"
 }
 
+/// Whether this member is to read it.
+fn is_ours(partition: &Partition) -> bool {
+    !matches!(partition.fetch_state.as_str(), "none" | "stopped")
+}
+
 fn partitions(statistics: &Statistics) -> impl Iterator<Item = &Partition> {
     statistics.topics.values().flat_map(|topic| topic.partitions.values())
 }
@@ -161,16 +168,12 @@ fn adrift(statistics: &Statistics) -> Option<Adrift> {
         let limit = if state == "up" { IDLE } else { WITHOUT_COORDINATOR };
         return Some(Adrift { why: format!("its group is {state}, {join}"), limit });
     }
-    let reads = |partition: &&Partition| match partition.fetch_state.as_str() {
-        "none" | "stopped" => true, // another member's
-        "active" => {
-            let at = |broker: &Broker| broker.nodeid == partition.broker && is_up(broker);
-            statistics.brokers.values().any(at)
-        }
-        _ => false,
+    let reads = |partition: &Partition| {
+        let at = |broker: &Broker| broker.nodeid == partition.broker && is_up(broker);
+        partition.fetch_state == "active" && statistics.brokers.values().any(at)
     };
     let Partition { partition, fetch_state, broker, .. } =
-        partitions(statistics).find(|partition| !reads(partition))?;
+        partitions(statistics).find(|partition| is_ours(partition) && !reads(partition))?;
     let why = format!("partition {partition} is {fetch_state} at broker {broker}");
     Some(Adrift { why, limit: IDLE })
 }

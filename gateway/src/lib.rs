@@ -13,6 +13,7 @@ use chassis::config::{Listen, base_url};
 use chassis::metrics::Metrics;
 use chassis::service::serve_bare;
 use std::sync::Arc;
+use tower::ServiceBuilder;
 
 /// What `--help` says of it.
 pub const ABOUT: &str = "The public door of the gifticon shop";
@@ -70,7 +71,8 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     let (addr, cors) = (config.listen.listen_addr, routes::cors(config.cors.clone()));
     let (metrics, routes) = (Arc::new(Metrics::default()), routes::routes(config));
-    serve_bare("gateway", addr, metrics, routes, |routes| routes.layer(cors))
+    let around = ServiceBuilder::new().layer(cors).map_request(proxy::distrust);
+    serve_bare("gateway", addr, metrics, routes, |routes| routes.layer(around))
 }
 
 #[cfg(test)]

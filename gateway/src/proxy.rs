@@ -200,7 +200,7 @@ fn failed(base: &str, error: &Error) -> Problem {
 }
 
 /// Drops what the client says of itself that is ours to say.
-pub async fn distrust(mut request: Request<Body>) -> Request<Body> {
+pub fn distrust(mut request: Request<Body>) -> Request<Body> {
     for name in OURS_TO_SAY {
         request.headers_mut().remove(name);
     }

@@ -1,6 +1,6 @@
 //! Which prefix goes where.
 
-use crate::proxy::{Proxy, distrust};
+use crate::proxy::Proxy;
 use crate::{Cors, GatewayConfig};
 use axum::extract::Request;
 use axum::http::{HeaderName, Method, header};
@@ -33,7 +33,7 @@ pub fn routes(config: GatewayConfig) -> Router {
         router =
             router.route(prefix, forward.clone()).route(&format!("{prefix}/{{*rest}}"), forward);
     }
-    router.layer(axum::middleware::map_request(distrust))
+    router
 }
 
 /// Who may call from a page of another origin: never any together with credentials.

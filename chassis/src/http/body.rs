@@ -19,7 +19,7 @@ pub(crate) const MOST_BYTES: usize = 64 * 1024;
 pub const WHOLE_BODY: Duration = Duration::from_secs(10);
 
 /// Bounds the body of a request, for extractors and for the gateway's streams alike.
-pub(super) async fn bound(request: Request) -> Result<Request, Problem> {
+pub(super) fn bound(request: Request) -> Result<Request, Problem> {
     if http_body::Body::size_hint(request.body()).lower() > MOST_BYTES as u64 {
         return Err(too_large());
     }

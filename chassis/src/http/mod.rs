@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::writer::Unavailable;
 use axum::error_handling::HandleErrorLayer;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{BoxError, Router};
 use std::any::Any;
@@ -81,17 +82,21 @@ impl Layers {
             )
             .route("/actuator/health/liveness", get(async || health::answer(true)))
             .route("/metrics", get(async move || metrics.text()))
-            .layer(axum::middleware::map_request(body::bound))
-            .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
-                let said = panic.downcast_ref::<String>().map(String::as_str);
-                let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-                let said = said.unwrap_or("no message").to_owned();
-                axum::response::IntoResponse::into_response(Problem::internal(anyhow::anyhow!(
-                    "a handler panicked: {said}"
-                )))
-            }))
-            .layer(axum::middleware::from_fn_with_state(self, observe::observe))
+            // Together: to the router each layer is one more box to call through.
+            .layer(
+                ServiceBuilder::new()
+                    .layer(axum::middleware::from_fn_with_state(self, observe::observe))
+                    .layer(CatchPanicLayer::custom(panicked)),
+            )
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "that is how the layer gives it")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+    let said = said.unwrap_or("no message").to_owned();
+    Problem::internal(anyhow::anyhow!("a handler panicked: {said}")).into_response()
 }
 
 mod health {

@@ -1,14 +1,14 @@
 //! What is said of every request: its ids, its metrics, its log line, and its refusal in the
 //! client's language.
 
-use super::Layers;
+use super::{Layers, body};
 use crate::lang::Lang;
 use crate::problem::{Kind, Problem, kind};
 use crate::telemetry::{self, Trace};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::{Instrument, Span, debug, info, info_span};
@@ -58,7 +58,13 @@ pub(super) async fn observe(
     let shown = id.to_str().unwrap_or_default();
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
     let mut seen = Seen { layers, started, method, uri, route, span, status: CLIENT_GONE };
-    let answered = telemetry::with(trace, next.run(request)).instrument(seen.span.clone());
+    let answer = async {
+        match body::bound(request) {
+            Ok(request) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    let answered = telemetry::with(trace, answer).instrument(seen.span.clone());
     let mut response = in_language(answered.await, lang, seen.uri.path());
     response.headers_mut().insert(REQUEST_ID, id);
     seen.status = response.status().as_u16();

@@ -136,12 +136,6 @@ pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
             "mypage",
             format!("select cast(row_to_json(v) as text) from views v where cart_id = {cart}"),
         ),
-        (
-            "mypage",
-            format!(
-                "select cast(row_to_json(s) as text) from steps s where cart_id = {cart} order by at"
-            ),
-        ),
     ];
     for (service, query) in queries {
         let mut connection = AnyConnection::connect(&servers.database(service)).await?;

@@ -152,13 +152,12 @@ async fn find(
 
 async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>, Problem> {
     let shown = store::by_id(&db, id).await?.ok_or_else(absent)?;
-    let steps = store::steps(&db, shown.cart_id).await?;
     let view = |(kind, at): (projection::Kind, i64)| StepView {
         event_type: kind.event_type(),
         status: kind.status(),
         at: time(at),
     };
-    Ok(Json(projection::in_order(steps).into_iter().map(view).collect()))
+    Ok(Json(projection::in_order(shown.steps).into_iter().map(view).collect()))
 }
 
 /// Answers when it is done, so that a script can wait for it.

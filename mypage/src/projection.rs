@@ -155,7 +155,8 @@ pub enum Command {
 }
 
 /// The steps of a cart in the order in which they happened.
-pub fn in_order(mut steps: Vec<(Kind, i64)>) -> Vec<(Kind, i64)> {
+pub fn in_order(steps: BTreeMap<Kind, i64>) -> Vec<(Kind, i64)> {
+    let mut steps: Vec<_> = steps.into_iter().collect();
     steps.sort_by_key(|(kind, at)| (kind.place(), *at, *kind));
     steps
 }
@@ -293,13 +294,13 @@ mod tests {
 
     #[test]
     fn history_begins_with_the_cart_however_clocks_differ() {
-        let steps = vec![
+        let steps = [
             (Kind::PaymentCancelled, 1),
             (Kind::CartRemoved, 9),
             (Kind::PaymentApproved, 4),
             (Kind::CartAdded, 5),
         ];
-        let kinds: Vec<Kind> = in_order(steps).into_iter().map(|(kind, _)| kind).collect();
+        let kinds: Vec<Kind> = in_order(steps.into()).into_iter().map(|(kind, _)| kind).collect();
         assert_eq!(
             kinds,
             [Kind::CartAdded, Kind::PaymentApproved, Kind::CartRemoved, Kind::PaymentCancelled]

@@ -2,13 +2,13 @@
 
 use crate::app::{Rebuilt, Tables};
 use crate::projection::{Command, Details, Fact, Kind, View, Views};
+use anyhow::Context;
 use chassis::Counter;
 use chassis::db::{Db, Dialect, Schema, Tx};
 use chassis::listing::Listing;
 use chassis::rows::{insert, look_up, read, select};
 use common_events::{CartId, GifticonId, PaymentId};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,8 @@ pub const MYPAGES: Listing = Listing {
     collection: "mypages",
     singular: "mypage",
     columns: "id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, status, \
-              created_at, updated_at",
+              created_at, updated_at, cart_added_at, payment_approved_at, cart_removed_at, \
+              payment_declined_at, payment_cancelled_at",
     from: "from views where true",
     fields: &[
         ("id", "id"),
@@ -35,16 +36,16 @@ pub const MYPAGES: Listing = Listing {
     searchable: true,
 };
 
-const MIGRATION: &str = include_str!("../migrations/1001_mypage.sql");
+const STEPS: &str = include_str!("../migrations/1004_steps.sql");
 
 /// The tables.
 pub fn schema() -> Schema {
-    let rebuild = include_str!("../migrations/1002_rebuild.sql");
-    Schema::new(&[(1001, "mypage", MIGRATION), (1002, "rebuild", rebuild)]).on_sqlite(&[(
-        1003,
-        "clustered",
-        include_str!("../migrations/1003_clustered.sql"),
-    )])
+    Schema::new(&[
+        (1001, "mypage", include_str!("../migrations/1001_mypage.sql")),
+        (1002, "rebuild", include_str!("../migrations/1002_rebuild.sql")),
+        (1004, "steps", STEPS),
+    ])
+    .on_sqlite(&[(1003, "clustered", include_str!("../migrations/1003_clustered.sql"))])
 }
 
 /// A row as customers see it.
@@ -59,6 +60,8 @@ pub struct Shown {
     pub created_at: i64,
     /// Milliseconds since 1970.
     pub updated_at: i64,
+    /// When each kind of fact happened, in milliseconds since 1970.
+    pub steps: BTreeMap<Kind, i64>,
 }
 
 #[derive(Deserialize)]
@@ -74,10 +77,23 @@ struct ViewRow {
     status: String,
     created_at: i64,
     updated_at: i64,
+    cart_added_at: Option<i64>,
+    payment_approved_at: Option<i64>,
+    cart_removed_at: Option<i64>,
+    payment_declined_at: Option<i64>,
+    payment_cancelled_at: Option<i64>,
 }
 
 impl From<ViewRow> for Shown {
     fn from(row: ViewRow) -> Self {
+        let steps = [
+            (Kind::CartAdded, row.cart_added_at),
+            (Kind::PaymentApproved, row.payment_approved_at),
+            (Kind::CartRemoved, row.cart_removed_at),
+            (Kind::PaymentDeclined, row.payment_declined_at),
+            (Kind::PaymentCancelled, row.payment_cancelled_at),
+        ];
+        let steps = steps.into_iter().filter_map(|(kind, at)| Some((kind, at?))).collect();
         let ViewRow { gifticon_id, name, price, quantity, amount, payment_id, .. } = row;
         Self {
             id: row.id,
@@ -86,36 +102,14 @@ impl From<ViewRow> for Shown {
             status: row.status,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            steps,
         }
     }
 }
 
-/// A step as it is read.
-#[derive(Deserialize)]
-struct StepRow {
-    cart_id: CartId,
-    #[serde(rename = "event_type", deserialize_with = "known_kind")]
-    kind: Kind,
-    at: i64,
-}
-
-fn known_kind<'de, D: Deserializer<'de>>(event_type: D) -> Result<Kind, D::Error> {
-    let event_type = String::deserialize(event_type)?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.event_type() == event_type);
-    kind.ok_or_else(|| D::Error::custom(format!("an unknown kind of step: {event_type}")))
-}
-
-const STEP: &str = "cart_id, event_type, at";
-
-/// The tables that customers see, and those of a rebuild.
-const SHOWN: Names = Names { views: "views", steps: "steps" };
-const REBUILT: Names = Names { views: "views_rebuilt", steps: "steps_rebuilt" };
-
-#[derive(Clone, Copy)]
-struct Names {
-    views: &'static str,
-    steps: &'static str,
-}
+/// The table that customers see, and that of a rebuild.
+const SHOWN: &str = "views";
+const REBUILT: &str = "views_rebuilt";
 
 /// Reads the views that the commands are about, in order and locked.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Tables> {
@@ -138,19 +132,13 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
     Ok(Tables { shown, rebuilt })
 }
 
-async fn views(tx: &mut Tx<'_>, db: &Db, tables: Names, ids: &[i64]) -> anyhow::Result<Views> {
+async fn views(tx: &mut Tx<'_>, db: &Db, table: &str, ids: &[i64]) -> anyhow::Result<Views> {
     let mut views = Views::default();
-    let (lock, of_views, of_steps) = (db.for_update(), tables.views, tables.steps);
-    let of = |among: &str| format!("from {of_views} where cart_id {among} order by cart_id{lock}");
+    let lock = db.for_update();
+    let of = |among: &str| format!("from {table} where cart_id {among} order by cart_id{lock}");
     for shown in look_up(tx, ids, MYPAGES.columns, of).await? {
-        let Shown { id, cart_id, details, .. } = shown;
-        views.views.insert(cart_id, View { id, cart_id, details, steps: BTreeMap::new() });
-    }
-    let of = |among: &str| format!("from {of_steps} where cart_id {among}");
-    for StepRow { cart_id, kind, at } in look_up(tx, ids, STEP, of).await? {
-        if let Some(view) = views.views.get_mut(&cart_id) {
-            view.steps.insert(kind, at);
-        }
+        let Shown { id, cart_id, details, steps, .. } = shown;
+        views.views.insert(cart_id, View { id, cart_id, details, steps });
     }
     Ok(views)
 }
@@ -186,27 +174,21 @@ pub async fn save(
     Ok(())
 }
 
-/// Makes the new tables, as the migration makes the old.
+/// Makes the new table, as the migration makes the old.
 async fn begin_rebuild(tx: &mut Tx<'_>, db: &Db, token: &str) -> anyhow::Result<()> {
-    let (views, _) = MIGRATION.split_once("insert into counters").unwrap_or((MIGRATION, ""));
-    let tables = db.dialect().expand(views);
-    let tables = tables.replace("create table views", "create table views_rebuilt");
-    let mut tables = tables.replace("create table steps", "create table steps_rebuilt");
-    if db.dialect() == Dialect::Sqlite {
-        let key = "primary key (cart_id, event_type)\n)";
-        tables = tables.replace(key, &format!("{key} without rowid")); // as 1003_clustered.sql has it
-    }
-    let drop = "drop table if exists views_rebuilt; drop table if exists steps_rebuilt;";
-    raw_sql(AssertSqlSafe(format!("{drop} {tables}"))).execute(&mut **tx).await?;
+    let table = STEPS.split(';').find(|statement| statement.contains("create table views ("));
+    let table = db.dialect().expand(table.context("the migration makes the table")?);
+    let table = table.replace("create table views (", "create table views_rebuilt (");
+    let make = format!("drop table if exists views_rebuilt; {table}");
+    raw_sql(AssertSqlSafe(make)).execute(&mut **tx).await?;
     query("delete from rebuilds").execute(&mut **tx).await?;
     query("insert into rebuilds (token) values ($1)").bind(token).execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Has the new tables take the place of the old.
+/// Has the new table take the place of the old.
 ///
-/// A step that only the old ones know is of an event that the topic no longer holds: its view stays as it
-/// was, and so does the step.
+/// A step that only the old one knows is of an event that the topic no longer holds: its view stays as it was.
 async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
     if db.dialect() == Dialect::Postgres {
         // As long as it takes: nothing else of this service writes meanwhile anyway.
@@ -215,25 +197,23 @@ async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
     }
     let swap = "
         delete from views_rebuilt where cart_id in (
-            select o.cart_id from steps o where not exists (
-                select 1 from steps_rebuilt n
-                where n.cart_id = o.cart_id and n.event_type = o.event_type));
+            select o.cart_id from views o join views_rebuilt n on n.cart_id = o.cart_id
+            where o.cart_added_at is not null and n.cart_added_at is null
+                or o.payment_approved_at is not null and n.payment_approved_at is null
+                or o.cart_removed_at is not null and n.cart_removed_at is null
+                or o.payment_declined_at is not null and n.payment_declined_at is null
+                or o.payment_cancelled_at is not null and n.payment_cancelled_at is null);
         insert into views_rebuilt select * from views o where not exists (
             select 1 from views_rebuilt n where n.cart_id = o.cart_id);
-        insert into steps_rebuilt select * from steps o where not exists (
-            select 1 from steps_rebuilt n
-            where n.cart_id = o.cart_id and n.event_type = o.event_type);
         drop table views;
         alter table views_rebuilt rename to views;
-        drop table steps;
-        alter table steps_rebuilt rename to steps;
         delete from rebuilds;
         update counters set live = (select count(*) from views) where name = 'mypages'";
     raw_sql(swap).execute(&mut **tx).await?;
     Ok(())
 }
 
-fn save_views(tx: &mut Tx<'_>, tables: Names, views: &Views, facts: &[&Fact]) -> sqlx::Result<()> {
+fn save_views(tx: &mut Tx<'_>, table: &str, views: &Views, facts: &[&Fact]) -> sqlx::Result<()> {
     #[derive(Serialize)]
     struct Row<'a> {
         id: i64,
@@ -247,13 +227,13 @@ fn save_views(tx: &mut Tx<'_>, tables: Names, views: &Views, facts: &[&Fact]) ->
         status: &'static str,
         created_at: i64,
         updated_at: i64,
+        cart_added_at: Option<i64>,
+        payment_approved_at: Option<i64>,
+        cart_removed_at: Option<i64>,
+        payment_declined_at: Option<i64>,
+        payment_cancelled_at: Option<i64>,
     }
-    #[derive(Serialize)]
-    struct Step {
-        cart_id: CartId,
-        event_type: &'static str,
-        at: i64,
-    }
+    let at = |view: &View, kind| view.steps.get(&kind).copied();
     let ids: BTreeSet<CartId> = facts.iter().map(|fact| fact.cart_id).collect();
     let changed = ids.iter().filter_map(|id| views.views.get(id)).map(|view| Row {
         id: view.id,
@@ -267,25 +247,22 @@ fn save_views(tx: &mut Tx<'_>, tables: Names, views: &Views, facts: &[&Fact]) ->
         status: view.status(),
         created_at: view.created_at(),
         updated_at: view.updated_at(),
+        cart_added_at: at(view, Kind::CartAdded),
+        payment_approved_at: at(view, Kind::PaymentApproved),
+        cart_removed_at: at(view, Kind::CartRemoved),
+        payment_declined_at: at(view, Kind::PaymentDeclined),
+        payment_cancelled_at: at(view, Kind::PaymentCancelled),
     });
     let set = "on conflict (cart_id) do update set gifticon_id = excluded.gifticon_id, \
                name = excluded.name, price = excluded.price, quantity = excluded.quantity, \
                amount = excluded.amount, payment_id = excluded.payment_id, status = excluded.status, \
-               created_at = excluded.created_at, updated_at = excluded.updated_at";
-    insert(tx, tables.views, &changed.collect::<Vec<_>>(), set)?;
-
-    let at = |fact: &&Fact| {
-        let at = views.views.get(&fact.cart_id)?.steps.get(&fact.kind)?;
-        Some(((fact.cart_id, fact.kind), *at))
-    };
-    let steps: BTreeMap<(CartId, Kind), i64> = facts.iter().filter_map(at).collect();
-    let steps = steps.into_iter().map(|((cart_id, kind), at)| Step {
-        cart_id,
-        event_type: kind.event_type(),
-        at,
-    });
-    let set = "on conflict (cart_id, event_type) do update set at = excluded.at";
-    insert(tx, tables.steps, &steps.collect::<Vec<_>>(), set)
+               created_at = excluded.created_at, updated_at = excluded.updated_at, \
+               cart_added_at = excluded.cart_added_at, \
+               payment_approved_at = excluded.payment_approved_at, \
+               cart_removed_at = excluded.cart_removed_at, \
+               payment_declined_at = excluded.payment_declined_at, \
+               payment_cancelled_at = excluded.payment_cancelled_at";
+    insert(tx, table, &changed.collect::<Vec<_>>(), set)
 }
 
 /// The view of an id.
@@ -302,11 +279,4 @@ async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Shown>> {
     let of = format!("{} and {column} = $1", MYPAGES.from);
     let one = select(db.dialect(), MYPAGES.columns, &of).bind(value);
     Ok(read(one, db.reader()).await?.pop())
-}
-
-/// The steps of a cart, as they come.
-pub async fn steps(db: &Db, cart_id: CartId) -> sqlx::Result<Vec<(Kind, i64)>> {
-    let steps = select(db.dialect(), STEP, "from steps where cart_id = $1").bind(cart_id.0);
-    let steps: Vec<StepRow> = read(steps, db.reader()).await?;
-    Ok(steps.into_iter().map(|step| (step.kind, step.at)).collect())
 }

@@ -20,8 +20,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, filter::LevelFilter, util::SubscriberInitExt};
 
 /// Tables that get a row with every sale. The others stay small: what is on sale, what is under way.
-const GROW: [&str; 8] =
-    ["carts", "idempotency_keys", "reservations", "payments", "views", "steps", "inbox", "batches"];
+const GROW: [&str; 7] =
+    ["carts", "idempotency_keys", "reservations", "payments", "views", "inbox", "batches"];
 
 /// What sqlx says that it sent.
 #[derive(Clone, Default)]

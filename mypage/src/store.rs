@@ -122,7 +122,7 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         commands.iter().filter_map(about).collect::<BTreeSet<_>>().into_iter().collect();
     let mut shown = views(tx, db, SHOWN, &ids).await?;
     (shown.last_id, shown.live) = (counter.last_id, counter.live);
-    let token = query("select token from rebuilds").fetch_optional(&mut **tx).await?;
+    let token = query("select token from rebuild").fetch_optional(&mut **tx).await?;
     let rebuilt = match token {
         Some(row) => {
             Some(Rebuilt { token: row.try_get(0)?, views: views(tx, db, REBUILT, &ids).await? })
@@ -181,14 +181,15 @@ async fn begin_rebuild(tx: &mut Tx<'_>, db: &Db, token: &str) -> anyhow::Result<
     let table = table.replace("create table views (", "create table views_rebuilt (");
     let make = format!("drop table if exists views_rebuilt; {table}");
     raw_sql(AssertSqlSafe(make)).execute(&mut **tx).await?;
-    query("delete from rebuilds").execute(&mut **tx).await?;
-    query("insert into rebuilds (token) values ($1)").bind(token).execute(&mut **tx).await?;
+    query("delete from rebuild").execute(&mut **tx).await?;
+    query("insert into rebuild (token) values ($1)").bind(token).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Has the new table take the place of the old.
 ///
-/// A step that only the old one knows is of an event that the topic no longer holds: its view stays as it was.
+/// A step that only the old one knows is of an event that the topic no longer holds: its view stays as it was, and
+/// takes nothing from the topic.
 async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
     if db.dialect() == Dialect::Postgres {
         // As long as it takes: nothing else of this service writes meanwhile anyway.
@@ -207,7 +208,7 @@ async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
             select 1 from views_rebuilt n where n.cart_id = o.cart_id);
         drop table views;
         alter table views_rebuilt rename to views;
-        delete from rebuilds;
+        delete from rebuild;
         update counters set live = (select count(*) from views) where name = 'mypages'";
     raw_sql(swap).execute(&mut **tx).await?;
     Ok(())

@@ -14,8 +14,6 @@ use uuid::Uuid;
 
 /// Events in one row. More are more rows.
 const ROW: usize = 100;
-/// Rows that are looked at to find those that are read.
-const LOOK: i64 = 1_000;
 
 /// An event in the outbox: all that its message is made of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,7 +83,7 @@ pub(crate) async fn oldest(db: &Db, most: i64) -> anyhow::Result<Vec<Batch>> {
         let events = serde_json::from_str(row.try_get(2)?)?;
         Ok(Batch { seq: row.try_get(0)?, created_at: row.try_get(1)?, events })
     };
-    let rows = rows.bind(LOOK).bind(most).fetch_all(db.reader()).await?;
+    let rows = rows.bind(most).bind(most).fetch_all(db.reader()).await?;
     rows.into_iter().map(batch).collect()
 }
 

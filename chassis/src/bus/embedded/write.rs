@@ -14,6 +14,8 @@ use tracing::error;
 
 /// How long an offset may wait until it is written: one that is lost costs no more than a redelivery.
 const OFFSETS_WAIT: Duration = Duration::from_millis(200);
+/// Messages in one row: a reader that is behind takes as many at once, and reads whole rows.
+const ROW: usize = 500;
 
 pub(super) enum Job {
     Append(Vec<Message>, oneshot::Sender<Result<(), Arc<sqlx::Error>>>),
@@ -84,7 +86,7 @@ async fn store(
         next: i64,
     }
     let mut tx = Tx::new(pool.begin_with("begin immediate").await?);
-    for messages in batches.iter().filter(|messages| !messages.is_empty()) {
+    for messages in batches.iter().flat_map(|messages| messages.chunks(ROW)) {
         let next = first + i64::try_from(messages.len()).unwrap_or_default();
         let text =
             serde_json::to_string(messages).map_err(|error| sqlx::Error::Encode(error.into()))?;

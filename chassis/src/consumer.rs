@@ -137,7 +137,7 @@ pub(crate) async fn run<P: Policy>(
     };
     let Some(mut subscription) = stop.run_until_cancelled(joined).await else { return };
     let lag = subscription.lag();
-    // Also where nothing comes, or where a batch is tried again and again.
+    // Also where nothing comes. While a batch is tried again, Kafka's is as of the last poll.
     let tells = async {
         loop {
             metrics.consumer_lag.set(lag());

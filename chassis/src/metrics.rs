@@ -17,8 +17,8 @@ use std::time::Duration;
 /// Upper bounds of the buckets, in seconds.
 const BUCKETS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// The same of the sizes of batches, of which the largest is 500.
-const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 500.0];
+/// The same of the sizes of batches: up to 500 jobs, of which one may be 500 events.
+const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 500.0, 1_000.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -139,8 +139,11 @@ impl Metrics {
         self.register("db_pool_connections", "Reading connections by state", self.pool.clone());
     }
 
-    /// One batch of the writer was committed.
+    /// One batch of the writer was committed. Those of chores alone would make the mean meaningless.
     pub(crate) fn batch(&self, size: usize, took: Duration) {
+        if size == 0 {
+            return;
+        }
         self.batch_size.observe(u32::try_from(size).map_or(f64::INFINITY, f64::from));
         self.batch_seconds.observe(took.as_secs_f64());
     }

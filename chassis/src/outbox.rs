@@ -69,21 +69,21 @@ pub(crate) fn insert(tx: &mut Tx<'_>, at: i64, events: &[Outgoing]) -> anyhow::R
 
 /// The oldest rows, until they have `most` events, and one at least.
 pub(crate) async fn oldest(db: &Db, most: i64) -> anyhow::Result<Vec<Batch>> {
-    // How many they hold is summed up first, so that no more text is read than is sent. And `+ 0`, or SQLite
-    // would prepare the statement anew for every value of the limit.
+    // How many they hold is summed up first, so that no more text is read than is sent; each holds one at least. And
+    // `+ 0`, or SQLite would prepare the statement anew for every value of the limit.
     let rows = query(
         "select seq, created_at, events from outbox where seq in (\
              select seq from (\
                  select seq, sum(size) over (order by seq) - size as before from \
                      (select seq, size from outbox order by seq limit $1 + 0) first\
-             ) sums where before < $2\
+             ) sums where before < $1\
          ) order by seq",
     );
     let batch = |row: AnyRow| -> anyhow::Result<Batch> {
         let events = serde_json::from_str(row.try_get(2)?)?;
         Ok(Batch { seq: row.try_get(0)?, created_at: row.try_get(1)?, events })
     };
-    let rows = rows.bind(most).bind(most).fetch_all(db.reader()).await?;
+    let rows = rows.bind(most).fetch_all(db.reader()).await?;
     rows.into_iter().map(batch).collect()
 }
 

@@ -45,8 +45,6 @@ const INTO_BATCHES: &str = "
     drop table messages;
     commit;
 ";
-/// Batches that are looked at to find those that are read.
-const LOOK: i64 = 500;
 
 pub(super) type Positions = HashMap<(String, i32), i64>;
 
@@ -189,8 +187,8 @@ impl Log {
 
     /// Batches in the file, from the one on that has offset `from`, until they have `most` messages; one at least.
     async fn batches(&self, from: i64, most: usize) -> sqlx::Result<Vec<Batch>> {
-        // How many they hold is summed up first, so that no more text is read than is taken. It is read as it is: in
-        // JSON it would be escaped once more.
+        // How many they hold is summed up first, so that no more text is read than is taken; each holds one at least. It
+        // is read as it is: in JSON it would be escaped once more.
         let batches = query(
             "select first, at, messages from batches where first in (\
                  select first from (\
@@ -198,11 +196,11 @@ impl Log {
                          (select first, last from batches where first >= coalesce(\
                              (select max(first) from batches where first <= $1), 0) \
                           order by first limit $2 + 0) next\
-                 ) sums where before < $3\
+                 ) sums where before < $2\
              ) order by first",
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = batches.bind(from).bind(LOOK).bind(most).fetch_all(&self.pool).await?;
+        let rows = batches.bind(from).bind(most).fetch_all(&self.pool).await?;
         rows.iter().map(Batch::read).collect()
     }
 

@@ -12,15 +12,15 @@ pub struct ViewDomain {
     pub db: Db,
 }
 
-/// The tables that a batch works on: those that customers see and, while the view is rebuilt, those
-/// that will take their place.
+/// The tables that a batch works on: the one that customers see and, while the view is rebuilt, the one
+/// that will take its place.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     pub shown: Views,
     pub rebuilt: Option<Rebuilt>,
 }
 
-/// The new tables of a rebuild.
+/// The new table of a rebuild.
 #[derive(Clone, Debug, Default)]
 pub struct Rebuilt {
     pub token: String,
@@ -28,12 +28,12 @@ pub struct Rebuilt {
 }
 
 impl Tables {
-    /// The new tables of the rebuild that `token` names, if that is the one that runs.
+    /// The new table of the rebuild that `token` names, if that is the one that runs.
     fn rebuilt(&self, token: &str) -> Option<&Rebuilt> {
         self.rebuilt.as_ref().filter(|rebuilt| rebuilt.token == token)
     }
 
-    /// Folds a fact into the new tables, under the id that its view has or had.
+    /// Folds a fact into the new table, under the id that its view has or had.
     fn replay(&mut self, fact: &Fact) {
         let id = self.shown.id_of(fact.cart_id);
         if let Some(rebuilt) = &mut self.rebuilt {
@@ -91,7 +91,7 @@ impl Domain for ViewDomain {
                 tables.replay(fact);
             }
             Command::Replayed { fact, .. } => tables.replay(fact),
-            // The tables are made and changed places in the database.
+            // The table is made and takes its place in the database.
             Command::BeginRebuild { .. } | Command::FinishRebuild { .. } => {}
         }
     }

@@ -148,9 +148,9 @@ pub enum Command {
     Told(Fact),
     /// A fact comes again, for the rebuild that `token` names.
     Replayed { token: String, fact: Fact },
-    /// Fill new tables beside the old ones. A rebuild that ran before is given up.
+    /// Fill a new table beside the old one. A rebuild that ran before is given up.
     BeginRebuild { token: String },
-    /// Let the new tables take the place of the old.
+    /// Let the new table take the place of the old.
     FinishRebuild { token: String },
 }
 

@@ -1,9 +1,9 @@
 //! Building the view again from the topic, while customers look and live events come.
 //!
-//! The new tables are filled beside the old ones, from the oldest event on; live events go into both
-//! meanwhile; then the new ones take the place of the old, in one transaction. A view keeps its id, so
+//! A new table is filled beside the old one, from the oldest event on; live events go into both
+//! meanwhile; then the new one takes the place of the old, in one transaction. A view keeps its id, so
 //! that links to it stay; what the topic no longer tells, since it was kept for some time only, stays as
-//! it was. A crash in the middle leaves the old tables as they are; begin again.
+//! it was. A crash in the middle leaves the old table as it is; begin again.
 
 use crate::app::ViewDomain;
 use crate::policy;

@@ -3,7 +3,7 @@
 mod common;
 
 use chassis::bus::NotSent;
-use chassis::db::Dialect;
+use chassis::db::{Db, Dialect};
 use chassis::testing::{TestDb, eventually};
 use chassis::writer::{NotDone, Unavailable};
 use common::{Add, Scripted, Service, cart_added};
@@ -82,7 +82,28 @@ async fn a_refusal_or_a_failure_changes_nothing_and_stops_nothing(db: TestDb) {
 async fn whoever_waits_behind_a_batch_that_hangs_is_refused_soon(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
     service.writer.ask(Add { id: 1, number: 5 }).await.unwrap();
-    let mut elsewhere = db.open(&common::schema()).await.begin().await.unwrap();
+    let elsewhere = db.open(&common::schema()).await;
+    let mut total = 5;
+    // On SQLite the batch that hangs may be one of the relay's or of retention, and all requests wait behind it.
+    for _ in 0..5 {
+        outbox_is_empty(&service).await;
+        let done = ask_while_the_tally_is_locked(&service, &elsewhere).await;
+        total += done;
+        assert_eq!(service.total(1).await, total);
+        // SQLite looks at its lock every 100 ms: until then the batch hangs.
+        eventually("a batch", async || service.writer.ask(Add { id: 1, number: 1 }).await.ok())
+            .await;
+        total += 1;
+        if done > 0 {
+            return;
+        }
+    }
+    panic!("the batch that hung goes on");
+}
+
+/// Answers how many of more requests than go into one batch were carried out once the lock was gone.
+async fn ask_while_the_tally_is_locked(service: &Service, elsewhere: &Db) -> i64 {
+    let mut elsewhere = elsewhere.begin().await.unwrap();
     if service.db.dialect() == Dialect::Postgres {
         let patient = "set local idle_in_transaction_session_timeout = 0";
         sqlx::query(patient).execute(&mut *elsewhere).await.unwrap();
@@ -92,7 +113,7 @@ async fn whoever_waits_behind_a_batch_that_hangs_is_refused_soon(db: TestDb) {
 
     let mut asked = JoinSet::new();
     for _ in 0..600 {
-        let writer = service.writer.clone(); // more than go into one batch
+        let writer = service.writer.clone();
         asked.spawn(async move { writer.ask(Add { id: 1, number: 1 }).await });
     }
     let first =
@@ -100,9 +121,7 @@ async fn whoever_waits_behind_a_batch_that_hangs_is_refused_soon(db: TestDb) {
     assert!(matches!(first, Some(Ok(Err(NotDone::Unavailable(Unavailable::Database))))));
     elsewhere.commit().await.unwrap();
     let done = asked.join_all().await.iter().filter(|outcome| outcome.is_ok()).count();
-    assert!(done > 0, "the batch that hung goes on");
-    assert_eq!(service.total(1).await, 5 + i64::try_from(done).unwrap());
-    assert!(service.writer.ask(Add { id: 1, number: 1 }).await.is_ok());
+    i64::try_from(done).unwrap()
 }
 
 fn numbers(bus: &Scripted) -> Vec<i64> {

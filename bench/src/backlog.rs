@@ -70,9 +70,8 @@ pub(crate) async fn run(real: bool, events: i64, report: &mut Report) -> anyhow:
     seed::rows(&url, &schema, &added(), (1, events / TOGETHER), "select 1").await?;
     let outbox = Db::open(&url, &schema).await?;
     let row = worked_off("cart", &ground, "relay: an outbox to the topic", events, async |_| {
-        let left =
-            sqlx::query("select 1 from outbox limit 1").fetch_optional(outbox.reader()).await?;
-        Ok(left.is_none())
+        let left = sqlx::query("select 1 from outbox limit 1");
+        Ok(outbox.fetch_optional(left).await?.is_none())
     });
     report.add(row.await?, None);
     let row =

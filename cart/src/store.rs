@@ -371,7 +371,7 @@ fn insert_carts(tx: &mut Tx<'_>, carts: &[&Cart]) -> sqlx::Result<()> {
 pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<Cart>> {
     let of = format!("{} and id = $1", CARTS.from);
     let one = select(db.dialect(), CARTS.columns, &of).bind(id);
-    Ok(read(one, db.reader()).await?.pop().map(|OneCart(cart)| cart))
+    Ok(read(one, db).await?.pop().map(|OneCart(cart)| cart))
 }
 
 /// Intents that wait since before `since`, oldest first.
@@ -392,7 +392,7 @@ async fn intents_in(
 ) -> anyhow::Result<Vec<ReservationId>> {
     let of = "from intents where status = $1 and since < $2 order by since limit $3 + 0";
     let intents = select(db.dialect(), INTENT, of).bind(status.to_owned()).bind(before).bind(most);
-    let intents = read(intents, db.reader()).await?;
+    let intents = read(intents, db).await?;
     Ok(intents.into_iter().map(|OneIntent(intent)| intent.reservation_id).collect())
 }
 

@@ -30,6 +30,6 @@ impl Counter {
     /// How many rows are live.
     pub async fn live(db: &Db, name: &str) -> sqlx::Result<i64> {
         let row = query("select live from counters where name = $1").bind(name);
-        row.fetch_optional(db.reader()).await?.map_or(Ok(0), |row| row.try_get(0))
+        db.fetch_optional(row).await?.map_or(Ok(0), |row| row.try_get(0))
     }
 }

@@ -3,23 +3,34 @@
 //! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
 //! whatever differs is in this file.
 
+mod schema;
 mod tx;
 
+pub use schema::Schema;
 pub use tx::{Statement, Tx};
 
 use crate::config::DatabaseUrl;
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Connection, Executor, SqlSafeStr};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// How long a read waits for a connection before it is refused with 503.
 const ACQUIRE: Duration = Duration::from_secs(1);
+/// How long a read may take before it is refused with 503; whoever asks gives up after 3 s. A server that vanished
+/// says nothing, and TCP finds out after minutes.
+const READ: Duration = Duration::from_millis(2_500);
+/// A connection to Postgres that was not used for longer is asked first whether it still is one.
+pub(crate) const RESTS: Duration = Duration::from_secs(1);
+/// How long it may take to say so.
+const SAYS_SO: Duration = Duration::from_secs(1);
 /// The writer's connection, and one for migrations and tests.
 const WRITERS: u32 = 2;
 /// Reading connections. On two cores more of them only queue in the database instead of here.
@@ -60,64 +71,6 @@ impl Dialect {
     }
 }
 
-/// The tables of a service: numbered texts, run in order, each once.
-///
-/// In a text, `{identity}` becomes the type of a primary key that the database counts up, `{id}` that
-/// of a primary key that the service counts up, and `{bytes}` that of bytes. Chassis takes the
-/// versions up to 999.
-#[derive(Clone, Debug)]
-pub struct Schema(Vec<Step>);
-
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    version: i64,
-    description: &'static str,
-    sql: &'static str,
-    /// The database that it is for; none for both.
-    only: Option<Dialect>,
-}
-
-impl Schema {
-    /// The tables of chassis and, after them, `own`: version, description, SQL.
-    pub fn new(own: &[(i64, &'static str, &'static str)]) -> Self {
-        let schema = Self(Vec::new())
-            .and(&[
-                (1, "mailbox", include_str!("../migrations/0001_mailbox.sql")),
-                (2, "retention", include_str!("../migrations/0002_retention.sql")),
-                (3, "outbox batches", include_str!("../migrations/0003_outbox_batches.sql")),
-            ])
-            .on_sqlite(&[(4, "clustered", include_str!("../migrations/0004_clustered.sql"))]);
-        schema.and(own)
-    }
-
-    /// More of them, for both databases.
-    fn and(self, steps: &[(i64, &'static str, &'static str)]) -> Self {
-        self.with(steps, None)
-    }
-
-    /// More of them, for SQLite only: how its rows are laid down is for a table to say.
-    pub fn on_sqlite(self, steps: &[(i64, &'static str, &'static str)]) -> Self {
-        self.with(steps, Some(Dialect::Sqlite))
-    }
-
-    fn with(mut self, steps: &[(i64, &'static str, &'static str)], only: Option<Dialect>) -> Self {
-        let step = |&(version, description, sql)| Step { version, description, sql, only };
-        self.0.extend(steps.iter().map(step));
-        self
-    }
-
-    fn migrator(&self, dialect: Dialect) -> Migrator {
-        let migration = |&Step { version, description, sql, .. }: &Step| {
-            let sql = AssertSqlSafe(dialect.expand(sql)).into_sql_str();
-            Migration::new(version, description.into(), MigrationType::Simple, sql, false)
-        };
-        let ours = self.0.iter().filter(|step| step.only.is_none_or(|only| only == dialect));
-        let mut migrations: Vec<Migration> = ours.map(migration).collect();
-        migrations.sort_by_key(|migration| migration.version);
-        Migrator::with_migrations(migrations)
-    }
-}
-
 /// The database of one service: one connection that writes, a pool that reads.
 #[derive(Clone, Debug)]
 pub struct Db {
@@ -145,26 +98,38 @@ impl Db {
         };
         let options: AnyConnectOptions = url.parse()?;
         let pool = |connections| {
-            AnyPoolOptions::new()
+            let pool = AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE)
-                // A server may have gone meanwhile; a file has not.
-                .test_before_acquire(dialect == Dialect::Postgres)
-                .after_connect(move |connection, _| {
-                    Box::pin(async move {
-                        connection
-                            .execute(match dialect {
-                                Dialect::Sqlite => {
-                                    "pragma busy_timeout = 5000; pragma journal_mode = wal; \
-                                     pragma synchronous = full; pragma foreign_keys = on"
-                                }
-                                Dialect::Postgres => SETTINGS,
-                            })
-                            .await
-                            .map(|_| ())
+                .test_before_acquire(false); // of what follows, only Postgres needs it
+            let pool = match dialect {
+                Dialect::Sqlite => pool,
+                Dialect::Postgres => pool
+                    .before_acquire(|connection, used| {
+                        Box::pin(async move {
+                            Ok(used.idle_for < RESTS || says_so(connection).await.is_ok())
+                        })
                     })
+                    // sqlx's own ping that comes after has no end.
+                    .after_release(|connection, _| {
+                        Box::pin(async move { says_so(connection).await.map(|()| true) })
+                    }),
+            };
+            pool.after_connect(move |connection, _| {
+                Box::pin(async move {
+                    connection
+                        .execute(match dialect {
+                            Dialect::Sqlite => {
+                                "pragma busy_timeout = 5000; pragma journal_mode = wal; \
+                                     pragma synchronous = full; pragma foreign_keys = on"
+                            }
+                            Dialect::Postgres => SETTINGS,
+                        })
+                        .await
+                        .map(|_| ())
                 })
-                .connect_lazy_with(options.clone())
+            })
+            .connect_lazy_with(options.clone())
         };
         let db = Self {
             dialect,
@@ -225,12 +190,24 @@ impl Db {
 
     /// Whether the tables are there and the database answers a read.
     pub async fn answers(&self) -> bool {
-        self.is_ready() && sqlx::query("select 1").execute(&self.readers).await.is_ok()
+        self.is_ready() && self.fetch_all(sqlx::query("select 1")).await.is_ok()
     }
 
-    /// Where reads go. They never wait for the writer.
-    pub fn reader(&self) -> &AnyPool {
-        &self.readers
+    /// Reads rows, in 2.5 s or not at all. A read never waits for the writer.
+    pub async fn fetch_all(
+        &self,
+        query: Query<'_, Any, AnyArguments>,
+    ) -> sqlx::Result<Vec<AnyRow>> {
+        timeout(READ, query.fetch_all(&self.readers)).await.unwrap_or_else(|_| Err(vanished()))
+    }
+
+    /// Reads one row or none, as [`Db::fetch_all`] does.
+    pub async fn fetch_optional(
+        &self,
+        query: Query<'_, Any, AnyArguments>,
+    ) -> sqlx::Result<Option<AnyRow>> {
+        let row = query.fetch_optional(&self.readers);
+        timeout(READ, row).await.unwrap_or_else(|_| Err(vanished()))
     }
 
     /// Which database it is.
@@ -286,6 +263,15 @@ impl Db {
     }
 }
 
+/// Whether a connection still is one.
+pub(crate) async fn says_so(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    timeout(SAYS_SO, connection.ping()).await.unwrap_or_else(|_| Err(vanished()))
+}
+
+fn vanished() -> sqlx::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the database does not answer").into()
+}
+
 /// Milliseconds since 1970, now.
 pub fn now() -> i64 {
     chrono::Utc::now().timestamp_millis()
@@ -295,7 +281,6 @@ pub fn now() -> i64 {
 mod tests {
     use super::*;
     use crate::testing::TestDb;
-    use tokio::time::timeout;
 
     #[tokio::test]
     async fn a_replica_that_cannot_migrate_keeps_no_other_from_it() {

@@ -94,18 +94,18 @@ impl Listing {
         let skip = paging.number.saturating_mul(paging.size);
         if let Some(after) = paging.after {
             let select = select("and id > $1 order by id limit $2 + 0").bind(after);
-            return rows::read(select.bind(paging.size + 1), db.reader()).await;
+            return rows::read(select.bind(paging.size + 1), db).await;
         }
         let rest = total - skip;
         if paging.in_usual_order() && skip > 0 && (1..=paging.size).contains(&rest) {
             // The last page is as near to the end as the first is to the beginning.
             let select = select("order by id desc limit $1 + 0").bind(rest);
-            let mut rows: Vec<R> = rows::read(select, db.reader()).await?;
+            let mut rows: Vec<R> = rows::read(select, db).await?;
             rows.reverse();
             return Ok(rows);
         }
         let select = select(&format!("order by {order}id limit $1 + 0 offset $2 + 0"));
-        rows::read(select.bind(paging.size + 1).bind(skip), db.reader()).await
+        rows::read(select.bind(paging.size + 1).bind(skip), db).await
     }
 
     fn links(&self, base: &Base, paging: &Paging, page: PageInfo, next: Option<i64>) -> Links {

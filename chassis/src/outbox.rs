@@ -83,7 +83,7 @@ pub(crate) async fn oldest(db: &Db, most: i64) -> anyhow::Result<Vec<Batch>> {
         let events = serde_json::from_str(row.try_get(2)?)?;
         Ok(Batch { seq: row.try_get(0)?, created_at: row.try_get(1)?, events })
     };
-    let rows = rows.bind(most).fetch_all(db.reader()).await?;
+    let rows = db.fetch_all(rows.bind(most)).await?;
     rows.into_iter().map(batch).collect()
 }
 

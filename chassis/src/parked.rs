@@ -69,12 +69,10 @@ pub(crate) async fn unpark(tx: &mut Tx<'_>, ids: &[i64]) -> anyhow::Result<()> {
 
 /// Up to `most` parked events, oldest first.
 pub async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
-    let rows = query(
+    let oldest = query(
         "select id, event_id, key, place, payload, reason, parked_at from parked order by id limit $1",
-    )
-    .bind(most)
-    .fetch_all(db.reader())
-    .await?;
+    );
+    let rows = db.fetch_all(oldest.bind(most)).await?;
     let parked = |row: AnyRow| -> anyhow::Result<Parked> {
         let parked_at: i64 = row.try_get(6)?;
         Ok(Parked {
@@ -122,7 +120,7 @@ pub(crate) async fn waiting(db: &Db, which: &Which) -> anyhow::Result<Vec<Waitin
         Which::Row(row) => query(AssertSqlSafe(of_row)).bind(*row),
         Which::Key(key) => query(AssertSqlSafe(of_key)).bind(key.as_str()),
     };
-    let rows = query.fetch_all(db.reader()).await?;
+    let rows = db.fetch_all(query).await?;
     let waiting = |row: AnyRow| -> anyhow::Result<Waiting> {
         let place: String = row.try_get(3)?;
         let (partition, offset) = place.split_once(':').unwrap_or_default();

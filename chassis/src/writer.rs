@@ -68,6 +68,12 @@ pub trait Domain: Send + Sync + 'static {
         events: &[Self::Event],
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 
+    /// Whether a batch with `command` may take minutes. Of another one the writer takes it that the server vanished.
+    /// Pure.
+    fn has_time(_command: &Self::Command) -> bool {
+        false
+    }
+
     /// What others hear, in order: each with the place in `events` of the one that caused it. Pure.
     fn published(batch: &Self::Batch, events: &[Self::Event]) -> Vec<(usize, Event)>;
 }

@@ -422,8 +422,8 @@ async fn old_marks_are_forgotten_and_young_ones_are_not(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
     let left = async || (service.count("inbox").await == 1).then_some(());
     eventually("the old marks to be gone", left).await;
-    let left = sqlx::query("select event_id from inbox").fetch_one(service.db.reader()).await;
-    assert_eq!(left.unwrap().get::<String, _>(0), "event 1200");
+    let left = service.db.fetch_optional(sqlx::query("select event_id from inbox")).await;
+    assert_eq!(left.unwrap().unwrap().get::<String, _>(0), "event 1200");
 }
 
 /// Postgres keeps a plan when it has made it a few times, and knows nothing of what the table became since.

@@ -284,13 +284,13 @@ pub async fn by_number(db: &Db, number: i64) -> sqlx::Result<Option<Gifticon>> {
 async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Gifticon>> {
     let of = format!("from gifticons where {column} = $1");
     let one = select(db.dialect(), GIFTICONS.columns, &of).bind(value);
-    Ok(read(one, db.reader()).await?.pop().map(|OneGifticon(gifticon)| gifticon))
+    Ok(read(one, db).await?.pop().map(|OneGifticon(gifticon)| gifticon))
 }
 
 /// Units available and held, of all gifticons.
 pub async fn units(db: &Db) -> sqlx::Result<(i64, i64)> {
     let sums = "select cast(coalesce(sum(available), 0) as bigint), \
                 cast(coalesce(sum(held), 0) as bigint) from gifticons";
-    let row = query(sums).fetch_one(db.reader()).await?;
+    let row = db.fetch_optional(query(sums)).await?.ok_or(sqlx::Error::RowNotFound)?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }

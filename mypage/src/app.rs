@@ -66,6 +66,10 @@ impl Domain for ViewDomain {
         store::load(tx, &self.db, commands).await
     }
 
+    fn has_time(command: &Command) -> bool {
+        matches!(command, Command::FinishRebuild { .. })
+    }
+
     fn decide(tables: &Tables, command: &Command) -> Result<Vec<Command>, Refusal> {
         let happens = match command {
             Command::Told(fact) => {

@@ -279,5 +279,5 @@ pub async fn by_cart(db: &Db, cart_id: i64) -> sqlx::Result<Option<Shown>> {
 async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Shown>> {
     let of = format!("{} and {column} = $1", MYPAGES.from);
     let one = select(db.dialect(), MYPAGES.columns, &of).bind(value);
-    Ok(read(one, db.reader()).await?.pop())
+    Ok(read(one, db).await?.pop())
 }

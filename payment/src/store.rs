@@ -132,7 +132,7 @@ pub async fn to_do(db: &Db, most: i64) -> sqlx::Result<Vec<Payment>> {
          or (status = '{}' and cancel_wanted = 1) limit $1 + 0",
         status::PAYMENT_APPROVED
     );
-    let payments = read(select(db.dialect(), PAYMENTS.columns, &of).bind(most), db.reader());
+    let payments = read(select(db.dialect(), PAYMENTS.columns, &of).bind(most), db);
     Ok(payments.await?.into_iter().map(|OnePayment(payment)| payment).collect())
 }
 
@@ -149,7 +149,7 @@ pub async fn by_cart(db: &Db, cart_id: i64) -> sqlx::Result<Option<Payment>> {
 async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Payment>> {
     let of = format!("{} and {column} = $1", PAYMENTS.from);
     let one = select(db.dialect(), PAYMENTS.columns, &of).bind(value);
-    Ok(read(one, db.reader()).await?.pop().map(|OnePayment(payment)| payment))
+    Ok(read(one, db).await?.pop().map(|OnePayment(payment)| payment))
 }
 
 /// The text of a status in the table, which is also what customers read.

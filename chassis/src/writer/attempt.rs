@@ -2,27 +2,26 @@
 
 use super::Domain;
 use super::task::Batches;
-use crate::db::{Dialect, Statement, Tx};
+use crate::db::{Dialect, RESTS, Statement, Tx, says_so};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
 use crate::outbox;
 use crate::parked;
 use crate::telemetry::Trace;
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
 use common_events::Event;
 use futures_util::FutureExt;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AssertSqlSafe, Connection, Row, query};
+use sqlx::{Any, AssertSqlSafe, Row, query};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::warn;
 
-/// A connection that was not used for longer is asked first whether it still is one.
-const RESTS: Duration = Duration::from_secs(1);
-/// How long it may take to say so. A server that vanished says nothing, and TCP finds out after minutes.
-const SAYS_SO: Duration = Duration::from_secs(1);
+/// What takes longer, the statements of a batch or its commit, is taken for lost: Postgres itself ends a statement after
+/// 10 s, and a server that vanished says nothing, which TCP finds out after minutes.
+const LOST: Duration = Duration::from_secs(15);
 
 /// The connection of the last batch, and when that was.
 pub(super) type Held = (PoolConnection<Any>, Instant);
@@ -44,6 +43,14 @@ pub(super) struct Done<D: Domain> {
     pub(super) published: usize,
 }
 
+/// A batch before its commit.
+struct Wrote<'c, 'w, D: Domain> {
+    done: Done<D>,
+    sorted: inbox::Sorted<'w, D::Command>,
+    batch: i64,
+    tx: Tx<'c>,
+}
+
 impl<D: Domain> Batches<D> {
     /// Does the work, all of it or nothing. A panic of the domain is a failure like another: the
     /// writer must outlive it.
@@ -57,17 +64,56 @@ impl<D: Domain> Batches<D> {
 
     async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
         ensure!(self.db.is_ready(), "the database is not ready yet");
+        let patience = self.patience(work);
         let mut held = self.connection.lock().await;
         // One on which something fails is not kept.
         let mut connection = self.connection(held.take()).await?;
+        let wrote = timeout(patience, self.write(&mut connection, work)).await;
+        let Wrote { done, sorted, batch, tx } = wrote.context("the database does not answer")??;
+        match timeout(patience, tx.commit()).await {
+            Ok(Ok(())) => *held = Some((connection, Instant::now())),
+            Ok(Err(error)) => ensure!(self.holds(batch).await, "the commit failed: {error}"),
+            Err(_) => ensure!(self.holds(batch).await, "the commit was lost"),
+        }
+
+        self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
+        self.metrics.repeated_total.inc_by(sorted.repeated as u64);
+        for (incoming, reason) in &sorted.park {
+            self.metrics.parked_total.inc();
+            warn!(
+                event.id = incoming.id,
+                event.key = incoming.delivery.key,
+                reason,
+                "parked an event; see /admin/parked"
+            );
+        }
+        Ok(done)
+    }
+
+    /// How long the statements of a batch may take, and its commit.
+    fn patience(&self, work: &Work<'_, D>) -> Duration {
+        match self.db.dialect() {
+            Dialect::Postgres if !work.commands.iter().any(|(command, _)| D::has_time(command)) => {
+                LOST
+            }
+            _ => Duration::MAX, // a file does not vanish
+        }
+    }
+
+    /// All of a batch but its commit.
+    async fn write<'c, 'w>(
+        &self,
+        connection: &'c mut PoolConnection<Any>,
+        work: &Work<'w, D>,
+    ) -> anyhow::Result<Wrote<'c, 'w, D>> {
         if self.batch.load(Ordering::Relaxed) == 0 {
             // The row by which commits are told must be there to be locked.
-            let mut tx = self.db.begin_on(&mut connection).await?;
+            let mut tx = self.db.begin_on(connection).await?;
             self.mark(&mut tx, 1);
             tx.commit().await?;
             self.batch.store(1, Ordering::Relaxed);
         }
-        let mut tx = self.db.begin_on(&mut connection).await?;
+        let mut tx = self.db.begin_on(connection).await?;
         let sorted = inbox::sort(&mut tx, &work.events).await?;
 
         let of_events = sorted.fresh.iter().flat_map(|incoming| {
@@ -87,37 +133,18 @@ impl<D: Domain> Batches<D> {
         let batch = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
         self.mark(&mut tx, batch);
         tx.flush().await?;
-        if let Err(error) = tx.commit().await {
-            ensure!(self.holds(batch).await, "the commit failed: {error}");
-        } else {
-            *held = Some((connection, Instant::now()));
-        }
-
-        self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
-        self.metrics.repeated_total.inc_by(sorted.repeated as u64);
-        for (incoming, reason) in &sorted.park {
-            self.metrics.parked_total.inc();
-            warn!(
-                event.id = incoming.id,
-                event.key = incoming.delivery.key,
-                reason,
-                "parked an event; see /admin/parked"
-            );
-        }
-        Ok(done)
+        Ok(Wrote { done, sorted, batch, tx })
     }
 
     /// The connection of the last batch, or a new one where there is none, or where its server went away while it
     /// rested.
     async fn connection(&self, held: Option<Held>) -> sqlx::Result<PoolConnection<Any>> {
-        if let Some((mut connection, since)) = held {
-            if since.elapsed() < RESTS
-                || self.db.dialect() == Dialect::Sqlite
-                || matches!(timeout(SAYS_SO, connection.ping()).await, Ok(Ok(())))
-            {
-                return Ok(connection);
-            }
-            drop(connection.detach()); // the pool would ask it again, for as long as it takes
+        if let Some((mut connection, since)) = held
+            && (self.db.dialect() == Dialect::Sqlite
+                || since.elapsed() < RESTS
+                || says_so(&mut connection).await.is_ok())
+        {
+            return Ok(connection);
         }
         self.db.connect().await
     }
@@ -134,9 +161,10 @@ impl<D: Domain> Batches<D> {
     /// for this batch must hear the truth, and nothing else could be written meanwhile.
     async fn holds(&self, batch: i64) -> bool {
         loop {
-            match self.last_batch().await {
-                Ok(last) => return last >= batch,
-                Err(error) => warn!(%error, "whether a batch was written is unknown yet"),
+            match timeout(LOST, self.last_batch()).await {
+                Ok(Ok(last)) => return last >= batch,
+                Ok(Err(error)) => warn!(%error, "whether a batch was written is unknown yet"),
+                Err(_) => warn!("the database does not say whether a batch was written"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -139,12 +139,12 @@ impl Service {
 
     pub async fn total(&self, id: i64) -> i64 {
         let row = query("select total from tallies where id = $1").bind(id);
-        row.fetch_optional(self.db.reader()).await.unwrap().map_or(0, |row| row.get(0))
+        self.db.fetch_optional(row).await.unwrap().map_or(0, |row| row.get(0))
     }
 
     pub async fn count(&self, table: &str) -> i64 {
         let count = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
-        query(count).fetch_one(self.db.reader()).await.unwrap().get(0)
+        self.db.fetch_optional(query(count)).await.unwrap().unwrap().get(0)
     }
 }
 

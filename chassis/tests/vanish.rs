@@ -1,0 +1,159 @@
+//! A Postgres that vanishes without a word: its host lost power, or the way to it was lost. No packet says so, and TCP
+//! finds out after minutes.
+
+mod common;
+
+use chassis::testing::{TestDb, eventually};
+use chassis::writer::{NotDone, Unavailable};
+use common::{Add, Scripted, Service};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// The id in the event by which the network knows a transaction.
+const KNOWN: i64 = 987_654_321;
+
+/// At what of the transaction that holds [`KNOWN`] its server vanishes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Statement,
+    /// It never hears of it.
+    Commit,
+    /// It does, and nobody hears its answer.
+    Committed,
+}
+
+/// The way to the server.
+#[derive(Clone)]
+struct Network {
+    /// Cancelled, the connections through it are still there, and nothing comes through.
+    now: Arc<Mutex<CancellationToken>>,
+    vanishes: Arc<Mutex<Option<At>>>,
+}
+
+impl Network {
+    /// Leads to the database of `db`, and has `db` go this way.
+    async fn before(db: &mut TestDb) -> Self {
+        let url = db.url.as_str().to_owned();
+        let (_, after) = url.split_once('@').expect("the URL names a user");
+        let (server, name) = after.split_once('/').expect("the URL names a database");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = format!("@{}/{name}", listener.local_addr().unwrap());
+        db.url = url.replace(&format!("@{after}"), &way).parse().unwrap();
+        let network = Self { now: Arc::default(), vanishes: Arc::default() };
+        tokio::spawn(network.clone().lead(listener, server.to_owned()));
+        network
+    }
+
+    async fn lead(self, listener: TcpListener, server: String) {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(&server).await.unwrap();
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            let now = self.now.lock().unwrap().clone();
+            tokio::spawn(self.clone().carry(from_client, to_server, now.clone()));
+            tokio::spawn(self.clone().carry(from_server, to_client, now));
+        }
+    }
+
+    async fn carry(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, now: CancellationToken) {
+        let (mut buffer, mut known) = (vec![0; 65_536], false);
+        while let Some(Ok(length @ 1..)) = now.run_until_cancelled(from.read(&mut buffer)).await {
+            let sent = &buffer[..length];
+            let has = |text: &str| sent.windows(text.len()).any(|part| part == text.as_bytes());
+            known |= has(&KNOWN.to_string());
+            let at = *self.vanishes.lock().unwrap();
+            if known && (at == Some(At::Statement) || at.is_some() && has("COMMIT")) {
+                self.vanish();
+            }
+            if (!now.is_cancelled() || at == Some(At::Committed))
+                && to.write_all(sent).await.is_err()
+            {
+                return;
+            }
+        }
+        if now.is_cancelled() {
+            std::future::pending::<()>().await; // keeps both ends open
+        }
+    }
+
+    /// Loses all that is connected. Who connects from now on reaches the server.
+    fn vanish(&self) {
+        *self.vanishes.lock().unwrap() = None;
+        std::mem::take(&mut *self.now.lock().unwrap()).cancel();
+    }
+}
+
+/// The service behind a network, or none where there is no Postgres.
+async fn service() -> Option<(Service, Network)> {
+    let Some(mut db) = TestDb::postgres().await else {
+        eprintln!("skipped: TEST_DATABASE_URL is unset");
+        return None;
+    };
+    let network = Network::before(&mut db).await;
+    Some((Service::start(&db, &Scripted::default()).await, network))
+}
+
+async fn asked_while_it_vanishes(
+    at: At,
+) -> Option<(Result<i64, NotDone<common::Negative>>, Service)> {
+    let (service, network) = service().await?;
+    service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+    *network.vanishes.lock().unwrap() = Some(at);
+    let asked = service.writer.ask(Add { id: 1, number: KNOWN }).await;
+    assert!(network.vanishes.lock().unwrap().is_none(), "it did vanish");
+    Some((asked, service))
+}
+
+/// The service works on, and has told all of what it did.
+async fn works_on(service: &Service) {
+    let began = Instant::now();
+    eventually("an answer", async || service.writer.ask(Add { id: 2, number: 1 }).await.ok()).await;
+    eventually("an empty outbox", async || (service.count("outbox").await == 0).then_some(()))
+        .await;
+    assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
+}
+
+#[tokio::test]
+async fn a_batch_whose_server_vanishes_is_given_up() {
+    let Some((asked, service)) = asked_while_it_vanishes(At::Statement).await else { return };
+    assert!(matches!(asked, Err(NotDone::Unavailable(Unavailable::Database))));
+    assert_eq!(service.total(1).await, 1);
+    works_on(&service).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_never_came_is_told_as_failed() {
+    let Some((asked, service)) = asked_while_it_vanishes(At::Commit).await else { return };
+    assert!(matches!(asked, Err(NotDone::Unavailable(Unavailable::Database))));
+    assert_eq!(service.total(1).await, 1);
+    works_on(&service).await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_told_as_done() {
+    let Some((asked, service)) = asked_while_it_vanishes(At::Committed).await else { return };
+    assert_eq!(asked.unwrap(), 1 + KNOWN);
+    assert_eq!(service.total(1).await, 1 + KNOWN);
+    works_on(&service).await;
+}
+
+#[tokio::test]
+async fn reads_whose_server_vanishes_are_refused_and_the_next_are_not() {
+    let Some((service, network)) = service().await else { return };
+    let reads = async || {
+        let read = || service.db.fetch_all(sqlx::query("select pg_sleep(0.1)::text"));
+        let all = std::array::from_fn::<_, 8, _>(|_| read()); // as many as there are connections
+        futures_util::future::join_all(all).await.iter().filter(|read| read.is_ok()).count()
+    };
+    eventually("connections", async || (reads().await == 8).then_some(())).await;
+    network.vanish();
+    let began = Instant::now();
+    assert!(reads().await < 8, "some were lost");
+    eventually("all to be replaced", async || (reads().await == 8).then_some(())).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
+}

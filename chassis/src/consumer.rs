@@ -86,20 +86,21 @@ impl<P: Policy> Reader<P> {
         }
         for then in ["once more", "one by one"] {
             let Err(error) = self.writer.take(events.clone()).await else { return };
-            info!(error = format!("{error:#}"), "a batch of events failed; trying {then}");
+            info!(%error, "a batch of events failed; trying {then}");
         }
         for event in events.into_iter().filter(Incoming::matters) {
             self.handle_alone(event).await;
         }
     }
 
-    /// Acts on one event. Waits while the database fails, and parks what fails although it works.
+    /// Acts on one event. Waits while the database fails, or has tables of another version of the service, and parks what
+    /// fails although it works.
     async fn handle_alone(&self, mut event: IncomingOf<P>) {
         let (mut tries, mut pause, meaning) = (0, PAUSE, event.meaning.clone());
         while let Err(error) = self.writer.take(vec![event.clone()]).await {
-            let reason = without_nul(&format!("{error:#}"));
+            let reason = without_nul(&error.reason);
             // A batch of nothing but its mark tells whether it is the event or the database.
-            if self.writer.take(Vec::new()).await.is_ok() {
+            if !error.database && self.writer.take(Vec::new()).await.is_ok() {
                 tries += 1;
             }
             warn!(event.id = event.id, tries, reason, "could not act on an event");

@@ -268,7 +268,23 @@ pub(crate) async fn says_so(connection: &mut AnyConnection) -> sqlx::Result<()> 
     timeout(SAYS_SO, connection.ping()).await.unwrap_or_else(|_| Err(vanished()))
 }
 
-fn vanished() -> sqlx::Error {
+/// Whether it is the database that fails, and not what it was asked to write: it is away or full, or its tables are not
+/// those that this version of the service knows.
+pub(crate) fn is_at_fault(dialect: Dialect, error: &anyhow::Error) -> bool {
+    /// Classes of SQLSTATE: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
+    const CLASSES: [&str; 8] = ["08", "25", "40", "42", "53", "55", "57", "58"];
+    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, WorkerCrashed};
+    match error.downcast_ref() {
+        Some(Io(_) | PoolTimedOut | PoolClosed | WorkerCrashed) => true,
+        // SQLite has one code for most of it; nobody else changes its tables, and a full disk shows in any write.
+        Some(Database(error)) if dialect == Dialect::Postgres => {
+            error.code().is_some_and(|code| CLASSES.iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+pub(crate) fn vanished() -> sqlx::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the database does not answer").into()
 }
 

@@ -115,7 +115,22 @@ enum Job<D: Domain> {
     /// A command of a worker, which has time.
     Told(Order<D>),
     /// Events from the bus, handled together or not at all.
-    Events(Vec<Incoming<D::Command>>, oneshot::Sender<anyhow::Result<()>>),
+    Events(Vec<Incoming<D::Command>>, oneshot::Sender<Result<(), NotTaken>>),
+}
+
+/// Why events were not acted on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct NotTaken {
+    pub(crate) reason: String,
+    /// The database failed, so that nothing is known about the events.
+    pub(crate) database: bool,
+}
+
+impl NotTaken {
+    fn stopped<E>(_: E) -> Self {
+        Self { reason: "the writer has stopped".into(), database: true }
+    }
 }
 
 /// A command, the story that it belongs to, and where its outcome goes.
@@ -187,11 +202,10 @@ impl<D: Domain> Writer<D> {
     }
 
     /// Acts on events, all in one transaction with their inbox marks.
-    pub(crate) async fn take(&self, events: Vec<Incoming<D::Command>>) -> anyhow::Result<()> {
+    pub(crate) async fn take(&self, events: Vec<Incoming<D::Command>>) -> Result<(), NotTaken> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.jobs.send(Job::Events(events, answer)).await;
-        sent.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
-        answered.await?
+        self.jobs.send(Job::Events(events, answer)).await.map_err(NotTaken::stopped)?;
+        answered.await.map_err(NotTaken::stopped)?
     }
 
     /// Changes whenever a transaction was committed: what workers wait for.

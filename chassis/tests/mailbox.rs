@@ -43,6 +43,7 @@ on_each_database!(
     an_event_that_comes_twice_is_acted_on_once,
     the_same_event_twice_in_one_batch_is_acted_on_once,
     an_event_that_fails_is_parked_with_its_key_and_others_go_on,
+    an_event_whose_table_is_gone_waits_for_it,
     a_message_that_is_no_event_is_parked_and_can_be_given_up,
     a_replay_that_fails_again_keeps_the_order,
     a_key_that_a_database_cannot_keep_stops_nobody,
@@ -305,6 +306,28 @@ async fn an_event_that_fails_is_parked_with_its_key_and_others_go_on(db: TestDb)
     let (after, _) = bus.put_cart(1, 100);
     eventually("the next of the key", async || bus.is_done(after).then_some(())).await;
     assert_eq!(service.total(1).await, 111);
+}
+
+/// As a replica of before meets it after a migration, until it is replaced.
+async fn an_event_whose_table_is_gone_waits_for_it(db: TestDb) {
+    if db.url.sqlite_path().is_some() {
+        return; // which only the service itself migrates
+    }
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let elsewhere = db.open(&common::schema()).await;
+    let rename = async |sql| {
+        let mut tx = elsewhere.begin().await.unwrap();
+        sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    rename("alter table tallies rename to others").await;
+    let (place, _) = bus.put_cart(1, 5);
+    tokio::time::sleep(Duration::from_secs(3)).await; // one that fails alone is parked by then
+    assert_eq!((service.count("parked").await, bus.is_done(place)), (0, false));
+    rename("alter table others rename to tallies").await;
+    eventually("the event to be done", async || bus.is_done(place).then_some(())).await;
+    assert_eq!(service.total(1).await, 5);
 }
 
 async fn a_message_that_is_no_event_is_parked_and_can_be_given_up(db: TestDb) {

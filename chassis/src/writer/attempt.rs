@@ -2,7 +2,7 @@
 
 use super::Domain;
 use super::task::Batches;
-use crate::db::{Dialect, RESTS, Statement, Tx, says_so};
+use crate::db::{Dialect, RESTS, Statement, Tx, says_so, vanished};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
 use crate::outbox;
@@ -69,11 +69,11 @@ impl<D: Domain> Batches<D> {
         // One on which something fails is not kept.
         let mut connection = self.connection(held.take()).await?;
         let wrote = timeout(patience, self.write(&mut connection, work)).await;
-        let Wrote { done, sorted, batch, tx } = wrote.context("the database does not answer")??;
-        match timeout(patience, tx.commit()).await {
-            Ok(Ok(())) => *held = Some((connection, Instant::now())),
-            Ok(Err(error)) => ensure!(self.holds(batch).await, "the commit failed: {error}"),
-            Err(_) => ensure!(self.holds(batch).await, "the commit was lost"),
+        let Wrote { done, sorted, batch, tx } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
+        match timeout(patience, tx.commit()).await.unwrap_or_else(|_| Err(vanished())) {
+            Ok(()) => *held = Some((connection, Instant::now())),
+            Err(_) if self.holds(batch).await => {}
+            Err(error) => return Err(error).context("the commit failed"),
         }
 
         self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);

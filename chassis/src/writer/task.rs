@@ -1,7 +1,7 @@
 //! The task: takes what waits, carries it out, answers.
 
-use super::{ChoreJob, Domain, Job, NotDone, Unavailable, WAITING, attempt};
-use crate::db::Db;
+use super::{ChoreJob, Domain, Job, NotDone, NotTaken, Unavailable, WAITING, attempt};
+use crate::db::{self, Db};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use std::pin::pin;
@@ -132,9 +132,10 @@ impl<D: Domain> Batches<D> {
         if let Err(error) = &done
             && (!events.is_empty() || is_conflict(error))
         {
-            let error = format!("{error:#}");
+            let database = db::is_at_fault(self.db.dialect(), error);
+            let why = NotTaken { reason: format!("{error:#}"), database };
             for (_, answer) in events.drain(..) {
-                let _ = answer.send(Err(anyhow::anyhow!("{error}")));
+                let _ = answer.send(Err(why.clone()));
             }
             if commands.is_empty() && chores.is_empty() {
                 return;
@@ -172,9 +173,6 @@ impl<D: Domain> Batches<D> {
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                for (_, answer) in events {
-                    let _ = answer.send(Err(anyhow::anyhow!("{error}")));
-                }
                 error!(error, commands = commands.len(), "a batch could not be written");
                 for (_, _, answer) in commands {
                     let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));

@@ -3,17 +3,19 @@
 //! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
 //! whatever differs is in this file.
 
+mod pool;
 mod schema;
 mod tx;
 
+pub(crate) use pool::Connection;
 pub use schema::Schema;
 pub use tx::{Statement, Tx};
 
 use crate::config::DatabaseUrl;
+use pool::{ACQUIRE, Pool};
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
-use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor};
+use sqlx::{Any, AnyConnection, Connection as _, Executor};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,14 +24,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-/// How long a read waits for a connection before it is refused with 503.
-const ACQUIRE: Duration = Duration::from_secs(1);
 /// How long a read may take before it is refused with 503; whoever asks gives up after 3 s. A server that vanished
 /// says nothing, and TCP finds out after minutes.
 const READ: Duration = Duration::from_millis(2_500);
-/// A connection to Postgres that was not used for longer is asked first whether it still is one.
-pub(crate) const RESTS: Duration = Duration::from_secs(1);
-/// How long it may take to say so.
+/// How long a connection may take to say that it still is one.
 const SAYS_SO: Duration = Duration::from_secs(1);
 /// The writer's connection, and one for migrations and tests.
 const WRITERS: u32 = 2;
@@ -75,8 +73,8 @@ impl Dialect {
 #[derive(Clone, Debug)]
 pub struct Db {
     dialect: Dialect,
-    writer: AnyPool,
-    readers: AnyPool,
+    writer: Pool,
+    readers: Pool,
     ready: Arc<watch::Sender<bool>>,
 }
 
@@ -101,16 +99,14 @@ impl Db {
             let pool = AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE)
-                .test_before_acquire(false); // of what follows, only Postgres needs it
+                .test_before_acquire(false); // a file is still there
             let pool = match dialect {
                 Dialect::Sqlite => pool,
                 Dialect::Postgres => pool
-                    .before_acquire(|connection, used| {
-                        Box::pin(async move {
-                            Ok(used.idle_for < RESTS || says_so(connection).await.is_ok())
-                        })
+                    .before_acquire(|connection, _| {
+                        Box::pin(async move { Ok(says_so(connection).await.is_ok()) })
                     })
-                    // sqlx's own ping that comes after has no end.
+                    // sqlx pings what comes back, and waits for its answer for ever.
                     .after_release(|connection, _| {
                         Box::pin(async move { says_so(connection).await.map(|()| true) })
                     }),
@@ -133,8 +129,8 @@ impl Db {
         };
         let db = Self {
             dialect,
-            writer: pool(WRITERS),
-            readers: pool(READERS),
+            writer: Pool::new(pool(WRITERS)),
+            readers: Pool::new(pool(READERS)),
             ready: Arc::new(watch::Sender::new(false)),
         };
         if dialect == Dialect::Sqlite {
@@ -161,7 +157,7 @@ impl Db {
 
     async fn try_migrate(&self, schema: &Schema) -> anyhow::Result<()> {
         let migrator = schema.migrator(self.dialect);
-        let mut connection = self.writer.acquire().await?;
+        let mut connection = self.writer.all.acquire().await?;
         if self.dialect == Dialect::Postgres {
             // Another replica's turn, or a large table, may take as long as it takes.
             connection.execute("set lock_timeout = 0; set statement_timeout = 0").await?;
@@ -198,7 +194,13 @@ impl Db {
         &self,
         query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Vec<AnyRow>> {
-        timeout(READ, query.fetch_all(&self.readers)).await.unwrap_or_else(|_| Err(vanished()))
+        let read = async {
+            let mut connection = self.readers.take().await?;
+            let rows = query.fetch_all(&mut *connection).await?;
+            self.readers.keep(connection);
+            Ok(rows)
+        };
+        timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()))
     }
 
     /// Reads one row or none, as [`Db::fetch_all`] does.
@@ -206,8 +208,13 @@ impl Db {
         &self,
         query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Option<AnyRow>> {
-        let row = query.fetch_optional(&self.readers);
-        timeout(READ, row).await.unwrap_or_else(|_| Err(vanished()))
+        let read = async {
+            let mut connection = self.readers.take().await?;
+            let row = query.fetch_optional(&mut *connection).await?;
+            self.readers.keep(connection);
+            Ok(row)
+        };
+        timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()))
     }
 
     /// Which database it is.
@@ -225,19 +232,23 @@ impl Db {
 
     /// Starts a transaction that may write. Only the service's writer does this, and tests.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
-        self.writer.begin_with(self.begin_write()).await.map(Tx::new)
+        self.writer.all.begin_with(self.begin_write()).await.map(Tx::new)
     }
 
-    /// A connection for the writer to keep: one that goes back to the pool after each transaction comes back only when
-    /// the runtime has time for that, which under load took milliseconds.
-    pub(crate) async fn connect(&self) -> sqlx::Result<PoolConnection<Any>> {
-        self.writer.acquire().await
+    /// A connection for the writer. Once its transaction is committed, [`Db::keep`] has it.
+    pub(crate) async fn connection(&self) -> sqlx::Result<Connection> {
+        self.writer.take().await
     }
 
-    /// Starts a transaction on a connection of [`Db::connect`].
+    /// Takes one back on which nothing failed.
+    pub(crate) fn keep(&self, connection: Connection) {
+        self.writer.keep(connection);
+    }
+
+    /// Starts a transaction on a connection of [`Db::connection`].
     pub(crate) async fn begin_on<'c>(
         &self,
-        connection: &'c mut PoolConnection<Any>,
+        connection: &'c mut Connection,
     ) -> sqlx::Result<Tx<'c>> {
         connection.begin_with(self.begin_write()).await.map(Tx::new)
     }
@@ -253,7 +264,7 @@ impl Db {
 
     /// Connections of the reading pool: all, and those that do nothing.
     pub fn readers_in_pool(&self) -> (u32, usize) {
-        (self.readers.size(), self.readers.num_idle())
+        self.readers.size()
     }
 
     /// Closes all connections, and waits for those in use.
@@ -264,7 +275,7 @@ impl Db {
 }
 
 /// Whether a connection still is one.
-pub(crate) async fn says_so(connection: &mut AnyConnection) -> sqlx::Result<()> {
+async fn says_so(connection: &mut AnyConnection) -> sqlx::Result<()> {
     timeout(SAYS_SO, connection.ping()).await.unwrap_or_else(|_| Err(vanished()))
 }
 

@@ -2,7 +2,7 @@
 
 use super::Domain;
 use super::task::Batches;
-use crate::db::{Dialect, RESTS, Statement, Tx, says_so, vanished};
+use crate::db::{Connection, Dialect, Statement, Tx, vanished};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
 use crate::outbox;
@@ -11,8 +11,7 @@ use crate::telemetry::Trace;
 use anyhow::{Context, anyhow, ensure};
 use common_events::Event;
 use futures_util::FutureExt;
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AssertSqlSafe, Row, query};
+use sqlx::{AssertSqlSafe, Row, query};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,9 +21,6 @@ use tracing::warn;
 /// What takes longer, the statements of a batch or its commit, is taken for lost: Postgres itself ends a statement after
 /// 10 s, and a server that vanished says nothing, which TCP finds out after minutes.
 const LOST: Duration = Duration::from_secs(15);
-
-/// The connection of the last batch, and when that was.
-pub(super) type Held = (PoolConnection<Any>, Instant);
 
 /// What a batch is to do.
 pub(super) struct Work<'a, D: Domain> {
@@ -65,13 +61,11 @@ impl<D: Domain> Batches<D> {
     async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
         ensure!(self.db.is_ready(), "the database is not ready yet");
         let patience = self.patience(work);
-        let mut held = self.connection.lock().await;
-        // One on which something fails is not kept.
-        let mut connection = self.connection(held.take()).await?;
+        let mut connection = self.db.connection().await?; // not kept where something fails
         let wrote = timeout(patience, self.write(&mut connection, work)).await;
         let Wrote { done, sorted, batch, tx } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
         match timeout(patience, tx.commit()).await.unwrap_or_else(|_| Err(vanished())) {
-            Ok(()) => *held = Some((connection, Instant::now())),
+            Ok(()) => self.db.keep(connection),
             Err(_) if self.holds(batch).await => {}
             Err(error) => return Err(error).context("the commit failed"),
         }
@@ -103,7 +97,7 @@ impl<D: Domain> Batches<D> {
     /// All of a batch but its commit.
     async fn write<'c, 'w>(
         &self,
-        connection: &'c mut PoolConnection<Any>,
+        connection: &'c mut Connection,
         work: &Work<'w, D>,
     ) -> anyhow::Result<Wrote<'c, 'w, D>> {
         if self.batch.load(Ordering::Relaxed) == 0 {
@@ -134,19 +128,6 @@ impl<D: Domain> Batches<D> {
         self.mark(&mut tx, batch);
         tx.flush().await?;
         Ok(Wrote { done, sorted, batch, tx })
-    }
-
-    /// The connection of the last batch, or a new one where there is none, or where its server went away while it
-    /// rested.
-    async fn connection(&self, held: Option<Held>) -> sqlx::Result<PoolConnection<Any>> {
-        if let Some((mut connection, since)) = held
-            && (self.db.dialect() == Dialect::Sqlite
-                || since.elapsed() < RESTS
-                || says_so(&mut connection).await.is_ok())
-        {
-            return Ok(connection);
-        }
-        self.db.connect().await
     }
 
     /// Leaves the number of the batch in its transaction. So even an empty batch writes, and shows

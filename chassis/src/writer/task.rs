@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -39,8 +39,6 @@ pub(super) struct Batches<D: Domain> {
     pub(super) metrics: Arc<Metrics>,
     relay: Arc<Notify>,
     committed: Arc<watch::Sender<u64>>,
-    /// Its connection to the database, between two batches.
-    pub(super) connection: Mutex<Option<attempt::Held>>,
     /// This writer among those of other replicas, and how many batches it tried.
     pub(super) name: String,
     pub(super) batch: AtomicI64,
@@ -105,7 +103,7 @@ impl<D: Domain> Batches<D> {
         committed: Arc<watch::Sender<u64>>,
     ) -> Self {
         let (name, batch) = (Uuid::new_v4().to_string(), AtomicI64::new(0));
-        Self { domain, db, metrics, relay, committed, connection: Mutex::default(), name, batch }
+        Self { domain, db, metrics, relay, committed, name, batch }
     }
 
     /// One batch. If it fails, the commands of requests get one more try without the events, of

@@ -12,6 +12,7 @@ use crate::writer::{Domain, Writer};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use common_events::Envelope;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -206,20 +207,17 @@ impl<P: Policy> Replay for Replayer<P> {
         let mut which = id.map_or(Which::All, Which::Row);
         let mut all = 0;
         loop {
-            let mut waiting = parked::waiting(&self.db, &which).await?;
             // The row is gone after the first round; what came meanwhile is told by its key.
             if let Which::Row(_) = which {
-                let key = waiting.first().and_then(|first| first.delivery.key.clone());
-                if waiting.is_empty() {
-                    return Ok(None);
-                }
-                let Some(key) = key else { return self.round(waiting).await.map(Some) };
+                let waiting = parked::waiting(&self.db, &which, 0).await?;
+                let Some(first) = waiting.first() else { return Ok(None) };
+                let Some(key) = first.delivery.key.clone() else {
+                    return self.round(&which, true).await.map(Some);
+                };
                 which = Which::Key(key);
             }
-            if all > 0 {
-                waiting.retain(|waiting| !waiting.from_outbox); // refused once more, it waits again
-            }
-            match self.round(waiting).await? {
+            // What the broker refused once more waits again.
+            match self.round(&which, all == 0).await? {
                 0 => return Ok(Some(all)),
                 done => all += done,
             }
@@ -228,31 +226,40 @@ impl<P: Policy> Replay for Replayer<P> {
 }
 
 impl<P: Policy> Replayer<P> {
-    /// Acts on parked events in order, and answers how many are dealt with.
-    async fn round(&self, all: Vec<Waiting>) -> anyhow::Result<usize> {
-        let mut done = 0;
-        let mut stopped: Vec<String> = Vec::new();
-        for waiting in all {
-            if waiting.delivery.key.as_ref().is_some_and(|key| stopped.contains(key)) {
-                continue; // it waits behind one that failed again
-            }
-            if waiting.from_outbox {
-                self.chores.ask(Chore::SendAgain { parked: waiting.row }).await?;
-                done += 1;
-                continue;
-            }
-            let key = waiting.delivery.key.clone();
-            let mut event = self.reader.read("", Arc::new(waiting.delivery));
-            (event.id, event.parked) = (waiting.event_id, Some(waiting.row));
-            if !event.matters() {
-                self.chores.ask(Chore::Discard { parked: waiting.row }).await?;
-                done += 1;
-            } else if event.meaning.is_ok() && self.reader.writer.take(vec![event]).await.is_ok() {
-                done += 1;
-            } else {
-                stopped.extend(key);
+    /// Acts on parked events in order, with `sent` also on those of the outbox, and answers how many are dealt with.
+    async fn round(&self, which: &Which, sent: bool) -> anyhow::Result<usize> {
+        let (mut done, mut after) = (0, 0);
+        let mut stopped: HashSet<String> = HashSet::new();
+        loop {
+            let page = parked::waiting(&self.db, which, after).await?;
+            let Some(last) = page.last() else { return Ok(done) };
+            after = last.row;
+            for waiting in page.into_iter().filter(|waiting| sent || !waiting.from_outbox) {
+                let key = waiting.delivery.key.clone();
+                if key.as_ref().is_some_and(|key| stopped.contains(key)) {
+                    continue; // it waits behind one that failed again
+                }
+                if self.act(waiting).await? {
+                    done += 1;
+                } else {
+                    stopped.extend(key);
+                }
             }
         }
-        Ok(done)
+    }
+
+    /// Acts on a parked event, and answers whether it is dealt with.
+    async fn act(&self, waiting: Waiting) -> anyhow::Result<bool> {
+        if waiting.from_outbox {
+            self.chores.ask(Chore::SendAgain { parked: waiting.row }).await?;
+            return Ok(true);
+        }
+        let mut event = self.reader.read("", Arc::new(waiting.delivery));
+        (event.id, event.parked) = (waiting.event_id, Some(waiting.row));
+        if !event.matters() {
+            self.chores.ask(Chore::Discard { parked: waiting.row }).await?;
+            return Ok(true);
+        }
+        Ok(event.meaning.is_ok() && self.reader.writer.take(vec![event]).await.is_ok())
     }
 }

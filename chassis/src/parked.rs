@@ -97,6 +97,9 @@ pub(crate) struct Waiting {
     pub(crate) delivery: Delivery,
 }
 
+/// Parked events that are read at once: each may be a megabyte, as large as a message can be.
+const PAGE: i64 = 200;
+
 /// Which parked events.
 pub(crate) enum Which {
     /// All of them.
@@ -107,20 +110,24 @@ pub(crate) enum Which {
     Key(String),
 }
 
-/// Parked events in the order in which they were parked.
-pub(crate) async fn waiting(db: &Db, which: &Which) -> anyhow::Result<Vec<Waiting>> {
-    let select = "select id, event_id, key, place, payload, traceparent, at from parked";
-    let of_row = format!(
-        "{select} where id = $1 or key = (select key from parked where id = $1) order by id"
-    );
-    let of_key = format!("{select} where key = $1 order by id");
-    let all = format!("{select} order by id");
-    let query = match which {
-        Which::All => query(AssertSqlSafe(all)),
-        Which::Row(row) => query(AssertSqlSafe(of_row)).bind(*row),
-        Which::Key(key) => query(AssertSqlSafe(of_key)).bind(key.as_str()),
+/// Parked events in the order in which they were parked: the first [`PAGE`] of them behind the row `after`.
+pub(crate) async fn waiting(db: &Db, which: &Which, after: i64) -> anyhow::Result<Vec<Waiting>> {
+    let among = match which {
+        Which::All => "",
+        Which::Row(_) => "and (id = $2 or key = (select key from parked where id = $2))",
+        Which::Key(_) => "and key = $2",
     };
-    let rows = db.fetch_all(query).await?;
+    let select = query(AssertSqlSafe(format!(
+        "select id, event_id, key, place, payload, traceparent, at from parked \
+         where id > $1 {among} order by id limit {PAGE}"
+    )));
+    let select = select.bind(after);
+    let rows = db.fetch_all(match which {
+        Which::All => select,
+        Which::Row(row) => select.bind(*row),
+        Which::Key(key) => select.bind(key.as_str()),
+    });
+    let rows = rows.await?;
     let waiting = |row: AnyRow| -> anyhow::Result<Waiting> {
         let place: String = row.try_get(3)?;
         let (partition, offset) = place.split_once(':').unwrap_or_default();

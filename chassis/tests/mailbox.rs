@@ -46,6 +46,7 @@ on_each_database!(
     an_event_whose_table_is_gone_waits_for_it,
     a_message_that_is_no_event_is_parked_and_can_be_given_up,
     a_replay_that_fails_again_keeps_the_order,
+    more_is_replayed_than_is_read_at_once,
     a_key_that_a_database_cannot_keep_stops_nobody,
     random_bytes_are_parked_or_skipped,
     two_replicas_send_each_event_in_order,
@@ -363,6 +364,21 @@ async fn a_replay_that_fails_again_keeps_the_order(db: TestDb) {
         |rows: &[Value]| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
     assert_eq!(ids(&parked(&service).await), ids(&before));
     assert_eq!(service.total(1).await, 0);
+}
+
+async fn more_is_replayed_than_is_read_at_once(db: TestDb) {
+    let bus = Scripted::default();
+    bus.put_cart(1, -5); // refused
+    (1..450).for_each(|_| drop(bus.put_cart(1, 1)));
+    let (last, _) = bus.put_cart(1, 1);
+    let service = Service::start(&db, &bus).await;
+    eventually("all to be parked", async || bus.is_done(last).then_some(())).await;
+    let rows = parked(&service).await;
+    let gone = format!("/{}?reason=negative", rows[0]["id"]);
+    assert_eq!(admin(&service, reqwest::Method::DELETE, &gone).await.0, 204);
+    let (_, answer) = admin(&service, reqwest::Method::POST, "/replay").await;
+    assert_eq!((&answer["replayed"], service.total(1).await), (&Value::from(450), 450));
+    assert_eq!(service.count("parked").await, 0);
 }
 
 async fn a_key_that_a_database_cannot_keep_stops_nobody(db: TestDb) {

@@ -25,11 +25,11 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// How long a read may take before it is refused with 503; whoever asks gives up after 3 s. A server that vanished
-/// says nothing, and TCP finds out after minutes.
+/// says nothing, and TCP does not find out while one only waits.
 const READ: Duration = Duration::from_millis(2_500);
-/// How long a connection may take to say that it still is one.
-const SAYS_SO: Duration = Duration::from_secs(1);
-/// The writer's connection, and one for migrations and tests.
+/// How long a connection may take to say that it still is one. Less than [`ACQUIRE`], in which another is made then.
+const SAYS_SO: Duration = Duration::from_millis(500);
+/// The writer's connection, and one to ask whether its commit was lost.
 const WRITERS: u32 = 2;
 /// Reading connections. On two cores more of them only queue in the database instead of here.
 const READERS: u32 = 8;
@@ -106,7 +106,7 @@ impl Db {
                     .before_acquire(|connection, _| {
                         Box::pin(async move { Ok(says_so(connection).await.is_ok()) })
                     })
-                    // sqlx pings what comes back, and waits for its answer for ever.
+                    // sqlx pings what comes back as well, and waits for its answer for ever.
                     .after_release(|connection, _| {
                         Box::pin(async move { says_so(connection).await.map(|()| true) })
                     }),
@@ -129,8 +129,8 @@ impl Db {
         };
         let db = Self {
             dialect,
-            writer: Pool::new(pool(WRITERS)),
-            readers: Pool::new(pool(READERS)),
+            writer: Pool::new(pool(WRITERS), dialect),
+            readers: Pool::new(pool(READERS), dialect),
             ready: Arc::new(watch::Sender::new(false)),
         };
         if dialect == Dialect::Sqlite {
@@ -230,7 +230,7 @@ impl Db {
         }
     }
 
-    /// Starts a transaction that may write. Only the service's writer does this, and tests.
+    /// Starts a transaction that may write, for tests and what fills tables. A service has its writer.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
         self.writer.all.begin_with(self.begin_write()).await.map(Tx::new)
     }
@@ -269,8 +269,7 @@ impl Db {
 
     /// Closes all connections, and waits for those in use.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        tokio::join!(self.readers.close(), self.writer.close());
     }
 }
 
@@ -283,7 +282,7 @@ async fn says_so(connection: &mut AnyConnection) -> sqlx::Result<()> {
 /// those that this version of the service knows.
 pub(crate) fn is_at_fault(dialect: Dialect, error: &anyhow::Error) -> bool {
     /// Classes of SQLSTATE: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
-    const CLASSES: [&str; 8] = ["08", "25", "40", "42", "53", "55", "57", "58"];
+    const CLASSES: [&str; 11] = ["08", "0A", "25", "26", "40", "42", "53", "55", "57", "58", "XX"];
     use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, WorkerCrashed};
     match error.downcast_ref() {
         Some(Io(_) | PoolTimedOut | PoolClosed | WorkerCrashed) => true,

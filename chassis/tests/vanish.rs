@@ -40,6 +40,7 @@ impl Network {
         let url = db.url.as_str().to_owned();
         let (_, after) = url.split_once('@').expect("the URL names a user");
         let (server, name) = after.split_once('/').expect("the URL names a database");
+        assert!(server.contains(':'), "the URL names a port");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let way = format!("@{}/{name}", listener.local_addr().unwrap());
         db.url = url.replace(&format!("@{after}"), &way).parse().unwrap();

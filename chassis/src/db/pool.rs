@@ -1,9 +1,11 @@
 //! Connections that are kept between uses.
 //!
-//! sqlx's pool pings each connection that comes back, in a task of its own: half of what a read by key costs, and
-//! under load it took milliseconds until the connection could be had again. So those that are in use again and again do not
-//! go back. Whoever fails with one, or is cut off, drops it, and the pool finds out what is left of it.
+//! sqlx's pool pings each connection that comes back, in a task of its own: a round trip, and under load it took
+//! milliseconds until the connection could be had again. So those that are in use again and again do not go back. One on
+//! which something failed, or whose user was cut off, does not either, since the pool would ask it for as long as it takes: it
+//! is closed.
 
+use super::{Dialect, says_so};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool};
 use std::ops::{Deref, DerefMut};
@@ -14,15 +16,17 @@ use tokio::time::timeout;
 
 /// How long one waits for a connection before it is refused with 503.
 pub(super) const ACQUIRE: Duration = Duration::from_secs(1);
-/// A connection that was not used for longer goes back: a server may have gone meanwhile, and the pool asks it, and
-/// ends it after some minutes.
+/// A connection that was not used for longer is asked first whether it still is one. A file is still there.
 const RESTS: Duration = Duration::from_secs(1);
+/// One that was not used for longer goes back to the pool, which ends it after some minutes.
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Some connections.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     pub(super) all: AnyPool,
-    /// As many as there are connections: one that is kept is not missed by whoever waits in the pool.
+    dialect: Dialect,
+    /// As many as there are connections: whoever has one finds a kept one, or room in the pool.
     free: Arc<Semaphore>,
     kept: Arc<Mutex<Kept>>,
 }
@@ -33,37 +37,48 @@ type Kept = Vec<(PoolConnection<Any>, Instant)>;
 /// A connection in use.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    inner: PoolConnection<Any>,
+    /// None only while it is taken or given back.
+    inner: Option<PoolConnection<Any>>,
     _free: OwnedSemaphorePermit,
 }
 
 impl Pool {
-    pub(super) fn new(all: AnyPool) -> Self {
+    pub(super) fn new(all: AnyPool, dialect: Dialect) -> Self {
         let most = all.options().get_max_connections() as usize;
-        Self { all, free: Arc::new(Semaphore::new(most)), kept: Arc::default() }
+        Self { all, dialect, free: Arc::new(Semaphore::new(most)), kept: Arc::default() }
     }
 
-    /// One to use. Whoever is done gives it to [`Pool::keep`].
+    /// One to use. Whoever is done gives it to [`Pool::keep`], where all went well.
     pub(super) async fn take(&self) -> sqlx::Result<Connection> {
         let free = timeout(ACQUIRE, Arc::clone(&self.free).acquire_owned()).await;
         let free = free.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let free = free.map_err(|_| sqlx::Error::PoolClosed)?;
-        let last = self.kept().pop();
-        let inner = match last.filter(|(_, since)| since.elapsed() < RESTS) {
-            Some((kept, _)) => kept,
-            None => self.all.acquire().await?,
-        };
-        Ok(Connection { inner, _free: free })
+        let mut connection = Connection { inner: None, _free: free };
+        loop {
+            let last = self.kept().pop();
+            let Some((kept, since)) = last else { break };
+            connection.inner = Some(kept);
+            if self.dialect == Dialect::Sqlite
+                || since.elapsed() < RESTS
+                || says_so(&mut connection).await.is_ok()
+            {
+                return Ok(connection);
+            }
+            connection.close();
+        }
+        connection.inner = Some(self.all.acquire().await?);
+        Ok(connection)
     }
 
     /// Keeps one on which all went well.
-    pub(super) fn keep(&self, connection: Connection) {
+    pub(super) fn keep(&self, mut connection: Connection) {
         let mut kept = self.kept();
+        let inner = connection.inner.take();
         if self.all.is_closed() {
             return; // which waits for it to come back
         }
-        kept.push((connection.inner, Instant::now()));
-        if kept[0].1.elapsed() >= RESTS {
+        kept.extend(inner.map(|inner| (inner, Instant::now())));
+        if kept.first().is_some_and(|(_, since)| since.elapsed() > IDLE) {
             kept.remove(0);
         }
     }
@@ -88,16 +103,28 @@ impl Pool {
     }
 }
 
+impl Connection {
+    fn close(&mut self) {
+        drop(self.inner.take().map(PoolConnection::detach));
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Deref for Connection {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        &self.inner
+        self.inner.as_ref().expect("it is in use")
     }
 }
 
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.inner
+        self.inner.as_mut().expect("it is in use")
     }
 }

@@ -19,8 +19,10 @@ use tokio::time::timeout;
 use tracing::warn;
 
 /// What takes longer, the statements of a batch or its commit, is taken for lost: Postgres itself ends a statement after
-/// 10 s, and a server that vanished says nothing, which TCP finds out after minutes.
+/// 10 s, and a server that vanished says nothing, which TCP does not find out while one only waits.
 const LOST: Duration = Duration::from_secs(15);
+/// The same for the statements of a batch that [has time](Domain::has_time).
+const LONG: Duration = Duration::from_mins(30);
 
 /// What a batch is to do.
 pub(super) struct Work<'a, D: Domain> {
@@ -60,14 +62,18 @@ impl<D: Domain> Batches<D> {
 
     async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
         ensure!(self.db.is_ready(), "the database is not ready yet");
-        let patience = self.patience(work);
+        let (of_statements, of_commit) = self.patience(work);
         let mut connection = self.db.connection().await?; // not kept where something fails
-        let wrote = timeout(patience, self.write(&mut connection, work)).await;
+        let wrote = timeout(of_statements, self.write(&mut connection, work)).await;
         let Wrote { done, sorted, batch, tx } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
-        match timeout(patience, tx.commit()).await.unwrap_or_else(|_| Err(vanished())) {
+        match timeout(of_commit, tx.commit()).await.unwrap_or_else(|_| Err(vanished())) {
             Ok(()) => self.db.keep(connection),
-            Err(_) if self.holds(batch).await => {}
-            Err(error) => return Err(error).context("the commit failed"),
+            Err(error) => {
+                drop(connection); // there are two
+                if !self.holds(batch).await {
+                    return Err(error).context("the commit failed");
+                }
+            }
         }
 
         self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
@@ -84,13 +90,14 @@ impl<D: Domain> Batches<D> {
         Ok(done)
     }
 
-    /// How long the statements of a batch may take, and its commit.
-    fn patience(&self, work: &Work<'_, D>) -> Duration {
+    /// How long the statements of a batch may take, and how long its commit.
+    fn patience(&self, work: &Work<'_, D>) -> (Duration, Duration) {
         match self.db.dialect() {
-            Dialect::Postgres if !work.commands.iter().any(|(command, _)| D::has_time(command)) => {
-                LOST
+            Dialect::Sqlite => (Duration::MAX, Duration::MAX), // a file does not vanish
+            Dialect::Postgres => {
+                let has_time = work.commands.iter().any(|(command, _)| D::has_time(command));
+                (if has_time { LONG } else { LOST }, LOST)
             }
-            _ => Duration::MAX, // a file does not vanish
         }
     }
 
@@ -154,10 +161,14 @@ impl<D: Domain> Batches<D> {
     /// The last batch that was written. A transaction that is still being committed is waited for: it
     /// holds the lock of the row.
     async fn last_batch(&self) -> sqlx::Result<i64> {
-        let mut tx = self.db.begin().await?;
+        let mut connection = self.db.connection().await?;
+        let mut tx = self.db.begin_on(&mut connection).await?;
         let last = format!("select batch from batches where writer = $1{}", self.db.for_update());
         let row = query(AssertSqlSafe(last)).bind(self.name.as_str());
-        row.fetch_optional(&mut *tx).await?.map_or(Ok(0), |row| row.try_get(0))
+        let row = row.fetch_optional(&mut *tx).await?;
+        tx.commit().await?;
+        self.db.keep(connection);
+        row.map_or(Ok(0), |row| row.try_get(0))
     }
 
     /// Decides all commands, of which the first `asked` come from callers who want an answer.

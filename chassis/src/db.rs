@@ -203,18 +203,12 @@ impl Db {
         timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()))
     }
 
-    /// Reads one row or none, as [`Db::fetch_all`] does.
+    /// The row of a query that finds one or none.
     pub async fn fetch_optional(
         &self,
         query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Option<AnyRow>> {
-        let read = async {
-            let mut connection = self.readers.take().await?;
-            let row = query.fetch_optional(&mut *connection).await?;
-            self.readers.keep(connection);
-            Ok(row)
-        };
-        timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()))
+        Ok(self.fetch_all(query).await?.pop())
     }
 
     /// Which database it is.

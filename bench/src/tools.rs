@@ -45,9 +45,11 @@ fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
     Ok(Some(said))
 }
 
-/// The first word after `label` in a text.
+/// The word after the word `label` in a text.
 fn after<'t>(text: &'t str, label: &str) -> Option<&'t str> {
-    text.split_once(label)?.1.split_whitespace().next()
+    let mut words = text.split_whitespace();
+    words.find(|word| *word == label)?;
+    words.next()
 }
 
 /// Milliseconds of what wrk writes as `1.5ms`, `900us` or `2s`.
@@ -163,8 +165,8 @@ mod tests {
 
     #[test]
     fn what_wrk_says_is_read() {
-        let said =
-            "    50%    1.53ms\n    99%  900.00us\n  6 requests in 1.00s\nRequests/sec:  12.5\n";
+        let said = "    Latency  43.80ms  12.10ms  99.50ms   71.99%\n    50%    1.53ms\n    \
+                    99%  900.00us\n  6 requests in 1.00s\nRequests/sec:  12.5\n";
         assert_eq!(after(said, "50%").and_then(milliseconds), Some(1.53));
         assert_eq!(after(said, "99%").and_then(milliseconds), Some(0.9));
         assert_eq!(after(said, "Requests/sec:"), Some("12.5"));

@@ -211,6 +211,11 @@ impl Db {
         Ok(self.fetch_all(query).await?.pop())
     }
 
+    /// The row of a query that always finds one.
+    pub async fn fetch_one(&self, query: Query<'_, Any, AnyArguments>) -> sqlx::Result<AnyRow> {
+        self.fetch_optional(query).await?.ok_or(sqlx::Error::RowNotFound)
+    }
+
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
         self.dialect

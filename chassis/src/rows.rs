@@ -118,11 +118,10 @@ pub async fn read<R: DeserializeOwned>(
     select: Query<'_, Any, AnyArguments>,
     db: &Db,
 ) -> sqlx::Result<Vec<R>> {
-    parsed(db.fetch_optional(select).await?)
+    parsed(&db.fetch_one(select).await?)
 }
 
-fn parsed<R: DeserializeOwned>(row: Option<AnyRow>) -> sqlx::Result<Vec<R>> {
-    let row = row.ok_or(sqlx::Error::RowNotFound)?;
+fn parsed<R: DeserializeOwned>(row: &AnyRow) -> sqlx::Result<Vec<R>> {
     serde_json::from_str(row.try_get(0)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
@@ -138,7 +137,7 @@ pub async fn look_up<T: Value, R: DeserializeOwned>(
     }
     let rest = rest(among::<T>(tx));
     let select = select(Dialect::of(tx), columns, &rest).bind(json(ids)?);
-    parsed(select.fetch_optional(&mut **tx).await?)
+    parsed(&select.fetch_one(&mut **tx).await?)
 }
 
 fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {

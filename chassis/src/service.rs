@@ -213,7 +213,7 @@ async fn gauges(db: Db, metrics: Arc<Metrics>) {
     db.ready().await;
     loop {
         let counts = sqlx::query(AssertSqlSafe(counts.clone()));
-        if let Ok(Some(row)) = db.fetch_optional(counts).await {
+        if let Ok(row) = db.fetch_one(counts).await {
             let (events, oldest) = (row.get::<i64, _>(0), row.get::<i64, _>(1));
             metrics.outbox_events.set(events);
             let age = if events == 0 { 0 } else { (crate::db::now() - oldest).max(0) };

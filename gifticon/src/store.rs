@@ -291,6 +291,6 @@ async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Gifticon>
 pub async fn units(db: &Db) -> sqlx::Result<(i64, i64)> {
     let sums = "select cast(coalesce(sum(available), 0) as bigint), \
                 cast(coalesce(sum(held), 0) as bigint) from gifticons";
-    let row = db.fetch_optional(query(sums)).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let row = db.fetch_one(query(sums)).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }

@@ -162,7 +162,7 @@ async fn two_replicas_answer_one_question_with_one_yes() {
     let blocked = "select count(*) from pg_stat_activity \
                    where datname = current_database() and wait_event_type = 'Lock'";
     eventually("the second to wait for the first", async || {
-        let row = one.fetch_optional(query(blocked)).await.unwrap().unwrap();
+        let row = one.fetch_one(query(blocked)).await.unwrap();
         (row.get::<i64, _>(0) > 0).then_some(())
     })
     .await;

@@ -7,7 +7,7 @@ use axum::Router;
 use chassis::bus::{Bus, Delivery, Lag, Message, NotSent, Place, Publisher, Subscription};
 use chassis::consumer::Policy;
 use chassis::db::{Db, Schema, Tx};
-use chassis::testing::TestDb;
+use chassis::testing::{TestDb, eventually};
 use chassis::writer::{Domain, Writer};
 use chassis::{Chassis, Running};
 use chrono::{DateTime, Utc};
@@ -142,9 +142,14 @@ impl Service {
         self.db.fetch_optional(row).await.unwrap().map_or(0, |row| row.get(0))
     }
 
+    pub async fn outbox_is_empty(&self) {
+        eventually("an empty outbox", async || (self.count("outbox").await == 0).then_some(()))
+            .await;
+    }
+
     pub async fn count(&self, table: &str) -> i64 {
         let count = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
-        self.db.fetch_optional(query(count)).await.unwrap().unwrap().get(0)
+        self.db.fetch_one(query(count)).await.unwrap().get(0)
     }
 }
 

@@ -1,11 +1,12 @@
-//! A Postgres that vanishes without a word: its host lost power, or the way to it was lost. No packet says so, and TCP
-//! finds out after minutes.
+//! What only Postgres does to a service. It vanishes without a word: its host lost power, or the way to it was lost. No
+//! packet says so, and TCP finds out after minutes, if at all. And it has the tables of another version of the service.
 
 mod common;
 
 use chassis::testing::{TestDb, eventually};
 use chassis::writer::{NotDone, Unavailable};
 use common::{Add, Scripted, Service};
+use sqlx::Row;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,12 +90,17 @@ impl Network {
     }
 }
 
+async fn postgres() -> Option<TestDb> {
+    let db = TestDb::postgres().await;
+    if db.is_none() {
+        eprintln!("skipped: TEST_DATABASE_URL is unset");
+    }
+    db
+}
+
 /// The service behind a network, or none where there is no Postgres.
 async fn service() -> Option<(Service, Network)> {
-    let Some(mut db) = TestDb::postgres().await else {
-        eprintln!("skipped: TEST_DATABASE_URL is unset");
-        return None;
-    };
+    let mut db = postgres().await?;
     let network = Network::before(&mut db).await;
     Some((Service::start(&db, &Scripted::default()).await, network))
 }
@@ -114,25 +120,25 @@ async fn asked_while_it_vanishes(
 async fn works_on(service: &Service) {
     let began = Instant::now();
     eventually("an answer", async || service.writer.ask(Add { id: 2, number: 1 }).await.ok()).await;
-    eventually("an empty outbox", async || (service.count("outbox").await == 0).then_some(()))
-        .await;
+    service.outbox_is_empty().await;
     assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
+}
+
+async fn nothing_was_done(at: At) {
+    let Some((asked, service)) = asked_while_it_vanishes(at).await else { return };
+    assert!(matches!(asked, Err(NotDone::Unavailable(Unavailable::Database))));
+    assert_eq!(service.total(1).await, 1);
+    works_on(&service).await;
 }
 
 #[tokio::test]
 async fn a_batch_whose_server_vanishes_is_given_up() {
-    let Some((asked, service)) = asked_while_it_vanishes(At::Statement).await else { return };
-    assert!(matches!(asked, Err(NotDone::Unavailable(Unavailable::Database))));
-    assert_eq!(service.total(1).await, 1);
-    works_on(&service).await;
+    nothing_was_done(At::Statement).await;
 }
 
 #[tokio::test]
 async fn a_commit_that_never_came_is_told_as_failed() {
-    let Some((asked, service)) = asked_while_it_vanishes(At::Commit).await else { return };
-    assert!(matches!(asked, Err(NotDone::Unavailable(Unavailable::Database))));
-    assert_eq!(service.total(1).await, 1);
-    works_on(&service).await;
+    nothing_was_done(At::Commit).await;
 }
 
 #[tokio::test]
@@ -157,4 +163,32 @@ async fn reads_whose_server_vanishes_are_refused_and_the_next_are_not() {
     assert!(reads().await < 8, "some were lost");
     eventually("all to be replaced", async || (reads().await == 8).then_some(())).await;
     assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
+}
+
+/// As a replica of before meets it after a migration, until it is replaced.
+#[tokio::test]
+async fn an_event_whose_table_is_gone_waits_for_it() {
+    let Some(db) = postgres().await else { return };
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let elsewhere = db.open(&common::schema()).await;
+    let rename = async |sql| {
+        let mut tx = elsewhere.begin().await.unwrap();
+        sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let failures = async || {
+        let of_this =
+            "select xact_rollback from pg_stat_database where datname = current_database()";
+        elsewhere.fetch_one(sqlx::query(of_this)).await.unwrap().get::<i64, _>(0)
+    };
+    rename("alter table tallies rename to others").await;
+    let before = failures().await;
+    let (place, _) = bus.put_cart(1, 5);
+    // Twice in its batch and five times alone is what one takes that fails itself.
+    eventually("more tries", async || (failures().await > before + 7).then_some(())).await;
+    assert_eq!((service.count("parked").await, bus.is_done(place)), (0, false));
+    rename("alter table others rename to tallies").await;
+    eventually("the event to be done", async || bus.is_done(place).then_some(())).await;
+    assert_eq!(service.total(1).await, 5);
 }

@@ -15,7 +15,7 @@ use crate::config::DatabaseUrl;
 use pool::{ACQUIRE, Pool};
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, Connection as _, Executor};
+use sqlx::{Any, Connection as _, Executor};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,8 +27,6 @@ use tracing::{info, warn};
 /// How long a read may take before it is refused with 503; whoever asks gives up after 3 s. A server that vanished
 /// says nothing, and TCP does not find out while one only waits.
 const READ: Duration = Duration::from_millis(2_500);
-/// How long a connection may take to say that it still is one. Less than [`ACQUIRE`], in which another is made then.
-const SAYS_SO: Duration = Duration::from_millis(500);
 /// The writer's connection, and one to ask whether its commit was lost.
 const WRITERS: u32 = 2;
 /// Reading connections. On two cores more of them only queue in the database instead of here.
@@ -96,22 +94,8 @@ impl Db {
         };
         let options: AnyConnectOptions = url.parse()?;
         let pool = |connections| {
-            let pool = AnyPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE)
-                .test_before_acquire(false); // a file is still there
-            let pool = match dialect {
-                Dialect::Sqlite => pool,
-                Dialect::Postgres => pool
-                    .before_acquire(|connection, _| {
-                        Box::pin(async move { Ok(says_so(connection).await.is_ok()) })
-                    })
-                    // sqlx pings what comes back as well, and waits for its answer for ever.
-                    .after_release(|connection, _| {
-                        Box::pin(async move { says_so(connection).await.map(|()| true) })
-                    }),
-            };
-            pool.after_connect(move |connection, _| {
+            let pool = AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
+            let pool = pool.after_connect(move |connection, _| {
                 Box::pin(async move {
                     connection
                         .execute(match dialect {
@@ -124,8 +108,8 @@ impl Db {
                         .await
                         .map(|_| ())
                 })
-            })
-            .connect_lazy_with(options.clone())
+            });
+            pool.connect_lazy_with(options.clone())
         };
         let db = Self {
             dialect,
@@ -270,11 +254,6 @@ impl Db {
     pub async fn close(&self) {
         tokio::join!(self.readers.close(), self.writer.close());
     }
-}
-
-/// Whether a connection still is one.
-async fn says_so(connection: &mut AnyConnection) -> sqlx::Result<()> {
-    timeout(SAYS_SO, connection.ping()).await.unwrap_or_else(|_| Err(vanished()))
 }
 
 /// Whether it is the database that fails, and not what it was asked to write: it is away or full, or its tables are not

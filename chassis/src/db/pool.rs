@@ -2,12 +2,12 @@
 //!
 //! sqlx's pool pings each connection that comes back, in a task of its own: a round trip, and under load it took
 //! milliseconds until the connection could be had again. So those that are in use again and again do not go back. One on
-//! which something failed, or whose user was cut off, does not either, since the pool would ask it for as long as it takes: it
-//! is closed.
+//! which something failed, or whose user was cut off, does not either, since the pool would ask it for as long as it takes,
+//! and neither does one that nobody needs: they are closed.
 
-use super::{Dialect, says_so};
+use super::Dialect;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +18,9 @@ use tokio::time::timeout;
 pub(super) const ACQUIRE: Duration = Duration::from_secs(1);
 /// A connection that was not used for longer is asked first whether it still is one. A file is still there.
 const RESTS: Duration = Duration::from_secs(1);
-/// One that was not used for longer goes back to the pool, which ends it after some minutes.
+/// How long one may take to say so. Less than [`ACQUIRE`], in which another is made then.
+const SAYS_SO: Duration = Duration::from_millis(500);
+/// One that was not used for longer is closed.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// Some connections.
@@ -60,7 +62,7 @@ impl Pool {
             connection.inner = Some(kept);
             if self.dialect == Dialect::Sqlite
                 || since.elapsed() < RESTS
-                || says_so(&mut connection).await.is_ok()
+                || matches!(timeout(SAYS_SO, connection.ping()).await, Ok(Ok(())))
             {
                 return Ok(connection);
             }
@@ -79,7 +81,8 @@ impl Pool {
         }
         kept.extend(inner.map(|inner| (inner, Instant::now())));
         if kept.first().is_some_and(|(_, since)| since.elapsed() > IDLE) {
-            kept.remove(0);
+            let (idle, _) = kept.remove(0);
+            drop(idle.detach());
         }
     }
 

@@ -38,7 +38,7 @@ COPY --from=build /src/target/release/${SERVICE} /usr/local/bin/service
 # Only what runs on SQLite keeps files, and spills there what is too much for its memory, as when a large table is
 # migrated. Everything else of the system may be read-only.
 COPY --from=build --chown=10001:10001 /data /data
-ENV LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080 DATA_DIR=/data SQLITE_TMPDIR=/data
+ENV LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080 MANAGEMENT_ADDR=0.0.0.0:9080 DATA_DIR=/data SQLITE_TMPDIR=/data
 USER 10001:10001
-EXPOSE 8080
+EXPOSE 8080 9080
 ENTRYPOINT ["/usr/local/bin/service"]

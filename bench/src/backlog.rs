@@ -47,7 +47,7 @@ fn added() -> String {
 pub(crate) async fn stand(service: &str, dir: &Path) -> anyhow::Result<()> {
     let bus = Arc::new(EmbeddedLog::open(&dir.join("events.db")).await?);
     let database_url = database_in(dir, service).parse().map_err(anyhow::Error::msg)?;
-    let listen = Listen { listen_addr: crate::floors::ANYWHERE };
+    let listen = Listen::free();
     let host = Host { listen, database_url };
     let running = match service {
         "cart" => {

@@ -19,7 +19,7 @@ pub(crate) const ANYWHERE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
-    serve_bare(name, ANYWHERE, Arc::new(Metrics::default()), routes, |routes| routes)
+    serve_bare(name, &Listen::free(), Arc::new(Metrics::default()), routes, |routes| routes)
 }
 
 /// Serves a floor in this process until it is killed, and prints where as the shop's processes do.
@@ -56,7 +56,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
     };
     let cart = serve("cart", Router::new().route("/carts", post(add)))?;
     let gateway = gateway::start(GatewayConfig {
-        listen: Listen { listen_addr: ANYWHERE },
+        listen: Listen::free(),
         cors: Cors { cors_origins: vec![] },
         gifticon_url: gifticon.url(),
         cart_url: cart.url(),

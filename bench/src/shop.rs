@@ -118,6 +118,7 @@ impl Shop {
             ["GIFTICON_ADDR", "CART_ADDR", "PAYMENT_ADDR", "MYPAGE_ADDR", "GATEWAY_ADDR"]
                 .map(|name| (name, "127.0.0.1:0".to_owned()))
                 .into();
+        settings.push(("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()));
         settings.push(("DATA_DIR", dir.path().display().to_string()));
         let began = Instant::now();
         let process = Process::start("standalone", &[], &settings, 5)?;
@@ -141,6 +142,7 @@ impl Shop {
         for service in SERVICES {
             let mut settings = vec![
                 ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+                ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
                 ("DATABASE_URL", servers.database(service)),
                 ("KAFKA_BROKERS", servers.brokers()),
             ];
@@ -156,6 +158,7 @@ impl Shop {
             processes.push(process);
         }
         urls.push(("LISTEN_ADDR", "127.0.0.1:0".to_owned()));
+        urls.push(("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()));
         processes.push(Process::start("gateway", &[], &urls, 1)?);
         let mut shop =
             Self { processes, started: Duration::ZERO, _dir: None, _servers: Some(servers) };
@@ -176,6 +179,7 @@ impl Shop {
                 let nowhere = "http://127.0.0.1:9".to_owned(); // it asks nobody
                 let settings = [
                     ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+                    ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
                     ("DATABASE_URL", servers.database(service)),
                     ("KAFKA_BROKERS", servers.brokers()),
                     ("GIFTICON_URL", nowhere),

@@ -26,6 +26,7 @@ fn a_setting_that_cannot_be_used_is_named_in_one_line() {
         ("DATABASE_URL", &database),
         ("GIFTICON_URL", "http://127.0.0.1:8081"),
         ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("MANAGEMENT_ADDR", "127.0.0.1:0"),
     ];
     for missing in ["KAFKA_BROKERS", "DATABASE_URL", "GIFTICON_URL"] {
         let settings: Vec<_> = good.into_iter().filter(|(name, _)| *name != missing).collect();
@@ -44,6 +45,8 @@ fn a_setting_that_cannot_be_used_is_named_in_one_line() {
         ("GIFTICON_TIMEOUT_MS", "soon"),
         ("LISTEN_ADDR", "localhost"),
         ("LISTEN_ADDR", "192.0.2.1:80"),
+        ("MANAGEMENT_ADDR", "9082"),
+        ("MANAGEMENT_ADDR", "192.0.2.1:80"),
         ("SHUTDOWN_GRACE", "a while"),
         ("LOG_FORMAT", "xml"),
         ("RUST_LOG", "cart=loud"),
@@ -75,6 +78,8 @@ fn help_names_every_setting() {
         "SHUTDOWN_GRACE",
         "LOG_FORMAT",
         "127.0.0.1:8082",
+        "MANAGEMENT_ADDR",
+        "127.0.0.1:9082",
     ] {
         assert!(help.contains(name), "{name} is not in {help}");
     }
@@ -92,6 +97,7 @@ fn neither_broker_nor_database_need_be_there_to_start_and_to_stop() {
             ("DATABASE_URL", if sqlite { &file } else { database }),
             ("GIFTICON_URL", "http://127.0.0.1:1"),
             ("LISTEN_ADDR", "127.0.0.1:0"),
+            ("MANAGEMENT_ADDR", "127.0.0.1:0"),
             ("RUST_LOG", "off"),
         ])
         .stdout(Stdio::piped())

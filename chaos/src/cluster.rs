@@ -91,6 +91,7 @@ impl Cluster {
         let url = |service: &str| self.fronts[service].url();
         let mut settings = vec![
             ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+            ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
             ("GIFTICON_URL", url("gifticon")),
             ("CART_URL", url("cart")),
             ("PAYMENT_URL", url("payment")),

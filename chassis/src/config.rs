@@ -19,6 +19,19 @@ pub struct Listen {
     /// Address to serve HTTP on, as IP:PORT; port 0 takes any free one
     #[arg(long, env, default_value = "127.0.0.1:8080")]
     pub listen_addr: SocketAddr,
+
+    // None only within `standalone`, which serves the management routes of all services at one address.
+    /// Address of /metrics, /admin and /actuator for operators, as IP:PORT; port 0 takes any free one
+    #[arg(long, env, default_value = "127.0.0.1:9080")]
+    pub management_addr: Option<SocketAddr>,
+}
+
+impl Listen {
+    /// Free ports on the loopback address.
+    pub fn free() -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { listen_addr: free, management_addr: Some(free) }
+    }
 }
 
 /// What every process has.

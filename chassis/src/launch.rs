@@ -37,12 +37,19 @@ pub struct OnKafka<C: Args> {
     kafka: Kafka,
 }
 
+/// How far the usual port of the management address is above that of the service.
+const MANAGEMENT_PORT_OFFSET: u16 = 1_000;
+
 /// The command of a process, with `about` for `--help` and `port` as its usual one.
 pub fn command<C: Args>(name: &'static str, about: &'static str, port: u16) -> clap::Command {
     let command = Cli::<C>::command().name(name).version(env!("CARGO_PKG_VERSION")).about(about);
-    let usual = |arg: clap::Arg| arg.default_value(format!("127.0.0.1:{port}"));
-    let listens = command.get_arguments().any(|arg| arg.get_id() == "listen_addr");
-    if listens { command.mut_arg("listen_addr", usual) } else { command }
+    if !command.get_arguments().any(|arg| arg.get_id() == "listen_addr") {
+        return command;
+    }
+    let usual = |port: u16| move |arg: clap::Arg| arg.default_value(format!("127.0.0.1:{port}"));
+    command
+        .mut_arg("listen_addr", usual(port))
+        .mut_arg("management_addr", usual(port + MANAGEMENT_PORT_OFFSET))
 }
 
 /// Runs one of the four services, on Kafka.
@@ -120,6 +127,11 @@ pub async fn process<C: Args>(
     let mut stdout = std::io::stdout().lock();
     for one in &running {
         let _ = writeln!(stdout, "{} listens on {}", one.name(), one.url());
+    }
+    for one in &running {
+        if let Some(url) = one.management_url() {
+            let _ = writeln!(stdout, "management of {} listens on {url}", one.name());
+        }
     }
     let _ = stdout.flush();
     drop(stdout);

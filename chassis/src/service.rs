@@ -2,7 +2,7 @@
 
 use crate::admin::{self, Admin};
 use crate::bus::Bus;
-use crate::config::Host;
+use crate::config::{Host, Listen};
 use crate::consumer::{self, Policy, Reader, Replayer};
 use crate::db::{Db, Schema};
 use crate::history::History;
@@ -51,23 +51,24 @@ pub struct Chassis {
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
     listener: TcpListener,
+    management_listener: Option<TcpListener>,
     tasks: Tasks,
     wake_relay: Arc<Notify>,
     chores: Chores,
     chores_taken: Option<mpsc::Receiver<ChoreJob>>,
-    admin: Router,
+    management: Router,
     old: Vec<Old>,
 }
 
 impl Chassis {
-    /// Opens the database and the port. Postgres may be away; all else must be usable.
+    /// Opens the database and the ports. Postgres may be away; all else must be usable.
     pub async fn open(
         name: &'static str,
         host: &Host,
         schema: Schema,
         bus: Arc<dyn Bus>,
     ) -> anyhow::Result<Self> {
-        let listener = listen(host.listen.listen_addr)?;
+        let (listener, management_listener) = listen(&host.listen)?;
         let db = Db::open(&host.database_url, &schema)
             .await
             .map_err(|error| Unusable { setting: "DATABASE_URL", why: format!("{error:#}") })?;
@@ -80,11 +81,12 @@ impl Chassis {
             bus,
             metrics,
             listener,
+            management_listener,
             tasks: Tasks::default(),
             wake_relay: Arc::default(),
             chores: Chores(sender),
             chores_taken: Some(chores_taken),
-            admin: Router::new(),
+            management: Router::new(),
             old: vec![retention::INBOX],
         };
         let stop = chassis.tasks.background.stop.clone();
@@ -140,14 +142,19 @@ impl Chassis {
             db: self.db.clone(),
             chores: self.chores.clone(),
         };
-        self.admin = admin::routes(Admin {
+        self.manage(admin::routes(Admin {
             db: self.db.clone(),
             chores: self.chores.clone(),
             replay: Arc::new(replayer),
-        });
+        }));
         let (bus, db) = (Arc::clone(&self.bus), self.db.clone());
         let (metrics, stop) = (Arc::clone(&self.metrics), self.tasks.background.stop.clone());
         self.spawn("consumer", consumer::run(reader, bus, self.name, db, metrics, stop));
+    }
+
+    /// Adds routes for operators at the management address.
+    pub fn manage(&mut self, routes: Router) {
+        self.management = std::mem::take(&mut self.management).merge(routes);
     }
 
     /// Has the service forget rows of its own when they are old, besides the marks of its inbox.
@@ -192,10 +199,17 @@ impl Chassis {
         self.spawn("retention", async move {
             stop.run_until_cancelled(forgets).await;
         });
-        let routes = routes.merge(self.admin);
         let ready = Ready::Database(self.db.clone());
-        let process = Process { metrics: self.metrics, tasks: self.tasks, db: Some(self.db) };
-        process.serve(self.name, self.listener, routes, ready, Facing::Internal, |routes| routes)
+        let process = Process {
+            name: self.name,
+            metrics: self.metrics,
+            tasks: self.tasks,
+            listener: self.listener,
+            management_listener: self.management_listener,
+            management: self.management,
+            db: Some(self.db),
+        };
+        process.serve(routes, ready, Facing::Internal, |routes| routes)
     }
 }
 
@@ -226,8 +240,15 @@ async fn gauges(db: Db, metrics: Arc<Metrics>) {
     }
 }
 
-/// Opens a port.
-fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Opens the ports of a process: the public one and, where it has its own, that of management.
+fn listen(addresses: &Listen) -> anyhow::Result<(TcpListener, Option<TcpListener>)> {
+    let public = listen_at(addresses.listen_addr, "LISTEN_ADDR")?;
+    let management = addresses.management_addr.map(|addr| listen_at(addr, "MANAGEMENT_ADDR"));
+    Ok((public, management.transpose()?))
+}
+
+/// Opens a port. `setting` is the name of the setting that it comes from.
+fn listen_at(addr: SocketAddr, setting: &'static str) -> anyhow::Result<TcpListener> {
     let listen = || {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
@@ -237,34 +258,68 @@ fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     listen().map_err(|error| {
         let why =
             format!("{addr}: {error}; it looks like 127.0.0.1:8080, with port 0 for a free one");
-        Unusable { setting: "LISTEN_ADDR", why }.into()
+        Unusable { setting, why }.into()
     })
+}
+
+/// Serves the management routes of several services at one address, each under its name as prefix.
+pub fn serve_management(
+    addr: SocketAddr,
+    services: Vec<(&'static str, Router)>,
+) -> anyhow::Result<Running> {
+    let listener = listen_at(addr, "MANAGEMENT_ADDR")?;
+    let routes = services
+        .into_iter()
+        .fold(Router::new(), |routes, (name, service)| routes.nest(&format!("/{name}"), service));
+    let process = Process {
+        name: "management",
+        metrics: Arc::default(),
+        tasks: Tasks::default(),
+        listener,
+        management_listener: None,
+        management: Router::new(),
+        db: None,
+    };
+    process.serve(routes, Ready::Always, Facing::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
 /// layers included.
 pub fn serve_bare(
     name: &'static str,
-    addr: SocketAddr,
+    addresses: &Listen,
     metrics: Arc<Metrics>,
     routes: Router,
     around: impl FnOnce(Router) -> Router,
 ) -> anyhow::Result<Running> {
-    let process = Process { metrics, tasks: Tasks::default(), db: None };
-    process.serve(name, listen(addr)?, routes, Ready::Always, Facing::Public, around)
+    let (listener, management_listener) = listen(addresses)?;
+    let process = Process {
+        name,
+        metrics,
+        tasks: Tasks::default(),
+        listener,
+        management_listener,
+        management: Router::new(),
+        db: None,
+    };
+    process.serve(routes, Ready::Always, Facing::Public, around)
 }
 
+/// A process with its ports, before it serves.
 struct Process {
+    name: &'static str,
     metrics: Arc<Metrics>,
     tasks: Tasks,
+    listener: TcpListener,
+    /// None where another process serves `management`.
+    management_listener: Option<TcpListener>,
+    management: Router,
     db: Option<Db>,
 }
 
 impl Process {
     fn serve(
         self,
-        name: &'static str,
-        listener: TcpListener,
         routes: Router,
         ready: Ready,
         facing: Facing,
@@ -273,14 +328,26 @@ impl Process {
         let draining = Arc::new(AtomicBool::new(false));
         let layers =
             Layers { metrics: self.metrics, draining: Arc::clone(&draining), ready, facing };
-        let addr = listener.local_addr()?;
-        let phase = &self.tasks.http;
-        let connections = phase.tracker.clone();
-        let routes = around(layers.around(routes));
-        let served = http::serve(listener, routes, phase.stop.clone(), connections);
-        self.tasks.spawn(phase, "http", served);
-        info!(service = name, %addr, "listening");
-        Ok(Running { name, addr, tasks: self.tasks, db: self.db, draining })
+        let mut running = Running {
+            name: self.name,
+            addr: self.listener.local_addr()?,
+            management_addr: None,
+            management: None,
+            tasks: self.tasks,
+            db: self.db,
+            draining,
+        };
+        let management = layers.clone().management(self.management);
+        running.serve("http", self.listener, around(layers.around(routes)));
+        match self.management_listener {
+            Some(listener) => {
+                running.management_addr = Some(listener.local_addr()?);
+                running.serve("management", listener, management);
+            }
+            None => running.management = Some(management),
+        }
+        info!(service = self.name, addr = %running.addr, "listening");
+        Ok(running)
     }
 }
 
@@ -288,6 +355,9 @@ impl Process {
 pub struct Running {
     name: &'static str,
     addr: SocketAddr,
+    management_addr: Option<SocketAddr>,
+    /// Its management routes, where it has no address for them.
+    management: Option<Router>,
     tasks: Tasks,
     db: Option<Db>,
     draining: Arc<AtomicBool>,
@@ -307,6 +377,23 @@ impl Running {
     /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// The base URL of its management routes, where it serves them itself.
+    pub fn management_url(&self) -> Option<String> {
+        self.management_addr.map(|addr| format!("http://{addr}"))
+    }
+
+    /// Its management routes with its name, where it does not serve them itself: for [`serve_management`], once.
+    pub fn take_management(&mut self) -> Option<(&'static str, Router)> {
+        Some((self.name, self.management.take()?))
+    }
+
+    /// Serves `routes` until the drain.
+    fn serve(&self, task: &'static str, listener: TcpListener, routes: Router) {
+        let phase = &self.tasks.http;
+        let served = http::serve(listener, routes, phase.stop.clone(), phase.tracker.clone());
+        self.tasks.spawn(phase, task, served);
     }
 
     /// Resolves when a task ended that should not have: the process should end then.

@@ -67,10 +67,7 @@ impl TestDb {
 
     /// The settings of a service on it, on a free port.
     pub fn host(&self) -> Host {
-        Host {
-            listen: Listen { listen_addr: ([127, 0, 0, 1], 0).into() },
-            database_url: self.url.clone(),
-        }
+        Host { listen: Listen::free(), database_url: self.url.clone() }
     }
 }
 

@@ -183,7 +183,7 @@ async fn what_waits_for_the_broker_shows_in_the_metrics(db: TestDb) {
         answer.unwrap();
     }
     let client = chassis::peer::client().unwrap();
-    let url = format!("{}/metrics", service.running.url());
+    let url = format!("{}/metrics", service.running.management_url().unwrap());
     eventually("three events in the gauge", async || {
         let text = client.get(&url).send().await.unwrap().text().await.unwrap();
         text.lines().any(|line| line == "outbox_events 3").then_some(())
@@ -193,7 +193,7 @@ async fn what_waits_for_the_broker_shows_in_the_metrics(db: TestDb) {
 
 async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, Value) {
     let client = chassis::peer::client().unwrap();
-    let url = format!("{}/admin/parked{path}", service.running.url());
+    let url = format!("{}/admin/parked{path}", service.running.management_url().unwrap());
     let answer = client.request(method, url).send().await.unwrap();
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))

@@ -195,7 +195,8 @@ async fn a_request_whose_client_went_away_is_counted() {
     let request = client.get(format!("{}/mypages", gateway.url())).send();
     timeout(Duration::from_millis(200), request).await.expect_err("nobody answers");
     eventually("the request to be counted", async || {
-        let metrics = client.get(format!("{}/metrics", gateway.url())).send().await.ok()?;
+        let metrics =
+            client.get(format!("{}/metrics", gateway.management_url()?)).send().await.ok()?;
         metrics.text().await.ok()?.contains(r#"status="499""#).then_some(())
     })
     .await;
@@ -235,7 +236,8 @@ async fn more_than_it_can_do_is_refused_at_once_and_health_is_not() {
         let status = client.get(format!("{url}{path}")).send().await.unwrap().status();
         assert_eq!(status, StatusCode::OK, "{path}");
     }
-    let metrics = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    let metrics = format!("{}/metrics", gateway.management_url().unwrap());
+    let metrics = client.get(metrics).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("http_requests_shed_total 1\n"), "{metrics}");
 
     door.add_permits(256);
@@ -316,6 +318,8 @@ async fn what_is_not_in_the_table_is_not_there() {
             "/reservations",
             "/reservations/x",
             "/reservations/018f0000-0000-7000-8000-000000000000",
+            "/metrics",
+            "/gateway/metrics",
             "/admin/parked",
             "/admin/parked/replay",
             "/gifticon",
@@ -366,15 +370,17 @@ async fn what_is_not_in_the_table_is_not_there() {
         }
     }
     assert_eq!(reservations.load(Ordering::Relaxed), 0, "a reservation was reached");
-    let own = async |path: &str| {
-        let answer =
-            Client::default().get(format!("{}{path}", gateway.url())).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    let own = async |base: &str, path: &str| {
+        let answer = Client::default().get(format!("{base}{path}")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{base}{path}");
         answer.text().await.unwrap()
     };
-    assert!(own("/metrics").await.contains("# EOF"));
+    let management = gateway.management_url().unwrap();
+    assert!(own(&management, "/metrics").await.contains("# EOF"));
     for path in ["/actuator/health", "/actuator/health/liveness", "/actuator/health/readiness"] {
-        assert_eq!(own(path).await, r#"{"status":"UP"}"#);
+        for base in [&gateway.url(), &management] {
+            assert_eq!(own(base, path).await, r#"{"status":"UP"}"#);
+        }
     }
 }
 

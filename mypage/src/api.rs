@@ -33,9 +33,7 @@ pub const REBUILDING: Kind = Kind::new(
 pub const PROBLEMS: &[Kind] = &[NO_MYPAGE, REBUILDING];
 
 /// The routes.
-pub fn routes(db: Db, rebuild: Rebuild) -> Router {
-    let for_operators =
-        Router::new().route("/admin/rebuild", post(start_rebuild)).with_state(rebuild);
+pub fn routes(db: Db) -> Router {
     Router::new()
         .route("/", get(root))
         .route("/mypages", get(list))
@@ -44,7 +42,11 @@ pub fn routes(db: Db, rebuild: Rebuild) -> Router {
         .route("/mypages/{id}", get(one))
         .route("/mypages/{id}/history", get(history))
         .with_state(db)
-        .merge(for_operators)
+}
+
+/// The routes at the management address.
+pub fn management(rebuild: Rebuild) -> Router {
+    Router::new().route("/admin/rebuild", post(start_rebuild)).with_state(rebuild)
 }
 
 #[derive(Debug, Serialize)]

@@ -42,8 +42,9 @@ impl Mypage {
     }
 
     async fn ask(&self, method: Method, path: &str) -> (u16, Value) {
-        let url = format!("{}{path}", self.running.url());
-        let answer = self.client.request(method, url).send().await.unwrap();
+        let managed = path.starts_with("/admin").then(|| self.running.management_url());
+        let base = managed.flatten().unwrap_or_else(|| self.running.url());
+        let answer = self.client.request(method, format!("{base}{path}")).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
     }

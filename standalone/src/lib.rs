@@ -7,6 +7,7 @@ pub mod failpoints;
 use anyhow::Context;
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
 use chassis::config::{DatabaseUrl, Host, Listen, Topic};
+use chassis::service::serve_management;
 use chassis::{Running, Unusable};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -64,6 +65,10 @@ pub struct Listeners {
     /// Address of the gateway, as IP:PORT; port 0 takes any free one
     #[arg(long, env, default_value = "127.0.0.1:8088")]
     pub gateway_addr: SocketAddr,
+
+    /// Address of the management routes of all, as /cart/metrics, as IP:PORT; port 0 takes any free one
+    #[arg(long, env, default_value = "127.0.0.1:8089")]
+    pub management_addr: SocketAddr,
 }
 
 impl Listeners {
@@ -76,6 +81,7 @@ impl Listeners {
             payment_addr: free,
             mypage_addr: free,
             gateway_addr: free,
+            management_addr: free,
         }
     }
 }
@@ -87,14 +93,17 @@ pub struct Shop {
     pub gifticon: Running,
     pub payment: Running,
     pub mypage: Running,
+    /// What operators use of all five.
+    pub management: Running,
     /// Where there is no Kafka.
     pub log: Option<EmbeddedLog>,
 }
 
 impl Shop {
-    /// The five in the order in which they stop: the door first.
+    /// All of them in the order in which they stop: the gateway first, what operators use last.
     pub fn into_parts(self) -> (Vec<Running>, Option<EmbeddedLog>) {
-        (vec![self.gateway, self.cart, self.gifticon, self.payment, self.mypage], self.log)
+        let Self { gateway, cart, gifticon, payment, mypage, management, log } = self;
+        (vec![gateway, cart, gifticon, payment, mypage, management], log)
     }
 }
 
@@ -115,41 +124,45 @@ pub async fn start(config: StandaloneConfig) -> anyhow::Result<Shop> {
     let host = |name: &str, listen_addr| -> anyhow::Result<Host> {
         let url = format!("sqlite:{}", dir.join(name).with_extension("db").display());
         let database_url: DatabaseUrl = url.parse().map_err(unusable)?;
-        Ok(Host { listen: Listen { listen_addr }, database_url })
+        Ok(Host { listen: Listen { listen_addr, management_addr: None }, database_url })
     };
     let at = config.listeners;
     let gifticon = gifticon::GifticonConfig { host: host("gifticon", at.gifticon_addr)? };
     let gifticon = gifticon::start(gifticon, Arc::clone(&bus)).await;
-    let gifticon = gifticon.map_err(|error| named(error, "GIFTICON_ADDR"))?;
+    let mut gifticon = gifticon.map_err(|error| named(error, "GIFTICON_ADDR"))?;
     let payment =
         payment::PaymentConfig { host: host("payment", at.payment_addr)?, limit: config.limit };
     let payment = payment::start(payment, Arc::clone(&bus)).await;
-    let payment = payment.map_err(|error| named(error, "PAYMENT_ADDR"))?;
+    let mut payment = payment.map_err(|error| named(error, "PAYMENT_ADDR"))?;
     let mypage = mypage::MypageConfig { host: host("mypage", at.mypage_addr)? };
     let mypage = mypage::start(mypage, Arc::clone(&bus)).await;
-    let mypage = mypage.map_err(|error| named(error, "MYPAGE_ADDR"))?;
+    let mut mypage = mypage.map_err(|error| named(error, "MYPAGE_ADDR"))?;
     let cart = cart::CartConfig {
         host: host("cart", at.cart_addr)?,
         budget: config.budget,
         gifticon_url: gifticon.url(),
     };
-    let cart = cart::start(cart, bus).await.map_err(|error| named(error, "CART_ADDR"))?;
+    let mut cart = cart::start(cart, bus).await.map_err(|error| named(error, "CART_ADDR"))?;
     let gateway = gateway::GatewayConfig {
-        listen: Listen { listen_addr: at.gateway_addr },
+        listen: Listen { listen_addr: at.gateway_addr, management_addr: None },
         cors: config.cors,
         gifticon_url: gifticon.url(),
         cart_url: cart.url(),
         payment_url: payment.url(),
         mypage_url: mypage.url(),
     };
-    let gateway = gateway::start(gateway).map_err(|error| named(error, "GATEWAY_ADDR"))?;
-    Ok(Shop { gateway, cart, gifticon, payment, mypage, log })
+    let mut gateway = gateway::start(gateway).map_err(|error| named(error, "GATEWAY_ADDR"))?;
+    let all = [&mut gateway, &mut cart, &mut gifticon, &mut payment, &mut mypage];
+    let routes = all.into_iter().filter_map(Running::take_management).collect();
+    let management = serve_management(at.management_addr, routes)?;
+    Ok(Shop { gateway, cart, gifticon, payment, mypage, management, log })
 }
 
 /// A service names its own settings; here they have other names.
 fn named(error: anyhow::Error, address: &'static str) -> anyhow::Error {
     match error.downcast::<Unusable>() {
         Ok(Unusable { setting: "LISTEN_ADDR", why }) => Unusable { setting: address, why }.into(),
+        Ok(unusable @ Unusable { setting: "MANAGEMENT_ADDR", .. }) => unusable.into(),
         Ok(Unusable { why, .. }) => Unusable { setting: "DATA_DIR", why }.into(),
         Err(error) => error.context("the shop cannot start"),
     }

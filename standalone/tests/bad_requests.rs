@@ -12,7 +12,7 @@ use common::{Dice, Shop, Web, inside, seed};
 use request::{Bad, JSON};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use table::{admin, carts, everywhere, gifticons, histories, reservations, views};
+use table::{carts, everywhere, gifticons, histories, management, reservations, views};
 
 /// A shop with one gifticon of 10 units and one paid cart that holds one of them.
 async fn shop() -> Shop {
@@ -53,7 +53,9 @@ async fn every_bad_request_is_refused_with_a_problem_and_changes_nothing() {
         rows.extend(bad.into_iter().map(|bad| (bad, vec![web, service])));
     }
     rows.extend(reservations().into_iter().map(|bad| (bad, vec![&direct.gifticon])));
-    rows.extend(admin().into_iter().map(|bad| (bad, services.to_vec())));
+    let of = &shop.management;
+    let managed = [&of.gifticon, &of.cart, &of.payment, &of.mypage];
+    rows.extend(management().into_iter().map(|bad| (bad, managed.to_vec())));
     let all = [&services[..], &[web]].concat();
     rows.extend(everywhere().into_iter().map(|bad| (bad, all.clone())));
 

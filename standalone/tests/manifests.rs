@@ -5,6 +5,7 @@ mod common;
 
 use chassis::config::Listen;
 use chassis::launch::{OnKafka, command};
+use common::Web;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -167,7 +168,7 @@ fn patch(path: &str) -> Value {
 
 #[tokio::test]
 async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
-    let listen = Listen { listen_addr: ([127, 0, 0, 1], 0).into() };
+    let listen = Listen::free();
     let nowhere = "http://127.0.0.1:1".to_owned();
     let gateway = gateway::start(gateway::GatewayConfig {
         listen,
@@ -188,8 +189,10 @@ async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
     let port = &patch("/ports")[0];
     assert_eq!((&port["name"], &port["containerPort"]), (&"http".into(), &8080.into()));
     let dockerfile = text("Dockerfile");
-    assert!(dockerfile.contains("LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080"));
-    assert!(dockerfile.contains("EXPOSE 8080"));
+    let addresses =
+        "LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080 MANAGEMENT_ADDR=0.0.0.0:9080";
+    assert!(dockerfile.contains(addresses));
+    assert!(dockerfile.contains("EXPOSE 8080 9080"));
 }
 
 #[test]
@@ -234,9 +237,10 @@ async fn every_metric_in_dashboard_and_alerts_is_told_by_a_process() {
     let shop = common::Shop::start().await;
     shop.web.register(1, 10, 5_000).await;
     shop.web.add(1, 1, None).await.unwrap();
-    let direct = &shop.direct;
+    let of = &shop.management;
+    let gateway = Web::new(of.cart.base.replace("/cart", "/gateway"));
     let mut told = String::new();
-    for web in [&shop.web, &direct.gifticon, &direct.cart, &direct.payment, &direct.mypage] {
+    for web in [&gateway, &of.gifticon, &of.cart, &of.payment, &of.mypage] {
         let answer = web.client.get(format!("{}/metrics", web.base)).send().await.unwrap();
         told += &answer.text().await.unwrap();
     }

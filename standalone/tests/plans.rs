@@ -83,7 +83,7 @@ async fn start(databases: [&TestDb; 4], log: &EmbeddedLog) -> Vec<chassis::Runni
     let payment = payment::start(config, Arc::clone(&bus)).await.unwrap();
     let mypage = mypage::start(mypage::MypageConfig { host: views }, bus).await.unwrap();
     let gateway = gateway::start(gateway::GatewayConfig {
-        listen: Listen { listen_addr: ([127, 0, 0, 1], 0).into() },
+        listen: Listen::free(),
         cors: gateway::Cors { cors_origins: vec![] },
         gifticon_url: gifticon.url(),
         cart_url: cart.url(),

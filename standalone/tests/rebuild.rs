@@ -41,7 +41,7 @@ async fn a_rebuilt_view_equals_the_old_one_and_misses_nothing_meanwhile() {
     ledger.audit(&shop.web).await;
     let before = everything(&shop).await;
     let rebuild =
-        async || shop.direct.mypage.ask(Method::POST, "/admin/rebuild", None).await.unwrap();
+        async || shop.management.mypage.ask(Method::POST, "/admin/rebuild", None).await.unwrap();
 
     let (status, answer) = rebuild().await;
     assert_eq!(status, 200, "{answer}");

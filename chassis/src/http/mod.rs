@@ -62,10 +62,9 @@ impl Layers {
         }
     }
 
-    /// Puts the layers around the routes of a process, and adds health and metrics.
+    /// Returns what the public address serves: `routes` within their limits, and health.
     pub(crate) fn around(self, routes: Router) -> Router {
-        let (health, readiness) = (self.clone(), self.clone());
-        let (metrics, shed) = (Arc::clone(&self.metrics), Arc::clone(&self.metrics));
+        let shed = Arc::clone(&self.metrics);
         let at_once = ServiceBuilder::new()
             .layer(HandleErrorLayer::new(async move |_: BoxError| {
                 shed.shed_total.inc();
@@ -73,15 +72,26 @@ impl Layers {
             }))
             .layer(LoadShedLayer::new())
             .layer(GlobalConcurrencyLimitLayer::new(self.facing.at_once()));
+        self.observed(routes.layer(at_once)) // before health, which answers however much there is to do
+    }
+
+    /// Returns what the management address serves: `routes`, metrics and health.
+    pub(crate) fn management(mut self, routes: Router) -> Router {
+        self.facing = Facing::Internal;
+        let metrics = Arc::clone(&self.metrics);
+        self.observed(routes.route("/metrics", get(async move || metrics.text())))
+    }
+
+    /// Adds health to `routes`, and the layers that every request goes through.
+    fn observed(self, routes: Router) -> Router {
+        let (health, readiness) = (self.clone(), self.clone());
         routes
-            .layer(at_once) // before health and metrics, which answer however much there is to do
             .route("/actuator/health", get(async move || health::answer(health.is_ready().await)))
             .route(
                 "/actuator/health/readiness",
                 get(async move || health::answer(readiness.is_ready().await)),
             )
             .route("/actuator/health/liveness", get(async || health::answer(true)))
-            .route("/metrics", get(async move || metrics.text()))
             // Together: to the router each layer is one more box to call through.
             .layer(
                 ServiceBuilder::new()

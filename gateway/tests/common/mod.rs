@@ -23,7 +23,7 @@ pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 pub(crate) async fn gateway(upstream: &str, origins: &[&'static str]) -> Running {
     let upstream = upstream.to_owned();
     let config = GatewayConfig {
-        listen: Listen { listen_addr: ([127, 0, 0, 1], 0).into() },
+        listen: Listen::free(),
         cors: Cors { cors_origins: origins.iter().map(|o| HeaderValue::from_static(o)).collect() },
         gifticon_url: upstream.clone(),
         cart_url: upstream.clone(),

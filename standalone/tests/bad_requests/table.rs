@@ -281,15 +281,19 @@ pub(crate) fn reservations() -> Vec<Bad> {
 pub(crate) fn everywhere() -> Vec<Bad> {
     let mut bad = methods("/", &["POST", "PUT", "PATCH", "DELETE"]);
     bad.extend(methods("/actuator/health", &["POST", "PUT", "DELETE"]));
-    bad.extend(methods("/metrics", &["POST", "PUT", "DELETE"]));
     let absent = ["/nothing", "/%00", "/%ff", "/admin", "/actuator/env", "//", "/favicon.ico"];
     bad.extend(absent.map(|path| Bad::new("GET", path, 404)));
+    // They are at the management address.
+    let managed = ["/metrics", "/admin/parked", "/admin/rebuild", "/cart/metrics"];
+    bad.extend(managed.map(|path| Bad::new("GET", path, 404)));
+    bad.push(Bad::new("POST", "/admin/parked/replay", 404));
     bad
 }
 
-/// For operators, at each service and not at the gateway.
-pub(crate) fn admin() -> Vec<Bad> {
+/// The management routes of each service.
+pub(crate) fn management() -> Vec<Bad> {
     let mut bad = methods("/admin/parked", &["POST", "PUT", "DELETE"]);
+    bad.extend(methods("/metrics", &["POST", "PUT", "DELETE"]));
     bad.push(Bad::new("POST", "/admin/parked/abc/replay", 404));
     bad.push(Bad::new("DELETE", "/admin/parked/1", 400));
     bad.push(Bad::new("DELETE", "/admin/parked/1?reason=", 400));

@@ -37,12 +37,14 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
 pub struct Shop {
     pub web: Web,
     pub direct: Direct,
+    /// What operators use, by service.
+    pub management: Direct,
     parts: Vec<Running>,
     pub log: Option<EmbeddedLog>,
     pub dir: TempDir,
 }
 
-/// The services without the gateway.
+/// The four services, past the gateway.
 #[derive(Clone)]
 pub struct Direct {
     pub gifticon: Web,
@@ -69,8 +71,15 @@ impl Shop {
             payment: Web::new(shop.payment.url()),
             mypage: Web::new(shop.mypage.url()),
         };
+        let managed = |name| Web::new(format!("{}/{name}", shop.management.url()));
+        let management = Direct {
+            gifticon: managed("gifticon"),
+            cart: managed("cart"),
+            payment: managed("payment"),
+            mypage: managed("mypage"),
+        };
         let (parts, log) = shop.into_parts();
-        Self { web, direct, parts, log, dir }
+        Self { web, direct, management, parts, log, dir }
     }
 
     /// Drains it, and leaves its files for a look inside.

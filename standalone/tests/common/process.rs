@@ -17,7 +17,7 @@ impl Process {
     pub fn start(dir: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
         command.arg("--data-dir").arg(dir);
-        for name in ["gifticon", "cart", "payment", "mypage", "gateway"] {
+        for name in ["gifticon", "cart", "payment", "mypage", "gateway", "management"] {
             command.arg(format!("--{name}-addr=127.0.0.1:0"));
         }
         command.env("RUST_LOG", "error").env("GIFTICON_TIMEOUT_MS", "5000");

@@ -49,6 +49,12 @@ impl Web {
         answer.is_ok_and(|(status, _)| status == StatusCode::OK)
     }
 
+    /// Whether the process is ready and its database answers.
+    pub async fn is_healthy(&self) -> bool {
+        let answer = self.ask(Method::GET, "/actuator/health", None).await;
+        answer.is_ok_and(|(status, _)| status == StatusCode::OK)
+    }
+
     /// Puts a gifticon on sale, and says whether it is.
     pub async fn try_register(&self, gifticon_id: i64, quantity: i64, price: i64) -> bool {
         let body = json!({

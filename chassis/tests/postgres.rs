@@ -7,6 +7,7 @@ use chassis::testing::{TestDb, eventually};
 use chassis::writer::{NotDone, Unavailable};
 use common::{Add, Scripted, Service};
 use sqlx::Row;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,11 +29,12 @@ enum At {
 }
 
 /// The way to the server.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Network {
     /// Cancelled, the connections through it are still there, and nothing comes through.
     now: Arc<Mutex<CancellationToken>>,
     vanishes: Arc<Mutex<Option<At>>>,
+    refuses: Arc<AtomicBool>,
 }
 
 impl Network {
@@ -45,7 +47,7 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let way = format!("@{}/{name}", listener.local_addr().unwrap());
         db.url = url.replace(&format!("@{after}"), &way).parse().unwrap();
-        let network = Self { now: Arc::default(), vanishes: Arc::default() };
+        let network = Self::default();
         tokio::spawn(network.clone().lead(listener, server.to_owned()));
         network
     }
@@ -53,6 +55,9 @@ impl Network {
     async fn lead(self, listener: TcpListener, server: String) {
         loop {
             let (client, _) = listener.accept().await.unwrap();
+            if self.refuses.load(Ordering::Relaxed) {
+                continue; // dropped, as by a server that went away
+            }
             let server = TcpStream::connect(&server).await.unwrap();
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
@@ -81,6 +86,12 @@ impl Network {
         if now.is_cancelled() {
             std::future::pending::<()>().await; // keeps both ends open
         }
+    }
+
+    /// Loses all that is connected, and lets nobody connect any more.
+    fn refuse(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
+        self.vanish();
     }
 
     /// Loses all that is connected. Who connects from now on reaches the server.
@@ -163,6 +174,23 @@ async fn reads_whose_server_vanishes_are_refused_and_the_next_are_not() {
     assert!(reads().await < 8, "some were lost");
     eventually("all to be replaced", async || (reads().await == 8).then_some(())).await;
     assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
+}
+
+/// All replicas share their database: without one ready replica, nobody would be there to answer 503.
+#[tokio::test]
+async fn a_service_whose_database_went_away_stays_ready_and_is_not_healthy() {
+    let Some(mut db) = postgres().await else { return };
+    let network = Network::before(&mut db).await;
+    let service = Service::start(&db, &Scripted::default()).await;
+    let client = chassis::peer::client().unwrap();
+    let status = async |path: &str| {
+        let url = format!("{}/actuator/health{path}", service.running.url());
+        client.get(url).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((status("").await, status("/readiness").await), (200, 200));
+    network.refuse();
+    eventually("the outage to show", async || (status("").await == 503).then_some(())).await;
+    assert_eq!((status("/readiness").await, status("/liveness").await), (200, 200));
 }
 
 /// As a replica of before meets it after a migration, until it is replaced.

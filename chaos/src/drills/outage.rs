@@ -79,7 +79,8 @@ pub(crate) async fn of_postgres(
         ] {
             for web in shop.cluster.webs(service) {
                 slowest = slowest.max(refuses(&web, Method::GET, path).await?);
-                ensure!(!web.is_ready().await, "{service} is ready without its database");
+                ensure!(!web.is_healthy().await, "{service} is healthy without its database");
+                ensure!(web.is_ready().await, "{service} is not there to say 503");
                 let (status, _) = web.ask(Method::GET, "/actuator/health/liveness", None).await?;
                 ensure!(status == StatusCode::OK, "{service} is not alive: {status}");
             }
@@ -91,7 +92,7 @@ pub(crate) async fn of_postgres(
     let back = Instant::now();
     for service in SERVICES {
         for web in shop.cluster.webs(service) {
-            while !web.is_ready().await {
+            while !web.is_healthy().await {
                 ensure!(back.elapsed() < BACK, "{service} does not find its database again");
                 sleep(Duration::from_millis(50)).await;
             }
@@ -106,7 +107,7 @@ pub(crate) async fn of_postgres(
         row("Postgres was away for", &format!("{} s", time.as_secs())),
         row("slowest 503 meanwhile", &format!("{slowest:.1?}")),
         row("requests of customers that failed", &failed),
-        row("all replicas ready after", &format!("{ready:.1?}")),
+        row("all replicas healthy after", &format!("{ready:.1?}")),
         row("settled after", &format!("{settled:.1?}")),
     ])
 }

@@ -47,19 +47,30 @@ pub(crate) struct Layers {
 pub(crate) enum Ready {
     /// A process with no database is ready when it runs.
     Always,
-    /// A service is ready when its database answers. Never Kafka: carts go on without it.
+    /// A service is ready when its tables are there. Never Kafka: carts go on without it. Nor whether the database
+    /// answers now: it is the same for all replicas, and a service without one ready replica answers nobody, where each
+    /// of them says 503 with `Retry-After`.
     Database(crate::db::Db),
 }
 
 impl Layers {
-    async fn is_ready(&self) -> bool {
+    fn is_ready(&self) -> bool {
         if self.draining.load(Ordering::Relaxed) {
             return false;
         }
         match &self.ready {
             Ready::Always => true,
-            Ready::Database(db) => db.answers().await,
+            Ready::Database(db) => db.is_ready(),
         }
+    }
+
+    /// Whether the process is ready and its database answers.
+    async fn is_healthy(&self) -> bool {
+        self.is_ready()
+            && match &self.ready {
+                Ready::Always => true,
+                Ready::Database(db) => db.answers().await,
+            }
     }
 
     /// Returns what the public address serves: `routes` within their limits, and health.
@@ -86,10 +97,10 @@ impl Layers {
     fn observed(self, routes: Router) -> Router {
         let (health, readiness) = (self.clone(), self.clone());
         routes
-            .route("/actuator/health", get(async move || health::answer(health.is_ready().await)))
+            .route("/actuator/health", get(async move || health::answer(health.is_healthy().await)))
             .route(
                 "/actuator/health/readiness",
-                get(async move || health::answer(readiness.is_ready().await)),
+                get(async move || health::answer(readiness.is_ready())),
             )
             .route("/actuator/health/liveness", get(async || health::answer(true)))
             // Together: to the router each layer is one more box to call through.

@@ -1,15 +1,15 @@
 //! HTTP of carts.
 
 use crate::app::{CartsApp, NotAdded, Wanted};
-use crate::domain::{Cart, No, Refusal};
+use crate::domain::{Cart, No, Refusal, Status};
 use crate::store::{self, CARTS};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use chassis::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Body, Id, Query};
+use chassis::http::{Base, Body, Conditions, EntityTag, Id, Query, precondition_failed};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem, kind};
 use chassis::writer::NotDone;
@@ -99,7 +99,9 @@ fn now(cart: Cart) -> CartView {
 }
 
 async fn root(base: Base) -> Json<Index> {
-    Json(Index::new(Links::default().templated("carts", base.url("/carts{?page,size,sort,after}"))))
+    Json(Index::new(
+        Links::default().templated("carts", base.url("/carts{?page,size,sort,after,before}")),
+    ))
 }
 
 async fn searches(base: Base) -> Json<Index> {
@@ -119,9 +121,11 @@ async fn one(
     State(app): State<CartsApp>,
     base: Base,
     Id(id): Id,
-) -> Result<Json<Item<impl Serialize>>, Problem> {
+    conditions: Conditions,
+) -> Result<Response, Problem> {
     let cart = store::by_id(&app.db, id).await?.ok_or_else(no_cart)?;
-    Ok(Json(Item::new(&base, CARTS.collection, CARTS.singular, id, now(cart))))
+    let tag = EntityTag::of_version(cart.status.version());
+    conditions.answer(&tag, Json(Item::new(&base, CARTS.collection, CARTS.singular, id, now(cart))))
 }
 
 async fn add(
@@ -141,7 +145,8 @@ async fn add(
     let view = CartView::new(cart, status::CART_ADDED);
     let item = Item::new(&base, CARTS.collection, CARTS.singular, id, view);
     let location = base.url(&format!("/carts/{id}"));
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(item)).into_response())
+    let tag = EntityTag::of_version(Status::Added.version());
+    Ok(tag.on((StatusCode::CREATED, [(header::LOCATION, location)], Json(item))))
 }
 
 /// The key, where the client sent one that can be kept.
@@ -163,10 +168,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-async fn remove(State(app): State<CartsApp>, Id(id): Id) -> Result<StatusCode, Problem> {
-    match app.remove(id).await {
+async fn remove(
+    State(app): State<CartsApp>,
+    Id(id): Id,
+    conditions: Conditions,
+) -> Result<StatusCode, Problem> {
+    match app.remove(id, conditions.versions()).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(NotDone::Refused(Refusal::Absent)) => Err(no_cart()),
+        Err(NotDone::Refused(Refusal::Unexpected { current })) => {
+            Err(precondition_failed(&EntityTag::of_version(current)))
+        }
         Err(NotDone::Refused(refusal)) => Err(Problem::internal(refusal)),
         Err(NotDone::Unavailable(unavailable)) => Err(unavailable.into()),
     }

@@ -6,7 +6,9 @@ use crate::store;
 use chassis::db::{Db, Tx, now};
 use chassis::telemetry;
 use chassis::writer::{Domain, NotDone, Unavailable, Writer};
-use common_events::{CartAdded, CartId, CartRemoved, Event, GifticonId, ReservationId, status};
+use common_events::{
+    CartAdded, CartId, CartRemoved, Event, ExpectedVersions, GifticonId, ReservationId, status,
+};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -287,8 +289,12 @@ impl CartsApp {
         }
     }
 
-    /// Cancels a cart. Its stock and payment follow by the event.
-    pub async fn remove(&self, id: i64) -> Result<(), NotDone<Refusal>> {
-        self.writer.ask(Command::Remove { id: CartId(id) }).await.map(|_| ())
+    /// Cancels a cart in one of the expected versions. Its stock and payment follow by the event.
+    pub async fn remove(
+        &self,
+        id: i64,
+        expected: ExpectedVersions,
+    ) -> Result<(), NotDone<Refusal>> {
+        self.writer.ask(Command::Remove { id: CartId(id), expected }).await.map(|_| ())
     }
 }

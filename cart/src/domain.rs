@@ -4,7 +4,7 @@
 //! then gifticon is asked; then the intent becomes a cart, or is refused, or, where the outcome is
 //! unknown, is abandoned until gifticon has let go. There is no other way in, and none back.
 
-use common_events::{CartId, GifticonId, ReservationId};
+use common_events::{CartId, ExpectedVersions, GifticonId, ReservationId};
 use std::collections::HashMap;
 
 /// A cart.
@@ -45,6 +45,18 @@ pub enum Status {
     Paid,
     /// It holds nothing any more.
     Removed,
+}
+
+impl Status {
+    /// The version of a cart with this status, for its `ETag`. Nothing else of what customers read of a
+    /// cart changes, and a status never comes back.
+    pub fn version(self) -> i64 {
+        match self {
+            Self::Added => 1,
+            Self::Paid => 2,
+            Self::Removed => 3,
+        }
+    }
 }
 
 /// A cart that is to be.
@@ -105,8 +117,8 @@ pub enum Command {
     GiveUp { reservation: ReservationId },
     /// Gifticon holds nothing for it, as far as is known for sure.
     Forget { reservation: ReservationId },
-    /// The customer cancels.
-    Remove { id: CartId },
+    /// The customer cancels it, where it is in one of the expected versions.
+    Remove { id: CartId, expected: ExpectedVersions },
     /// Payment went through.
     MarkPaid { id: CartId },
     /// Payment was declined: the cart goes and its stock returns.
@@ -132,6 +144,8 @@ pub enum CartEvent {
 pub enum Refusal {
     #[error("there is no such cart")]
     Absent,
+    #[error("its version is {current}, which was not expected")]
+    Unexpected { current: i64 },
     #[error("the intent was abandoned before it was confirmed")]
     Abandoned,
     #[error("the idempotency key was used for another request")]
@@ -178,10 +192,14 @@ impl Carts {
                 Some(intent) => vec![CartEvent::Forgotten(*reservation, intent.key.clone())],
                 None => vec![],
             }),
-            Command::Remove { id } => match self.carts.get(id) {
-                Some(cart) if cart.is_live() => Ok(vec![CartEvent::Removed(*id)]),
-                _ => Err(Refusal::Absent),
-            },
+            Command::Remove { id, expected } => {
+                let cart = self.carts.get(id).filter(|cart| cart.is_live());
+                let current = cart.ok_or(Refusal::Absent)?.status.version();
+                if !expected.include(current) {
+                    return Err(Refusal::Unexpected { current });
+                }
+                Ok(vec![CartEvent::Removed(*id)])
+            }
             // A cart that is gone stays gone, however late its payment is decided. A cart that this
             // service never had is not its business.
             Command::MarkPaid { id } => Ok(match self.carts.get(id).map(|cart| cart.status) {
@@ -342,7 +360,7 @@ mod tests {
                 2 => Command::Refuse { reservation, no: No::NoGifticon },
                 3 => Command::Abandon { reservation },
                 4 => Command::Forget { reservation },
-                5 => Command::Remove { id },
+                5 => Command::Remove { id, expected: ExpectedVersions::default() },
                 6 => Command::MarkPaid { id },
                 _ => Command::Decline { id },
             }

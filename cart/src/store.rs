@@ -3,7 +3,7 @@
 use crate::domain::{Cart, CartEvent, Carts, Command, Intent, Key, No, Outcome, Status};
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
-use chassis::listing::Listing;
+use chassis::listing::{Field, Listing};
 use chassis::retention::Old;
 use chassis::rows::{Value, insert, look_up, of_each, read, select};
 use common_events::{CartId, GifticonId, ReservationId, status};
@@ -27,10 +27,13 @@ pub const CARTS: Listing = Listing {
     columns: "id, gifticon_id, quantity, reservation_id, name, price, status, added_at",
     from: "from carts where status <> 'CartRemoved'",
     fields: &[
-        ("id", "id"),
-        ("gifticonId", "gifticon_id"),
-        ("quantity", "quantity"),
-        ("status", "status"),
+        Field::unique("id", "id"),
+        Field::new("gifticonId", "gifticon_id"),
+        Field::new("quantity", "quantity"),
+        Field::new("status", "status"),
+        Field::new("name", "name"),
+        Field::new("price", "price"),
+        Field::new("amount", "price * quantity"),
     ],
     searchable: false,
 };
@@ -135,7 +138,7 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
             | Command::Forget { reservation } => {
                 reservations.insert(*reservation);
             }
-            Command::Remove { id } | Command::Decline { id } => {
+            Command::Remove { id, .. } | Command::Decline { id } => {
                 counts = true;
                 ids.insert(*id);
             }

@@ -4,6 +4,7 @@ mod common;
 
 use chassis::testing::eventually;
 use common::{Cart, Does};
+use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection};
 use std::sync::Arc;
@@ -241,6 +242,73 @@ async fn of_fifty_cancels_at_once_one_cancels() {
     eventually("the removal", async || (cart.told("CartRemoved").await.len() == 1).then_some(()))
         .await;
     assert_eq!(cart.told("CartRemoved").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_cancel_whose_conditions_do_not_hold_cancels_nothing() {
+    let cart = Cart::start().await;
+    let answer = cart.post(1, None).send().await.unwrap();
+    let added = answer.headers()["etag"].clone();
+    cart.hear("PaymentApproved", 1).await;
+    cart.has_status(1, "PaymentApproved").await;
+    let url = format!("{}/carts/1", cart.url);
+    let paid = cart.client.get(&url).send().await.unwrap().headers()["etag"].clone();
+    assert_ne!(added, paid, "the status is another");
+    let known = cart.client.get(&url).header("if-none-match", paid.clone());
+    assert_eq!(known.send().await.unwrap().status(), 304);
+
+    let cancel = async |name: &str, value: &HeaderValue| {
+        let request = cart.client.delete(&url).header(name, value.clone());
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(cancel("if-match", &added).await, 412);
+    assert_eq!(cancel("if-match", &HeaderValue::from_static("\"999\"")).await, 412);
+    assert_eq!(cancel("if-none-match", &HeaderValue::from_static("*")).await, 412);
+    assert_eq!(cancel("if-none-match", &paid).await, 412);
+    assert_eq!(cart.live().await, 1);
+    let either = format!("{}, {}", added.to_str().unwrap(), paid.to_str().unwrap());
+    assert_eq!(cancel("if-match", &either.parse().unwrap()).await, 204);
+    assert_eq!(cancel("if-match", &paid).await, 404);
+}
+
+#[tokio::test]
+async fn carts_are_sorted_by_every_field_and_a_sort_of_thousands_of_fields_is_refused() {
+    let cart = Cart::start().await;
+    for quantity in [2, 1, 3, 1] {
+        assert_eq!(cart.add(quantity, None).await.0, 201);
+    }
+    let sorted = async |query: &str| {
+        let url = format!("{}/carts?{query}", cart.url);
+        let answer = cart.client.get(url).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let ids = |page: &Value| {
+        let items = page["_embedded"]["carts"].as_array().unwrap();
+        items.iter().map(|item| item["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    for (sort, wanted) in [
+        ("sort=amount", [2, 4, 1, 3]),
+        ("sort=amount,desc", [3, 1, 4, 2]),
+        ("sort=quantity&sort=id,desc", [4, 2, 1, 3]),
+        ("sort=name", [1, 2, 3, 4]),
+        ("sort=price,desc", [4, 3, 2, 1]),
+        ("sort=id,id,id", [1, 2, 3, 4]),
+        ("sort=amount&sort=amount,desc", [2, 4, 1, 3]),
+    ] {
+        let (status, page) = sorted(sort).await;
+        assert_eq!(status, 200, "{sort}: {page}");
+        assert_eq!(ids(&page), wanted, "{sort}");
+    }
+    let thousands = vec!["id"; 2_000].join(",");
+    assert_eq!(sorted(&format!("sort={thousands}")).await.0, 400);
+    assert_eq!(sorted(&vec!["sort=id"; 2_000].join("&")).await.0, 400);
+    let others = (0..3_000).map(|n| format!("x{n}=y")).collect::<Vec<_>>().join("&");
+    assert_eq!(sorted(&others).await.0, 200, "unknown names are ignored");
+    let (status, problem) = sorted("sort=reservationId").await;
+    assert_eq!(status, 400);
+    let allowed = "id, gifticonId, quantity, status, name, price, amount";
+    assert!(problem["detail"].as_str().unwrap().contains(allowed), "{problem}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use chassis::db::Db;
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
 use chassis::testing::{TestDb, carry_out};
-use common_events::{CartId, GifticonId, ReservationId};
+use common_events::{CartId, ExpectedVersions, GifticonId, ReservationId};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, query};
 use uuid::Uuid;
@@ -44,6 +44,10 @@ fn intend(key: Option<&str>) -> (ReservationId, Command) {
 
 fn confirm(reservation: ReservationId) -> Command {
     Command::Confirm { reservation, name: "아메리카노".into(), price: 5000, at: 2_000 }
+}
+
+fn remove(id: CartId) -> Command {
+    Command::Remove { id, expected: ExpectedVersions::default() }
 }
 
 async fn outcomes(db: &Db, commands: &[Command]) -> Vec<Result<Answer, Refusal>> {
@@ -94,7 +98,7 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     let confirms: Vec<Command> = ids.into_iter().map(confirm).collect();
     assert!(outcomes(&db, &confirms).await.into_iter().all(|one| one.is_ok()));
     assert_eq!(Counter::live(&db, "carts").await.unwrap(), 1_300);
-    let removes: Vec<Command> = (1..=1_300).map(|id| Command::Remove { id: CartId(id) }).collect();
+    let removes: Vec<Command> = (1..=1_300).map(|id| remove(CartId(id))).collect();
     assert!(outcomes(&db, &removes).await.into_iter().all(|one| one.is_ok()));
     assert_eq!(Counter::live(&db, "carts").await.unwrap(), 0);
     assert!(store::stale_intents(&db, i64::MAX, 10).await.unwrap().is_empty());
@@ -166,9 +170,9 @@ async fn a_key_that_another_replica_took_is_not_taken_again(db: Db) {
 
 async fn what_is_gone_is_not_shown(db: Db) {
     let made = add(&db, None).await;
-    done(&db, Command::Remove { id: made.id }).await;
+    done(&db, remove(made.id)).await;
     assert!(store::by_id(&db, made.id.0).await.unwrap().is_none());
-    assert_eq!(outcomes(&db, &[Command::Remove { id: made.id }]).await, [Err(Refusal::Absent)]);
+    assert_eq!(outcomes(&db, &[remove(made.id)]).await, [Err(Refusal::Absent)]);
     done(&db, Command::MarkPaid { id: made.id }).await;
     assert!(store::by_id(&db, made.id.0).await.unwrap().is_none(), "what is gone stays gone");
     assert_eq!(add(&db, None).await.id, CartId(2), "ids are not given again");
@@ -177,7 +181,7 @@ async fn what_is_gone_is_not_shown(db: Db) {
 async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
     let made = add(&db, None).await;
     let (_, intend) = intend(Some("k"));
-    let commands = [intend.clone(), Command::Remove { id: made.id }];
+    let commands = [intend.clone(), remove(made.id)];
     {
         let mut tx = db.begin().await.unwrap();
         let mut carts = store::load(&mut tx, &db, &[&commands[0], &commands[1]]).await.unwrap();
@@ -248,7 +252,7 @@ async fn pages_lead_through_the_live_carts_only(db: Db) {
     let (ids, intents): (Vec<_>, Vec<_>) = (0..45).map(|_| intend(None)).unzip();
     outcomes(&db, &intents).await;
     outcomes(&db, &ids.into_iter().map(confirm).collect::<Vec<_>>()).await;
-    let gone = (1..=45).filter(|id| id % 9 == 0).map(|id| Command::Remove { id: CartId(id) });
+    let gone = (1..=45).filter(|id| id % 9 == 0).map(|id| remove(CartId(id)));
     outcomes(&db, &gone.collect::<Vec<_>>()).await;
     outcomes(&db, &[Command::MarkPaid { id: CartId(44) }]).await;
     let live: Vec<i64> = (1..=45).filter(|id| id % 9 != 0).collect();
@@ -321,11 +325,9 @@ async fn two_replicas_never_both_get_their_way() {
             assert_eq!(waits, confirmed.is_err(), "its stock goes back in one way");
 
             let id = CartId(n + 1);
-            let cancels = tokio::join!(
-                at(&one, Command::Remove { id }),
-                at(&other, Command::Remove { id }),
-                async { at(&other, Command::MarkPaid { id }).await.unwrap() },
-            );
+            let cancels = tokio::join!(at(&one, remove(id)), at(&other, remove(id)), async {
+                at(&other, Command::MarkPaid { id }).await.unwrap()
+            },);
             assert!(cancels.0.is_ok() != cancels.1.is_ok(), "{cancels:?}");
             assert!(store::by_id(&one, id.0).await.unwrap().is_none());
             add(&one, None).await;

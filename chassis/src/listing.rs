@@ -1,22 +1,20 @@
-//! Pages of a table: `page`, `size`, `sort`, and `after` for deep pages that cost no more than early
-//! ones.
+//! Pages of a table: `page`, `size`, `sort`, and `after` and `before` for deep pages that cost no more than
+//! early ones.
+
+mod order;
+mod paging;
+
+pub use order::Field;
 
 use crate::counter::Counter;
 use crate::db::Db;
 use crate::hal::{Collection, Item, Links, PageInfo};
-use crate::http::{Base, Query, bad_query};
+use crate::http::{Base, Query};
 use crate::problem::Problem;
 use crate::rows;
+use paging::{Begin, MAX_SKIPPED, Paging};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fmt::Write as _;
-
-/// Items a page where the client does not say.
-const SIZE: i64 = 20;
-/// The most items a page.
-const MOST: i64 = 1_000;
-/// The last page number that is understood; far beyond any that is there.
-const LAST: i64 = 1_000_000_000;
 
 /// A table that is shown in pages.
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +27,18 @@ pub struct Listing {
     pub columns: &'static str,
     /// `from … where …` of what is shown.
     pub from: &'static str,
-    /// Fields that can be sorted by, and their columns.
-    pub fields: &'static [(&'static str, &'static str)],
+    /// The fields that can be sorted by: all of the item. The first is `id`, which is unique.
+    pub fields: &'static [Field],
     /// Whether there is something to search by.
     pub searchable: bool,
 }
 
-/// Which page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Paging {
-    number: i64,
-    size: i64,
-    after: Option<i64>,
-    /// Column, and whether it falls.
-    order: Vec<(&'static str, bool)>,
-    /// The client's own words for the order, for the links.
-    sort: Vec<String>,
+/// What a page links to.
+struct Around {
+    /// The keys of the first and the last item, where the order has keys and there are items.
+    keys: Option<(i64, i64)>,
+    /// Whether items follow.
+    more: bool,
 }
 
 impl Listing {
@@ -56,213 +50,123 @@ impl Listing {
         query: &Query,
         read: impl Fn(R) -> (i64, T),
     ) -> Result<Collection<Item<T>>, Problem> {
-        let paging = self.paging(query)?;
+        let paging = Paging::read(self.fields, query)?;
         let total = Counter::live(db, self.collection).await?;
-        let mut rows = self.rows(db, &paging, total).await?;
-        let more = rows.len() > usize::try_from(paging.size).unwrap_or(usize::MAX);
-        rows.truncate(usize::try_from(paging.size).unwrap_or(usize::MAX));
+        paging.bound(self.fields, total)?;
+        let (rows, more) = self.rows(db, &paging, total).await?;
         let items: Vec<(i64, T)> = rows.into_iter().map(read).collect();
-        let last_id = items.last().map(|(id, _)| *id);
-        let items = items
-            .into_iter()
-            .map(|(id, fields)| Item::new(base, self.collection, self.singular, id, fields));
+        let ends = items.first().zip(items.last());
+        let keys = ends.and_then(|((_, first), (_, last))| {
+            let (field, _) = paging.order.key()?;
+            Some((key(first, field)?, key(last, field)?))
+        });
         let page = PageInfo {
             size: paging.size,
             total_elements: total,
             total_pages: (total + paging.size - 1) / paging.size,
             number: paging.number,
         };
-        let items = items.collect();
-        let links = self.links(base, &paging, page, last_id.filter(|_| more));
-        Ok(Collection::new(self.collection, items, links, page))
+        let links = self.links(base, &paging, page, &Around { keys, more });
+        let items = items
+            .into_iter()
+            .map(|(id, fields)| Item::new(base, self.collection, self.singular, id, fields));
+        Ok(Collection::new(self.collection, items.collect(), links, page))
     }
 
-    /// One row more than the page has, which tells whether there is a next.
+    /// The rows of the page, in order, and whether others follow.
     async fn rows<R: DeserializeOwned>(
         &self,
         db: &Db,
         paging: &Paging,
         total: i64,
-    ) -> sqlx::Result<Vec<R>> {
+    ) -> sqlx::Result<(Vec<R>, bool)> {
         // `+ 0` in what follows, or SQLite would prepare the statement anew for every value of the limit.
         let select =
             |rest: &str| rows::select(db.dialect(), self.columns, &format!("{} {rest}", self.from));
-        let mut order = String::new();
-        for (column, falls) in &paging.order {
-            let _ = write!(order, "{column} {}, ", if *falls { "desc" } else { "asc" });
+        let Paging { size, order, .. } = paging;
+        let one_page = usize::try_from(*size).unwrap_or(usize::MAX);
+        // One row more than the page has tells whether there is a next.
+        let with_more = |mut rows: Vec<R>| {
+            let more = rows.len() > one_page;
+            rows.truncate(one_page);
+            (rows, more)
+        };
+        let by_key = |backwards: bool| {
+            let (beyond, by) = (order.beyond_key(backwards), order.sql(backwards));
+            select(&format!("{beyond} order by {by} limit $2 + 0"))
+        };
+        match paging.begin {
+            Begin::After(key) => {
+                let rows = rows::read(by_key(false).bind(key).bind(size + 1), db).await?;
+                Ok(with_more(rows))
+            }
+            Begin::Before(key) => {
+                let mut rows: Vec<R> = rows::read(by_key(true).bind(key).bind(*size), db).await?;
+                rows.reverse();
+                let more = !rows.is_empty(); // the item with the key
+                Ok((rows, more))
+            }
+            Begin::Number => {
+                let skip = paging.skip();
+                let rest = total.saturating_sub(skip).max(0);
+                let wanted = rest.min(size + 1);
+                if wanted == 0 {
+                    return Ok((vec![], false));
+                }
+                // The last page is as near to the end as the first is to the beginning. Others are counted
+                // from the beginning while that is cheap: what is added meanwhile does not shift them.
+                let backwards = rest <= *size || skip > MAX_SKIPPED;
+                let skip = if backwards { rest - wanted } else { skip };
+                let by = order.sql(backwards);
+                let select = select(&format!("order by {by} limit $1 + 0 offset $2 + 0"));
+                let mut rows: Vec<R> = rows::read(select.bind(wanted).bind(skip), db).await?;
+                if backwards {
+                    rows.reverse();
+                }
+                Ok(with_more(rows))
+            }
         }
-        let skip = paging.number.saturating_mul(paging.size);
-        if let Some(after) = paging.after {
-            let select = select("and id > $1 order by id limit $2 + 0").bind(after);
-            return rows::read(select.bind(paging.size + 1), db).await;
-        }
-        let rest = total - skip;
-        if paging.in_usual_order() && skip > 0 && (1..=paging.size).contains(&rest) {
-            // The last page is as near to the end as the first is to the beginning.
-            let select = select("order by id desc limit $1 + 0").bind(rest);
-            let mut rows: Vec<R> = rows::read(select, db).await?;
-            rows.reverse();
-            return Ok(rows);
-        }
-        let select = select(&format!("order by {order}id limit $1 + 0 offset $2 + 0"));
-        rows::read(select.bind(paging.size + 1).bind(skip), db).await
     }
 
-    fn links(&self, base: &Base, paging: &Paging, page: PageInfo, next: Option<i64>) -> Links {
-        let at = |number: i64, after: Option<i64>| {
-            let mut url = format!("/{}?page={number}&size={}", self.collection, page.size);
-            for sort in &paging.sort {
-                let _ = write!(url, "&sort={sort}");
-            }
-            if let Some(after) = after {
-                let _ = write!(url, "&after={after}");
-            }
-            base.url(&url)
+    fn links(&self, base: &Base, paging: &Paging, page: PageInfo, around: &Around) -> Links {
+        let at = |number: i64, begin: Begin| {
+            let key = match begin {
+                Begin::Number => String::new(),
+                Begin::After(key) => format!("&after={key}"),
+                Begin::Before(key) => format!("&before={key}"),
+            };
+            let (collection, size, sort) = (self.collection, page.size, paging.order.query());
+            base.url(&format!("/{collection}?page={number}&size={size}{sort}{key}"))
         };
         let number = page.number;
+        let last = (page.total_pages - 1).max(0);
         let mut links = Links::default();
         if page.total_pages > 1 {
-            links = links.with("first", at(0, None));
+            links = links.with("first", at(0, Begin::Number));
         }
         if number > 0 {
-            links = links.with("prev", at((number - 1).min((page.total_pages - 1).max(0)), None));
+            let prev = match around.keys {
+                Some((first, _)) if number > 1 => at(number - 1, Begin::Before(first)),
+                _ => at((number - 1).min(last), Begin::Number),
+            };
+            links = links.with("prev", prev);
         }
-        links = links.with("self", at(number, paging.after));
-        if let Some(last_id) = next {
-            links = links.with("next", at(number + 1, paging.in_usual_order().then_some(last_id)));
+        links = links.with("self", at(number, paging.begin));
+        if around.more {
+            let begin = around.keys.map_or(Begin::Number, |(_, last)| Begin::After(last));
+            links = links.with("next", at(number + 1, begin));
         }
         if page.total_pages > 1 {
-            links = links.with("last", at(page.total_pages - 1, None));
+            links = links.with("last", at(last, Begin::Number));
         }
         if self.searchable {
             links = links.with("search", base.url(&format!("/{}/search", self.collection)));
         }
         links
     }
-
-    fn paging(&self, query: &Query) -> Result<Paging, Problem> {
-        let number = |name: &'static str, usual: i64, least: i64, most: i64| {
-            let Some(text) = query.get(&[name]) else { return Ok(usual) };
-            let number = common_events::number::parse(text);
-            number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-                bad_query(
-                    format!("{name} is a whole number from {least} to {most}"),
-                    format!("{name} 값은 {least}에서 {most} 사이의 정수여야 합니다"),
-                )
-            })
-        };
-        let page = number("page", 0, 0, LAST)?;
-        let size = number("size", SIZE, 1, MOST)?;
-        let after = match query.get(&["after"]) {
-            Some(_) => Some(number("after", 0, 0, i64::MAX)?),
-            None => None,
-        };
-        let sort: Vec<String> = query
-            .0
-            .iter()
-            .filter(|(name, _)| name == "sort")
-            .map(|(_, sort)| sort.clone())
-            .collect();
-        let order = self.order(&sort)?;
-        let paging = Paging { number: page, size, after, order, sort };
-        if after.is_some() && !paging.in_usual_order() {
-            return Err(bad_query(
-                "after goes with the usual order only: leave sort out".into(),
-                "after는 기본 정렬에서만 쓸 수 있습니다. sort를 빼 주세요".into(),
-            ));
-        }
-        Ok(paging)
-    }
-
-    /// Reads `name,desc`, `name` and, as Spring does, `name,price,desc`.
-    fn order(&self, sort: &[String]) -> Result<Vec<(&'static str, bool)>, Problem> {
-        let mut order = Vec::new();
-        for words in sort {
-            let mut words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
-            let falls = match words.last().map(|word| word.to_ascii_lowercase()).as_deref() {
-                Some("desc") => words.pop().is_some(),
-                Some("asc") => words.pop().is_none(),
-                _ => false,
-            };
-            for word in words {
-                let column = self.fields.iter().find(|(field, _)| *field == word);
-                let (_, column) = column.ok_or_else(|| self.unknown_field())?;
-                order.push((*column, falls));
-            }
-        }
-        Ok(order)
-    }
-
-    fn unknown_field(&self) -> Problem {
-        let fields: Vec<&str> = self.fields.iter().map(|(field, _)| *field).collect();
-        let fields = fields.join(", ");
-        bad_query(
-            format!("sort takes one of {fields}, then ,asc or ,desc"),
-            format!("sort에는 {fields} 중 하나와 ,asc 또는 ,desc 를 쓸 수 있습니다"),
-        )
-    }
 }
 
-impl Paging {
-    fn in_usual_order(&self) -> bool {
-        self.order.is_empty() || self.order == [("id", false)]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CARTS: Listing = Listing {
-        collection: "carts",
-        singular: "cart",
-        columns: "",
-        from: "",
-        fields: &[("id", "id"), ("gifticonId", "gifticon_id")],
-        searchable: false,
-    };
-
-    fn paging(pairs: &[(&str, &str)]) -> Option<Paging> {
-        let pairs = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        CARTS.paging(&Query(pairs)).ok()
-    }
-
-    #[test]
-    fn what_is_not_said_is_usual() {
-        let usual = paging(&[]).unwrap();
-        assert_eq!((usual.number, usual.size, usual.after), (0, 20, None));
-        assert!(usual.in_usual_order());
-    }
-
-    #[test]
-    fn pages_sizes_and_fields_out_of_bounds_are_refused() {
-        for (name, value) in [
-            ("page", "-1"),
-            ("page", "x"),
-            ("page", "1.5"),
-            ("page", "99999999999999999999"),
-            ("size", "0"),
-            ("size", "1001"),
-            ("size", ""),
-            ("after", "x"),
-            ("sort", "price"),
-            ("sort", "id;drop table carts"),
-            ("sort", "gifticon_id"),
-        ] {
-            assert_eq!(paging(&[(name, value)]), None, "{name}={value} was taken");
-        }
-        assert_eq!(paging(&[("after", "5"), ("sort", "gifticonId")]), None);
-    }
-
-    #[test]
-    fn sort_repeats_and_takes_a_direction() {
-        let order = |pairs: &[(&str, &str)]| paging(pairs).unwrap().order;
-        assert_eq!(
-            order(&[("sort", "gifticonId,desc"), ("sort", "id")]),
-            [("gifticon_id", true), ("id", false)]
-        );
-        assert_eq!(order(&[("sort", "id,gifticonId,DESC")]), [("id", true), ("gifticon_id", true)]);
-        assert_eq!(order(&[("sort", "")]), []);
-        assert!(paging(&[("after", "5"), ("sort", "id,asc")]).is_some());
-    }
+/// The value of a unique field of an item, as it is on the wire.
+fn key(item: &impl Serialize, field: Field) -> Option<i64> {
+    serde_json::to_value(item).ok()?.get(field.name)?.as_i64()
 }

@@ -69,6 +69,12 @@ pub mod kind {
         "The body is too large",
         "본문이 너무 큽니다",
     );
+    pub const PRECONDITION: Kind = Kind::new(
+        "precondition-failed",
+        StatusCode::PRECONDITION_FAILED,
+        "It is not as the request expects it",
+        "요청이 기대한 상태가 아닙니다",
+    );
     pub const TOO_SLOW: Kind = Kind::new(
         "too-slow",
         StatusCode::REQUEST_TIMEOUT,
@@ -96,6 +102,7 @@ pub mod kind {
         METHOD,
         MEDIA_TYPE,
         TOO_LARGE,
+        PRECONDITION,
         TOO_SLOW,
         UNAVAILABLE,
         INTERNAL,

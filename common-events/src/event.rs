@@ -180,7 +180,7 @@ pub struct Payment {
 
 /// A payment was declined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "DeclineFields")]
 pub struct Decline {
     /// The payment, with [`status::PAYMENT_DECLINED`].
     #[serde(flatten)]
@@ -188,4 +188,26 @@ pub struct Decline {
     /// Why, in words for the customer.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// The fields of a [`Decline`] as they are read. serde reads flattened fields from a buffer, which
+/// rounds numbers.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeclineFields {
+    id: PaymentId,
+    cart_id: CartId,
+    #[serde(default, deserialize_with = "number::lenient_option")]
+    amount: Option<i64>,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl From<DeclineFields> for Decline {
+    fn from(fields: DeclineFields) -> Self {
+        let DeclineFields { id, cart_id, amount, status, reason } = fields;
+        Self { payment: Payment { id, cart_id, amount, status }, reason }
+    }
 }

@@ -16,9 +16,11 @@
 mod envelope;
 mod event;
 pub mod number;
+mod version;
 
 pub use envelope::{Envelope, Unreadable};
 pub use event::{CartAdded, CartRemoved, Decline, Event, Payment, Stock, status};
+pub use version::ExpectedVersions;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,10 +1,12 @@
 //! Whole numbers as people and the original system send them: `100` and `"100"` alike.
 //!
 //! httpie's `quantity=10` sends a string, and half of the original's events carry `gifticonId` as
-//! one. What is not a whole number is an error and is never rounded.
+//! one. A JSON number is whole by its value, as JSON Schema has it: `122.0` is 122. A string is decimal
+//! digits. What is not a whole number is an error and is never rounded.
 
 use serde::{Deserialize, Deserializer, de};
-use std::fmt;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// Reads a JSON number or a decimal string as an `i64`. Out of its range is an error.
 pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -42,11 +44,12 @@ pub fn lenient_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
 }
 
-/// Reads a decimal string, with the strictness of [`lenient`].
+/// Reads a decimal string as an `i64`. `None` where it is not one or is out of range.
 pub fn parse(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    whole.then(|| text.parse().ok()).flatten()
+    match Whole::of_string(text)? {
+        Whole::In(number) => Some(number),
+        Whole::Below | Whole::Above => None,
+    }
 }
 
 enum Whole {
@@ -55,57 +58,93 @@ enum Whole {
     Above,
 }
 
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Visitor)
+impl Whole {
+    /// The value of `digits`, which are decimal digits and nothing else.
+    fn of_digits(negative: bool, digits: &str) -> Self {
+        let sign = if negative { "-" } else { "" };
+        match format!("{sign}{digits}").parse() {
+            Ok(number) => Self::In(number),
+            Err(_) if negative => Self::Below,
+            Err(_) => Self::Above,
+        }
+    }
+
+    /// The value of a JSON number, read from its text: an `f64` would round it. `None` where it has a
+    /// fraction. A whole number may be written with one, or with an exponent: `122.0`, `1e2`, `1.5e1`.
+    fn of_json(number: &str) -> Option<Self> {
+        const DIGITS_OF_I64: i64 = 19;
+        let (negative, number) = match number.strip_prefix('-') {
+            Some(number) => (true, number),
+            None => (false, number),
+        };
+        let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+            // Only its sign matters where it does not fit: the digits of a body are far fewer.
+            Some((mantissa, exponent)) => {
+                let beyond = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+                (mantissa, exponent.parse().unwrap_or(beyond))
+            }
+            None => (number, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = [whole, fraction].concat();
+        let digits = digits.trim_end_matches('0');
+        if digits.is_empty() {
+            return Some(Self::In(0));
+        }
+        let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
+        // How many of the digits stand before the point, once the exponent has moved it.
+        let point = length(whole).saturating_add(exponent);
+        let zeros = point.saturating_sub(length(digits));
+        if zeros < 0 {
+            return None;
+        }
+        let digits = digits.trim_start_matches('0');
+        if length(digits).saturating_add(zeros) > DIGITS_OF_I64 {
+            return Some(if negative { Self::Below } else { Self::Above });
+        }
+        let zeros = "0".repeat(usize::try_from(zeros).unwrap_or_default());
+        Some(Self::of_digits(negative, &format!("{digits}{zeros}")))
+    }
+
+    fn of_string(text: &str) -> Option<Self> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        whole.then(|| Self::of_digits(negative, digits))
     }
 }
 
-struct Visitor;
-
-impl de::Visitor<'_> for Visitor {
-    type Value = Whole;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number, or a string of decimal digits")
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
-        Ok(Whole::In(number))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
-        Ok(i64::try_from(number).map_or(Whole::Above, Whole::In))
-    }
-
-    /// JSON integers beyond 64 bits arrive here, as do fractions.
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
-        const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
-        if number >= TWO_TO_63 {
-            Ok(Whole::Above)
-        } else if number < -TWO_TO_63 {
-            Ok(Whole::Below)
-        } else {
-            Err(E::invalid_type(de::Unexpected::Float(number), &self))
+/// Reads JSON text only: the value of a number is in its text, which other formats do not keep.
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const EXPECTED: &str = "a whole number, or a string of decimal digits";
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        if let Ok(number) = json.parse() {
+            return Ok(Self::In(number));
         }
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Whole, E> {
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(E::invalid_value(de::Unexpected::Str(text), &self));
+        let invalid = |unexpected| de::Error::invalid_type(unexpected, &EXPECTED);
+        match json.as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => Self::of_json(json)
+                .ok_or_else(|| invalid(de::Unexpected::Other("a number with a fraction"))),
+            Some(b'"') => {
+                let text: Cow<'_, str> = serde_json::from_str(json).map_err(de::Error::custom)?;
+                Self::of_string(&text)
+                    .ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &EXPECTED))
+            }
+            Some(b't' | b'f') => Err(invalid(de::Unexpected::Other("a boolean"))),
+            Some(b'[') => Err(invalid(de::Unexpected::Seq)),
+            Some(b'{') => Err(invalid(de::Unexpected::Map)),
+            _ => Err(invalid(de::Unexpected::Other("null"))),
         }
-        Ok(match text.parse() {
-            Ok(number) => Whole::In(number),
-            Err(_) if text.starts_with('-') => Whole::Below,
-            Err(_) => Whole::Above,
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn read(json: &str) -> Result<i64, serde_json::Error> {
         lenient(&mut serde_json::Deserializer::from_str(json))
@@ -117,16 +156,55 @@ mod tests {
 
     #[test]
     fn numbers_and_decimal_strings_are_the_same() {
-        for (json, number) in [("100", 100), ("\"100\"", 100), ("-1", -1), ("\"-1\"", -1)] {
+        for (json, number) in
+            [("100", 100), ("\"100\"", 100), ("-1", -1), ("\"-1\"", -1), (r#""\u0031""#, 1)]
+        {
             assert_eq!(read(json).unwrap(), number);
+        }
+    }
+
+    #[test]
+    fn a_json_number_whose_value_is_whole_is_that_number() {
+        for (json, number) in [
+            ("122.0", 122),
+            ("1e2", 100),
+            ("1E+2", 100),
+            ("1.50e1", 15),
+            ("1200e-2", 12),
+            ("0.001e3", 1),
+            ("-0", 0),
+            ("-0.0", 0),
+            ("0e999999999999999999999", 0),
+            ("-5.0", -5),
+            ("9007199254740993.0", 9_007_199_254_740_993),
+            ("9223372036854775807.000", i64::MAX),
+            ("-9.223372036854775808e18", i64::MIN),
+        ] {
+            assert_eq!(read(json).unwrap(), number, "{json}");
         }
     }
 
     #[test]
     fn what_is_not_whole_is_refused_and_never_rounded() {
         for json in [
-            "1.5", "\"1.5\"", "\"1e3\"", "\"\"", "\" 1\"", "\"one\"", "true", "[]", "null",
-            "\"+1\"", "1e2",
+            "1.5",
+            "1.0000000000000000001",
+            "0.1",
+            "1e-1",
+            "1e-99999999999999999999",
+            "9007199254740993.5",
+            "\"1.5\"",
+            "\"1.0\"",
+            "\"1e3\"",
+            "\"\"",
+            "\" 1\"",
+            "\"one\"",
+            "\"１\"",
+            "true",
+            "[]",
+            "{}",
+            "null",
+            "\"+1\"",
         ] {
             assert!(read(json).is_err(), "{json} was read");
             assert!(read_saturating(json).is_err(), "{json} was read");
@@ -135,11 +213,52 @@ mod tests {
 
     #[test]
     fn what_is_too_large_is_refused_or_becomes_the_bound() {
-        for json in ["99999999999999999999", "\"99999999999999999999\"", "9223372036854775808"] {
+        for json in [
+            "99999999999999999999",
+            "\"99999999999999999999\"",
+            "9223372036854775808",
+            "9223372036854775808.0",
+            "1e400",
+            "1e99999999999999999999",
+        ] {
             assert!(read(json).is_err());
             assert_eq!(read_saturating(json).unwrap(), i64::MAX);
+            let below = if let Some(json) = json.strip_prefix('"') {
+                format!("\"-{json}")
+            } else {
+                format!("-{json}0")
+            };
+            assert_eq!(read_saturating(&below).unwrap(), i64::MIN, "{below}");
         }
-        assert_eq!(read_saturating("\"-99999999999999999999\"").unwrap(), i64::MIN);
         assert_eq!(read("9223372036854775807").unwrap(), i64::MAX);
+    }
+
+    proptest! {
+        /// Writes a whole number with the point at any place, and reads it back.
+        #[test]
+        fn a_number_is_the_same_wherever_its_point_is(number: i64, places in -25_i64..25) {
+            let digits = number.unsigned_abs().to_string();
+            let sign = if number < 0 { "-" } else { "" };
+            let padding = "0".repeat(usize::try_from(places.max(0)).unwrap());
+            let digits = format!("{padding}{digits}");
+            let (whole, fraction) =
+                digits.split_at(digits.len() - usize::try_from(places.max(0)).unwrap());
+            // A leading zero is not JSON.
+            let whole = whole.trim_start_matches('0');
+            let whole = if whole.is_empty() { "0" } else { whole };
+            let fraction = if fraction.is_empty() { "0" } else { fraction };
+            let json = if places < 0 {
+                format!("{sign}{whole}{}e{places}", "0".repeat(usize::try_from(-places).unwrap()))
+            } else {
+                format!("{sign}{whole}.{fraction}e{places}")
+            };
+            prop_assert_eq!(read(&json).unwrap(), number, "{}", json);
+        }
+
+        #[test]
+        fn a_fraction_is_never_read(number: i32, fraction in "[0-9]{0,30}[1-9]") {
+            let json = format!("{number}.{fraction}");
+            prop_assert!(read_saturating(&json).is_err(), "{}", json);
+        }
     }
 }

@@ -190,6 +190,34 @@ fn an_event_type_nobody_knows_is_unknown_and_not_an_error() {
 }
 
 #[test]
+fn a_number_of_an_event_is_read_by_its_value_and_never_rounded() {
+    let added = |quantity: &str| {
+        let json = format!(
+            r#"{{"eventType":"CartAdded","id":1.0,"gifticonId":9007199254740993.0,"quantity":{quantity}}}"#
+        );
+        Envelope::from_json(json.as_bytes())
+    };
+    let Event::CartAdded(cart) = added("1e2").unwrap().event else { panic!("not added") };
+    let wanted = (CartId(1), GifticonId(9_007_199_254_740_993), 100);
+    assert_eq!((cart.id, cart.gifticon_id, cart.quantity), wanted);
+    for quantity in ["1.0000000000000000001", "\"1.0\"", "1e400", "1e-1"] {
+        assert!(added(quantity).is_err(), "{quantity} was read");
+    }
+    let declined = |amount: &str| {
+        let json = format!(
+            r#"{{"eventType":"PaymentDeclined","id":4.0,"cartId":"2","amount":{amount},"reason":"x"}}"#
+        );
+        Envelope::from_json(json.as_bytes())
+    };
+    let Event::PaymentDeclined(decline) = declined("9007199254740993.0").unwrap().event else {
+        panic!("not declined")
+    };
+    assert_eq!(decline.payment.amount, Some(9_007_199_254_740_993));
+    assert_eq!((decline.payment.cart_id, decline.reason.as_deref()), (CartId(2), Some("x")));
+    assert!(declined("1.0000000000000000001").is_err());
+}
+
+#[test]
 fn what_is_no_event_says_why() {
     let reason = |json: &[u8]| Envelope::from_json(json).unwrap_err();
     assert!(matches!(reason(b"\xff\xfe"), Unreadable::NotJson(_)));

@@ -45,6 +45,7 @@ pub fn cors(cors: Cors) -> CorsLayer {
             header::ACCEPT_LANGUAGE,
             header::CONTENT_TYPE,
             header::IF_MATCH,
+            header::IF_NONE_MATCH,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("x-request-id"),
@@ -64,10 +65,11 @@ pub fn cors(cors: Cors) -> CorsLayer {
 }
 
 async fn root(base: Base) -> Json<Index> {
-    let links = ["gifticons", "carts", "payments", "mypages"]
-        .into_iter()
-        .fold(Links::default(), |links, name| {
-            links.templated(name, base.url(&format!("/{name}{{?page,size,sort,after}}")))
-        });
+    let links = ["gifticons", "carts", "payments", "mypages"].into_iter().fold(
+        Links::default(),
+        |links, name| {
+            links.templated(name, base.url(&format!("/{name}{{?page,size,sort,after,before}}")))
+        },
+    );
     Json(Index::new(links))
 }

@@ -4,13 +4,15 @@ use crate::app::{Answer, StockWriter};
 use crate::domain::{Change, Command, Gifticon, MOST_UNITS, Refusal, Reservation};
 use crate::store::{self, GIFTICONS};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use chassis::db::Db;
 use chassis::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Body, Id, Query, Uuid};
+use chassis::http::{
+    Base, Body, Conditions, EntityTag, Id, Name, Query, Uuid, precondition_failed,
+};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem, kind};
 use chassis::writer::NotDone;
@@ -50,12 +52,6 @@ pub const DIFFERS: Kind = Kind::new(
     "This reservation was made for something else",
     "다른 내용으로 만들어진 예약입니다",
 );
-pub const CHANGED: Kind = Kind::new(
-    "gifticon-changed",
-    StatusCode::PRECONDITION_FAILED,
-    "This gifticon changed meanwhile",
-    "그 사이에 기프티콘이 변경되었습니다",
-);
 pub const UNCONDITIONAL: Kind = Kind::new(
     "version-needed",
     StatusCode::PRECONDITION_REQUIRED,
@@ -63,8 +59,7 @@ pub const UNCONDITIONAL: Kind = Kind::new(
     "절대 수량에는 If-Match가 필요합니다",
 );
 /// The problems of this service, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] =
-    &[EXISTS, HELD, NO_GIFTICON, SHORT, RELEASED, DIFFERS, CHANGED, UNCONDITIONAL];
+pub const PROBLEMS: &[Kind] = &[EXISTS, HELD, NO_GIFTICON, SHORT, RELEASED, DIFFERS, UNCONDITIONAL];
 
 /// What handlers need.
 #[derive(Clone, Debug)]
@@ -91,9 +86,8 @@ struct Registration {
     #[serde(deserialize_with = "number::saturating")]
     #[garde(range(min = 1, max = MOST_NUMBER))]
     gifticon_id: i64,
-    #[serde(deserialize_with = "chassis::http::trimmed")]
-    #[garde(length(chars, min = 1, max = 100))]
-    name: String,
+    #[garde(dive)]
+    name: Name,
     #[serde(deserialize_with = "number::saturating")]
     #[garde(range(min = 0, max = MOST_UNITS))]
     available_quantity: i64,
@@ -110,9 +104,8 @@ const MOST_WON: i64 = 1_000_000_000;
 #[derive(Debug, Deserialize, Validate)]
 #[serde(rename_all = "camelCase")]
 struct Patch {
-    #[serde(default, deserialize_with = "chassis::http::trimmed_option")]
-    #[garde(length(chars, min = 1, max = 100))]
-    name: Option<String>,
+    #[garde(dive)]
+    name: Option<Name>,
     #[serde(default, deserialize_with = "number::saturating_option")]
     #[garde(range(min = 0, max = MOST_WON))]
     price: Option<i64>,
@@ -182,22 +175,15 @@ impl From<Reservation> for ReservationView {
     }
 }
 
-fn item(base: &Base, gifticon: Gifticon) -> Response {
-    let etag = HeaderValue::from_str(&format!("\"{}\"", gifticon.version));
-    let item = Item::new(
-        base,
-        GIFTICONS.collection,
-        GIFTICONS.singular,
-        gifticon.id,
-        GifticonView::from(gifticon),
-    );
-    let mut response = Json(item).into_response();
-    response.headers_mut().extend(etag.ok().map(|etag| (header::ETAG, etag)));
-    response
+/// A gifticon as an answer, and its tag.
+fn item(base: &Base, gifticon: Gifticon) -> (EntityTag, Json<Item<GifticonView>>) {
+    let (id, tag) = (gifticon.id, EntityTag::of_version(gifticon.version));
+    let view = GifticonView::from(gifticon);
+    (tag, Json(Item::new(base, GIFTICONS.collection, GIFTICONS.singular, id, view)))
 }
 
 async fn root(base: Base) -> Json<Index> {
-    let url = base.url("/gifticons{?page,size,sort,after}");
+    let url = base.url("/gifticons{?page,size,sort,after,before}");
     Json(Index::new(Links::default().templated("gifticons", url)))
 }
 
@@ -216,13 +202,25 @@ async fn list(
     Ok(Json(GIFTICONS.page(&api.db, &base, &query, read).await?))
 }
 
-async fn one(State(api): State<Api>, base: Base, Id(id): Id) -> Result<Response, Problem> {
-    Ok(item(&base, store::by_row(&api.db, id).await?.ok_or_else(absent)?))
+async fn one(
+    State(api): State<Api>,
+    base: Base,
+    Id(id): Id,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
+    let (tag, item) = item(&base, store::by_row(&api.db, id).await?.ok_or_else(absent)?);
+    conditions.answer(&tag, item)
 }
 
-async fn find(State(api): State<Api>, base: Base, query: Query) -> Result<Response, Problem> {
+async fn find(
+    State(api): State<Api>,
+    base: Base,
+    query: Query,
+    conditions: Conditions,
+) -> Result<Response, Problem> {
     let number = query.number(&["gifticonId", "GifticonId"])?;
-    Ok(item(&base, store::by_number(&api.db, number).await?.ok_or_else(absent)?))
+    let (tag, item) = item(&base, store::by_number(&api.db, number).await?.ok_or_else(absent)?);
+    conditions.answer(&tag, item)
 }
 
 async fn register(
@@ -232,56 +230,40 @@ async fn register(
 ) -> Result<Response, Problem> {
     let register = Command::Register {
         gifticon_id: GifticonId(wanted.gifticon_id),
-        name: wanted.name,
+        name: wanted.name.into_string(),
         available: wanted.available_quantity,
         price: wanted.price,
     };
     let gifticon = api.change(register).await?;
     let location = base.url(&format!("/gifticons/{}", gifticon.id));
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], item(&base, gifticon)).into_response())
+    let (tag, item) = item(&base, gifticon);
+    Ok(tag.on((StatusCode::CREATED, [(header::LOCATION, location)], item)))
 }
 
 async fn change(
     State(api): State<Api>,
     base: Base,
     Id(id): Id,
-    headers: HeaderMap,
+    conditions: Conditions,
     Body(patch): Body<Patch>,
 ) -> Result<Response, Problem> {
     let change = Change {
-        name: patch.name,
+        name: patch.name.map(Name::into_string),
         price: patch.price,
         restock: patch.restock,
         available: patch.available_quantity,
-        version: version(&headers)?,
+        expected: conditions.versions(),
     };
-    Ok(item(&base, api.change(Command::Change { id, change }).await?))
+    let (tag, item) = item(&base, api.change(Command::Change { id, change }).await?);
+    Ok(tag.on(item))
 }
 
-/// The version in `If-Match`. `*` matches whatever is there, and so says nothing.
-fn version(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let etag = value.to_str().unwrap_or_default().trim();
-    if etag == "*" {
-        return Ok(None);
-    }
-    let version = etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"'));
-    // A tag that we never gave matches nothing.
-    version.and_then(number::parse).map(Some).ok_or_else(|| changed_since(etag))
-}
-
-fn changed_since(version: &str) -> Problem {
-    Problem::new(
-        CHANGED,
-        Text::new(
-            format!("it is not as it was at {version}; read it again"),
-            format!("{version} 이후에 변경되었습니다. 다시 조회해 주세요"),
-        ),
-    )
-}
-
-async fn delete(State(api): State<Api>, Id(id): Id) -> Result<StatusCode, Problem> {
-    api.ask(Command::Delete { id }).await?;
+async fn delete(
+    State(api): State<Api>,
+    Id(id): Id,
+    conditions: Conditions,
+) -> Result<StatusCode, Problem> {
+    api.ask(Command::Delete { id, expected: conditions.versions() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -370,7 +352,7 @@ fn refused(error: NotDone<Refusal>) -> Problem {
                 format!("장바구니에 {held}개가 담겨 있어 아직 삭제할 수 없습니다"),
             ),
         ),
-        Refusal::Changed(version) => changed_since(&format!("\"{version}\"")),
+        Refusal::Unexpected { current } => precondition_failed(&EntityTag::of_version(current)),
         Refusal::Unconditional => Problem::new(
             UNCONDITIONAL,
             Text::fixed(

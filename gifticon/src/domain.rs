@@ -3,7 +3,7 @@
 //! For every gifticon, what was registered and restocked is what is available plus what is held, and
 //! neither is ever below zero.
 
-use common_events::{GifticonId, ReservationId};
+use common_events::{ExpectedVersions, GifticonId, ReservationId};
 use std::collections::HashMap;
 
 /// The largest stock, the original's `Integer`.
@@ -24,7 +24,7 @@ pub struct Gifticon {
     pub held: i64,
     /// Won for one unit.
     pub price: i64,
-    /// Counts every change, for `If-Match`.
+    /// Counts every change, for its `ETag`.
     pub version: i64,
 }
 
@@ -55,7 +55,7 @@ pub enum Command {
     /// Change the gifticon of a row.
     Change { id: i64, change: Change },
     /// Take the gifticon of a row off sale.
-    Delete { id: i64 },
+    Delete { id: i64, expected: ExpectedVersions },
     /// Hold stock for a cart.
     Reserve { reservation: ReservationId, gifticon_id: GifticonId, quantity: i64 },
     /// Let go of it.
@@ -69,10 +69,10 @@ pub struct Change {
     pub price: Option<i64>,
     /// Units to add, or with a minus to take away.
     pub restock: Option<i64>,
-    /// What the stock is to be, which holds only if nothing was sold meanwhile: see `version`.
+    /// What the stock is to be, which holds only if nothing was sold meanwhile: see `expected`.
     pub available: Option<i64>,
-    /// The version that the MD looked at, from `If-Match`.
-    pub version: Option<i64>,
+    /// The versions that the MD looked at.
+    pub expected: ExpectedVersions,
 }
 
 /// What happened.
@@ -107,8 +107,8 @@ pub enum Refusal {
     Differs,
     #[error("live carts hold {held} units of it")]
     Held { held: i64 },
-    #[error("it changed since version {0}")]
-    Changed(i64),
+    #[error("its version is {current}, which was not expected")]
+    Unexpected { current: i64 },
     #[error("an absolute quantity needs the version that it is based on")]
     Unconditional,
     #[error("the stock would be {0}")]
@@ -153,9 +153,9 @@ impl Stock {
                 })])
             }
             Command::Change { id, change } => {
-                changed(self.by_row(*id).ok_or(Refusal::Absent)?, change)
+                changed(self.expected(*id, &change.expected)?, change)
             }
-            Command::Delete { id } => match self.by_row(*id).ok_or(Refusal::Absent)? {
+            Command::Delete { id, expected } => match self.expected(*id, expected)? {
                 gifticon if gifticon.held > 0 => Err(Refusal::Held { held: gifticon.held }),
                 gifticon => Ok(vec![StockEvent::Deleted(gifticon.clone())]),
             },
@@ -168,6 +168,13 @@ impl Stock {
                 Some(_) => vec![],
             }),
         }
+    }
+
+    /// The gifticon of a row, in one of the expected versions.
+    fn expected(&self, id: i64, versions: &ExpectedVersions) -> Result<&Gifticon, Refusal> {
+        let gifticon = self.by_row(id).ok_or(Refusal::Absent)?;
+        let expected = versions.include(gifticon.version);
+        expected.then_some(gifticon).ok_or(Refusal::Unexpected { current: gifticon.version })
     }
 
     fn reserve(
@@ -259,12 +266,7 @@ impl Stock {
 
 /// What a change of `gifticon` comes to.
 fn changed(gifticon: &Gifticon, change: &Change) -> Result<Vec<StockEvent>, Refusal> {
-    if let Some(version) = change.version
-        && version != gifticon.version
-    {
-        return Err(Refusal::Changed(version));
-    }
-    if change.available.is_some() && change.version.is_none() {
+    if change.available.is_some() && change.expected.one_of.is_none() {
         return Err(Refusal::Unconditional);
     }
     let available = change.available.unwrap_or(gifticon.available);
@@ -297,11 +299,10 @@ mod tests {
             prop::option::of(0..50_i64),
             prop::option::of(1..20_i64),
         )
-            .prop_map(|(restock, available, version)| Change {
-                restock,
-                available,
-                version,
-                ..Change::default()
+            .prop_map(|(restock, available, version)| {
+                let one_of = version.map(|version| vec![version]);
+                let expected = ExpectedVersions { one_of, none_of: vec![] };
+                Change { restock, available, expected, ..Change::default() }
             });
         prop_oneof![
             1 => (gifticon.clone(), 0..50_i64).prop_map(|(gifticon_id, available)| Command::Register {
@@ -311,7 +312,9 @@ mod tests {
                 price: 5000,
             }),
             1 => (1..=3_i64, change).prop_map(|(id, change)| Command::Change { id, change }),
-            1 => (1..=3_i64).prop_map(|id| Command::Delete { id }),
+            1 => (1..=3_i64).prop_map(|id| {
+                Command::Delete { id, expected: ExpectedVersions::default() }
+            }),
             5 => (0..8_u128, gifticon, 1..20_i64).prop_map(|(r, gifticon_id, quantity)| {
                 Command::Reserve { reservation: reservation(r), gifticon_id, quantity }
             }),
@@ -407,12 +410,14 @@ mod tests {
             quantity: 3,
         };
         let (stock, _) = given([&register, &reserve]);
-        let set = |version| {
-            let change = Change { available: Some(10), version, ..Change::default() };
+        let set = |one_of| {
+            let expected = ExpectedVersions { one_of, none_of: vec![] };
+            let change = Change { available: Some(10), expected, ..Change::default() };
             stock.decide(&Command::Change { id: 1, change })
         };
         assert_eq!(set(None), Err(Refusal::Unconditional));
-        assert_eq!(set(Some(1)), Err(Refusal::Changed(1)), "a sale came in between");
-        assert!(set(Some(2)).is_ok());
+        let unexpected = Err(Refusal::Unexpected { current: 2 });
+        assert_eq!(set(Some(vec![1])), unexpected, "a sale came in between");
+        assert!(set(Some(vec![1, 2])).is_ok());
     }
 }

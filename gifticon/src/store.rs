@@ -4,7 +4,7 @@ use crate::domain::{Command, Gifticon, Reservation, Stock, StockEvent};
 use anyhow::ensure;
 use chassis::Counter;
 use chassis::db::{Db, Schema, Statement, Tx, now};
-use chassis::listing::Listing;
+use chassis::listing::{Field, Listing};
 use chassis::rows::{insert, look_up, of_each, read, select};
 use common_events::{GifticonId, ReservationId};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,11 +18,11 @@ pub const GIFTICONS: Listing = Listing {
     columns: "id, gifticon_id, name, available, held, price, version",
     from: "from gifticons where true",
     fields: &[
-        ("id", "id"),
-        ("gifticonId", "gifticon_id"),
-        ("name", "name"),
-        ("availableQuantity", "available"),
-        ("price", "price"),
+        Field::unique("id", "id"),
+        Field::unique("gifticonId", "gifticon_id"),
+        Field::new("name", "name"),
+        Field::new("availableQuantity", "available"),
+        Field::new("price", "price"),
     ],
     searchable: true,
 };
@@ -97,7 +97,7 @@ impl Named {
                 Command::Change { id, .. } => {
                     named.rows.insert(*id);
                 }
-                Command::Delete { id } => {
+                Command::Delete { id, .. } => {
                     named.counts = true;
                     named.rows.insert(*id);
                 }

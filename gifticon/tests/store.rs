@@ -7,7 +7,7 @@ use chassis::hal::Collection;
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
 use chassis::testing::{TestDb, carry_out, eventually};
-use common_events::{GifticonId, ReservationId};
+use common_events::{ExpectedVersions, GifticonId, ReservationId};
 use gifticon::app::{Answer, StockDomain};
 use gifticon::domain::{Change, Command, Refusal};
 use gifticon::store::{self, GIFTICONS};
@@ -35,6 +35,10 @@ fn register(number: i64, available: i64) -> Command {
 
 fn reserve(reservation: ReservationId, number: i64, quantity: i64) -> Command {
     Command::Reserve { reservation, gifticon_id: GifticonId(number), quantity }
+}
+
+fn delete(id: i64) -> Command {
+    Command::Delete { id, expected: ExpectedVersions::default() }
 }
 
 fn new_reservation() -> ReservationId {
@@ -84,7 +88,7 @@ async fn what_is_saved_comes_back_the_same(db: Db) {
     let read = store::by_row(&db, 1).await.unwrap().unwrap();
     assert_eq!((read.name.as_str(), read.price, read.available), ("라떼", 1, 13));
     assert_eq!(store::units(&db).await.unwrap(), (13, 2));
-    assert_eq!(refused(&db, Command::Delete { id: 1 }).await, Refusal::Held { held: 2 });
+    assert_eq!(refused(&db, delete(1)).await, Refusal::Held { held: 2 });
 }
 
 async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
@@ -108,7 +112,7 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
 async fn what_comes_and_goes_in_one_batch_is_as_it_ended(db: Db) {
     let (once, never) = (new_reservation(), new_reservation());
     let release = Command::Release { reservation: once };
-    let delete = Command::Delete { id: 2 };
+    let delete = delete(2);
     let batch =
         [register(1, 5), reserve(once, 1, 2), release, register(2, 1), delete, register(2, 9)];
     done(&db, &batch).await;
@@ -216,7 +220,7 @@ async fn rows_count_from_one_and_are_not_given_again(db: Db) {
     assert_eq!(counter().await, Counter { last_id: 0, live: 0 });
     done(&db, &[register(7, 1), register(9, 1)]).await;
     assert_eq!(refused(&db, register(9, 1)).await, Refusal::Exists(GifticonId(9)));
-    done(&db, &[Command::Delete { id: 2 }]).await;
+    done(&db, &[delete(2)]).await;
     assert_eq!(counter().await, Counter { last_id: 2, live: 1 });
     done(&db, &[register(9, 1)]).await;
     assert_eq!(store::by_number(&db, 9).await.unwrap().unwrap().id, 3);

@@ -5,11 +5,12 @@ use crate::rebuild::Rebuild;
 use crate::store::{self, MYPAGES, Shown};
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::db::Db;
 use chassis::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Id, Query};
+use chassis::http::{Base, Conditions, EntityTag, Id, Query};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem};
 use chrono::{DateTime, SecondsFormat};
@@ -98,11 +99,14 @@ fn time(millis: i64) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn item(base: &Base, shown: Option<Shown>) -> Result<Json<Item<MypageView>>, Problem> {
+fn answer(base: &Base, conditions: &Conditions, shown: Option<Shown>) -> Result<Response, Problem> {
     let shown = shown.ok_or_else(absent)?;
     let id = shown.id;
-    let item = Item::new(base, MYPAGES.collection, MYPAGES.singular, id, shown.into());
-    Ok(Json(item.link("history", base.url(&format!("/mypages/{id}/history")))))
+    let view = MypageView::from(shown);
+    let tag = EntityTag::of_content(&view);
+    let item = Item::new(base, MYPAGES.collection, MYPAGES.singular, id, view);
+    let item = item.link("history", base.url(&format!("/mypages/{id}/history")));
+    conditions.answer(&tag, Json(item))
 }
 
 fn absent() -> Problem {
@@ -117,7 +121,7 @@ fn absent() -> Problem {
 
 async fn root(base: Base) -> Json<Index> {
     Json(Index::new(
-        Links::default().templated("mypages", base.url("/mypages{?page,size,sort,after}")),
+        Links::default().templated("mypages", base.url("/mypages{?page,size,sort,after,before}")),
     ))
 }
 
@@ -140,16 +144,18 @@ async fn one(
     State(db): State<Db>,
     base: Base,
     Id(id): Id,
-) -> Result<Json<Item<MypageView>>, Problem> {
-    item(&base, store::by_id(&db, id).await?)
+    conditions: Conditions,
+) -> Result<Response, Problem> {
+    answer(&base, &conditions, store::by_id(&db, id).await?)
 }
 
 async fn find(
     State(db): State<Db>,
     base: Base,
     query: Query,
-) -> Result<Json<Item<MypageView>>, Problem> {
-    item(&base, store::by_cart(&db, query.number(&["cartId", "CartId"])?).await?)
+    conditions: Conditions,
+) -> Result<Response, Problem> {
+    answer(&base, &conditions, store::by_cart(&db, query.number(&["cartId", "CartId"])?).await?)
 }
 
 async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>, Problem> {

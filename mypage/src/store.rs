@@ -5,7 +5,7 @@ use crate::projection::{Command, Details, Fact, Kind, View, Views};
 use anyhow::Context;
 use chassis::Counter;
 use chassis::db::{Db, Dialect, Schema, Tx};
-use chassis::listing::Listing;
+use chassis::listing::{Field, Listing};
 use chassis::rows::{insert, look_up, read, select};
 use common_events::{CartId, GifticonId, PaymentId};
 use serde::{Deserialize, Serialize};
@@ -21,17 +21,17 @@ pub const MYPAGES: Listing = Listing {
               payment_declined_at, payment_cancelled_at",
     from: "from views where true",
     fields: &[
-        ("id", "id"),
-        ("cartId", "cart_id"),
-        ("gifticonId", "gifticon_id"),
-        ("name", "name"),
-        ("price", "price"),
-        ("quantity", "quantity"),
-        ("amount", "amount"),
-        ("paymentId", "payment_id"),
-        ("status", "status"),
-        ("createdAt", "created_at"),
-        ("updatedAt", "updated_at"),
+        Field::unique("id", "id"),
+        Field::unique("cartId", "cart_id"),
+        Field::new("gifticonId", "gifticon_id"),
+        Field::new("name", "name"),
+        Field::new("price", "price"),
+        Field::new("quantity", "quantity"),
+        Field::new("amount", "amount"),
+        Field::new("paymentId", "payment_id"),
+        Field::new("status", "status"),
+        Field::new("createdAt", "created_at"),
+        Field::new("updatedAt", "updated_at"),
     ],
     searchable: true,
 };

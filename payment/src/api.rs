@@ -4,11 +4,12 @@ use crate::domain::Payment;
 use crate::store::{self, PAYMENTS};
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use chassis::db::Db;
 use chassis::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Id, Query};
+use chassis::http::{Base, Conditions, EntityTag, Id, Query};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem};
 use common_events::{CartId, PaymentId};
@@ -57,7 +58,11 @@ impl From<Payment> for PaymentView {
     }
 }
 
-fn item(base: &Base, payment: Option<Payment>) -> Result<Json<Item<PaymentView>>, Problem> {
+fn answer(
+    base: &Base,
+    conditions: &Conditions,
+    payment: Option<Payment>,
+) -> Result<Response, Problem> {
     let payment = payment.ok_or_else(|| {
         Problem::new(
             NO_PAYMENT,
@@ -68,12 +73,15 @@ fn item(base: &Base, payment: Option<Payment>) -> Result<Json<Item<PaymentView>>
         )
     })?;
     let id = payment.id.map_or(0, |id| id.0);
-    Ok(Json(Item::new(base, PAYMENTS.collection, PAYMENTS.singular, id, payment.into())))
+    let view = PaymentView::from(payment);
+    let tag = EntityTag::of_content(&view);
+    let item = Item::new(base, PAYMENTS.collection, PAYMENTS.singular, id, view);
+    conditions.answer(&tag, Json(item))
 }
 
 async fn root(base: Base) -> Json<Index> {
     Json(Index::new(
-        Links::default().templated("payments", base.url("/payments{?page,size,sort,after}")),
+        Links::default().templated("payments", base.url("/payments{?page,size,sort,after,before}")),
     ))
 }
 
@@ -97,8 +105,9 @@ async fn one(
     State(db): State<Db>,
     base: Base,
     Id(id): Id,
-) -> Result<Json<Item<PaymentView>>, Problem> {
-    item(&base, store::by_id(&db, id).await?)
+    conditions: Conditions,
+) -> Result<Response, Problem> {
+    answer(&base, &conditions, store::by_id(&db, id).await?)
 }
 
 /// `id` is the original's name for the cart id here.
@@ -106,6 +115,7 @@ async fn find(
     State(db): State<Db>,
     base: Base,
     query: Query,
-) -> Result<Json<Item<PaymentView>>, Problem> {
-    item(&base, store::by_cart(&db, query.number(&["cartId", "id"])?).await?)
+    conditions: Conditions,
+) -> Result<Response, Problem> {
+    answer(&base, &conditions, store::by_cart(&db, query.number(&["cartId", "id"])?).await?)
 }

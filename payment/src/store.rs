@@ -3,7 +3,7 @@
 use crate::domain::{Command, Payment, PaymentEvent, Payments, Status};
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
-use chassis::listing::Listing;
+use chassis::listing::{Field, Listing};
 use chassis::rows::{insert, look_up, read, select};
 use common_events::{CartId, PaymentId, status};
 use serde::de::Error as _;
@@ -16,7 +16,13 @@ pub const PAYMENTS: Listing = Listing {
     singular: "payment",
     columns: "cart_id, id, amount, status, cancel_wanted, reason, traceparent",
     from: "from payments where id is not null",
-    fields: &[("id", "id"), ("cartId", "cart_id"), ("amount", "amount"), ("status", "status")],
+    fields: &[
+        Field::unique("id", "id"),
+        Field::unique("cartId", "cart_id"),
+        Field::new("amount", "amount"),
+        Field::new("status", "status"),
+        Field::new("reason", "reason"),
+    ],
     searchable: true,
 };
 

@@ -7,26 +7,11 @@ mod request;
 #[path = "bad_requests/table.rs"]
 mod table;
 
-use chassis::testing::eventually;
 use common::{Dice, Shop, Web, inside, seed};
 use request::{Bad, JSON};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use table::{carts, everywhere, gifticons, histories, management, reservations, views};
-
-/// A shop with one gifticon of 10 units and one paid cart that holds one of them.
-async fn shop() -> Shop {
-    let shop = Shop::start().await;
-    shop.web.register(1, 10, 5000).await;
-    shop.web.add(1, 1, None).await.unwrap();
-    eventually("the cart to be paid", async || {
-        let paid = async |path: &str| shop.web.get(path).await["status"] == "PaymentApproved";
-        let pages = shop.web.get("/mypages").await["page"]["totalElements"] == 1;
-        (pages && paid("/mypages/1").await && paid("/carts/1").await).then_some(())
-    })
-    .await;
-    shop
-}
 
 /// All that the shop shows.
 async fn shown(web: &Web) -> Value {
@@ -39,7 +24,7 @@ async fn shown(web: &Web) -> Value {
 
 #[tokio::test]
 async fn every_bad_request_is_refused_with_a_problem_and_changes_nothing() {
-    let shop = shop().await;
+    let shop = Shop::with_a_paid_cart().await;
     let (web, direct) = (&shop.web, &shop.direct);
     let services = [&direct.gifticon, &direct.cart, &direct.payment, &direct.mypage];
     let mut rows = Vec::new();
@@ -140,7 +125,7 @@ fn any_request(dice: &mut Dice) -> Bad {
 
 #[tokio::test]
 async fn whatever_is_sent_is_never_a_fault_of_ours() {
-    let shop = shop().await;
+    let shop = Shop::with_a_paid_cart().await;
     let mut dice = Dice::new(seed());
     for door in [&shop.web, &shop.direct.gifticon, &shop.direct.cart] {
         for _ in 0..300 {

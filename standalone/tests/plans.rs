@@ -111,8 +111,21 @@ async fn play(web: &Web) {
         web.get(path).await;
     }
     for collection in ["gifticons", "carts", "payments", "mypages"] {
-        for page in ["", "?size=1", "?page=1&size=1", "?after=1&size=1"] {
+        for page in [
+            "",
+            "?size=1",
+            "?page=1&size=1",
+            "?after=1&size=1",
+            "?before=2&size=1",
+            "?sort=id,desc&size=1",
+            "?sort=id,desc&after=2&size=1",
+        ] {
             web.get(&format!("/{collection}{page}")).await;
+        }
+    }
+    for collection in ["payments", "mypages"] {
+        for page in ["", "&page=1", "&after=1", "&before=2"] {
+            web.get(&format!("/{collection}?size=1&sort=cartId{page}")).await;
         }
     }
     web.ask(Method::PATCH, "/gifticons/1", Some(json!({ "restock": 5 }))).await.unwrap();

@@ -1,14 +1,13 @@
 //! What handlers take from a request, refused with a [`Problem`] where it is wrong.
 
-use super::body;
+use super::{body, name};
 use crate::lang::{KoreanRules, Text};
 use crate::problem::{Problem, kind};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use garde::Validate;
-use serde::de::{self, DeserializeOwned};
-use serde::{Deserialize, Deserializer};
+use serde::de::DeserializeOwned;
 
 /// A JSON body: read with 400 where it cannot be, checked with 422 where a field is out of bounds.
 pub struct Body<T>(pub T);
@@ -79,7 +78,9 @@ fn checked<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
     );
     let korean = korean.into_inner().into_iter();
     Err(english.into_iter().zip(korean).fold(problem, |problem, ((path, en), (_, ko))| {
-        problem.error(camel(&path.to_string()), Text::new(en.to_string(), ko.to_string()))
+        let (en, ko) = (en.to_string(), ko.to_string());
+        let ko = name::in_korean(&en).map_or(ko, str::to_owned);
+        problem.error(camel(&path.to_string()), Text::new(en, ko))
     }))
 }
 
@@ -134,69 +135,9 @@ fn not_found() -> Problem {
     Problem::of(kind::NOT_FOUND)
 }
 
-/// The query, as pairs in order. Unknown names are ignored.
-pub struct Query(pub Vec<(String, String)>);
-
-impl Query {
-    /// The last value under one of `names`.
-    pub fn get(&self, names: &[&str]) -> Option<&str> {
-        let wanted = |(name, _): &&(String, String)| names.contains(&name.as_str());
-        self.0.iter().rev().find(wanted).map(|(_, value)| value.as_str())
-    }
-
-    /// The whole number under one of `names`, or a refusal that says what is wanted.
-    pub fn number(&self, names: &[&str]) -> Result<i64, Problem> {
-        let wanted = names[0];
-        let value = self.get(names).ok_or_else(|| {
-            bad_query(
-                format!("the query needs {wanted}=NUMBER"),
-                format!("쿼리에 {wanted}=숫자 가 필요합니다"),
-            )
-        })?;
-        common_events::number::parse(value).ok_or_else(|| {
-            bad_query(
-                format!("{wanted} is a whole number"),
-                format!("{wanted} 값은 정수여야 합니다"),
-            )
-        })
-    }
-}
-
 /// A query that cannot be used: 400.
 pub(crate) fn bad_query(en: String, ko: String) -> Problem {
     Problem::new(kind::MALFORMED, Text::new(en, ko))
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let query = axum::extract::Query::from_request_parts(parts, state).await;
-        let axum::extract::Query(pairs) = query.map_err(|error| {
-            let why = error.body_text();
-            bad_query(why.clone(), format!("쿼리를 읽을 수 없습니다: {why}"))
-        })?;
-        Ok(Self(pairs))
-    }
-}
-
-/// Reads a name: without the blanks around it, and without control characters, which Postgres and
-/// people's screens cannot take.
-pub fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.chars().any(char::is_control) {
-        return Err(de::Error::custom("a name has no control characters"));
-    }
-    Ok(text.trim().to_owned())
-}
-
-/// [`trimmed`] for a field that may be absent. `null` counts as absent.
-pub fn trimmed_option<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    struct Present(#[serde(deserialize_with = "trimmed")] String);
-    Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
 }
 
 #[cfg(test)]

@@ -2,14 +2,20 @@
 
 mod base;
 mod body;
+mod conditions;
 mod door;
 mod extract;
+mod name;
 mod observe;
+mod query;
 mod server;
 
 pub use base::Base;
+pub use conditions::{Conditions, EntityTag, precondition_failed};
 pub(crate) use extract::bad_query;
-pub use extract::{Body, Id, Query, Uuid, trimmed, trimmed_option};
+pub use extract::{Body, Id, Uuid};
+pub use name::Name;
+pub use query::Query;
 pub use server::{Client, KEPT_ALIVE};
 
 /// What the failure of a forwarded body means to the client who sent it; none where it is not the

@@ -3,7 +3,8 @@
 
 use super::door;
 use axum::Router;
-use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -99,6 +100,10 @@ async fn connection(
         let (answered, stopping) = (router.call(request), stopping.clone());
         async move {
             let mut response = answered.await?;
+            if response.status() == StatusCode::NOT_MODIFIED {
+                // axum counts the body, which is empty: the header would tell of the item (RFC 9110, 8.6).
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
             if stopping.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -59,12 +59,12 @@ fn numbers(
     least: i64,
     most: i64,
 ) -> Vec<Bad> {
-    let unread = r#"1.5|"1.5"|"1e3"|""|" 1"|"+1"|"1 "|"0x10"|"１"|"one"|true|[]|[1]|{}|NaN|Infinity|01|1e999|"1\u0000"|0.1"#;
+    let unread = r#"1.5|"1.5"|"1e3"|""|" 1"|"+1"|"1 "|"0x10"|"１"|"one"|true|[]|[1]|{}|NaN|Infinity|01|"1\u0000"|0.1|1.0000000000000000001|1e-1|"1.0"|1.|.1|1e"#;
     let below = i128::from(least) - 1;
     let above = i128::from(most) + 1;
     let outside = format!(
         "{below}|\"{below}\"|{above}|\"{above}\"|{}|9223372036854775808|99999999999999999999|\
-         \"99999999999999999999\"|-99999999999999999999|1e30|{}",
+         \"99999999999999999999\"|-99999999999999999999|1e30|1e999|-1e400|99999999999999999999.0|{}",
         i64::MIN,
         "9".repeat(300),
     );
@@ -79,11 +79,18 @@ fn numbers(
 fn names(method: &str, path: &str, good: &[(&str, &str)]) -> Vec<Bad> {
     let bad =
         |value: &[u8], status| Bad::json(method, path, with(good, "name", Some(value)), status);
-    let long = |letter: &str| format!("\"{}\"", letter.repeat(101));
-    let mut all: Vec<Bad> = [r#""""#, r#""   ""#, r#""\u3000""#, &long("x"), &long("커")]
-        .iter()
-        .map(|value| bad(value.as_bytes(), 422))
-        .collect();
+    let long = |letter: &str| format!("\"{}\"", letter.repeat(81));
+    let mut all: Vec<Bad> =
+        [r#""""#, r#""   ""#, r#""\u3000""#, &long("x"), &long("커"), &long("\u{1112}\u{1161}")]
+            .iter()
+            .map(|value| bad(value.as_bytes(), 422))
+            .collect();
+    let invisible =
+        r"\u200b|\u3164|\u2800|\u202e|\ufeff|\u00ad|\u200d\ufe0f|\u115f\u1160|\udb40\udc41";
+    let reordered = r"x\u202ey|x\u2066y|x\u2028y";
+    for name in invisible.split('|').chain(reordered.split('|')) {
+        all.push(bad(format!("\"{name}\"").as_bytes(), 422));
+    }
     for value in [
         "1",
         "true",
@@ -116,10 +123,24 @@ fn reads(collection: &str, search: Option<&str>) -> Vec<Bad> {
          page=%ff size=0 size=-1 size=1001 size=x size= size=2147483648 sort=nope \
          sort=_links sort=id;drop%20table sort=id,sideways sort=%00 sort=%ff \
          sort=id&sort=nope after=x after=-1 after= after=1.5 after=99999999999999999999 \
-         after=1&sort=status after=1&sort=id,desc"
+         before=x before=-1 before= before=1.5 before=99999999999999999999 after=1&before=1 x=%ff \
+         %ff=1 page=0&x=%ed%a0%80"
         .split(' ')
     {
         bad.push(Bad::new("GET", &format!("/{collection}?{query}"), 400));
+    }
+    for sort in [vec!["id"; 2_000].join(","), vec!["id"; 2_000].join("&sort=")] {
+        bad.push(Bad::new("GET", &format!("/{collection}?sort={sort}"), 400));
+    }
+    let shared = if collection == "gifticons" { "price" } else { "status" }; // by several items
+    for key in ["after", "before"] {
+        bad.push(Bad::new("GET", &format!("/{collection}?{key}=1&sort={shared}"), 400));
+    }
+    for tag in [&b"\"999\""[..], b"W/\"1\"", b"1", b"", b"\"999\", \"998\""] {
+        let item = format!("/{collection}/1");
+        bad.push(Bad::new("GET", &item, 412).header("if-match", tag));
+        bad.push(Bad::new("HEAD", &item, 412).header("if-match", tag));
+        bad.push(Bad::new("GET", &format!("/{collection}/999"), 404).header("if-match", tag));
     }
     bad.push(Bad::new("GET", &format!("/{collection}/search/findByNothing?x=1"), 404));
     let Some((path, parameter)) = search.and_then(|search| search.split_once('?')) else {
@@ -191,11 +212,16 @@ pub(crate) fn gifticons() -> Vec<Bad> {
         b"",
         b"\"\xff\"",
         b"\"-1\"",
-        b"\"1\", \"2\"",
+        b"\"999\", \"998\"",
+        b"*, \"999\"",
     ] {
         bad.push(patch(r#"{"availableQuantity":10}"#, 412).header("if-match", etag));
         bad.push(patch(r#"{"name":"Other"}"#, 412).header("if-match", etag));
+        bad.push(Bad::new("DELETE", "/gifticons/1", 412).header("if-match", etag));
+        bad.push(Bad::new("DELETE", "/gifticons/999", 404).header("if-match", etag));
     }
+    bad.push(patch(r#"{"name":"Other"}"#, 412).header("if-none-match", "*"));
+    bad.push(Bad::new("DELETE", "/gifticons/1", 412).header("if-none-match", "*"));
     bad.push(patch(r#"{"availableQuantity":10}"#, 428).header("if-match", "*"));
     for id in "abc -1 0 1.5 999 99999999999999999999 %00 %ff".split(' ') {
         bad.push(Bad::json("PATCH", &format!("/gifticons/{id}"), r#"{"restock":1}"#, 404));
@@ -233,6 +259,12 @@ pub(crate) fn carts() -> Vec<Bad> {
     for id in "abc -1 0 1.5 999 99999999999999999999 %00 %ff".split(' ') {
         bad.push(Bad::new("DELETE", &format!("/carts/{id}"), 404));
     }
+    for tag in [&b"\"999\""[..], b"W/\"2\"", b"2", b"", b"\"1\""] {
+        bad.push(Bad::new("DELETE", "/carts/1", 412).header("if-match", tag));
+        bad.push(Bad::new("DELETE", "/carts/999", 404).header("if-match", tag));
+    }
+    bad.push(Bad::new("DELETE", "/carts/1", 412).header("if-none-match", "*"));
+    bad.push(Bad::new("DELETE", "/carts/1", 412).header("if-none-match", "W/\"2\""));
     bad.extend(methods("/carts", &["PUT", "PATCH", "DELETE", "TRACE", "BREW"]));
     bad.extend(methods("/carts/1", &["PUT", "PATCH", "POST", "TRACE", "BREW"]));
     bad.extend(methods("/carts/search", &["PUT", "POST", "PATCH", "DELETE"]));

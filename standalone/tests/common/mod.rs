@@ -14,6 +14,7 @@ pub use chaos::{Dice, Web};
 use chassis::Running;
 use chassis::bus::EmbeddedLog;
 use chassis::config::Topic;
+use chassis::testing::eventually;
 use standalone::{Listeners, StandaloneConfig};
 use std::path::Path;
 use std::time::Duration;
@@ -56,6 +57,20 @@ pub struct Direct {
 impl Shop {
     pub async fn start() -> Self {
         Self::with(|_| {}).await
+    }
+
+    /// With one gifticon of 10 units and one paid cart, id 1, that holds one of them.
+    pub async fn with_a_paid_cart() -> Self {
+        let shop = Self::start().await;
+        shop.web.register(1, 10, 5000).await;
+        shop.web.add(1, 1, None).await.unwrap();
+        eventually("the cart to be paid", async || {
+            let paid = async |path: &str| shop.web.get(path).await["status"] == "PaymentApproved";
+            let pages = shop.web.get("/mypages").await["page"]["totalElements"] == 1;
+            (pages && paid("/mypages/1").await && paid("/carts/1").await).then_some(())
+        })
+        .await;
+        shop
     }
 
     /// With settings that `change` changes.

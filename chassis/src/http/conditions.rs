@@ -1,0 +1,320 @@
+//! Entity tags and conditional requests: RFC 9110, sections 8.8.3 and 13.
+
+use crate::lang::Text;
+use crate::problem::{Problem, kind};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use common_events::ExpectedVersions;
+use serde::Serialize;
+use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// An entity tag: `"5"`, or weak `W/"5"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntityTag {
+    weak: bool,
+    opaque: Vec<u8>,
+}
+
+impl EntityTag {
+    /// The tag of a thing that counts its versions.
+    pub fn of_version(version: i64) -> Self {
+        Self { weak: false, opaque: version.to_string().into() }
+    }
+
+    /// The tag of a thing by its content, for one that counts no versions.
+    ///
+    /// Another build of the process may give another tag to the same content. That costs a client one
+    /// full answer.
+    pub fn of_content(content: &impl Serialize) -> Self {
+        let mut hasher = DefaultHasher::new();
+        serde_json::to_string(content).expect("content is plain data").hash(&mut hasher);
+        Self { weak: false, opaque: format!("{:016x}", hasher.finish()).into() }
+    }
+
+    /// The version that [`EntityTag::of_version`] made it of.
+    fn version(&self) -> Option<i64> {
+        let text = std::str::from_utf8(&self.opaque).ok()?;
+        let version = text.parse().ok()?;
+        // A version has one spelling: "05" is no tag of ours.
+        (Self::of_version(version).opaque == self.opaque).then_some(version)
+    }
+
+    /// Whether both are strong and the same.
+    fn matches_strongly(&self, other: &Self) -> bool {
+        !self.weak && !other.weak && self.opaque == other.opaque
+    }
+
+    fn matches_weakly(&self, other: &Self) -> bool {
+        self.opaque == other.opaque
+    }
+
+    fn header(&self) -> HeaderValue {
+        let weak: &[u8] = if self.weak { b"W/" } else { b"" };
+        let tag = [weak, b"\"", &self.opaque, b"\""].concat();
+        HeaderValue::from_bytes(&tag).expect("a tag has only bytes that a header may have")
+    }
+
+    /// Adds the tag to an answer as its `ETag`.
+    pub fn on(&self, answer: impl IntoResponse) -> Response {
+        ([(header::ETAG, self.header())], answer).into_response()
+    }
+}
+
+/// The value of `If-Match` or `If-None-Match`: all lines of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TagList {
+    /// `*`: whatever is there.
+    Any,
+    /// Tags. What is no tag is left out: it matches nothing.
+    Of(Vec<EntityTag>),
+}
+
+impl TagList {
+    /// Reads all lines under `name`. `None` where there is none.
+    fn of(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
+        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        if lines.is_empty() {
+            return None;
+        }
+        if lines.iter().all(|line| line.trim_ascii() == b"*") {
+            return Some(Self::Any);
+        }
+        Some(Self::Of(lines.into_iter().flat_map(tags).collect()))
+    }
+
+    fn any(&self, matches: impl Fn(&EntityTag) -> bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of(tags) => tags.iter().any(matches),
+        }
+    }
+}
+
+/// The tags in one line. A member that is no tag is skipped up to the next comma.
+fn tags(mut line: &[u8]) -> Vec<EntityTag> {
+    let mut tags = Vec::new();
+    loop {
+        line = line.trim_ascii_start();
+        let (found, rest) = match tag(line) {
+            Some((tag, rest)) => (Some(tag), rest.trim_ascii_start()),
+            None => (None, line),
+        };
+        // Between a tag and the next comma there is nothing.
+        if rest.is_empty() || rest.starts_with(b",") {
+            tags.extend(found);
+        }
+        match rest.iter().position(|byte| *byte == b',') {
+            Some(comma) => line = &rest[comma + 1..],
+            None => return tags,
+        }
+    }
+}
+
+/// The tag that `text` begins with, and what follows it.
+fn tag(text: &[u8]) -> Option<(EntityTag, &[u8])> {
+    let (weak, quoted) = match text.strip_prefix(b"W/") {
+        Some(quoted) => (true, quoted),
+        None => (false, text),
+    };
+    let opaque = quoted.strip_prefix(b"\"")?;
+    let end = opaque.iter().position(|byte| *byte == b'"')?;
+    let (opaque, rest) = (&opaque[..end], &opaque[end + 1..]);
+    let fit = opaque.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..));
+    fit.then(|| (EntityTag { weak, opaque: opaque.to_vec() }, rest))
+}
+
+/// The conditions of a request on what it is for. They are looked at only once that is known to be
+/// there: a request for what is not there gets 404.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    if_match: Option<TagList>,
+    if_none_match: Option<TagList>,
+}
+
+impl Conditions {
+    fn of(headers: &HeaderMap) -> Self {
+        Self {
+            if_match: TagList::of(headers, &header::IF_MATCH),
+            if_none_match: TagList::of(headers, &header::IF_NONE_MATCH),
+        }
+    }
+
+    /// The answer to a `GET` or `HEAD` of `item`, whose tag is `tag`: the item, 304 where the client
+    /// has it, or 412 where it wants another.
+    pub fn answer(&self, tag: &EntityTag, item: impl IntoResponse) -> Result<Response, Problem> {
+        let wanted = |tags: &TagList| tags.any(|wanted| wanted.matches_strongly(tag));
+        if self.if_match.as_ref().is_some_and(|tags| !wanted(tags)) {
+            return Err(precondition_failed(tag));
+        }
+        let known = |tags: &TagList| tags.any(|known| known.matches_weakly(tag));
+        if self.if_none_match.as_ref().is_some_and(known) {
+            return Ok(tag.on(StatusCode::NOT_MODIFIED));
+        }
+        Ok(tag.on(item))
+    }
+
+    /// The versions that a `PATCH` or `DELETE` may act on. What makes the change checks them in its
+    /// transaction, and refuses with [`precondition_failed`].
+    pub fn versions(&self) -> ExpectedVersions {
+        let strong = |tags: &Vec<EntityTag>| {
+            tags.iter().filter(|tag| !tag.weak).filter_map(EntityTag::version).collect()
+        };
+        let one_of = match &self.if_match {
+            Some(TagList::Of(tags)) => Some(strong(tags)),
+            Some(TagList::Any) | None => None,
+        };
+        match &self.if_none_match {
+            None => ExpectedVersions { one_of, none_of: vec![] },
+            Some(TagList::Of(tags)) => {
+                let none_of = tags.iter().filter_map(EntityTag::version).collect();
+                ExpectedVersions { one_of, none_of }
+            }
+            // What is there is what it must not be.
+            Some(TagList::Any) => ExpectedVersions { one_of: Some(vec![]), none_of: vec![] },
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Conditions {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+/// The refusal of a request whose conditions do not hold for a thing whose tag is `tag` now.
+pub fn precondition_failed(tag: &EntityTag) -> Problem {
+    let tag = String::from_utf8_lossy(tag.header().as_bytes()).into_owned();
+    Problem::new(
+        kind::PRECONDITION,
+        Text::new(
+            format!("its ETag is {tag} now; read it again, and correct If-Match or If-None-Match"),
+            format!(
+                "현재 ETag는 {tag}입니다. 다시 조회한 뒤 If-Match나 If-None-Match를 고쳐 주세요"
+            ),
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn conditions(lines: &[(HeaderName, &[u8])]) -> Conditions {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        Conditions::of(&headers)
+    }
+
+    fn status(conditions: &Conditions, tag: &EntityTag) -> u16 {
+        match conditions.answer(tag, "the item") {
+            Ok(answer) => {
+                assert_eq!(answer.headers()[header::ETAG], tag.header());
+                answer.status().as_u16()
+            }
+            Err(problem) => problem.status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn if_match_holds_where_one_strong_tag_of_any_line_is_the_current_one() {
+        let five = EntityTag::of_version(5);
+        for (lines, holds) in [
+            (&[&b"\"5\""[..]][..], true),
+            (&[b"\"777\", \"5\""], true),
+            (&[b"\"777\"", b"\"5\""], true),
+            (&[b"\"7,\" ,, \"5\" ,"], true),
+            (&[b"nonsense, \"5\""], true),
+            (&[b"*"], true),
+            (&[b" * "], true),
+            (&[b"\"777\""], false),
+            (&[b"W/\"5\""], false),
+            (&[b"w/\"5\""], false),
+            (&[b"\"05\""], false),
+            (&[b"\"+5\""], false),
+            (&[b"\"5\" x"], false),
+            (&[b"5"], false),
+            (&[b"\"5"], false),
+            (&[b"\" 5\""], false),
+            (&[b"'5'"], false),
+            (&[b""], false),
+            (&[b","], false),
+            (&[b"*, \"7\""], false),
+            (&[b"*", b"\"7\""], false),
+            (&[b"\"\xff\""], false),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|line| (header::IF_MATCH, *line)).collect();
+            let conditions = conditions(&lines);
+            assert_eq!(conditions.versions().include(5), holds, "{lines:?}");
+            assert_eq!(status(&conditions, &five), if holds { 200 } else { 412 }, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        let five = EntityTag::of_version(5);
+        for (lines, known) in [
+            (&[&b"\"5\""[..]][..], true),
+            (&[b"W/\"5\""], true),
+            (&[b"\"7\", W/\"5\""], true),
+            (&[b"\"7\"", b"\"5\""], true),
+            (&[b"*"], true),
+            (&[b"\"7\""], false),
+            (&[b"5"], false),
+            (&[b""], false),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|line| (header::IF_NONE_MATCH, *line)).collect();
+            let conditions = conditions(&lines);
+            assert_eq!(conditions.versions().include(5), !known, "{lines:?}");
+            assert_eq!(status(&conditions, &five), if known { 304 } else { 200 }, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn if_match_goes_before_if_none_match() {
+        let both = |wanted, known| {
+            let lines: [(HeaderName, &[u8]); 2] =
+                [(header::IF_MATCH, wanted), (header::IF_NONE_MATCH, known)];
+            status(&conditions(&lines), &EntityTag::of_version(5))
+        };
+        assert_eq!(both(b"\"7\"", b"\"5\""), 412);
+        assert_eq!(both(b"\"5\"", b"\"5\""), 304);
+        assert_eq!(both(b"\"5\"", b"\"7\""), 200);
+    }
+
+    #[test]
+    fn another_content_has_another_tag() {
+        let tag = |status: &str| EntityTag::of_content(&("cart", status));
+        assert_eq!(tag("added"), tag("added"));
+        assert_ne!(tag("added"), tag("paid"));
+    }
+
+    fn any_tag() -> impl Strategy<Value = EntityTag> {
+        let opaque =
+            prop::collection::vec(prop_oneof![Just(0x21), 0x23..=0x7e_u8, 0x80..=0xff_u8], 0..6);
+        (any::<bool>(), opaque).prop_map(|(weak, opaque)| EntityTag { weak, opaque })
+    }
+
+    proptest! {
+        #[test]
+        fn tags_that_are_written_are_read(written in prop::collection::vec(any_tag(), 0..6)) {
+            let line: Vec<Vec<u8>> =
+                written.iter().map(|tag| tag.header().as_bytes().to_vec()).collect();
+            prop_assert_eq!(tags(&line.join(&b" , "[..])), written);
+        }
+
+        #[test]
+        fn whatever_a_line_is_its_tags_are_tags(line in prop::collection::vec(any::<u8>(), 0..60)) {
+            for tag in tags(&line) {
+                prop_assert_eq!(tags(tag.header().as_bytes()), vec![tag.clone()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Names that people read.
+
+use crate::lang::{Lang, Text};
+use garde::{Path, Report, Validate};
+use serde::{Deserialize, Deserializer, de};
+use unicode_normalization::UnicodeNormalization;
+
+/// The most characters of a name.
+const MAX_CHARS: usize = 80;
+
+static LENGTH: Text = Text::fixed("has 1 to 80 characters", "1자 이상 80자 이하여야 합니다");
+static INVISIBLE: Text =
+    Text::fixed("has at least one visible character", "눈에 보이는 문자가 하나 이상 필요합니다");
+static REORDERED: Text = Text::fixed(
+    "has no line breaks and no characters that change the direction of text (U+2028, U+2029, U+202A to U+202E, U+2066 to U+2069)",
+    "줄 바꿈 문자나 글 방향을 바꾸는 문자(U+2028, U+2029, U+202A~U+202E, U+2066~U+2069)는 쓸 수 없습니다",
+);
+
+/// A name: 1 to 80 characters in Unicode's form NFC, without the blanks around them, at least one of
+/// them visible. None is a control character, which Postgres and people's screens cannot take, and
+/// none changes how the text around the name is shown.
+///
+/// A control character is an error when the name is read (400); the other rules are checked by
+/// [`Validate`] (422).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// The name as it is stored.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    fn fault(&self) -> Option<&'static Text> {
+        if !(1..=MAX_CHARS).contains(&self.0.chars().count()) {
+            Some(&LENGTH)
+        } else if self.0.chars().any(reorders) {
+            Some(&REORDERED)
+        } else if self.0.chars().all(is_invisible) {
+            Some(&INVISIBLE)
+        } else {
+            None
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.chars().any(char::is_control) {
+            return Err(de::Error::custom("a name has no control characters"));
+        }
+        let text: String = text.nfc().collect();
+        Ok(Self(text.trim().to_owned()))
+    }
+}
+
+impl Validate for Name {
+    type Context = ();
+
+    fn validate_into(&self, (): &(), parent: &mut dyn FnMut() -> Path, report: &mut Report) {
+        if let Some(fault) = self.fault() {
+            report.append(parent(), garde::Error::new(fault.get(Lang::English)));
+        }
+    }
+}
+
+/// The Korean text of a fault of a name: garde has its own rules translated, and no others.
+pub(super) fn in_korean(english: &str) -> Option<&'static str> {
+    let faults = [&LENGTH, &INVISIBLE, &REORDERED];
+    let fault = faults.into_iter().find(|fault| fault.get(Lang::English) == english);
+    fault.map(|fault| fault.get(Lang::Korean))
+}
+
+/// Line separators, and the controls that embed, override or isolate a direction. Marks of direction
+/// (U+200E, U+200F, U+061C) belong to names in scripts that run from right to left.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether nothing is seen of a character: blanks, U+2800, annotation marks, and all that has Unicode's
+/// property Default_Ignorable_Code_Point.
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_counted_and_kept_in_nfc() {
+        let syllables = "한글".repeat(40);
+        let decomposed: String = syllables.nfd().collect();
+        assert_eq!(decomposed.chars().count(), 240);
+        let read = name(&decomposed);
+        assert_eq!((read.fault(), read.into_string()), (None, syllables));
+        assert_eq!(name(&"커".repeat(81)).fault(), Some(&LENGTH));
+        assert_eq!(name("\u{3000} 라떼 ").into_string(), "라떼");
+    }
+
+    #[test]
+    fn a_name_of_nothing_that_can_be_seen_is_none() {
+        for text in [
+            "\u{200b}",
+            "\u{3164}",
+            "\u{2800}",
+            "\u{feff}",
+            "\u{ad}",
+            "\u{200d}\u{fe0f}",
+            "\u{e0041}",
+            "\u{115f}\u{1160}",
+            "\u{ffa0}",
+            "\u{34f}",
+            "\u{2060}\u{2800}\u{200b}",
+        ] {
+            assert_eq!(name(text).fault(), Some(&INVISIBLE), "{text:?}");
+        }
+        for text in
+            ["x", "커", "☕", "👩\u{200d}🍳", "1️⃣", "\u{5e9}\u{200f}", "ㄱ", "-", "\u{200b}x"]
+        {
+            assert_eq!(name(text).fault(), None, "{text:?}");
+        }
+        for text in ["", " ", "\u{3000}", "\u{2003}"] {
+            assert_eq!(name(text).fault(), Some(&LENGTH), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_changes_no_direction_and_breaks_no_line() {
+        for text in ["\u{202e}", "Latte\u{202e}ettaL", "a\u{2066}b", "a\u{2028}b"] {
+            assert_eq!(name(text).fault(), Some(&REORDERED), "{text:?}");
+        }
+        assert!(serde_json::from_str::<Name>(r#""a\u0000b""#).is_err());
+    }
+
+    #[test]
+    fn every_fault_is_told_in_korean_too() {
+        for fault in [&LENGTH, &INVISIBLE, &REORDERED] {
+            assert_eq!(in_korean(fault.get(Lang::English)), Some(fault.get(Lang::Korean)));
+        }
+    }
+}

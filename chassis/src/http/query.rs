@@ -1,0 +1,121 @@
+//! The query of a request.
+
+use super::extract::bad_query;
+use crate::problem::Problem;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+/// The query, as pairs in order. Unknown names are ignored.
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// Reads `application/x-www-form-urlencoded` pairs. `None` where a name or value is not UTF-8.
+    fn parse(query: &str) -> Option<Self> {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decoded(name)?, decoded(value)?))
+        });
+        pairs.collect::<Option<_>>().map(Self)
+    }
+
+    /// The last value under one of `names`.
+    pub fn get(&self, names: &[&str]) -> Option<&str> {
+        let wanted = |(name, _): &&(String, String)| names.contains(&name.as_str());
+        self.0.iter().rev().find(wanted).map(|(_, value)| value.as_str())
+    }
+
+    /// All values under `name`, in order.
+    pub fn all<'q>(&'q self, name: &str) -> impl Iterator<Item = &'q str> {
+        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The whole number under one of `names`, or a refusal that says what is wanted.
+    pub fn number(&self, names: &[&str]) -> Result<i64, Problem> {
+        let wanted = names[0];
+        let value = self.get(names).ok_or_else(|| {
+            bad_query(
+                format!("the query needs {wanted}=NUMBER"),
+                format!("쿼리에 {wanted}=숫자 가 필요합니다"),
+            )
+        })?;
+        common_events::number::parse(value).ok_or_else(|| {
+            bad_query(
+                format!("{wanted} is a whole number"),
+                format!("{wanted} 값은 정수여야 합니다"),
+            )
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::parse(parts.uri.query().unwrap_or_default()).ok_or_else(|| {
+            bad_query(
+                "the query is not UTF-8: encode it as UTF-8 before the percent encoding".into(),
+                "쿼리가 UTF-8이 아닙니다. UTF-8로 인코딩해 주세요".into(),
+            )
+        })
+    }
+}
+
+/// `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape is itself, as
+/// browsers have it. `None` where the bytes are not UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    let escape = |digits: &[u8]| match digits {
+        [high, low, ..] => {
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+        }
+        _ => None,
+    };
+    let mut bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while let [first, rest @ ..] = bytes {
+        bytes = rest;
+        match (first, escape(rest)) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                bytes = &rest[2..];
+            }
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(*byte),
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(query: &str) -> Option<Vec<(String, String)>> {
+        Query::parse(query).map(|query| query.0)
+    }
+
+    #[test]
+    fn names_and_values_are_decoded() {
+        let read = pairs("p%61ge=1+2&&x&%ec%bb%a4=%EC%BB%A4&a=b=c&=%&%zz=%4").unwrap();
+        let read: Vec<_> = read.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let wanted =
+            [("page", "1 2"), ("x", ""), ("커", "커"), ("a", "b=c"), ("", "%"), ("%zz", "%4")];
+        assert_eq!(read, wanted);
+        assert_eq!(pairs("").unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_and_not_replaced() {
+        for query in ["x=%ff", "%ff=1", "page=1&x=%ed%a0%80", "%c3"] {
+            assert_eq!(pairs(query), None, "{query} was read");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_counts() {
+        let query = Query::parse("a=1&b=2&A=3&a=4").unwrap();
+        assert_eq!((query.get(&["a"]), query.get(&["a", "A"])), (Some("4"), Some("4")));
+        assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "4"]);
+    }
+}

@@ -1,0 +1,177 @@
+//! Pages of a table, small and large, on each database.
+
+use axum::http::HeaderMap;
+use chassis::db::{Db, Schema};
+use chassis::http::{Base, Query};
+use chassis::listing::{Field, Listing};
+use chassis::on_each_database;
+use chassis::problem::Problem;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, query};
+
+on_each_database!(
+    Schema::new(&[(1001, "things", TABLE)]);
+    links_lead_through_every_order_in_both_directions_each_item_once,
+    a_large_table_is_sorted_by_unique_fields_only_and_each_item_comes_once,
+    a_page_number_deep_in_a_large_table_is_refused,
+);
+
+const TABLE: &str =
+    "create table things (id {id}, number bigint not null unique, colour bigint not null);
+    insert into counters (name, last_id, live) values ('things', 0, 0)";
+
+const THINGS: Listing = Listing {
+    collection: "things",
+    singular: "thing",
+    columns: "id, number, colour",
+    from: "from things where true",
+    fields: &[
+        Field::unique("id", "id"),
+        Field::unique("number", "number"),
+        Field::new("colour", "colour"),
+    ],
+    searchable: false,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+struct Thing {
+    id: i64,
+    number: i64,
+    colour: i64,
+}
+
+/// Fills the table: numbers fall while ids rise, and there are seven colours.
+async fn fill(db: &Db, count: i64) {
+    let mut tx = db.begin().await.unwrap();
+    for sql in [
+        format!(
+            "insert into things (id, number, colour) with recursive n (i) as \
+             (select 1 union all select i + 1 from n where i < {count}) \
+             select i, {count} + 1 - i, i % 7 from n"
+        ),
+        format!("update counters set last_id = {count}, live = {count} where name = 'things'"),
+    ] {
+        query(AssertSqlSafe(sql)).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn ask(db: &Db, asked: &str) -> Result<(Value, Vec<Thing>), Problem> {
+    let pairs = asked.split('&').filter_map(|pair| pair.split_once('='));
+    let asked = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
+    let read = |thing: Thing| (thing.id, thing);
+    let page = THINGS.page(db, &Base::of(&HeaderMap::new()), &asked, read).await?;
+    let page = serde_json::to_value(page).unwrap();
+    let things = serde_json::from_value(page["_embedded"]["things"].clone()).unwrap();
+    Ok((page, things))
+}
+
+async fn page(db: &Db, asked: &str) -> (Value, Vec<Thing>) {
+    ask(db, asked).await.unwrap_or_else(|problem| panic!("{asked}: {problem:?}"))
+}
+
+/// The query behind a link of a page.
+fn link(page: &Value, name: &str) -> Option<String> {
+    let href = page["_links"][name]["href"].as_str()?;
+    Some(href.split_once('?')?.1.to_owned())
+}
+
+/// All items, by following `next` from the first page.
+async fn forwards(db: &Db, asked: &str) -> Vec<Thing> {
+    let (mut next, mut found) = (Some(asked.to_owned()), Vec::new());
+    while let Some(asked) = next {
+        let (page, things) = page(db, &asked).await;
+        assert!(!things.is_empty(), "{asked} leads nowhere");
+        found.extend(things);
+        next = link(&page, "next");
+    }
+    found
+}
+
+/// All items, by following `prev` from the last page.
+async fn backwards(db: &Db, asked: &str) -> Vec<Thing> {
+    let (first, _) = page(db, asked).await;
+    let (mut prev, mut found) = (link(&first, "last"), Vec::new());
+    while let Some(asked) = prev {
+        let (page, things) = page(db, &asked).await;
+        assert!(!things.is_empty(), "{asked} leads nowhere");
+        found.splice(0..0, things);
+        prev = link(&page, "prev");
+    }
+    found
+}
+
+async fn links_lead_through_every_order_in_both_directions_each_item_once(db: Db) {
+    fill(&db, 1_050).await;
+    let by = |order: fn(&Thing) -> (i64, i64)| {
+        let mut all: Vec<Thing> =
+            (1..=1_050).map(|id| Thing { id, number: 1_051 - id, colour: id % 7 }).collect();
+        all.sort_by_key(order);
+        all
+    };
+    for (sort, wanted) in [
+        ("", by(|thing| (thing.id, 0))),
+        ("&sort=id,desc", by(|thing| (-thing.id, 0))),
+        ("&sort=number", by(|thing| (thing.number, 0))),
+        ("&sort=number,desc&sort=colour", by(|thing| (-thing.number, 0))),
+        ("&sort=colour", by(|thing| (thing.colour, thing.id))),
+        ("&sort=colour,desc", by(|thing| (-thing.colour, -thing.id))),
+        ("&sort=colour,desc&sort=number", by(|thing| (-thing.colour, thing.number))),
+        ("&sort=colour&sort=colour,desc", by(|thing| (thing.colour, thing.id))),
+    ] {
+        let asked = format!("size=100{sort}");
+        assert_eq!(forwards(&db, &asked).await, wanted, "{sort}");
+        assert_eq!(backwards(&db, &asked).await, wanted, "{sort}");
+    }
+    let (beyond, things) = page(&db, "size=100&page=1000000000").await;
+    assert!(things.is_empty() && link(&beyond, "next").is_none(), "{beyond}");
+    assert_eq!(link(&beyond, "prev").unwrap(), "page=10&size=100");
+}
+
+async fn a_large_table_is_sorted_by_unique_fields_only_and_each_item_comes_once(db: Db) {
+    fill(&db, 10_000).await;
+    assert_eq!(page(&db, "sort=colour&size=3").await.1.len(), 3, "so many are sorted");
+    query_all(&db, "delete from things").await;
+    fill(&db, 10_001).await;
+    for sort in ["colour", "colour,desc", "colour,id"] {
+        let problem = ask(&db, &format!("sort={sort}")).await.unwrap_err();
+        assert_eq!(problem.status(), 400, "{sort}");
+        assert!(format!("{problem:?}").contains("id, number"), "it says what is free: {problem:?}");
+    }
+    for sort in ["", "&sort=id,desc", "&sort=number", "&sort=number,desc"] {
+        let asked = format!("size=1000{sort}");
+        let mut found = forwards(&db, &asked).await;
+        assert_eq!(backwards(&db, &asked).await, found, "{sort}");
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len(), 10_001, "{sort}");
+    }
+}
+
+async fn query_all(db: &Db, sql: &'static str) {
+    let mut tx = db.begin().await.unwrap();
+    query(sql).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn a_page_number_deep_in_a_large_table_is_refused(db: Db) {
+    fill(&db, 250_000).await;
+    let first = async |asked: &str| page(&db, asked).await.1.first().map(|thing| thing.id);
+    for sort in ["", "&sort=number,desc"] {
+        for (number, id) in [(0, 1), (100, 100_001), (200, 200_001), (249, 249_001)] {
+            let asked = format!("size=1000&page={number}{sort}");
+            assert_eq!(first(&asked).await, Some(id), "{asked}");
+        }
+        let problem = ask(&db, &format!("size=1000&page=125{sort}")).await.unwrap_err();
+        assert_eq!(problem.status(), 400);
+        assert_eq!(first(&format!("size=1000&page=250{sort}")).await, None);
+    }
+    assert_eq!(first("size=1000&page=125&after=125000").await, Some(125_001));
+    assert_eq!(first("size=1000&page=124&before=125001").await, Some(124_001));
+    // Links of a page deep down lead on, in both directions.
+    let (deep, _) = page(&db, "size=1000&page=125&after=125000").await;
+    for (name, id) in [("next", 126_001), ("prev", 124_001), ("self", 125_001), ("last", 249_001)] {
+        assert_eq!(first(&link(&deep, name).unwrap()).await, Some(id), "{name}");
+    }
+}

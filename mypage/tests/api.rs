@@ -2,7 +2,7 @@
 
 use chassis::Running;
 use chassis::bus::{Bus, Message};
-use chassis::testing::{TestDb, TestLog, eventually};
+use chassis::testing::{EndlessReplay, TestDb, TestLog, eventually};
 use mypage::MypageConfig;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -313,4 +313,27 @@ async fn garbage_is_parked_in_sight_and_only_its_key_waits() {
     mypage.hear(1, &event("PaymentCancelled", 1, 4)).await;
     mypage.becomes(1, "PaymentCanceled").await;
     mypage.has_parked(1).await;
+}
+
+#[tokio::test]
+async fn a_service_that_stops_does_not_wait_for_a_rebuild() {
+    let (log, db) = (TestLog::open().await, TestDb::sqlite());
+    let config = MypageConfig { host: db.host() };
+    let running = mypage::start(config, Arc::new(EndlessReplay(log.log.clone()))).await.unwrap();
+    let client = Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/admin/rebuild", running.url());
+    let ask = client.post(&url).send();
+    let stop = async {
+        let rebuild_runs = async || {
+            let answer = client.post(&url).send().await.unwrap();
+            (answer.status() == 409).then_some(())
+        };
+        eventually("the rebuild to run", rebuild_runs).await;
+        let began = std::time::Instant::now();
+        running.stop(Duration::from_secs(20)).await;
+        began.elapsed()
+    };
+    let (answer, took) = tokio::join!(ask, stop);
+    assert_eq!(answer.unwrap().status(), 503);
+    assert!(took < Duration::from_secs(10), "it took {took:?}"); // 2 s of it: new connections are still taken
 }

@@ -1,13 +1,13 @@
 //! What is asked about a topic, and making it.
 
-use super::super::Place;
+use super::Watch;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::info;
 
@@ -16,9 +16,9 @@ const PARTITIONS: i32 = 6;
 /// How long the broker may take for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Makes the topic if it is missing.
-pub(super) async fn make(config: &ClientConfig, topic: &str) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = config.create()?;
+/// Makes the topic if it is missing. `watch` learns why a connection failed.
+pub(super) async fn make(config: &ClientConfig, topic: &str, watch: Watch) -> anyhow::Result<()> {
+    let admin: AdminClient<Watch> = config.create_with_context(watch)?;
     let name = topic.to_owned();
     // All topics, since asking for one would have some brokers make it with their own defaults.
     let (admin, there) = tokio::task::spawn_blocking(move || {
@@ -45,34 +45,36 @@ pub(super) async fn make(config: &ClientConfig, topic: &str) -> anyhow::Result<(
     Ok(())
 }
 
-/// The last message of each partition of a topic that has any. Blocks.
-pub(super) fn last_messages(
-    admin: &AdminClient<DefaultClientContext>,
+/// Returns the low and the high watermark of each partition of a topic: the offsets of the oldest message and of the
+/// next one. Blocks.
+pub(super) fn watermarks<X: ConsumerContext>(
+    client: &impl Consumer<X>,
     topic: &str,
-) -> Result<Vec<Place>, KafkaError> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER)?;
-    let mut places = Vec::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        let (low, high) = admin.inner().fetch_watermarks(topic, partition.id(), ANSWER)?;
-        if high > low {
-            places.push(Place { partition: partition.id(), offset: high - 1 });
-        }
-    }
-    Ok(places)
+) -> Result<BTreeMap<i32, (i64, i64)>, KafkaError> {
+    let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    let of = |partition: &MetadataPartition| {
+        let watermarks = client.fetch_watermarks(topic, partition.id(), ANSWER)?;
+        Ok((partition.id(), watermarks))
+    };
+    partitions.map(of).collect()
 }
 
-/// Messages between what the group of `member` committed and the end of the topic. Blocks.
+/// Returns how many offsets are between what the group of `member` committed and the end of the topic. Blocks.
 pub(super) fn lag(member: &BaseConsumer, topic: &str) -> Result<i64, KafkaError> {
-    let metadata = member.fetch_metadata(Some(topic), ANSWER)?;
+    let watermarks = watermarks(member, topic)?;
     let mut places = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        places.add_partition(topic, partition.id());
+    for partition in watermarks.keys() {
+        places.add_partition(topic, *partition);
     }
     let mut lag = 0;
     for place in member.committed_offsets(places, ANSWER)?.elements() {
-        let (first, end) = member.fetch_watermarks(topic, place.partition(), ANSWER)?;
-        let done = if let Offset::Offset(done) = place.offset() { done } else { first };
-        lag += end - done;
+        let (low, high) = watermarks[&place.partition()];
+        let done = match place.offset() {
+            Offset::Offset(done) if (low..=high).contains(&done) => done,
+            _ => low, // there is none, or it is not in the partition any more
+        };
+        lag += high - done;
     }
     Ok(lag)
 }

@@ -51,7 +51,7 @@ impl Reading {
                     events.push((envelope, at));
                 }
                 Err(error) => {
-                    warn!(place = %delivery.place, %error, "passed over what is no event")
+                    warn!(place = %delivery.place, %error, "passed over what is no event");
                 }
             }
         }

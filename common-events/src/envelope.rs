@@ -3,6 +3,7 @@
 use crate::Event;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -47,14 +48,6 @@ impl Unreadable {
             Self::Malformed { event_type, .. } => Event::is_about_a_cart(event_type),
         }
     }
-}
-
-/// The type alone, of whatever JSON it is.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Type {
-    #[serde(default)]
-    event_type: serde_json::Value,
 }
 
 /// The head that every event is read by.
@@ -103,19 +96,17 @@ impl Envelope {
 
     /// Returns what a message is whose head cannot be read. An unknown type may have any head.
     fn without_head(json: &[u8], source: serde_json::Error) -> Result<Self, Unreadable> {
-        let object = serde_json::from_slice::<serde_json::Map<_, _>>(json).is_ok();
-        let Ok(Type { event_type }) = serde_json::from_slice(json) else {
+        let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(json) else {
             return Err(Unreadable::NotJson(source));
         };
-        match event_type {
-            serde_json::Value::String(event_type) if Event::is_known(&event_type) => {
-                Err(Unreadable::Malformed { event_type, source })
+        match fields.get("eventType") {
+            Some(Value::String(event_type)) if Event::is_known(event_type) => {
+                Err(Unreadable::Malformed { event_type: event_type.clone(), source })
             }
-            serde_json::Value::String(_) => {
+            Some(Value::String(_)) => {
                 Ok(Self { event_id: None, occurred_at: None, event: Event::Unknown })
             }
-            _ if object => Err(Unreadable::NoEventType),
-            _ => Err(Unreadable::NotJson(source)),
+            _ => Err(Unreadable::NoEventType),
         }
     }
 

@@ -1,7 +1,7 @@
-//! What a consumer says of its reading: errors, partitions that stand still, lag.
+//! The health of a consumer: errors, partitions that stopped, lag.
 //!
-//! The Rust client hands errors on without partition and offset, so these come from the statistics: a partition stands
-//! still where it has messages and its position is the same as a second ago.
+//! The Rust client reports errors without partition and offset, so these come from the statistics: a partition has
+//! stopped where it has messages and its position stays the same.
 
 use crate::bus::{Health, ReadError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -15,10 +15,10 @@ use tracing::{debug, info, warn};
 const ERROR_ABSENT: Duration = Duration::from_mins(1);
 /// Statistics come every second where somebody polls. A lag that is older than this is unknown.
 const LAG_EXPIRES: Duration = Duration::from_secs(5);
-/// How often in a row a partition is seen with messages, nothing of it moving, before it is said to stand still: 2 times where
-/// nothing waits to be taken from the client, and more where its messages may wait behind those of others.
-const STANDS: u32 = 2;
-const STANDS_IN_QUEUE: u32 = 15;
+/// A partition with unread messages that does not move in so many statistics in a row has stopped.
+const STOPPED_AFTER: u32 = 2;
+/// The same where the client holds messages that nobody took yet: those of this partition may be among them.
+const STOPPED_AFTER_QUEUED: u32 = 15;
 
 /// The reading of one subscription.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Reading {
     lag: Option<(Instant, i64)>,
     errors: BTreeMap<ReadError, u64>,
     last_seen: HashMap<ReadError, Instant>,
-    /// The latest error that says why a partition may stand still.
+    /// The latest error that says why a partition may have stopped.
     latest: Option<(ReadError, String)>,
     /// Partitions that had messages which the client had not fetched at the last statistics.
     unread: HashMap<i32, Unread>,
@@ -34,7 +34,7 @@ pub(super) struct Reading {
     assigned: bool,
     /// The topic was not there or not allowed, and no partition was assigned since.
     denied: bool,
-    /// Partitions that stand still, and where.
+    /// Partitions that stopped, and where.
     stopped: BTreeMap<i32, i64>,
 }
 
@@ -76,18 +76,19 @@ impl Reading {
             ours += 1;
             lag = lag.zip(lag_of(partition)).map(|(sum, lag)| sum + lag);
             let (number, fetched) = (partition.partition, partition.next_offset);
-            let mut stands = false;
+            let mut stopped = false;
             if partition.ls_offset > fetched && fetched >= 0 {
                 let before = self.unread.get(&number).copied();
                 let now = Unread { fetched, delivered: partition.app_offset, seen: 1 };
                 let seen = before.filter(|before| Unread { seen: 1, ..*before } == now);
                 let seen = seen.map_or(0, |before| before.seen) + 1;
                 unread.insert(number, Unread { seen, ..now });
-                let least = if partition.fetchq_cnt == 0 { STANDS } else { STANDS_IN_QUEUE };
+                let least =
+                    if partition.fetchq_cnt == 0 { STOPPED_AFTER } else { STOPPED_AFTER_QUEUED };
                 let known = self.stopped.get(&number) == Some(&fetched);
-                stands = known || reads && seen >= least;
+                stopped = known || reads && seen >= least;
             }
-            self.stands(topic, number, fetched, stands);
+            self.note(topic, number, fetched, stopped);
         }
         self.stopped.retain(|partition, _| unread.contains_key(partition));
         self.unread = unread;
@@ -100,18 +101,22 @@ impl Reading {
         self.lag = lag.filter(|_| reads && known).map(|lag| (Instant::now(), lag));
     }
 
-    /// Notes whether a partition stands still, and logs a change.
-    fn stands(&mut self, topic: &str, partition: i32, offset: i64, stands: bool) {
-        if stands && self.stopped.insert(partition, offset) != Some(offset) {
+    /// Notes whether a partition has stopped, and logs a change.
+    fn note(&mut self, topic: &str, partition: i32, offset: i64, stopped: bool) {
+        if stopped && self.stopped.insert(partition, offset) != Some(offset) {
             let (kind, error) = match &self.latest {
                 Some((kind, error)) => (kind.label(), error.as_str()),
                 None => ("unknown", "the client reports no error"),
             };
             warn!(
                 topic,
-                partition, offset, kind, error, "a partition cannot be read; it stands still"
+                partition,
+                offset,
+                kind,
+                error,
+                "a partition cannot be read; it stopped at this offset"
             );
-        } else if !stands && self.stopped.remove(&partition).is_some() {
+        } else if !stopped && self.stopped.remove(&partition).is_some() {
             info!(topic, partition, offset, "a partition is read again");
         }
     }

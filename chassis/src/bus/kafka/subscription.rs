@@ -14,7 +14,7 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 /// How often the position is looked at while nothing comes.
-const LOOK: Duration = Duration::from_millis(500);
+const POSITION_INTERVAL: Duration = Duration::from_millis(500);
 /// How long leaving the group may take.
 const LEAVES: Duration = Duration::from_secs(5);
 
@@ -89,7 +89,7 @@ impl Subscription for KafkaSubscription {
         // What can be mended, librdkafka mends by itself: it fetches again after each error.
         let watch = self.watch.clone();
         let mut lost = Box::pin(watch.lost());
-        let mut look = tokio::time::interval(LOOK); // the first tick is at once
+        let mut positions = tokio::time::interval(POSITION_INTERVAL); // the first tick is at once
         let first = loop {
             tokio::select! {
                 biased;
@@ -97,7 +97,7 @@ impl Subscription for KafkaSubscription {
                     Ok(first) => break self.deliver(first),
                     Err(error) => self.watch.failed(&error),
                 },
-                _ = look.tick() => self.pass_markers(),
+                _ = positions.tick() => self.pass_markers(),
                 why = &mut lost => {
                     info!(group = self.group, why, "the consumer does not read; making a new one");
                     self.renew()?;

@@ -20,6 +20,9 @@ const STOPPED_AFTER: u32 = 2;
 /// The same where the client holds messages that nobody took yet: those of this partition may be among them.
 const STOPPED_AFTER_QUEUED: u32 = 15;
 
+/// Statistics that come sooner after others waited for somebody to poll, and say nothing of whether a partition moves.
+const STATISTICS_APART: Duration = Duration::from_millis(500);
+
 /// The reading of one subscription.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -30,6 +33,8 @@ pub(super) struct Reading {
     latest: Option<(ReadError, String)>,
     /// Partitions that had messages which the client had not fetched at the last statistics.
     unread: HashMap<i32, Unread>,
+    /// When those statistics came.
+    at: Option<Instant>,
     /// Whether this member had partitions then.
     assigned: bool,
     /// The topic was not there or not allowed, and no partition was assigned since.
@@ -68,6 +73,8 @@ impl Reading {
     pub(super) fn statistics(&mut self, statistics: &Statistics, reads: bool) {
         let (mut lag, mut known, mut ours) = (Some(0), false, 0);
         let mut unread = HashMap::new();
+        let before = self.at.replace(Instant::now());
+        let look = u32::from(before.is_none_or(|at| at.elapsed() >= STATISTICS_APART));
         for (topic, partition) in partitions(statistics) {
             known |= partition.leader >= 0;
             if !is_ours(partition) {
@@ -81,7 +88,7 @@ impl Reading {
                 let before = self.unread.get(&number).copied();
                 let now = Unread { fetched, delivered: partition.app_offset, seen: 1 };
                 let seen = before.filter(|before| Unread { seen: 1, ..*before } == now);
-                let seen = seen.map_or(0, |before| before.seen) + 1;
+                let seen = seen.map_or(1, |before| before.seen + look);
                 unread.insert(number, Unread { seen, ..now });
                 let least =
                     if partition.fetchq_cnt == 0 { STOPPED_AFTER } else { STOPPED_AFTER_QUEUED };
@@ -271,12 +278,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_partition_that_stands_still_is_counted_until_it_goes_on() {
+    async fn a_partition_that_stopped_is_counted_until_it_goes_on() {
         let mut reading = Reading::default();
         reading.error(ReadError::Unsupported, "not implemented");
         let stuck = Partition { hi_offset: 20, ls_offset: 20, ..at_end() };
         reading.statistics(&statistics(stuck.clone()), true);
         assert_eq!(reading.health().stopped, 0, "it may have come this moment");
+        reading.statistics(&statistics(stuck.clone()), true);
+        assert_eq!(reading.health().stopped, 0, "nobody polled, so nothing moved");
+        tokio::time::sleep(Duration::from_secs(1)).await;
         reading.statistics(&statistics(stuck.clone()), true);
         assert_eq!((reading.health().stopped, reading.health().lag), (1, Some(10)));
         assert_eq!(reading.health().errors, [(ReadError::Unsupported, 1)].into());

@@ -12,7 +12,7 @@ use crate::config::{ClientSetting, KafkaSecurity};
 use crate::service::Unusable;
 use async_trait::async_trait;
 use publisher::KafkaPublisher;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
@@ -77,6 +77,8 @@ impl KafkaBus {
 
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        // Whatever RUST_LOG says: `Watch` takes from its warnings what no error tells.
+        config.set_log_level(RDKafkaLogLevel::Warning);
         config.set("bootstrap.servers", &self.brokers);
         config.set("client.id", "gifticon");
         for (_, name, value) in &self.security {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use subscription::KafkaSubscription;
 use tokio::sync::oneshot;
+use topic::LastFailure;
 use tracing::{info, warn};
 use watch::Watch;
 
@@ -91,14 +92,9 @@ impl KafkaBus {
 
     /// Waits until the topic is there, and makes it if it is missing.
     async fn topic_ready(&self) {
-        let mut said = None;
-        loop {
-            let watch = Watch::default();
-            let Err(error) = topic::make(&self.config(), &self.topic, watch.clone()).await else {
-                break;
-            };
-            // The reason of a connection that failed: a wrong password, a certificate that is not trusted.
-            let why = watch.last_failure().unwrap_or_default();
+        let (mut said, failure) = (None, LastFailure::default());
+        while let Err(error) = topic::make(&self.config(), &self.topic, failure.clone()).await {
+            let why = failure.reason().unwrap_or_default();
             let error = format!("{error:#}");
             if said.as_ref() != Some(&error) {
                 warn!(error, why, "Kafka cannot be used yet; trying again every second");

@@ -1,36 +1,70 @@
 //! What is asked about a topic, and making it.
 
-use super::Watch;
+use super::drop_aside;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::config::ClientConfig;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tracing::info;
+use tracing::{debug, info};
 
 /// Partitions of a topic that we make. An existing one is used as it is.
 const PARTITIONS: i32 = 6;
 /// How long the broker may take for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Makes the topic if it is missing. `watch` learns why a connection failed.
-pub(super) async fn make(config: &ClientConfig, topic: &str, watch: Watch) -> anyhow::Result<()> {
-    let admin: AdminClient<Watch> = config.create_with_context(watch)?;
+/// Keeps why the last connection failed: a wrong password, a certificate that is not trusted. The error of a request
+/// says only that it got no answer.
+#[derive(Clone, Default)]
+pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
+
+impl LastFailure {
+    /// Returns the reason, if there was a failure.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for LastFailure {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
+        debug!(target: "librdkafka", facility, line);
+    }
+}
+
+/// Makes the topic if it is missing.
+pub(super) async fn make(
+    config: &ClientConfig,
+    topic: &str,
+    failure: LastFailure,
+) -> anyhow::Result<()> {
+    // A producer, since the client for admins is not told why a connection failed.
+    let client: FutureProducer<LastFailure> = config.create_with_context(failure)?;
     let name = topic.to_owned();
     // All topics, since asking for one would have some brokers make it with their own defaults.
-    let (admin, there) = tokio::task::spawn_blocking(move || {
-        let all = admin.inner().fetch_metadata(None, ANSWER)?;
+    let there = tokio::task::spawn_blocking(move || {
+        let all = client.client().fetch_metadata(None, ANSWER)?;
+        drop_aside(client);
         let there =
             all.topics().iter().any(|one| one.name() == name && !one.partitions().is_empty());
-        Ok::<_, KafkaError>((admin, there))
+        Ok::<_, KafkaError>(there)
     })
     .await??;
     if there {
         return Ok(());
     }
+    let admin: AdminClient<DefaultClientContext> = config.create()?;
     // For ever: a view can then be rebuilt from the oldest event on. Brokers' own default is a week.
     let new =
         NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)).set("retention.ms", "-1");

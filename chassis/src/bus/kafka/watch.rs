@@ -42,8 +42,6 @@ struct State {
     said: AtomicBool,
     trouble: Mutex<Trouble>,
     reading: Mutex<Reading>,
-    /// Why the last connection failed, as librdkafka logs it: its errors do not say that.
-    last_failure: Mutex<Option<String>>,
     /// The client is given its partitions, and joins no group for them.
     no_group: bool,
 }
@@ -108,29 +106,23 @@ impl Watch {
         self.reading().renewed();
     }
 
-    /// Takes an error that a consumer or producer met. Logs and counts it.
+    /// Takes an error that a consumer met. Logs and counts it.
     pub(super) fn failed(&self, error: &KafkaError) {
-        let kind = reading::kind(error);
-        let why = self
-            .last_failure()
-            .filter(|_| matches!(kind, ReadError::Authentication | ReadError::Connection));
-        let why = why.unwrap_or_else(|| error.to_string());
+        self.failed_with(error, &error.to_string());
+    }
+
+    fn failed_with(&self, error: &KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
             && !self.0.said.swap(true, Ordering::Relaxed)
         {
-            warn!(reason = why, "Kafka went away");
+            warn!(reason, "Kafka went away");
         }
-        self.reading().error(kind, &why);
+        self.reading().error(reading::kind(error), reason);
     }
 
     /// How a consumer reads.
     pub(super) fn health(&self) -> Health {
         self.reading().health()
-    }
-
-    /// Why the last connection failed.
-    pub(super) fn last_failure(&self) -> Option<String> {
-        lock(&self.0.last_failure).clone()
     }
 
     fn reading(&self) -> MutexGuard<'_, Reading> {
@@ -147,17 +139,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ClientContext for Watch {
-    fn error(&self, error: KafkaError, _: &str) {
-        self.failed(&error);
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.failed_with(&error, reason);
     }
 
-    /// librdkafka's own log. Two kinds of lines in it are the only word of what they are about.
+    /// librdkafka's own log, the only word of a position that is not there any more: reading goes on elsewhere.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
-        match facility {
-            "FAIL" => *lock(&self.0.last_failure) = Some(line.to_owned()),
-            // The group's position is not there any more, and reading goes on elsewhere.
-            "OFFSET" => self.reading().error(ReadError::OffsetOutOfRange, line),
-            _ => {}
+        if facility == "OFFSET" {
+            self.reading().error(ReadError::OffsetOutOfRange, line);
         }
         debug!(target: "librdkafka", facility, line);
     }

@@ -34,7 +34,7 @@ pub enum ReadError {
     Authorization,
     /// TLS or SASL failed.
     Authentication,
-    /// The broker is away or slow.
+    /// The broker is away or slow, or another one is asked from now on.
     Connection,
     /// The group put this member out.
     Group,

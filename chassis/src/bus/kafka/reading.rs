@@ -197,8 +197,18 @@ pub(super) fn kind(error: &KafkaError) -> ReadError {
         | Code::Resolve
         | Code::OperationTimedOut
         | Code::RequestTimedOut
-        | Code::NetworkException => ReadError::Connection,
-        Code::PollExceeded | Code::UnknownMemberId | Code::FencedInstanceId => ReadError::Group,
+        | Code::NetworkException
+        | Code::BrokerNotAvailable
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::CoordinatorNotAvailable
+        | Code::CoordinatorLoadInProgress
+        | Code::NotCoordinator => ReadError::Connection,
+        Code::PollExceeded
+        | Code::UnknownMemberId
+        | Code::IllegalGeneration
+        | Code::RebalanceInProgress
+        | Code::FencedInstanceId => ReadError::Group,
         _ => ReadError::Other,
     }
 }

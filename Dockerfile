@@ -2,10 +2,12 @@
 #   docker build --build-arg SERVICE=cart -t gifticon/cart .
 # SERVICE is gifticon, cart, payment, mypage, gateway or standalone. The first stage is the same for all.
 
+# The features: TLS and SCRAM to Kafka, for which OpenSSL is built with perl and make; this image has both.
 FROM rust:1.95-bookworm AS build
+ARG FEATURES=gifticon/kafka-tls,cart/kafka-tls,payment/kafka-tls,mypage/kafka-tls,standalone/kafka-tls
 WORKDIR /src
 # What others wrote is compiled in a layer of its own, which stays until Cargo.lock changes: with the
-# manifests and empty crates, and an empty file for the one test that a manifest names.
+# manifests and empty crates, and an empty file for each test that a manifest names.
 COPY Cargo.toml Cargo.lock ./
 COPY common-events/Cargo.toml common-events/
 COPY chassis/Cargo.toml chassis/
@@ -21,12 +23,12 @@ RUN for manifest in */Cargo.toml; do \
       crate=$(dirname "$manifest") && mkdir "$crate/src" && touch "$crate/src/lib.rs" && \
       echo 'fn main() {}' >"$crate/src/main.rs"; \
     done && \
-    mkdir standalone/tests && touch standalone/tests/failpoints.rs && \
-    cargo build --release --locked --bins -p gifticon -p cart -p payment -p mypage -p gateway -p standalone
+    mkdir standalone/tests && touch standalone/tests/failpoints.rs && touch standalone/tests/kafka_tls.rs && \
+    cargo build --release --locked --bins --features "$FEATURES" -p gifticon -p cart -p payment -p mypage -p gateway -p standalone
 COPY . .
 # The empty crates are younger than what was just copied.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
-    cargo build --release --locked --bins -p gifticon -p cart -p payment -p mypage -p gateway -p standalone && \
+    cargo build --release --locked --bins --features "$FEATURES" -p gifticon -p cart -p payment -p mypage -p gateway -p standalone && \
     mkdir /data
 
 FROM debian:bookworm-slim

@@ -93,7 +93,8 @@ pub async fn topic(servers: &Servers) -> anyhow::Result<Topic> {
         patience = Duration::from_secs(3);
         for message in polled? {
             topic.messages += 1;
-            let event: Value = serde_json::from_slice(&message.payload)?;
+            let event: Value =
+                serde_json::from_slice(message.payload.as_deref().unwrap_or_default())?;
             if !seen.insert(event["eventId"].as_str().context("an event has an id")?.to_owned()) {
                 topic.copies += 1;
                 continue;
@@ -156,7 +157,7 @@ pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
     let key = cart.to_string();
     while let Ok(polled) = timeout(Duration::from_secs(5), reader.poll(5_000)).await {
         for message in polled?.iter().filter(|message| message.key.as_ref() == Some(&key)) {
-            let payload = String::from_utf8_lossy(&message.payload);
+            let payload = String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default());
             writeln!(told, "  topic {}: {payload}", message.place)?;
         }
     }

@@ -1,5 +1,12 @@
 //! Settings: flags with an environment variable of the same name.
 
+mod kafka;
+
+pub(crate) use kafka::ClientSetting;
+pub use kafka::{Identification, KafkaSecurity, Mechanism, Protocol, Secret};
+
+use crate::bus::KafkaBus;
+use crate::service::Unusable;
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 /// Where a service listens and keeps its data.
@@ -68,6 +75,16 @@ pub struct Kafka {
 
     #[command(flatten)]
     pub topic: Topic,
+
+    #[command(flatten)]
+    pub security: KafkaSecurity,
+}
+
+impl Kafka {
+    /// Returns the bus that these settings name.
+    pub fn bus(&self) -> Result<KafkaBus, Unusable> {
+        KafkaBus::secured(&self.kafka_brokers, &self.topic.kafka_topic, &self.security)
+    }
 }
 
 /// The topic.

@@ -1,8 +1,8 @@
 //! From the bus to the writer: what a service does about the events of others.
 
-use crate::bus::{Bus, Delivery, Place, Subscription};
+use crate::bus::{Bus, Delivery, Health, Place, Subscription};
 use crate::db::Db;
-use crate::inbox::Incoming;
+use crate::inbox::{Incoming, Rejection};
 use crate::mailbox::{Chore, Chores};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// Events in one transaction.
 const BATCH: usize = 500;
@@ -27,7 +27,7 @@ const TRIES: u32 = 5;
 /// The pause after a first failure; it doubles with each further one, up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
-/// How often the lag is told.
+/// How often the metrics of the subscription are set.
 const TELLS: Duration = Duration::from_secs(1);
 
 /// What a service does about the events of others.
@@ -48,16 +48,20 @@ pub trait Policy: Send + Sync + 'static {
 pub(crate) struct Reader<P: Policy> {
     policy: P,
     writer: Writer<P::Domain>,
+    metrics: Arc<Metrics>,
 }
 
 type IncomingOf<P> = Incoming<<<P as Policy>::Domain as Domain>::Command>;
 
 impl<P: Policy> Reader<P> {
-    pub(crate) fn new(policy: P, writer: Writer<P::Domain>) -> Self {
-        Self { policy, writer }
+    pub(crate) fn new(policy: P, writer: Writer<P::Domain>, metrics: Arc<Metrics>) -> Self {
+        Self { policy, writer, metrics }
     }
 
-    /// What a message means. One that cannot be read means a reason to park it.
+    /// Returns what a message means. One that cannot be read is to be parked; one without a value means nothing.
+    ///
+    /// An event without an id is told by its place and its content: a topic that was deleted and made anew counts its
+    /// offsets from 0 again.
     fn read(&self, topic: &str, mut delivery: Arc<Delivery>) -> IncomingOf<P> {
         // Postgres cannot keep NUL in a text, and an event that cannot be parked would stop all others.
         if let Some(key) = delivery.key.as_ref().filter(|key| key.contains('\0')) {
@@ -65,17 +69,27 @@ impl<P: Policy> Reader<P> {
             Arc::make_mut(&mut delivery).key = Some(key);
         }
         let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
-        let place = format!("{topic}:{}", delivery.place);
-        let (id, meaning) = match Envelope::from_json(&delivery.payload) {
-            Ok(envelope) => {
-                let id = envelope.event_id.map_or(place, |id| id.to_string());
+        let (id, meaning) = match delivery.payload.as_deref().map(Envelope::from_json) {
+            None => {
+                debug!(place = %delivery.place, key = delivery.key, "skipped a tombstone");
+                self.metrics.tombstones_total.inc();
+                (None, Ok(vec![]))
+            }
+            Some(Ok(envelope)) => {
                 let arrived = DateTime::from_timestamp_millis(delivery.at).unwrap_or_default();
                 let at = envelope.occurred_at.unwrap_or(arrived);
                 let react = || self.policy.react(&envelope, at);
-                (id, Ok(telemetry::with_sync(trace.as_ref(), react)))
+                (envelope.event_id, Ok(telemetry::with_sync(trace.as_ref(), react)))
             }
-            Err(unreadable) => (place, Err(without_nul(&unreadable.to_string()))),
+            Some(Err(unreadable)) => {
+                let reason = without_nul(&unreadable.to_string());
+                (None, Err(Rejection { reason, holds_key: unreadable.is_about_a_cart() }))
+            }
         };
+        let id = id.map_or_else(
+            || format!("{topic}:{}:{}", delivery.place, parked::digest(&delivery)),
+            |id| id.to_string(),
+        );
         Incoming { id, delivery, trace, meaning, parked: None }
     }
 
@@ -106,7 +120,11 @@ impl<P: Policy> Reader<P> {
             }
             warn!(event.id = event.id, tries, reason, "could not act on an event");
             // One that could not even be parked is tried for what it means again.
-            event.meaning = if tries == TRIES { Err(reason) } else { meaning.clone() };
+            event.meaning = if tries == TRIES {
+                Err(Rejection { reason, holds_key: true })
+            } else {
+                meaning.clone()
+            };
             tries %= TRIES;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST);
@@ -138,11 +156,14 @@ pub(crate) async fn run<P: Policy>(
         }
     };
     let Some(mut subscription) = stop.run_until_cancelled(joined).await else { return };
-    let lag = subscription.lag();
-    // Also where nothing comes. While a batch is tried again, Kafka's is as of the last poll.
+    let monitor = subscription.monitor();
+    // Also where nothing comes. While a batch is tried again, nobody polls and Kafka's lag becomes unknown.
     let tells = async {
+        let mut before = Health::default();
         loop {
-            metrics.consumer_lag.set(lag());
+            let health = monitor();
+            metrics.consumer(&health, &before);
+            before = health;
             tokio::time::sleep(TELLS).await;
         }
     };
@@ -235,7 +256,7 @@ impl<P: Policy> Replayer<P> {
             let Some(last) = page.last() else { return Ok(done) };
             after = last.row;
             for waiting in page.into_iter().filter(|waiting| sent || !waiting.from_outbox) {
-                let key = waiting.delivery.key.clone();
+                let key = waiting.delivery.key.clone().filter(|_| waiting.holds_key);
                 if key.as_ref().is_some_and(|key| stopped.contains(key)) {
                     continue; // it waits behind one that failed again
                 }

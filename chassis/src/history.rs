@@ -1,12 +1,11 @@
 //! The whole topic again, from its oldest event, for a view that is rebuilt.
 
-use crate::bus::{Bus, Subscription};
+use crate::bus::{Bus, TopicReplay};
 use chrono::{DateTime, Utc};
 use common_events::Envelope;
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use uuid::Uuid;
 
 /// Messages a batch.
 const BATCH: usize = 500;
@@ -14,58 +13,48 @@ const BATCH: usize = 500;
 /// A way to read the topic again.
 pub struct History {
     bus: Arc<dyn Bus>,
-    service: &'static str,
+    stop: CancellationToken,
 }
 
 impl History {
-    pub(crate) fn new(bus: Arc<dyn Bus>, service: &'static str) -> Self {
-        Self { bus, service }
+    /// Reads from `bus`. Whoever reads gives up when `stop` is cancelled.
+    pub(crate) fn new(bus: Arc<dyn Bus>, stop: CancellationToken) -> Self {
+        Self { bus, stop }
     }
 
     /// Begins to read every event that is in the topic now.
     pub async fn open(&self) -> anyhow::Result<Reading> {
-        let ends = self.bus.ends().await?;
-        let left = ends.into_iter().map(|place| (place.partition, place.offset)).collect();
-        // A group of its own, which nobody joins again.
-        let group = format!("{}-rebuild-{}", self.service, Uuid::new_v4());
-        Ok(Reading { subscription: self.bus.subscribe(&group).await?, left })
+        Ok(Reading(self.bus.replay().await?))
+    }
+
+    /// What is cancelled when the service begins to stop.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
     }
 }
 
 /// The topic being read again.
-pub struct Reading {
-    subscription: Box<dyn Subscription>,
-    /// The last message to read, of each partition that is not at its end.
-    left: BTreeMap<i32, i64>,
-}
+pub struct Reading(Box<dyn TopicReplay>);
 
 impl Reading {
-    /// The next events in the order of the topic, with the times at which they happened; none when all
+    /// Returns the next events in the order of the topic, with the times at which they happened, or none when all
     /// were read. What is no event is passed over.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<(Envelope, DateTime<Utc>)>>> {
-        if self.left.is_empty() {
-            return Ok(None);
-        }
-        let mut events = Vec::new();
-        for delivery in self.subscription.poll(BATCH).await? {
-            let place = delivery.place;
-            if self.left.get(&place.partition).is_some_and(|end| place.offset >= *end) {
-                self.left.remove(&place.partition);
-            }
-            match Envelope::from_json(&delivery.payload) {
+        let Some(deliveries) = self.0.next(BATCH).await? else { return Ok(None) };
+        let mut events = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let Some(payload) = &delivery.payload else { continue };
+            match Envelope::from_json(payload) {
                 Ok(envelope) => {
                     let arrived = DateTime::from_timestamp_millis(delivery.at).unwrap_or_default();
                     let at = envelope.occurred_at.unwrap_or(arrived);
                     events.push((envelope, at));
                 }
-                Err(error) => warn!(%place, %error, "passed over what is no event"),
+                Err(error) => {
+                    warn!(place = %delivery.place, %error, "passed over what is no event");
+                }
             }
         }
         Ok(Some(events))
-    }
-
-    /// Leaves the group.
-    pub async fn close(self) {
-        self.subscription.leave().await;
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Incoming<C> {
     /// The story that it belongs to.
     pub(crate) trace: Option<Trace>,
     /// The commands that follow from it, or why it cannot be acted on.
-    pub(crate) meaning: Result<Vec<C>, String>,
+    pub(crate) meaning: Result<Vec<C>, Rejection>,
     /// The row in which it was parked, when it is replayed from there.
     pub(crate) parked: Option<i64>,
 }
@@ -36,12 +36,20 @@ impl<C> Incoming<C> {
     }
 }
 
+/// Why an event is parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    pub(crate) reason: String,
+    /// Later events of its key wait behind it. Not so where it can have no effect: it is no event at all.
+    pub(crate) holds_key: bool,
+}
+
 /// The events of a batch by what becomes of them.
 pub(crate) struct Sorted<'a, C> {
     /// To be acted on.
     pub(crate) fresh: Vec<&'a Incoming<C>>,
     /// To be parked, each with its reason.
-    pub(crate) park: Vec<(&'a Incoming<C>, String)>,
+    pub(crate) park: Vec<(&'a Incoming<C>, Rejection)>,
     /// Rows of the parking place that are dealt with.
     pub(crate) unpark: Vec<i64>,
     /// How many were acted on before.
@@ -63,7 +71,8 @@ pub(crate) async fn sort<'a, C>(
     }
     let mut stopped: HashSet<String> = HashSet::new();
     // What the broker refused is on its way out: its key says nothing about what comes in.
-    let keys = "select distinct key from parked where key is not null and place <> $1";
+    let keys =
+        "select distinct key from parked where key is not null and place <> $1 and holds_key = 1";
     for row in query(keys).bind(OUTBOX).fetch_all(&mut **tx).await? {
         stopped.insert(row.try_get(0)?);
     }
@@ -71,12 +80,13 @@ pub(crate) async fn sort<'a, C>(
     for &incoming in events.iter().filter(|incoming| incoming.matters()) {
         let key = incoming.delivery.key.as_ref();
         match &incoming.meaning {
-            Err(reason) => {
-                stopped.extend(key.cloned());
-                sorted.park.push((incoming, reason.clone()));
+            Err(rejection) => {
+                stopped.extend(key.filter(|_| rejection.holds_key).cloned());
+                sorted.park.push((incoming, rejection.clone()));
             }
             Ok(_) if incoming.parked.is_none() && key.is_some_and(|key| stopped.contains(key)) => {
-                sorted.park.push((incoming, "waits behind another event of its key".into()));
+                let reason = "waits behind another event of its key".to_owned();
+                sorted.park.push((incoming, Rejection { reason, holds_key: true }));
             }
             Ok(_) => candidates.push(incoming),
         }

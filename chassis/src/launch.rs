@@ -1,6 +1,6 @@
 //! From `main` to the exit code.
 
-use crate::bus::{Bus, KafkaBus};
+use crate::bus::Bus;
 use crate::config::{Kafka, Process};
 use crate::service::{Running, Unusable};
 use crate::{peer, telemetry};
@@ -60,7 +60,7 @@ pub async fn service<C: Args>(
     start: impl AsyncFnOnce(C, Arc<dyn Bus>) -> anyhow::Result<Running>,
 ) -> ExitCode {
     let start = async |config: OnKafka<C>| {
-        let bus = KafkaBus::new(&config.kafka.kafka_brokers, &config.kafka.topic.kafka_topic);
+        let bus = config.kafka.bus()?;
         Ok(vec![start(config.own, Arc::new(bus)).await?])
     };
     process(name, about, port, start, async || {}).await

@@ -96,7 +96,7 @@ async fn park(tx: &mut Tx<'_>, Refused { event, at, reason }: &Refused) -> sqlx:
     query(
         "insert into parked \
          (event_id, event_type, key, place, payload, traceparent, at, reason, parked_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (event_id) do nothing",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (event_id, digest) do nothing",
     )
     .bind(event.id.as_str())
     .bind(event.event_type.as_str())

@@ -1,5 +1,6 @@
 //! Prometheus metrics, one registry a service: `standalone` has five of them in one process.
 
+use crate::bus::{Health, ReadError};
 use axum::http::{Method, header};
 use axum::response::IntoResponse;
 use prometheus_client::encoding::text::encode;
@@ -34,6 +35,11 @@ struct Route {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: Fixed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pool {
     state: Fixed,
 }
@@ -57,7 +63,10 @@ pub struct Metrics {
     pub(crate) shed_total: Counter,
     pub(crate) outbox_events: Gauge,
     pub(crate) outbox_age: Gauge<f64, AtomicU64>,
-    pub(crate) consumer_lag: Gauge,
+    consumer_lag: Gauge<f64, AtomicU64>,
+    consumer_stopped: Gauge,
+    consumer_errors: Family<Kind, Counter>,
+    pub(crate) tombstones_total: Counter,
     pub(crate) parked_events: Gauge,
     pub(crate) parked_total: Counter,
     pub(crate) relayed_total: Counter,
@@ -78,6 +87,9 @@ impl Default for Metrics {
             outbox_events: Gauge::default(),
             outbox_age: Gauge::default(),
             consumer_lag: Gauge::default(),
+            consumer_stopped: Gauge::default(),
+            consumer_errors: Family::default(),
+            tombstones_total: Counter::default(),
             parked_events: Gauge::default(),
             parked_total: Counter::default(),
             relayed_total: Counter::default(),
@@ -117,7 +129,31 @@ impl Metrics {
         );
         self.register("outbox_age_seconds", "Age of the oldest of them", self.outbox_age.clone());
         self.register("outbox_relayed", "Events the broker has taken", self.relayed_total.clone());
-        self.register("consumer_lag_events", "Events not read yet", self.consumer_lag.clone());
+        self.register(
+            "consumer_lag_events",
+            "Events not handled yet, up to the high watermarks; NaN while that is unknown",
+            self.consumer_lag.clone(),
+        );
+        self.consumer_lag.set(f64::NAN);
+        self.register(
+            "consumer_stopped_partitions",
+            "Partitions with events that the consumer cannot read",
+            self.consumer_stopped.clone(),
+        );
+        self.register(
+            "consumer_errors",
+            "Errors of the Kafka client while it reads, by kind",
+            self.consumer_errors.clone(),
+        );
+        // A counter that begins with its first error has no rate at that moment.
+        for kind in ReadError::ALL {
+            drop(self.consumer_errors.get_or_create(&Kind { kind: Fixed(kind.label()) }));
+        }
+        self.register(
+            "inbox_tombstones",
+            "Messages without a value, which are no events",
+            self.tombstones_total.clone(),
+        );
         self.register("inbox_handled", "Events acted on", self.handled_total.clone());
         self.register("inbox_repeated", "Events dropped as repeats", self.repeated_total.clone());
         self.register(
@@ -146,6 +182,17 @@ impl Metrics {
         }
         self.batch_size.observe(u32::try_from(size).map_or(f64::INFINITY, f64::from));
         self.batch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// How a subscription reads; `before` is what it said the last time.
+    pub(crate) fn consumer(&self, health: &Health, before: &Health) {
+        #[expect(clippy::cast_precision_loss, reason = "a lag of 2^53 events is not met")]
+        self.consumer_lag.set(health.lag.map_or(f64::NAN, |lag| lag as f64));
+        self.consumer_stopped.set(health.stopped);
+        for (kind, count) in &health.errors {
+            let new = count.saturating_sub(before.errors.get(kind).copied().unwrap_or_default());
+            self.consumer_errors.get_or_create(&Kind { kind: Fixed(kind.label()) }).inc_by(new);
+        }
     }
 
     pub(crate) fn pool(&self, all: u32, idle: usize) {

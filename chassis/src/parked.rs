@@ -2,11 +2,13 @@
 
 use crate::bus::{Delivery, Place};
 use crate::db::{Db, Tx, now};
-use crate::inbox::Incoming;
+use crate::inbox::{Incoming, Rejection};
 use crate::telemetry::{TRACEPARENT, Trace};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query};
+use std::fmt::Write;
 
 /// Where an event is said to come from that the broker refused to take.
 pub(crate) const OUTBOX: &str = "outbox";
@@ -19,8 +21,10 @@ pub struct Parked {
     pub id: i64,
     /// The same on every delivery.
     pub event_id: String,
-    /// Later events of this key wait behind it.
+    /// The key of the message.
     pub key: Option<String>,
+    /// Whether later events of the key wait behind it.
+    pub holds_key: bool,
     /// Partition and offset, or `outbox` for one that the broker refused.
     pub place: String,
     /// What the message says, shown as text.
@@ -33,30 +37,46 @@ pub struct Parked {
     pub age_seconds: i64,
 }
 
-/// Parks events, each once.
+/// Parks events, each once however often it comes. Two events that a producer gave one id are two.
 pub(crate) async fn park<C>(
     tx: &mut Tx<'_>,
-    events: &[(&Incoming<C>, String)],
+    events: &[(&Incoming<C>, Rejection)],
 ) -> anyhow::Result<()> {
-    for (incoming, reason) in events {
-        // One that fails again in its replay keeps its place and gets the new reason.
+    for (incoming, rejection) in events {
+        let delivery = &incoming.delivery;
+        // A copy of one that is parked already keeps the first reason.
         query(
-            "insert into parked (event_id, key, place, payload, traceparent, at, reason, parked_at) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8) \
-             on conflict (event_id) do update set reason = excluded.reason",
+            "insert into parked (event_id, key, place, payload, traceparent, at, reason, parked_at, digest, holds_key) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+             on conflict (event_id, digest) do nothing",
         )
         .bind(incoming.id.as_str())
-        .bind(incoming.delivery.key.as_deref())
-        .bind(incoming.delivery.place.to_string())
-        .bind(incoming.delivery.payload.as_slice())
+        .bind(delivery.key.as_deref())
+        .bind(delivery.place.to_string())
+        .bind(delivery.payload.as_deref().unwrap_or_default())
         .bind(incoming.trace.as_ref().map(Trace::as_str))
-        .bind(incoming.delivery.at)
-        .bind(reason.as_str())
+        .bind(delivery.at)
+        .bind(rejection.reason.as_str())
         .bind(now())
+        .bind(digest(delivery))
+        .bind(i64::from(rejection.holds_key))
         .execute(&mut **tx)
         .await?;
     }
     Ok(())
+}
+
+/// Returns what tells one message from another: 128 bits of the SHA-256 of its key and its value, in hex.
+pub(crate) fn digest(delivery: &Delivery) -> String {
+    let key = delivery.key.as_deref().unwrap_or_default();
+    let mut hasher = Sha256::new();
+    hasher.update((key.len() as u64).to_be_bytes()); // or "ab" + "c" would be "a" + "bc"
+    hasher.update(key);
+    hasher.update(delivery.payload.as_deref().unwrap_or_default());
+    hasher.finalize().iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Removes events that were dealt with.
@@ -70,7 +90,7 @@ pub(crate) async fn unpark(tx: &mut Tx<'_>, ids: &[i64]) -> anyhow::Result<()> {
 /// Up to `most` parked events, oldest first.
 pub async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
     let oldest = query(
-        "select id, event_id, key, place, payload, reason, parked_at from parked order by id limit $1",
+        "select id, event_id, key, place, payload, reason, parked_at, holds_key from parked order by id limit $1",
     );
     let rows = db.fetch_all(oldest.bind(most)).await?;
     let parked = |row: AnyRow| -> anyhow::Result<Parked> {
@@ -83,6 +103,7 @@ pub async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
             payload: String::from_utf8_lossy(row.try_get::<&[u8], _>(4)?).into_owned(),
             reason: row.try_get(5)?,
             parked_at,
+            holds_key: row.try_get::<i64, _>(7)? == 1,
             age_seconds: (now() - parked_at) / 1000,
         })
     };
@@ -94,6 +115,8 @@ pub(crate) struct Waiting {
     pub(crate) row: i64,
     pub(crate) event_id: String,
     pub(crate) from_outbox: bool,
+    /// Others of its key wait behind it.
+    pub(crate) holds_key: bool,
     pub(crate) delivery: Delivery,
 }
 
@@ -118,7 +141,7 @@ pub(crate) async fn waiting(db: &Db, which: &Which, after: i64) -> anyhow::Resul
         Which::Key(_) => "and key = $2",
     };
     let select = query(AssertSqlSafe(format!(
-        "select id, event_id, key, place, payload, traceparent, at from parked \
+        "select id, event_id, key, place, payload, traceparent, at, holds_key from parked \
          where id > $1 {among} order by id limit {PAGE}"
     )));
     let select = select.bind(after);
@@ -136,13 +159,14 @@ pub(crate) async fn waiting(db: &Db, which: &Which, after: i64) -> anyhow::Resul
             row: row.try_get(0)?,
             event_id: row.try_get(1)?,
             from_outbox: place == OUTBOX,
+            holds_key: row.try_get::<i64, _>(7)? == 1,
             delivery: Delivery {
                 place: Place {
                     partition: partition.parse().unwrap_or_default(),
                     offset: offset.parse().unwrap_or_default(),
                 },
                 key: row.try_get(2)?,
-                payload: row.try_get(4)?,
+                payload: Some(row.try_get(4)?),
                 headers: trace.map(|trace| (TRACEPARENT.to_string(), trace)).into_iter().collect(),
                 at: row.try_get(6)?,
             },

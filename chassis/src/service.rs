@@ -136,7 +136,7 @@ impl Chassis {
 
     /// Starts acting on the events of others, in the consumer group named like the service.
     pub fn react<P: Policy>(&mut self, policy: P, writer: &Writer<P::Domain>) {
-        let reader = Arc::new(Reader::new(policy, writer.clone()));
+        let reader = Arc::new(Reader::new(policy, writer.clone(), Arc::clone(&self.metrics)));
         let replayer = Replayer {
             reader: Arc::clone(&reader),
             db: self.db.clone(),
@@ -164,7 +164,7 @@ impl Chassis {
 
     /// A way to read the topic again from its beginning.
     pub fn history(&self) -> History {
-        History::new(Arc::clone(&self.bus), self.name)
+        History::new(Arc::clone(&self.bus), self.tasks.http.stop.clone())
     }
 
     /// A lease on work that one replica at a time may do.

@@ -1,11 +1,13 @@
 //! Fixtures for tests: databases, a bus, and waiting for a state.
 
-use crate::bus::EmbeddedLog;
+use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay};
 use crate::config::{DatabaseUrl, Host, Listen};
 use crate::db::{Db, Schema};
 use crate::writer::Domain;
+use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -111,7 +113,38 @@ impl TestLog {
     /// The messages so far as JSON, oldest first.
     pub async fn told(&self) -> Vec<Value> {
         let history = self.log.history().await.expect("the log can be read");
-        history.iter().filter_map(|told| serde_json::from_slice(&told.payload).ok()).collect()
+        history
+            .iter()
+            .filter_map(|told| serde_json::from_slice(told.payload.as_deref()?).ok())
+            .collect()
+    }
+}
+
+/// A log whose replay never ends.
+#[derive(Clone)]
+pub struct EndlessReplay(pub EmbeddedLog);
+
+#[async_trait]
+impl Bus for EndlessReplay {
+    async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
+        self.0.publisher().await
+    }
+
+    async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
+        self.0.subscribe(group).await
+    }
+
+    async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
+        Ok(Box::new(Endless))
+    }
+}
+
+struct Endless;
+
+#[async_trait]
+impl TopicReplay for Endless {
+    async fn next(&mut self, _: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
+        std::future::pending().await
     }
 }
 

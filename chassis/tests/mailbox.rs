@@ -44,6 +44,10 @@ on_each_database!(
     the_same_event_twice_in_one_batch_is_acted_on_once,
     an_event_that_fails_is_parked_with_its_key_and_others_go_on,
     a_message_that_is_no_event_is_parked_and_can_be_given_up,
+    what_cannot_have_an_effect_holds_no_key_back,
+    an_event_that_cannot_be_read_holds_its_key_back,
+    what_has_no_id_is_told_by_its_content_as_well,
+    every_event_that_is_said_to_be_parked_can_be_seen,
     a_replay_that_fails_again_keeps_the_order,
     more_is_replayed_than_is_read_at_once,
     a_key_that_a_database_cannot_keep_stops_nobody,
@@ -182,10 +186,8 @@ async fn what_waits_for_the_broker_shows_in_the_metrics(db: TestDb) {
     {
         answer.unwrap();
     }
-    let client = chassis::peer::client().unwrap();
-    let url = format!("{}/metrics", service.running.management_url().unwrap());
     eventually("three events in the gauge", async || {
-        let text = client.get(&url).send().await.unwrap().text().await.unwrap();
+        let text = metrics(&service).await;
         text.lines().any(|line| line == "outbox_events 3").then_some(())
     })
     .await;
@@ -197,6 +199,11 @@ async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, 
     let answer = client.request(method, url).send().await.unwrap();
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+async fn metrics(service: &Service) -> String {
+    let url = format!("{}/metrics", service.running.management_url().unwrap());
+    chassis::peer::client().unwrap().get(url).send().await.unwrap().text().await.unwrap()
 }
 
 async fn parked(service: &Service) -> Vec<Value> {
@@ -321,6 +328,107 @@ async fn a_message_that_is_no_event_is_parked_and_can_be_given_up(db: TestDb) {
     assert_eq!(parked(&service).await.len(), 2);
 }
 
+/// A tombstone, what is no event, and a damaged event that no cart depends on, under the key of a live cart.
+async fn what_cannot_have_an_effect_holds_no_key_back(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    bus.put_at(1_000, Some("1"), None);
+    bus.put_cart(1, 1);
+    for strange in [
+        "",
+        "not JSON",
+        "[1]",
+        r#"{"id":1}"#,
+        r#"{"eventType":null}"#,
+        r#"{"eventType":7}"#,
+        r#"{"eventType":"CouponPrinted","eventId":"no UUID"}"#,
+        r#"{"eventType":"QuantityModified","id":"x"}"#,
+    ] {
+        bus.put(Some("1"), strange);
+    }
+    let (last, _) = bus.put_cart(1, 10);
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    assert_eq!(service.total(1).await, 11);
+    let rows = parked(&service).await;
+    assert_eq!(rows.len(), 7, "neither a tombstone nor an unknown type is parked: {rows:?}");
+    assert!(metrics(&service).await.contains("inbox_tombstones_total 1"));
+
+    // Nor does any of them when it is replayed and still cannot be read.
+    bus.put_cart(1, -1);
+    let (waits, _) = bus.put_cart(1, 100);
+    eventually("both to be parked", async || bus.is_done(waits).then_some(())).await;
+    let refused = &parked(&service).await[7];
+    let gone = format!("/{}?reason=negative", refused["id"]);
+    assert_eq!(admin(&service, reqwest::Method::DELETE, &gone).await.0, 204);
+    let (_, answer) = admin(&service, reqwest::Method::POST, "/replay").await;
+    assert_eq!((&answer["replayed"], service.total(1).await), (&Value::from(1), 111));
+}
+
+async fn an_event_that_cannot_be_read_holds_its_key_back(db: TestDb) {
+    for (number, damaged) in [
+        r#"{"eventType":"CartAdded","id":{}}"#,
+        r#"{"eventType":"CartAdded","eventId":"no UUID","id":1,"gifticonId":1,"quantity":1}"#,
+        r#"{"eventType":"CartRemoved"}"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let bus = Scripted::default();
+        let service = Service::start(&db, &bus).await;
+        let cart = i64::try_from(number).unwrap() + 1;
+        bus.put(Some(&cart.to_string()), damaged);
+        let (last, _) = bus.put_cart(cart, 10);
+        eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+        assert_eq!(service.total(cart).await, 0);
+        let rows = parked(&service).await;
+        let waiting = rows.last().unwrap();
+        assert!(waiting["reason"].as_str().unwrap().contains("waits behind"), "{rows:?}");
+        assert_eq!(waiting["holdsKey"], true);
+        service.running.stop(Duration::from_secs(5)).await;
+    }
+}
+
+/// A topic that was deleted and made anew counts its offsets from 0 again.
+async fn what_has_no_id_is_told_by_its_content_as_well(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let cart = |id: i64, quantity: i64| {
+        format!(r#"{{"eventType":"CartAdded","id":{id},"gifticonId":1,"quantity":{quantity}}}"#)
+    };
+    let key = Some("1");
+    bus.put_at(5, key, Some(cart(1, 1).as_bytes()));
+    bus.put_at(5, key, Some(cart(1, 1).as_bytes())); // a copy
+    bus.put_at(5, key, Some(cart(1, 20).as_bytes())); // another event at the same place
+    bus.put_at(6, Some("2"), Some(b"no event"));
+    bus.put_at(6, Some("2"), Some(b"no event")); // a copy
+    bus.put_at(6, Some("2"), Some(b"another that is no event"));
+    let (last, _) = bus.put_cart(3, 3);
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    assert_eq!(service.total(1).await, 21);
+    let rows = parked(&service).await;
+    let payloads: Vec<&str> = rows.iter().map(|row| row["payload"].as_str().unwrap()).collect();
+    assert_eq!(payloads, ["no event", "another that is no event"]);
+}
+
+/// Producers may give two events one id: neither hides the other, nor does a copy hide why it was parked.
+async fn every_event_that_is_said_to_be_parked_can_be_seen(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let id = Uuid::new_v4();
+    for (key, quantity) in [(1, -1), (2, -2), (1, -1)] {
+        bus.put(Some(&key.to_string()), cart_added(id, key, quantity));
+    }
+    let (last, _) = bus.put_cart(3, 3);
+    eventually("all to be done", async || bus.is_done(last).then_some(())).await;
+    let rows = parked(&service).await;
+    let keys: Vec<&str> = rows.iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["1", "2"], "{rows:?}");
+    assert!(
+        rows.iter().all(|row| row["reason"].as_str().unwrap().contains("negative")),
+        "{rows:?}"
+    );
+}
+
 async fn a_replay_that_fails_again_keeps_the_order(db: TestDb) {
     let bus = Scripted::default();
     bus.put_cart(1, -1);
@@ -357,7 +465,7 @@ async fn a_key_that_a_database_cannot_keep_stops_nobody(db: TestDb) {
     let bus = Scripted::default();
     let service = Service::start(&db, &bus).await;
     bus.put(Some("a\0b"), "no JSON \0");
-    bus.put(Some("c\0d"), r#"{"eventType":"\u0000","eventId":"\u0000"}"#);
+    bus.put(Some("c\0d"), r#"{"eventType":"CartAdded","eventId":"\u0000"}"#);
     let (last, _) = bus.put_cart(5, 5);
     eventually("all to be done", async || bus.is_done(last).then_some(())).await;
     assert_eq!((service.total(5).await, parked(&service).await.len()), (5, 2));

@@ -3,6 +3,7 @@
 use crate::Event;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -38,6 +39,17 @@ pub enum Unreadable {
     },
 }
 
+impl Unreadable {
+    /// Whether this may have told something of a cart: it says it is an event of a cart or of its payment. Anything else
+    /// is no event of ours, or one that nobody in the shop acts on.
+    pub fn is_about_a_cart(&self) -> bool {
+        match self {
+            Self::NotJson(_) | Self::NoEventType => false,
+            Self::Malformed { event_type, .. } => Event::is_about_a_cart(event_type),
+        }
+    }
+}
+
 /// The head that every event is read by.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -71,18 +83,31 @@ impl Envelope {
 
     /// Reads a message, ours or the original's.
     pub fn from_json(json: &[u8]) -> Result<Self, Unreadable> {
-        let head: Head<'_> = serde_json::from_slice(json).map_err(|source| {
-            if source.is_data() && serde_json::from_slice::<serde_json::Map<_, _>>(json).is_ok() {
-                Unreadable::Malformed { event_type: "event".into(), source }
-            } else {
-                Unreadable::NotJson(source)
-            }
-        })?;
+        let head: Head<'_> = match serde_json::from_slice(json) {
+            Ok(head) => head,
+            Err(source) => return Self::without_head(json, source),
+        };
         let event_type = head.event_type.ok_or(Unreadable::NoEventType)?;
         let event = Event::from_json(&event_type, json).map_err(|source| {
             Unreadable::Malformed { event_type: event_type.into_owned(), source }
         })?;
         Ok(Self { event_id: head.event_id, occurred_at: head.occurred_at, event })
+    }
+
+    /// Returns what a message is whose head cannot be read. An unknown type may have any head.
+    fn without_head(json: &[u8], source: serde_json::Error) -> Result<Self, Unreadable> {
+        let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(json) else {
+            return Err(Unreadable::NotJson(source));
+        };
+        match fields.get("eventType") {
+            Some(Value::String(event_type)) if Event::is_known(event_type) => {
+                Err(Unreadable::Malformed { event_type: event_type.clone(), source })
+            }
+            Some(Value::String(_)) => {
+                Ok(Self { event_id: None, occurred_at: None, event: Event::Unknown })
+            }
+            _ => Err(Unreadable::NoEventType),
+        }
     }
 
     /// The message.

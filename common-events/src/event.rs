@@ -58,6 +58,24 @@ impl Event {
         })
     }
 
+    /// Whether `event_type` is that of an event of a cart or of its payment, whose key is the id of the cart.
+    pub fn is_about_a_cart(event_type: &str) -> bool {
+        matches!(
+            event_type,
+            "CartAdded"
+                | "CartRemoved"
+                | "PaymentApproved"
+                | "PaymentDeclined"
+                | "PaymentCancelled"
+        )
+    }
+
+    /// Whether `event_type` is that of an event of the shop.
+    pub fn is_known(event_type: &str) -> bool {
+        Self::is_about_a_cart(event_type)
+            || matches!(event_type, "GifticonRegistered" | "QuantityModified" | "GifticonDeleted")
+    }
+
     /// The `eventType` on the wire.
     pub fn event_type(&self) -> &'static str {
         match self {

@@ -225,12 +225,32 @@ fn what_is_no_event_says_why() {
     assert!(matches!(reason(b""), Unreadable::NotJson(_)));
     assert!(matches!(reason(b"{}"), Unreadable::NoEventType));
     assert!(matches!(reason(br#"{"eventType":null}"#), Unreadable::NoEventType));
-    assert!(matches!(reason(br#"{"eventType":5}"#), Unreadable::Malformed { .. }));
+    assert!(matches!(reason(br#"{"eventType":5}"#), Unreadable::NoEventType));
     assert!(matches!(reason(br#"{"eventType":"CartAdded"}"#), Unreadable::Malformed { .. }));
     assert!(matches!(
         reason(br#"{"eventType":"CartAdded","id":1,"gifticonId":1,"quantity":1.5}"#),
         Unreadable::Malformed { .. }
     ));
+}
+
+/// Only what may have told something of a cart is worth waiting for.
+#[test]
+fn what_cannot_be_read_is_about_a_cart_or_is_not() {
+    for (json, about_a_cart) in [
+        (r#"{"eventType":"CartAdded"}"#, true),
+        (r#"{"eventType":"CartAdded","eventType":"CartAdded"}"#, true),
+        (r#"{"eventType":"PaymentApproved","eventId":"no UUID"}"#, true),
+        (r#"{"eventType":"CartRemoved","occurredAt":"yesterday"}"#, true),
+        (r#"{"eventType":"QuantityModified","id":"x"}"#, false),
+        (r#"{"eventType":5}"#, false),
+        ("{}", false),
+        ("CartAdded", false),
+    ] {
+        let unreadable = Envelope::from_json(json.as_bytes()).unwrap_err();
+        assert_eq!(unreadable.is_about_a_cart(), about_a_cart, "{json}: {unreadable}");
+    }
+    let unknown = Envelope::from_json(br#"{"eventType":"CouponPrinted","eventId":"no UUID"}"#);
+    assert_eq!(unknown.unwrap().event, Event::Unknown);
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! HTTP of the view, which is for reading: it follows the events.
 
 use crate::projection;
-use crate::rebuild::Rebuild;
+use crate::rebuild::{Rebuild, Stopping};
 use crate::store::{self, MYPAGES, Shown};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -170,7 +170,13 @@ async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>
 
 /// Answers when it is done, so that a script can wait for it.
 async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Value>, Problem> {
-    let events = rebuild.start().await.map_err(Problem::internal)?;
+    let events = rebuild.start().await.map_err(|error| match error.downcast::<Stopping>() {
+        Ok(Stopping) => Problem::unavailable(Text::fixed(
+            "the service is stopping; begin the rebuild again",
+            "서비스가 종료되는 중입니다. 다시 시작해 주세요",
+        )),
+        Err(error) => Problem::internal(error),
+    })?;
     let events = events.ok_or_else(|| {
         Problem::new(REBUILDING, Text::fixed("wait for it to end", "끝날 때까지 기다려 주세요"))
     })?;

@@ -24,6 +24,11 @@ pub struct Rebuild {
     running: Arc<Mutex<()>>,
 }
 
+/// The service stops before the view is rebuilt. The old one stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the service is stopping")]
+pub struct Stopping;
+
 impl Rebuild {
     /// A rebuild from `history` through `writer`.
     pub fn new(history: History, writer: Writer<ViewDomain>) -> Self {
@@ -37,7 +42,9 @@ impl Rebuild {
         let rebuild = self.clone();
         let task = tokio::spawn(async move {
             let _guard = guard;
-            let outcome = rebuild.run().await;
+            let stop = rebuild.history.stopping();
+            let outcome = stop.run_until_cancelled(rebuild.run()).await;
+            let outcome = outcome.unwrap_or_else(|| Err(anyhow::Error::new(Stopping)));
             match &outcome {
                 Ok(events) => info!(events, "rebuilt the view"),
                 Err(error) => error!(error = format!("{error:#}"), "could not rebuild the view"),
@@ -58,7 +65,6 @@ impl Rebuild {
             let replayed = facts.map(|fact| Command::Replayed { token: token.clone(), fact });
             self.tell(replayed.collect::<Vec<_>>()).await?;
         }
-        reading.close().await;
         self.tell([Command::FinishRebuild { token }]).await?;
         Ok(count)
     }

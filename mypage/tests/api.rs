@@ -2,7 +2,7 @@
 
 use chassis::Running;
 use chassis::bus::{Bus, Message};
-use chassis::testing::{TestDb, TestLog, eventually};
+use chassis::testing::{EndlessReplay, TestDb, TestLog, eventually};
 use mypage::MypageConfig;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -266,9 +266,10 @@ async fn the_originals_events_are_read_and_strange_ones_passed_over() {
 }
 
 #[tokio::test]
-async fn garbage_is_parked_in_sight_and_only_its_key_waits() {
+async fn a_damaged_event_is_parked_in_sight_and_only_its_key_waits() {
     let mypage = Mypage::start().await;
-    mypage.hear_text(1, "{ this is no JSON".into()).await;
+    let damaged = r#"{"eventType":"CartAdded","id":"one"}"#;
+    mypage.hear_text(1, damaged.into()).await;
     mypage.hear(1, &event("CartAdded", 1, 1)).await;
     mypage.hear(1, &event("PaymentApproved", 1, 2)).await;
     mypage.hear_text(3, r#"{"timestamp":"20261124000000"}"#.into()).await;
@@ -277,8 +278,8 @@ async fn garbage_is_parked_in_sight_and_only_its_key_waits() {
 
     let parked = mypage.has_parked(4).await;
     let of_one: Vec<_> = parked.iter().filter(|event| event["key"] == "1").collect();
-    assert_eq!(of_one[0]["payload"], "{ this is no JSON");
-    assert!(of_one[0]["reason"].as_str().unwrap().contains("not a JSON object"), "{}", of_one[0]);
+    assert_eq!(of_one[0]["payload"], damaged);
+    assert!(of_one[0]["reason"].as_str().unwrap().contains("no CartAdded"), "{}", of_one[0]);
     for (event, event_type) in of_one[1..].iter().zip(["CartAdded", "PaymentApproved"]) {
         assert_eq!(event["reason"], "waits behind another event of its key");
         assert!(event["payload"].as_str().unwrap().contains(event_type), "in order: {event}");
@@ -314,4 +315,27 @@ async fn garbage_is_parked_in_sight_and_only_its_key_waits() {
     mypage.hear(1, &event("PaymentCancelled", 1, 4)).await;
     mypage.becomes(1, "PaymentCanceled").await;
     mypage.has_parked(1).await;
+}
+
+#[tokio::test]
+async fn a_service_that_stops_does_not_wait_for_a_rebuild() {
+    let (log, db) = (TestLog::open().await, TestDb::sqlite());
+    let config = MypageConfig { host: db.host() };
+    let running = mypage::start(config, Arc::new(EndlessReplay(log.log.clone()))).await.unwrap();
+    let client = Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/admin/rebuild", running.management_url().unwrap());
+    let ask = client.post(&url).send();
+    let stop = async {
+        let rebuild_runs = async || {
+            let answer = client.post(&url).send().await.unwrap();
+            (answer.status() == 409).then_some(())
+        };
+        eventually("the rebuild to run", rebuild_runs).await;
+        let began = std::time::Instant::now();
+        running.stop(Duration::from_secs(20)).await;
+        began.elapsed()
+    };
+    let (answer, took) = tokio::join!(ask, stop);
+    assert_eq!(answer.unwrap().status(), 503);
+    assert!(took < Duration::from_secs(10), "it took {took:?}"); // 2 s of it: new connections are still taken
 }

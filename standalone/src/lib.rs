@@ -6,7 +6,7 @@ pub mod failpoints;
 
 use anyhow::Context;
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
-use chassis::config::{DatabaseUrl, Host, Listen, Topic};
+use chassis::config::{DatabaseUrl, Host, KafkaSecurity, Listen, Topic};
 use chassis::service::serve_management;
 use chassis::{Running, Unusable};
 use std::net::SocketAddr;
@@ -29,6 +29,9 @@ pub struct StandaloneConfig {
 
     #[command(flatten)]
     pub topic: Topic,
+
+    #[command(flatten)]
+    pub security: KafkaSecurity,
 
     #[command(flatten)]
     pub listeners: Listeners,
@@ -114,7 +117,10 @@ pub async fn start(config: StandaloneConfig) -> anyhow::Result<Shop> {
     let made = std::fs::create_dir_all(&dir);
     made.map_err(|error| unusable(format!("{}: {error}; it is a directory", dir.display())))?;
     let (bus, log): (Arc<dyn Bus>, _) = match config.kafka_brokers {
-        Some(brokers) => (Arc::new(KafkaBus::new(&brokers, &config.topic.kafka_topic)), None),
+        Some(brokers) => {
+            let bus = KafkaBus::secured(&brokers, &config.topic.kafka_topic, &config.security)?;
+            (Arc::new(bus), None)
+        }
         None => {
             let log = EmbeddedLog::open(&dir.join("events.db")).await;
             let log = log.map_err(|error| unusable(format!("{error:#}")))?;

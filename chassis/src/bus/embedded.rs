@@ -10,7 +10,9 @@ mod log;
 mod tail;
 mod write;
 
-use super::{Bus, Delivery, Lag, Message, NotSent, Place, Publisher, Subscription};
+use super::{
+    Bus, Delivery, Health, Message, Monitor, NotSent, Place, Publisher, Subscription, TopicReplay,
+};
 use async_trait::async_trait;
 use groups::{Groups, Member};
 use log::Log;
@@ -66,9 +68,29 @@ impl Bus for EmbeddedLog {
         Ok(Box::new(Reader { log, member, next: HashMap::new(), from: 0 }))
     }
 
-    async fn ends(&self) -> anyhow::Result<Vec<Place>> {
-        let end = |partition| Place { partition, offset: self.log.end_of(partition) };
-        Ok((0..PARTITIONS).map(end).filter(|place| place.offset >= 0).collect())
+    async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
+        let log = Arc::clone(&self.log);
+        Ok(Box::new(Replay { end: log.end(), log, from: 0 }))
+    }
+}
+
+/// Reads the log again up to the offset `end`. Offsets count the messages of all partitions.
+struct Replay {
+    log: Arc<Log>,
+    from: i64,
+    end: i64,
+}
+
+#[async_trait]
+impl TopicReplay for Replay {
+    async fn next(&mut self, most: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
+        if self.from >= self.end {
+            return Ok(None);
+        }
+        let end = self.end;
+        let (taken, from) = self.log.read(self.from, most, |place| place.offset < end).await?;
+        self.from = from;
+        Ok(Some(taken))
     }
 }
 
@@ -147,10 +169,10 @@ impl Subscription for Reader {
         "embedded"
     }
 
-    /// That of the whole group: all its members are in this process.
-    fn lag(&self) -> Lag {
+    /// The lag is that of the whole group: all its members are in this process.
+    fn monitor(&self) -> Monitor {
         let (log, group) = (Arc::clone(&self.log), self.member.group().to_owned());
-        Box::new(move || log.lag(&group))
+        Box::new(move || Health { lag: Some(log.lag(&group)), ..Health::default() })
     }
 
     async fn leave(self: Box<Self>) {

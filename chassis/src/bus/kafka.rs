@@ -1,44 +1,90 @@
 //! The bus over Kafka.
 
 mod publisher;
+mod reading;
+mod replay;
 mod subscription;
 mod topic;
 mod watch;
 
-use super::{Bus, Place, Publisher, Subscription};
+use super::{Bus, Publisher, Subscription, TopicReplay};
+use crate::config::{ClientSetting, KafkaSecurity};
+use crate::service::Unusable;
 use async_trait::async_trait;
 use publisher::KafkaPublisher;
-use rdkafka::admin::AdminClient;
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
+use replay::KafkaReplay;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use subscription::KafkaSubscription;
 use tokio::sync::oneshot;
+use topic::LastFailure;
 use tracing::{info, warn};
 use watch::Watch;
 
 /// A topic of a Kafka cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaBus {
     brokers: String,
     topic: String,
+    security: Vec<ClientSetting>,
+}
+
+impl fmt::Debug for KafkaBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { brokers, topic, .. } = self; // the rest has a password
+        f.debug_struct("KafkaBus")
+            .field("brokers", brokers)
+            .field("topic", topic)
+            .finish_non_exhaustive()
+    }
 }
 
 impl KafkaBus {
     /// Names the topic. Nothing is connected yet: a broker that is away is waited for by whoever
     /// publishes or subscribes, and nobody else.
     pub fn new(brokers: &str, topic: &str) -> Self {
-        Self { brokers: brokers.into(), topic: topic.into() }
+        Self { brokers: brokers.into(), topic: topic.into(), security: Vec::new() }
+    }
+
+    /// The same with TLS or SASL. Fails where librdkafka cannot use a setting.
+    pub fn secured(brokers: &str, topic: &str, security: &KafkaSecurity) -> Result<Self, Unusable> {
+        let security = security.client_settings()?;
+        let bus = Self { security, ..Self::new(brokers, topic) };
+        // A client reads certificates and keys when it is made, and connects later.
+        let made: Result<FutureProducer<Watch>, _> =
+            bus.config().create_with_context(Watch::default());
+        match made {
+            Ok(client) => {
+                drop_aside(client);
+            }
+            Err(error) => {
+                let error = match error {
+                    // Its text has the value, which may be a password.
+                    KafkaError::ClientConfig(_, why, name, _) => format!("{name}: {why}"),
+                    error => error.to_string(),
+                };
+                let named = bus.security.iter().find(|(_, name, _)| error.contains(*name));
+                let setting = named.map_or("KAFKA_SECURITY_PROTOCOL", |(setting, ..)| setting);
+                return Err(Unusable { setting, why: error });
+            }
+        }
+        Ok(bus)
     }
 
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        // Whatever RUST_LOG says: `Watch` takes from its warnings what no error tells.
+        config.set_log_level(RDKafkaLogLevel::Warning);
         config.set("bootstrap.servers", &self.brokers);
         config.set("client.id", "gifticon");
+        for (_, name, value) in &self.security {
+            config.set(*name, value);
+        }
         config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000");
         config.set("topic.metadata.refresh.interval.ms", "10000");
         config
@@ -46,23 +92,22 @@ impl KafkaBus {
 
     /// Waits until the topic is there, and makes it if it is missing.
     async fn topic_ready(&self) {
-        let mut said = false;
-        while let Err(error) = topic::make(&self.config(), &self.topic).await {
-            if !said {
-                warn!(
-                    error = format!("{error:#}"),
-                    "Kafka cannot be used yet; trying again every second"
-                );
-                said = true;
+        let (mut said, failure) = (None, LastFailure::default());
+        while let Err(error) = topic::make(&self.config(), &self.topic, failure.clone()).await {
+            let why = failure.reason().unwrap_or_default();
+            let error = format!("{error:#}");
+            if said.as_ref() != Some(&error) {
+                warn!(error, why, "Kafka cannot be used yet; trying again every second");
+                said = Some(error);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        if said {
+        if said.is_some() {
             info!("Kafka can be used now");
         }
     }
 
-    /// Events that a consumer group has not done with, as the broker knows it. For audits.
+    /// Returns how many events a consumer group has not done, as the broker knows it. For audits.
     pub async fn lag(&self, group: &str) -> anyhow::Result<i64> {
         let (mut config, topic) = (self.config(), self.topic.clone());
         let member: BaseConsumer = config.set("group.id", group).create()?;
@@ -87,6 +132,17 @@ impl KafkaBus {
             .set("compression.type", "lz4")
             // The same partition for a key as Java's clients choose.
             .set("partitioner", "murmur2_random")
+            .create_with_context(watch)
+    }
+
+    /// A consumer that is told its partitions, and signals where they end.
+    fn replaying(&self, watch: Watch) -> Result<StreamConsumer<Watch>, KafkaError> {
+        self.watched()
+            .set("group.id", "replay") // the client wants one, and joins none
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("queued.max.messages.kbytes", "8192")
             .create_with_context(watch)
     }
 
@@ -126,11 +182,9 @@ impl Bus for KafkaBus {
         Ok(Box::new(KafkaSubscription::start(self.clone(), group)?))
     }
 
-    async fn ends(&self) -> anyhow::Result<Vec<Place>> {
+    async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
         self.topic_ready().await;
-        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
-        let topic = self.topic.clone();
-        Ok(tokio::task::spawn_blocking(move || topic::last_messages(&admin, &topic)).await??)
+        Ok(Box::new(KafkaReplay::start(self).await?))
     }
 }
 

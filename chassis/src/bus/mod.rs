@@ -1,9 +1,11 @@
 //! The bus: what Kafka and the embedded log have in common, and all that services know of either.
 
 mod embedded;
+mod health;
 mod kafka;
 
 pub use embedded::EmbeddedLog;
+pub use health::{Health, Monitor, ReadError};
 pub use kafka::KafkaBus;
 
 use async_trait::async_trait;
@@ -20,8 +22,17 @@ pub trait Bus: Send + Sync + 'static {
     /// with the oldest message.
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>>;
 
-    /// The last message of each partition that has any.
-    async fn ends(&self) -> anyhow::Result<Vec<Place>>;
+    /// Begins to read the topic again, from its oldest message to where each partition ends now, as a member of no group.
+    async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>>;
+}
+
+/// Reads a topic again. Each partition ends at the position that was its high watermark when this began, or at its end
+/// where it is shorter by now. A position, not a message, is the end: the last records may be markers of transactions, or be deleted.
+#[async_trait]
+pub trait TopicReplay: Send + 'static {
+    /// Returns up to `most` messages, those of a partition in order, or none at the end. May return an empty list before.
+    /// Fails where a partition cannot be read.
+    async fn next(&mut self, most: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>>;
 }
 
 /// Sends messages.
@@ -45,9 +56,6 @@ pub enum NotSent {
     Unknown(String),
 }
 
-/// Consumer lag, in messages, at the time of the call.
-pub type Lag = Box<dyn Fn() -> i64 + Send + Sync>;
-
 /// Receives messages as a member of a group.
 #[async_trait]
 pub trait Subscription: Send + 'static {
@@ -61,9 +69,8 @@ pub trait Subscription: Send + 'static {
     /// The name of the topic, which identifies messages together with their place.
     fn topic(&self) -> &str;
 
-    /// What tells, whenever it is asked, how many messages the group has not done yet, of the partitions of this member
-    /// and as far as known.
-    fn lag(&self) -> Lag;
+    /// Returns what tells how well this subscription reads.
+    fn monitor(&self) -> Monitor;
 
     /// Leaves the group, so that the others take over at once.
     async fn leave(self: Box<Self>);
@@ -87,8 +94,9 @@ pub struct Delivery {
     pub place: Place,
     /// Absent where the sender gave none.
     pub key: Option<String>,
-    /// What the sender wrote, which need not be JSON.
-    pub payload: Vec<u8>,
+    /// What the sender wrote, which need not be JSON. None for a null value (a tombstone), which is not the same as an
+    /// empty one.
+    pub payload: Option<Vec<u8>>,
     /// Names and values, those that are text.
     pub headers: Vec<(String, String)>,
     /// When the topic took it, in milliseconds since 1970.

@@ -78,12 +78,12 @@ impl<D: Domain> Batches<D> {
 
         self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
         self.metrics.repeated_total.inc_by(sorted.repeated as u64);
-        for (incoming, reason) in &sorted.park {
+        for (incoming, rejection) in &sorted.park {
             self.metrics.parked_total.inc();
             warn!(
                 event.id = incoming.id,
                 event.key = incoming.delivery.key,
-                reason,
+                reason = rejection.reason,
                 "parked an event; see /admin/parked"
             );
         }

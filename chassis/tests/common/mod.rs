@@ -4,7 +4,9 @@
 use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
-use chassis::bus::{Bus, Delivery, Lag, Message, NotSent, Place, Publisher, Subscription};
+use chassis::bus::{
+    Bus, Delivery, Health, Message, Monitor, NotSent, Place, Publisher, Subscription, TopicReplay,
+};
 use chassis::consumer::Policy;
 use chassis::db::{Db, Schema, Tx};
 use chassis::testing::{TestDb, eventually};
@@ -173,8 +175,13 @@ impl Scripted {
     pub fn put(&self, key: Option<&str>, payload: impl AsRef<[u8]>) -> Place {
         let mut next = self.0.next.lock().unwrap();
         *next += 1;
-        let place = Place { partition: 0, offset: *next };
-        let payload = payload.as_ref().to_vec();
+        self.put_at(*next, key, Some(payload.as_ref()))
+    }
+
+    /// Has a message come that is at this offset; without a payload, a tombstone.
+    pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> Place {
+        let place = Place { partition: 0, offset };
+        let payload = payload.map(<[u8]>::to_vec);
         let delivery =
             Delivery { place, key: key.map(Into::into), payload, headers: vec![], at: 0 };
         self.0.coming.lock().unwrap().push_back(Arc::new(delivery));
@@ -219,8 +226,8 @@ impl Bus for Scripted {
         Ok(Box::new(self.clone()))
     }
 
-    async fn ends(&self) -> anyhow::Result<Vec<Place>> {
-        Ok(vec![])
+    async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
+        bail!("nobody replays this bus")
     }
 }
 
@@ -266,8 +273,8 @@ impl Subscription for Scripted {
         "scripted"
     }
 
-    fn lag(&self) -> Lag {
-        Box::new(|| 0)
+    fn monitor(&self) -> Monitor {
+        Box::new(|| Health { lag: Some(0), ..Health::default() })
     }
 
     async fn leave(self: Box<Self>) {}

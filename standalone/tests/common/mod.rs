@@ -13,7 +13,7 @@ pub mod process;
 pub use chaos::{Dice, Web};
 use chassis::Running;
 use chassis::bus::EmbeddedLog;
-use chassis::config::Topic;
+use chassis::config::{KafkaSecurity, Topic};
 use chassis::testing::eventually;
 use standalone::{Listeners, StandaloneConfig};
 use std::path::Path;
@@ -26,6 +26,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         data_dir: dir.to_owned(),
         kafka_brokers,
         topic: Topic { kafka_topic: "gifticon".into() },
+        security: KafkaSecurity::default(),
         listeners: Listeners::free(),
         // The tests' machines are small and busy: what is late here must be late indeed.
         budget: cart::Budget { gifticon_timeout_ms: 5_000 },

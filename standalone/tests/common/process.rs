@@ -15,13 +15,18 @@ pub struct Process {
 impl Process {
     /// Starts it on a data directory, on free ports, and waits until it serves.
     pub fn start(dir: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(dir, environment, Stdio::inherit())
+    }
+
+    /// The same, with its log in `stderr`.
+    pub fn start_with(dir: &Path, environment: &[(&str, &str)], stderr: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
         command.arg("--data-dir").arg(dir);
         for name in ["gifticon", "cart", "payment", "mypage", "gateway", "management"] {
             command.arg(format!("--{name}-addr=127.0.0.1:0"));
         }
         command.env("RUST_LOG", "error").env("GIFTICON_TIMEOUT_MS", "5000");
-        command.envs(environment.iter().copied()).stdout(Stdio::piped());
+        command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let said = "gateway listens on ";

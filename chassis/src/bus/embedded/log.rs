@@ -89,7 +89,7 @@ fn delivery(message: Message, offset: i64, at: i64) -> Delivery {
     Delivery {
         place: Place { partition: partition(&message.key), offset },
         key: Some(message.key),
-        payload: message.payload.into_bytes(),
+        payload: Some(message.payload.into_bytes()),
         headers: message.headers,
         at,
     }
@@ -217,6 +217,11 @@ impl Log {
     /// The last offset of a partition, -1 for none.
     pub(super) fn end_of(&self, partition: i32) -> i64 {
         self.shared.end(partition).load(Ordering::Acquire)
+    }
+
+    /// The offset of the next message, of whatever partition.
+    pub(super) fn end(&self) -> i64 {
+        self.shared.next()
     }
 
     /// The next offset for a group.

@@ -52,7 +52,7 @@ mod tests {
         let mut tail = Tail::new(from);
         for offset in from..from + count {
             let place = Place { partition: 0, offset };
-            let message = Delivery { place, key: None, payload: vec![], headers: vec![], at: 0 };
+            let message = Delivery { place, key: None, payload: None, headers: vec![], at: 0 };
             tail.push(Arc::new(message));
         }
         tail

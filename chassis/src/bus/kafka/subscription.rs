@@ -1,7 +1,7 @@
 //! Reading from Kafka, as a member of a consumer group.
 
 use super::{KafkaBus, Watch, drop_aside};
-use crate::bus::{Delivery, Lag, Place, Subscription};
+use crate::bus::{Delivery, Monitor, Place, Subscription};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, info};
 
+/// How often the position is looked at while nothing comes.
+const POSITION_INTERVAL: Duration = Duration::from_millis(500);
 /// How long leaving the group may take.
 const LEAVES: Duration = Duration::from_secs(5);
 
@@ -21,13 +23,18 @@ pub(super) struct KafkaSubscription {
     group: String,
     watch: Watch,
     consumer: StreamConsumer<Watch>,
+    /// The offset after the last message that was delivered, of each partition that has one which is not done.
+    pending: HashMap<i32, i64>,
+    /// The offsets that were stored last.
+    stored: HashMap<i32, i64>,
 }
 
 impl KafkaSubscription {
     pub(super) fn start(bus: KafkaBus, group: &str) -> Result<Self, KafkaError> {
         let watch = Watch::default();
         let consumer = bus.consumer(group, watch.clone())?;
-        Ok(Self { bus, group: group.to_owned(), watch, consumer })
+        let (pending, stored) = (HashMap::new(), HashMap::new());
+        Ok(Self { bus, group: group.to_owned(), watch, consumer, pending, stored })
     }
 
     /// Joins the group with a new client. Nothing is taken and not done with yet when this is called.
@@ -35,7 +42,43 @@ impl KafkaSubscription {
         let new = self.bus.consumer(&self.group, self.watch.clone())?;
         self.watch.renewed();
         drop_aside(std::mem::replace(&mut self.consumer, new));
+        self.pending.clear();
+        self.stored.clear();
         Ok(())
+    }
+
+    /// Notes a message that is handed on.
+    fn deliver(&mut self, delivery: Arc<Delivery>) -> Arc<Delivery> {
+        self.pending.insert(delivery.place.partition, delivery.place.offset + 1);
+        delivery
+    }
+
+    /// Moves the group over records that are no messages, such as the marker that ends a transaction, where all messages
+    /// before them are done. Its lag would never be 0 otherwise.
+    fn pass_markers(&mut self) {
+        let Ok(positions) = self.consumer.position() else { return };
+        for place in positions.elements() {
+            let partition = place.partition();
+            if let Offset::Offset(position) = place.offset()
+                && !self.pending.contains_key(&partition)
+                && self.stored.get(&partition).is_none_or(|stored| *stored < position)
+            {
+                self.store(partition, position);
+            }
+        }
+    }
+
+    /// Has `offset` committed, soon, as the next one of a partition.
+    fn store(&mut self, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        let stored = list
+            .add_partition_offset(&self.bus.topic, partition, Offset::Offset(offset))
+            .and_then(|()| self.consumer.store_offsets(&list));
+        match stored {
+            Ok(()) => drop(self.stored.insert(partition, offset)),
+            // The partition may have gone to another member, who does its messages again.
+            Err(error) => debug!(%error, partition, "an offset was not stored"),
+        }
     }
 }
 
@@ -43,16 +86,18 @@ impl KafkaSubscription {
 impl Subscription for KafkaSubscription {
     async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         let mut taken = Vec::new();
-        // Errors here are the connection's, which librdkafka mends by itself.
+        // What can be mended, librdkafka mends by itself: it fetches again after each error.
         let watch = self.watch.clone();
         let mut lost = Box::pin(watch.lost());
+        let mut positions = tokio::time::interval(POSITION_INTERVAL); // the first tick is at once
         let first = loop {
             tokio::select! {
                 biased;
-                message = self.consumer.recv() => match message {
-                    Ok(message) => break delivery(&message),
-                    Err(error) => debug!(%error, "could not read from Kafka"),
+                read = self.consumer.recv() => match read.map(|message| delivery(&message)) {
+                    Ok(first) => break self.deliver(first),
+                    Err(error) => self.watch.failed(&error),
                 },
+                _ = positions.tick() => self.pass_markers(),
                 why = &mut lost => {
                     info!(group = self.group, why, "the consumer does not read; making a new one");
                     self.renew()?;
@@ -62,9 +107,10 @@ impl Subscription for KafkaSubscription {
         };
         taken.push(first);
         while taken.len() < most {
-            match self.consumer.recv().now_or_never() {
-                Some(Ok(message)) => taken.push(delivery(&message)),
-                Some(Err(error)) => debug!(%error, "could not read from Kafka"),
+            let read = self.consumer.recv().now_or_never();
+            match read.map(|read| read.map(|message| delivery(&message))) {
+                Some(Ok(next)) => taken.push(self.deliver(next)),
+                Some(Err(error)) => self.watch.failed(&error),
                 None => break,
             }
         }
@@ -78,13 +124,12 @@ impl Subscription for KafkaSubscription {
             *end = (*end).max(place.offset + 1);
         }
         for (partition, end) in ends {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(self.topic(), partition, Offset::Offset(end))?;
-            // The partition may have gone to another member, who does its messages again.
-            if let Err(error) = self.consumer.store_offsets(&list) {
-                debug!(%error, partition, "an offset was not stored");
+            self.store(partition, end);
+            if self.pending.get(&partition).is_some_and(|last| *last <= end) {
+                self.pending.remove(&partition);
             }
         }
+        self.pass_markers();
         Ok(())
     }
 
@@ -92,9 +137,9 @@ impl Subscription for KafkaSubscription {
         &self.bus.topic
     }
 
-    fn lag(&self) -> Lag {
+    fn monitor(&self) -> Monitor {
         let watch = self.watch.clone();
-        Box::new(move || watch.lag())
+        Box::new(move || watch.health())
     }
 
     async fn leave(self: Box<Self>) {
@@ -106,7 +151,7 @@ impl Subscription for KafkaSubscription {
     }
 }
 
-fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
+pub(super) fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         let text = |header: Header<'_, &[u8]>| {
             let value = std::str::from_utf8(header.value?).ok()?;
@@ -117,7 +162,7 @@ fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
     Arc::new(Delivery {
         place: Place { partition: message.partition(), offset: message.offset() },
         key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
-        payload: message.payload().unwrap_or_default().to_vec(),
+        payload: message.payload().map(<[u8]>::to_vec),
         headers,
         at: message.timestamp().to_millis().unwrap_or_default(),
     })

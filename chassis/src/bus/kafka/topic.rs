@@ -1,36 +1,70 @@
 //! What is asked about a topic, and making it.
 
-use super::super::Place;
+use super::drop_aside;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tracing::info;
+use tracing::{debug, info};
 
 /// Partitions of a topic that we make. An existing one is used as it is.
 const PARTITIONS: i32 = 6;
 /// How long the broker may take for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Keeps why the last connection failed: a wrong password, a certificate that is not trusted. The error of a request
+/// says only that it got no answer.
+#[derive(Clone, Default)]
+pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
+
+impl LastFailure {
+    /// Returns the reason, if there was a failure.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for LastFailure {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
+        debug!(target: "librdkafka", facility, line);
+    }
+}
+
 /// Makes the topic if it is missing.
-pub(super) async fn make(config: &ClientConfig, topic: &str) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = config.create()?;
+pub(super) async fn make(
+    config: &ClientConfig,
+    topic: &str,
+    failure: LastFailure,
+) -> anyhow::Result<()> {
+    // A producer, since the client for admins is not told why a connection failed.
+    let client: FutureProducer<LastFailure> = config.create_with_context(failure)?;
     let name = topic.to_owned();
     // All topics, since asking for one would have some brokers make it with their own defaults.
-    let (admin, there) = tokio::task::spawn_blocking(move || {
-        let all = admin.inner().fetch_metadata(None, ANSWER)?;
+    let there = tokio::task::spawn_blocking(move || {
+        let all = client.client().fetch_metadata(None, ANSWER)?;
+        drop_aside(client);
         let there =
             all.topics().iter().any(|one| one.name() == name && !one.partitions().is_empty());
-        Ok::<_, KafkaError>((admin, there))
+        Ok::<_, KafkaError>(there)
     })
     .await??;
     if there {
         return Ok(());
     }
+    let admin: AdminClient<DefaultClientContext> = config.create()?;
     // For ever: a view can then be rebuilt from the oldest event on. Brokers' own default is a week.
     let new =
         NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)).set("retention.ms", "-1");
@@ -45,34 +79,36 @@ pub(super) async fn make(config: &ClientConfig, topic: &str) -> anyhow::Result<(
     Ok(())
 }
 
-/// The last message of each partition of a topic that has any. Blocks.
-pub(super) fn last_messages(
-    admin: &AdminClient<DefaultClientContext>,
+/// Returns the low and the high watermark of each partition of a topic: the offsets of the oldest message and of the
+/// next one. Blocks.
+pub(super) fn watermarks<X: ConsumerContext>(
+    client: &impl Consumer<X>,
     topic: &str,
-) -> Result<Vec<Place>, KafkaError> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER)?;
-    let mut places = Vec::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        let (low, high) = admin.inner().fetch_watermarks(topic, partition.id(), ANSWER)?;
-        if high > low {
-            places.push(Place { partition: partition.id(), offset: high - 1 });
-        }
-    }
-    Ok(places)
+) -> Result<BTreeMap<i32, (i64, i64)>, KafkaError> {
+    let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    let of = |partition: &MetadataPartition| {
+        let watermarks = client.fetch_watermarks(topic, partition.id(), ANSWER)?;
+        Ok((partition.id(), watermarks))
+    };
+    partitions.map(of).collect()
 }
 
-/// Messages between what the group of `member` committed and the end of the topic. Blocks.
+/// Returns how many offsets are between what the group of `member` committed and the end of the topic. Blocks.
 pub(super) fn lag(member: &BaseConsumer, topic: &str) -> Result<i64, KafkaError> {
-    let metadata = member.fetch_metadata(Some(topic), ANSWER)?;
+    let watermarks = watermarks(member, topic)?;
     let mut places = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        places.add_partition(topic, partition.id());
+    for partition in watermarks.keys() {
+        places.add_partition(topic, *partition);
     }
     let mut lag = 0;
     for place in member.committed_offsets(places, ANSWER)?.elements() {
-        let (first, end) = member.fetch_watermarks(topic, place.partition(), ANSWER)?;
-        let done = if let Offset::Offset(done) = place.offset() { done } else { first };
-        lag += end - done;
+        let (low, high) = watermarks[&place.partition()];
+        let done = match place.offset() {
+            Offset::Offset(done) if (low..=high).contains(&done) => done,
+            _ => low, // there is none, or it is not in the partition any more
+        };
+        lag += high - done;
     }
     Ok(lag)
 }

@@ -1,14 +1,17 @@
-//! Watches a client: whether it works, and what it has yet to read.
+//! Watches a client: whether it works, and how it reads.
 
+use super::reading::{self, Reading, is_ours, partitions};
+use crate::bus::{Health, ReadError};
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{Broker, Partition, Statistics};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How long a client may know no broker before it is made anew.
 ///
@@ -38,7 +41,9 @@ struct State {
     /// Whether it was said that the brokers are away: once, where librdkafka would say it four times a second.
     said: AtomicBool,
     trouble: Mutex<Trouble>,
-    lag: AtomicI64,
+    reading: Mutex<Reading>,
+    /// The client is given its partitions, and joins no group for them.
+    no_group: bool,
 }
 
 #[derive(Default)]
@@ -61,9 +66,16 @@ struct Adrift {
     why: String,
     /// How long that may be so.
     limit: Duration,
+    /// It is not in its group, so that its partitions are not known.
+    of_group: bool,
 }
 
 impl Watch {
+    /// For a client that is in no group.
+    pub(super) fn of_no_group() -> Self {
+        Self(Arc::new(State { no_group: true, ..State::default() }))
+    }
+
     /// Waits until the client did not work for so long that it must be made anew, and says why. Only
     /// the time while this waits counts: before, nobody may have served the client.
     pub(super) async fn lost(&self) -> String {
@@ -80,7 +92,7 @@ impl Watch {
                     return why.into();
                 }
             }
-            if let Some((since, Adrift { why, limit })) = &trouble.adrift
+            if let Some((since, Adrift { why, limit, .. })) = &trouble.adrift
                 && (*since).max(asked).elapsed() >= *limit
             {
                 return why.clone();
@@ -91,25 +103,52 @@ impl Watch {
     /// The client was made anew: it has as long again.
     pub(super) fn renewed(&self) {
         *self.trouble() = Trouble::default();
+        self.reading().renewed();
     }
 
-    /// Messages that a consumer has yet to read, as of the last statistics.
-    pub(super) fn lag(&self) -> i64 {
-        self.0.lag.load(Ordering::Relaxed)
+    /// Takes an error that a consumer met. Logs and counts it.
+    pub(super) fn failed(&self, error: &KafkaError) {
+        self.failed_with(error, &error.to_string());
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Watch {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown))
+    fn failed_with(&self, error: &KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
             && !self.0.said.swap(true, Ordering::Relaxed)
         {
             warn!(reason, "Kafka went away");
         }
+        self.reading().error(reading::kind(error), reason);
+    }
+
+    /// How a consumer reads.
+    pub(super) fn health(&self) -> Health {
+        self.reading().health()
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        lock(&self.0.reading)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        lock(&self.0.trouble)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientContext for Watch {
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.failed_with(&error, reason);
+    }
+
+    /// librdkafka's own log, the only word of a position that is not there any more: reading goes on elsewhere.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "OFFSET" {
+            self.reading().error(ReadError::OffsetOutOfRange, line);
+        }
+        debug!(target: "librdkafka", facility, line);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -128,20 +167,14 @@ impl ClientContext for Watch {
             trouble.away = before.or_else(|| Some((Instant::now(), away)));
         }
         let before = trouble.adrift.take();
-        trouble.adrift = adrift(&statistics).filter(|_| up).map(|now| {
+        let adrift = if self.0.no_group { None } else { adrift(&statistics) };
+        let in_group = adrift.as_ref().is_none_or(|adrift| !adrift.of_group);
+        trouble.adrift = adrift.filter(|_| up).map(|now| {
             let same = before.filter(|(_, before)| before.limit == now.limit);
             (same.map_or_else(Instant::now, |(since, _)| since), now)
         });
-        // Before this member stored an offset, what the group committed counts; -1 is unknown. A partition that went to
-        // another member keeps what was last known of it.
-        let lag = partitions(&statistics)
-            .filter(|partition| is_ours(partition))
-            .map(|partition| match partition.consumer_lag_stored {
-                -1 => partition.consumer_lag.max(0),
-                stored => stored,
-            })
-            .sum();
-        self.0.lag.store(lag, Ordering::Relaxed);
+        drop(trouble);
+        self.reading().statistics(&statistics, up && in_group);
     }
 }
 
@@ -151,31 +184,26 @@ fn is_up(broker: &Broker) -> bool {
     broker.state == "UP"
 }
 
-/// Whether this member is to read it.
-fn is_ours(partition: &Partition) -> bool {
-    !matches!(partition.fetch_state.as_str(), "none" | "stopped")
-}
-
-fn partitions(statistics: &Statistics) -> impl Iterator<Item = &Partition> {
-    statistics.topics.values().flat_map(|topic| topic.partitions.values())
-}
-
 /// Why a consumer does not read, if it does not. A producer has no group, and never is adrift.
 fn adrift(statistics: &Statistics) -> Option<Adrift> {
     let group = statistics.cgrp.as_ref()?;
     let (state, join) = (group.state.as_str(), group.join_state.as_str());
     if (state, join) != ("up", "steady") {
         let limit = if state == "up" { IDLE } else { WITHOUT_COORDINATOR };
-        return Some(Adrift { why: format!("its group is {state}, {join}"), limit });
+        return Some(Adrift {
+            why: format!("its group is {state}, {join}"),
+            limit,
+            of_group: true,
+        });
     }
     let reads = |partition: &Partition| {
         let at = |broker: &Broker| broker.nodeid == partition.broker && is_up(broker);
         partition.fetch_state == "active" && statistics.brokers.values().any(at)
     };
-    let Partition { partition, fetch_state, broker, .. } =
-        partitions(statistics).find(|partition| is_ours(partition) && !reads(partition))?;
+    let (_, Partition { partition, fetch_state, broker, .. }) =
+        partitions(statistics).find(|(_, one)| is_ours(one) && !reads(one))?;
     let why = format!("partition {partition} is {fetch_state} at broker {broker}");
-    Some(Adrift { why, limit: IDLE })
+    Some(Adrift { why, limit: IDLE, of_group: false })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ async fn a_file_with_a_row_for_each_message_is_converted() {
         let place = Place { partition: partition(&seq.to_string()), offset: seq };
         assert_eq!((message.place, message.at), (place, 7));
         assert_eq!(message.key, Some(seq.to_string()));
-        assert_eq!(message.payload, format!(r#"{{"a":"\"{seq}"}}"#).into_bytes());
+        assert_eq!(message.payload, Some(format!(r#"{{"a":"\"{seq}"}}"#).into_bytes()));
         assert_eq!(message.header("ce_id"), Some("x"));
     }
     let (read, next) = log.read(1_198, 3, |place| place.offset != 1_199).await.unwrap();

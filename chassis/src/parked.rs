@@ -83,7 +83,7 @@ pub async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
             payload: String::from_utf8_lossy(row.try_get::<&[u8], _>(4)?).into_owned(),
             reason: row.try_get(5)?,
             parked_at,
-            age_seconds: (now() - parked_at) / 1000,
+            age_seconds: (now() - parked_at).max(0) / 1000,
         })
     };
     rows.into_iter().map(parked).collect()

@@ -30,7 +30,8 @@ impl Schema {
                 (2, "retention", include_str!("../../migrations/0002_retention.sql")),
                 (3, "outbox batches", include_str!("../../migrations/0003_outbox_batches.sql")),
             ])
-            .on_sqlite(&[(4, "clustered", include_str!("../../migrations/0004_clustered.sql"))]);
+            .on_sqlite(&[(4, "clustered", include_str!("../../migrations/0004_clustered.sql"))])
+            .and(&[(5, "running time", include_str!("../../migrations/0005_running_time.sql"))]);
         schema.and(own)
     }
 

@@ -203,14 +203,8 @@ impl CartsApp {
         }
         // In the order of time: rows that are written together are beside each other in their index.
         let reservation = ReservationId(Uuid::now_v7());
-        let intent = Intent {
-            reservation_id: reservation,
-            gifticon_id,
-            quantity,
-            key,
-            abandoned: false,
-            since: now(),
-        };
+        let intent =
+            Intent { reservation_id: reservation, gifticon_id, quantity, key, abandoned: false };
         if let Some(before) = self.intend(intent).await? {
             return Ok(before);
         }

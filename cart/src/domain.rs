@@ -69,8 +69,6 @@ pub struct Intent {
     pub key: Option<String>,
     /// Whether it was given up, and gifticon is yet to let go of what it may hold.
     pub abandoned: bool,
-    /// Milliseconds since 1970.
-    pub since: i64,
 }
 
 /// What a request with an `Idempotency-Key` led to.
@@ -113,7 +111,7 @@ pub enum Command {
     /// Nobody was told of a cart and nobody will be: give it up, also if it was confirmed after all.
     /// Only the request itself may say so.
     Abandon { reservation: ReservationId },
-    /// The intent is old: give it up if it is one still. Its request may have confirmed it meanwhile.
+    /// Nobody works on the intent any more: give it up if it is one still. Its request may have confirmed it meanwhile.
     GiveUp { reservation: ReservationId },
     /// Gifticon holds nothing for it, as far as is known for sure.
     Forget { reservation: ReservationId },
@@ -337,7 +335,6 @@ mod tests {
             quantity,
             key: key.map(Into::into),
             abandoned: false,
-            since: 0,
         })
     }
 

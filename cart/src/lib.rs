@@ -54,11 +54,12 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let breaker = Breaker::new("gifticon", budget, chassis.metrics());
     let stock = stock::HttpStock::new(chassis::peer::client()?, config.gifticon_url, breaker);
     let app = app::CartsApp { db, writer: writer.clone(), stock };
-    chassis.forget(store::KEYS_FORGOTTEN);
+    chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);
-    let (stop, sweeper) =
-        (chassis.stopping(), sweeper::run(app.clone(), chassis.lease("sweeper"), budget));
+    let left = sweeper::left_by_the_last_process(&app.db).await;
+    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), budget, left);
+    let stop = chassis.stopping();
     chassis.spawn("sweeper", async move {
         stop.run_until_cancelled(sweeper).await;
     });

@@ -4,7 +4,7 @@ use crate::domain::{Cart, CartEvent, Carts, Command, Intent, Key, No, Outcome, S
 use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::{Field, Listing};
-use chassis::retention::Old;
+use chassis::retention::RetentionRule;
 use chassis::rows::{Value, insert, look_up, of_each, read, select};
 use common_events::{CartId, GifticonId, ReservationId, status};
 use serde::de::{DeserializeOwned, Error as _};
@@ -13,10 +13,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What a key was answered with is of use for a day: who tries again does so within minutes.
-pub const KEYS_FORGOTTEN: Old = Old {
+pub const IDEMPOTENCY_KEY_RETENTION: RetentionRule = RetentionRule {
     table: "idempotency_keys",
     key: "idempotency_key",
-    since: "at",
     after: Duration::from_hours(24),
 };
 
@@ -73,7 +72,6 @@ struct IntentRow {
     key: Option<String>,
     #[serde(rename = "status", deserialize_with = "is_abandoned")]
     abandoned: bool,
-    since: i64,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +105,7 @@ impl KeyRow {
     }
 }
 
-const INTENT: &str = "reservation_id, gifticon_id, quantity, idempotency_key, status, since";
+const INTENT: &str = "reservation_id, gifticon_id, quantity, idempotency_key, status";
 const KEY: &str = "idempotency_key, gifticon_id, quantity, outcome, cart_id, available";
 const PENDING: &str = "Pending";
 const ABANDONED: &str = "Abandoned";
@@ -117,6 +115,7 @@ pub fn schema() -> Schema {
     Schema::new(&[
         (1001, "cart", include_str!("../migrations/1001_cart.sql")),
         (1002, "retention", include_str!("../migrations/1002_retention.sql")),
+        (1004, "running time", include_str!("../migrations/1004_running_time.sql")),
     ])
     .on_sqlite(&[(1003, "clustered", include_str!("../migrations/1003_clustered.sql"))])
 }
@@ -306,9 +305,9 @@ fn insert_keys(tx: &mut Tx<'_>, keys: &[(String, Key)], on_conflict: &str) -> sq
         outcome: &'static str,
         cart_id: Option<CartId>,
         available: Option<i64>,
-        at: i64,
+        minute: i64,
     }
-    let at = now();
+    let minute = tx.minute();
     let rows = keys.iter().map(|(name, key)| {
         let (outcome, cart_id, available) = match key.outcome {
             Outcome::Pending => (PENDING, None, None),
@@ -317,7 +316,7 @@ fn insert_keys(tx: &mut Tx<'_>, keys: &[(String, Key)], on_conflict: &str) -> sq
             Outcome::Refused(No::Short { available }) => ("Short", None, Some(available)),
         };
         let (gifticon_id, quantity) = (key.gifticon_id, key.quantity);
-        Row { idempotency_key: name, gifticon_id, quantity, outcome, cart_id, available, at }
+        Row { idempotency_key: name, gifticon_id, quantity, outcome, cart_id, available, minute }
     });
     insert(tx, "idempotency_keys", &rows.collect::<Vec<_>>(), on_conflict)
 }
@@ -330,7 +329,6 @@ fn insert_intents(tx: &mut Tx<'_>, intents: &[&Intent]) -> sqlx::Result<()> {
         quantity: i64,
         idempotency_key: Option<&'a str>,
         status: &'static str,
-        since: i64,
     }
     let rows = intents.iter().map(|intent| Row {
         reservation_id: intent.reservation_id,
@@ -338,7 +336,6 @@ fn insert_intents(tx: &mut Tx<'_>, intents: &[&Intent]) -> sqlx::Result<()> {
         quantity: intent.quantity,
         idempotency_key: intent.key.as_deref(),
         status: if intent.abandoned { ABANDONED } else { PENDING },
-        since: intent.since,
     });
     insert(tx, "intents", &rows.collect::<Vec<_>>(), "")
 }
@@ -377,24 +374,20 @@ pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<Cart>> {
     Ok(read(one, db).await?.pop().map(|OneCart(cart)| cart))
 }
 
-/// Intents that wait since before `since`, oldest first.
-pub async fn stale_intents(db: &Db, since: i64, most: i64) -> anyhow::Result<Vec<ReservationId>> {
-    intents_in(db, PENDING, since, most).await
+/// Returns up to `most` intents whose outcome is not known yet, those with the lowest names.
+pub async fn pending_intents(db: &Db, most: i64) -> anyhow::Result<Vec<ReservationId>> {
+    intents_in(db, PENDING, most).await
 }
 
-/// Intents whose stock is to be released, oldest first.
+/// Returns up to `most` intents whose stock is to be released, those with the lowest names.
 pub async fn abandoned_intents(db: &Db, most: i64) -> anyhow::Result<Vec<ReservationId>> {
-    intents_in(db, ABANDONED, i64::MAX, most).await
+    intents_in(db, ABANDONED, most).await
 }
 
-async fn intents_in(
-    db: &Db,
-    status: &str,
-    before: i64,
-    most: i64,
-) -> anyhow::Result<Vec<ReservationId>> {
-    let of = "from intents where status = $1 and since < $2 order by since limit $3 + 0";
-    let intents = select(db.dialect(), INTENT, of).bind(status.to_owned()).bind(before).bind(most);
+async fn intents_in(db: &Db, status: &str, most: i64) -> anyhow::Result<Vec<ReservationId>> {
+    // The table holds what is under way and no more: no index by status is worth its cost.
+    let of = "from intents where status = $1 order by reservation_id limit $2 + 0";
+    let intents = select(db.dialect(), INTENT, of).bind(status.to_owned()).bind(most);
     let intents = read(intents, db).await?;
     Ok(intents.into_iter().map(|OneIntent(intent)| intent.reservation_id).collect())
 }

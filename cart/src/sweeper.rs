@@ -4,9 +4,12 @@ use crate::app::CartsApp;
 use crate::domain::Command;
 use crate::store;
 use chassis::Lease;
-use chassis::db::{Dialect, now};
+use chassis::db::{Db, Dialect};
+use common_events::ReservationId;
 use futures_util::{StreamExt, stream};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// How often to look.
@@ -14,35 +17,67 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long an intent may be pending, on top of the budget of a reservation: its two commits.
 const GRACE: Duration = Duration::from_secs(3);
 /// Intents a round, and releases at once.
-const BATCH: i64 = 500;
+const BATCH: usize = 500;
 const AT_ONCE: usize = 16;
+/// Pending intents that are watched: more than there can be requests under way.
+const WATCHED: i64 = 10_000;
 
 /// Abandons intents that nobody works on any more, and releases the stock of abandoned ones. One
 /// replica at a time does it; that two do for a moment harms nothing.
 ///
-/// Call it before the service takes requests: what a SQLite file holds by then is of a process that
-/// is gone, and need not get older first.
-pub fn run(app: CartsApp, mut lease: Lease, budget: Duration) -> impl Future<Output = ()> + Send {
-    let age = i64::try_from((budget + GRACE).as_millis()).unwrap_or(i64::MAX);
-    let orphaned = match app.db.dialect() {
-        Dialect::Sqlite => now(),
-        Dialect::Postgres => i64::MIN,
-    };
-    async move {
-        app.db.ready().await;
-        loop {
-            let stale = orphaned.max(now() - age);
-            if let Err(error) = round(&app, &mut lease, stale).await {
-                warn!(error = format!("{error:#}"), "the sweeper failed; it goes on shortly");
-            }
-            tokio::time::sleep(LOOK).await;
+/// Nobody works on an intent that is one of `left`, or that this process has seen pending for longer than a request
+/// takes. It measures by its own monotonic clock: intents carry no time, for clocks jump and differ between replicas.
+pub async fn run(app: CartsApp, mut lease: Lease, budget: Duration, left: Vec<ReservationId>) {
+    let mut watch = Watch::new(budget + GRACE, left);
+    app.db.ready().await;
+    loop {
+        if let Err(error) = round(&app, &mut lease, &mut watch).await {
+            warn!(error = format!("{error:#}"), "the sweeper failed; it goes on shortly");
         }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn round(app: &CartsApp, lease: &mut Lease, stale: i64) -> anyhow::Result<()> {
-    let stale = store::stale_intents(&app.db, stale, BATCH).await?;
-    let abandoned = store::abandoned_intents(&app.db, BATCH).await?;
+/// Returns the pending intents of a SQLite file, whose only process this is. Call it before the service takes requests.
+/// On Postgres they may be another replica's, and none are returned.
+pub async fn left_by_the_last_process(db: &Db) -> Vec<ReservationId> {
+    match db.dialect() {
+        Dialect::Sqlite => store::pending_intents(db, WATCHED).await.unwrap_or_else(|error| {
+            let error = format!("{error:#}");
+            warn!(error, "could not read what the last process left; it is swept a little later");
+            vec![]
+        }),
+        Dialect::Postgres => vec![],
+    }
+}
+
+/// The pending intents, and since when this process has seen them.
+struct Watch {
+    patience: Duration,
+    left: HashSet<ReservationId>,
+    seen: HashMap<ReservationId, Instant>,
+}
+
+impl Watch {
+    fn new(patience: Duration, left: Vec<ReservationId>) -> Self {
+        Self { patience, left: left.into_iter().collect(), seen: HashMap::new() }
+    }
+
+    /// Takes the intents that are pending `now`, and returns those that nobody works on any more.
+    fn stale(&mut self, mut pending: Vec<ReservationId>, now: Instant) -> Vec<ReservationId> {
+        let since = |id: &ReservationId| (*id, self.seen.get(id).copied().unwrap_or(now));
+        self.seen = pending.iter().map(since).collect();
+        self.left.retain(|id| self.seen.contains_key(id));
+        pending.retain(|id| self.left.contains(id) || now - self.seen[id] >= self.patience);
+        pending.truncate(BATCH);
+        pending
+    }
+}
+
+async fn round(app: &CartsApp, lease: &mut Lease, watch: &mut Watch) -> anyhow::Result<()> {
+    let pending = store::pending_intents(&app.db, WATCHED).await?;
+    let stale = watch.stale(pending, Instant::now());
+    let abandoned = store::abandoned_intents(&app.db, i64::try_from(BATCH)?).await?;
     if stale.is_empty() && abandoned.is_empty() || lease.hold().await.is_none() {
         return Ok(());
     }
@@ -64,4 +99,34 @@ async fn round(app: &CartsApp, lease: &mut Lease, stale: i64) -> anyhow::Result<
         app.writer.ask_all(released).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn id(n: u128) -> ReservationId {
+        ReservationId(Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn an_intent_is_stale_when_it_was_seen_for_long_enough() {
+        let (patience, start) = (Duration::from_secs(3), Instant::now());
+        let mut watch = Watch::new(patience, vec![id(9)]);
+        assert_eq!(watch.stale(vec![id(1), id(9)], start), [id(9)], "left by another process");
+        let almost = start + patience - Duration::from_millis(1);
+        assert_eq!(watch.stale(vec![id(1), id(2)], almost), []);
+        assert_eq!(watch.stale(vec![id(1), id(2)], start + patience), [id(1)]);
+        assert_eq!(watch.stale(vec![], start + patience), []);
+        assert!(watch.seen.is_empty() && watch.left.is_empty(), "it remembers what is there");
+        assert_eq!(watch.stale(vec![id(2)], start + patience * 9), [], "seen anew");
+    }
+
+    #[test]
+    fn many_stale_intents_are_ended_in_pieces() {
+        let many: Vec<_> = (0..1_200).map(id).collect();
+        let mut watch = Watch::new(Duration::ZERO, vec![]);
+        assert_eq!(watch.stale(many.clone(), Instant::now()), many[..BATCH]);
+    }
 }

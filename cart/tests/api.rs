@@ -192,8 +192,8 @@ async fn an_intent_that_a_crash_left_is_swept() {
     let id = uuid::Uuid::new_v4().to_string();
     cart.gifticon.0.lock().unwrap().reserved.push(id.clone());
     let mut connection = AnyConnection::connect(&format!("sqlite:{file}")).await.unwrap();
-    let left = "insert into intents (reservation_id, gifticon_id, quantity, status, since) \
-                values ($1, 1, 1, 'Pending', 0)";
+    let left = "insert into intents (reservation_id, gifticon_id, quantity, status) \
+                values ($1, 1, 1, 'Pending')";
     sqlx::query(left).bind(id.as_str()).execute(&mut connection).await.unwrap();
     cart.settles(0).await;
     assert!(cart.gifticon.0.lock().unwrap().released.contains(&id));

@@ -25,7 +25,7 @@ on_each_database!(
     what_is_gone_is_not_shown,
     a_transaction_that_is_dropped_leaves_nothing,
     the_table_refuses_what_no_cart_can_be,
-    the_oldest_intents_come_first_and_no_more_than_wanted,
+    no_more_intents_are_read_than_wanted,
     pages_lead_through_the_live_carts_only,
 );
 
@@ -37,7 +37,6 @@ fn intend(key: Option<&str>) -> (ReservationId, Command) {
         quantity: 3,
         key: key.map(Into::into),
         abandoned: false,
-        since: 1_000,
     };
     (reservation_id, Command::Intend(intent))
 }
@@ -101,18 +100,17 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     let removes: Vec<Command> = (1..=1_300).map(|id| remove(CartId(id))).collect();
     assert!(outcomes(&db, &removes).await.into_iter().all(|one| one.is_ok()));
     assert_eq!(Counter::live(&db, "carts").await.unwrap(), 0);
-    assert!(store::stale_intents(&db, i64::MAX, 10).await.unwrap().is_empty());
+    assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
 }
 
 async fn intents_wait_until_they_are_ended(db: Db) {
     let (id, intend) = intend(None);
     done(&db, intend).await;
-    assert!(store::stale_intents(&db, 1_000, 10).await.unwrap().is_empty(), "it is not older");
-    assert_eq!(store::stale_intents(&db, 1_001, 10).await.unwrap(), [id]);
+    assert_eq!(store::pending_intents(&db, 10).await.unwrap(), [id]);
     assert!(store::abandoned_intents(&db, 10).await.unwrap().is_empty());
 
     done(&db, Command::Abandon { reservation: id }).await;
-    assert!(store::stale_intents(&db, i64::MAX, 10).await.unwrap().is_empty());
+    assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
     assert_eq!(store::abandoned_intents(&db, 10).await.unwrap(), [id]);
     assert_eq!(outcomes(&db, &[confirm(id)]).await, [Err(Refusal::Abandoned)]);
 
@@ -194,7 +192,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         store::save(&mut tx, &carts, &events).unwrap();
     }
     assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap(), made);
-    assert!(store::stale_intents(&db, i64::MAX, 10).await.unwrap().is_empty());
+    assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
     assert_eq!(Counter::live(&db, "carts").await.unwrap(), 1);
     assert_eq!(done(&db, intend).await, Answer::Intended, "the key was not taken");
 }
@@ -219,22 +217,16 @@ async fn the_table_refuses_what_no_cart_can_be(db: Db) {
     }
 }
 
-async fn the_oldest_intents_come_first_and_no_more_than_wanted(db: Db) {
-    let mut ids = Vec::new();
-    for since in [30, 10, 20] {
-        let (id, command) = intend(None);
-        let Command::Intend(intent) = command else { panic!("it intends") };
-        done(&db, Command::Intend(Intent { since, ..intent })).await;
-        ids.push(id);
-    }
-    let in_order = [ids[1], ids[2], ids[0]];
-    assert_eq!(store::stale_intents(&db, i64::MAX, 10).await.unwrap(), in_order);
-    assert_eq!(store::stale_intents(&db, 30, 10).await.unwrap(), in_order[..2]);
-    assert_eq!(store::stale_intents(&db, i64::MAX, 1).await.unwrap(), in_order[..1]);
-    for reservation in ids {
+async fn no_more_intents_are_read_than_wanted(db: Db) {
+    let (mut ids, intents): (Vec<_>, Vec<_>) = (0..3).map(|_| intend(None)).unzip();
+    outcomes(&db, &intents).await;
+    ids.sort();
+    assert_eq!(store::pending_intents(&db, 10).await.unwrap(), ids);
+    assert_eq!(store::pending_intents(&db, 1).await.unwrap(), ids[..1]);
+    for &reservation in &ids {
         done(&db, Command::Abandon { reservation }).await;
     }
-    assert_eq!(store::abandoned_intents(&db, 2).await.unwrap(), in_order[..2]);
+    assert_eq!(store::abandoned_intents(&db, 2).await.unwrap(), ids[..2]);
 }
 
 /// A page, and the ids on it.

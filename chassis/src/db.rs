@@ -7,11 +7,13 @@ mod pool;
 mod schema;
 mod tx;
 
+pub use crate::clock::now;
 pub(crate) use pool::Connection;
 pub use schema::Schema;
 pub use tx::{Statement, Tx};
 
 use crate::config::DatabaseUrl;
+use crate::running_time::RunningTime;
 use pool::{ACQUIRE, Pool};
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::query::Query;
@@ -74,6 +76,7 @@ pub struct Db {
     writer: Pool,
     readers: Pool,
     ready: Arc<watch::Sender<bool>>,
+    running_time: RunningTime,
 }
 
 impl Db {
@@ -116,6 +119,7 @@ impl Db {
             writer: Pool::new(pool(WRITERS), dialect),
             readers: Pool::new(pool(READERS), dialect),
             ready: Arc::new(watch::Sender::new(false)),
+            running_time: RunningTime::unknown(),
         };
         if dialect == Dialect::Sqlite {
             db.try_migrate(schema).await?;
@@ -146,7 +150,12 @@ impl Db {
             // Another replica's turn, or a large table, may take as long as it takes.
             connection.execute("set lock_timeout = 0; set statement_timeout = 0").await?;
         }
-        let migrated = migrator.run_direct(None, &mut *connection, false).await;
+        let mut migrated = migrator.run_direct(None, &mut *connection, false).await;
+        if migrated.is_ok() {
+            // Known before the first row is stamped with it.
+            let read = self.running_time.read(&mut connection).await;
+            migrated = read.map(drop).map_err(Into::into);
+        }
         if self.dialect == Dialect::Postgres {
             // Where it fails, sqlx leaves its lock to the connection, and all others would wait for it.
             let _ = connection.close().await;
@@ -215,7 +224,8 @@ impl Db {
 
     /// Starts a transaction that may write, for tests and what fills tables. A service has its writer.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
-        self.writer.all.begin_with(self.begin_write()).await.map(Tx::new)
+        let tx = self.writer.all.begin_with(self.begin_write()).await?;
+        Ok(Tx::new(tx).at(self.minute()))
     }
 
     /// A connection for the writer. Once its transaction is committed, [`Db::keep`] has it.
@@ -233,7 +243,24 @@ impl Db {
         &self,
         connection: &'c mut Connection,
     ) -> sqlx::Result<Tx<'c>> {
-        connection.begin_with(self.begin_write()).await.map(Tx::new)
+        let tx = connection.begin_with(self.begin_write()).await?;
+        Ok(Tx::new(tx).at(self.minute()))
+    }
+
+    /// Returns the minutes that the service has run, as far as this process knows: the age of rows.
+    pub(crate) fn minute(&self) -> i64 {
+        self.running_time.minutes()
+    }
+
+    /// Reads the minutes that the service has run, so that this process knows what others counted.
+    pub(crate) async fn read_running_time(&self) -> sqlx::Result<i64> {
+        let read = async {
+            let mut connection = self.readers.take().await?;
+            let minutes = self.running_time.read(&mut connection).await?;
+            self.readers.keep(connection);
+            Ok(minutes)
+        };
+        timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()))
     }
 
     /// SQLite takes its write lock at the beginning rather than at the first write, where a reader that
@@ -274,11 +301,6 @@ pub(crate) fn is_at_fault(dialect: Dialect, error: &anyhow::Error) -> bool {
 
 pub(crate) fn vanished() -> sqlx::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the database does not answer").into()
-}
-
-/// Milliseconds since 1970, now.
-pub fn now() -> i64 {
-    chrono::Utc::now().timestamp_millis()
 }
 
 #[cfg(test)]

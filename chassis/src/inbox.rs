@@ -1,7 +1,7 @@
 //! Events on their way in: which of them are new, which are repeats, which must wait.
 
 use crate::bus::Delivery;
-use crate::db::{Tx, now};
+use crate::db::Tx;
 use crate::parked::OUTBOX;
 use crate::rows;
 use crate::telemetry::Trace;
@@ -119,9 +119,9 @@ fn mark<C>(tx: &mut Tx<'_>, events: &[&Incoming<C>]) -> sqlx::Result<()> {
     #[derive(Serialize)]
     struct Row<'a> {
         event_id: &'a str,
-        handled_at: i64,
+        minute: i64,
     }
-    let handled_at = now();
-    let marks = events.iter().map(|incoming| Row { event_id: &incoming.id, handled_at });
+    let minute = tx.minute();
+    let marks = events.iter().map(|incoming| Row { event_id: &incoming.id, minute });
     rows::insert(tx, "inbox", &marks.collect::<Vec<_>>(), "")
 }

@@ -1,12 +1,16 @@
 //! Work that one replica at a time may do.
 
-use crate::db::{Db, Dialect, now};
+use crate::db::{Db, Dialect};
 use crate::mailbox::{Chore, Chores};
+use sqlx::{Row, query};
+use std::time::Duration;
+use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-/// How long a lease holds, in milliseconds. A replica that dies is missed for no longer.
-const TERM: i64 = 3_000;
+/// How long another replica's lease must be seen unchanged before it is taken. The holder renews it, when it has work,
+/// after half of that. Both measure by their own monotonic clocks.
+const TERM: Duration = Duration::from_secs(3);
 
 /// The right to do a piece of work, taken when there is work and let go by not renewing it.
 ///
@@ -16,37 +20,61 @@ const TERM: i64 = 3_000;
 pub struct Lease {
     name: &'static str,
     holder: String,
+    db: Db,
     chores: Chores,
-    /// A SQLite file has one process: what an earlier one held is free.
-    seize: bool,
-    held: Option<(i64, i64)>,
+    term: Duration,
+    /// The epoch, and when this replica asked for it.
+    held: Option<(i64, Instant)>,
+    /// How often another's lease was renewed, and when this replica saw that first.
+    seen: Option<(i64, Instant)>,
 }
 
 impl Lease {
     pub(crate) fn new(name: &'static str, db: &Db, chores: Chores) -> Self {
-        let seize = db.dialect() == Dialect::Sqlite;
-        Self { name, holder: Uuid::new_v4().to_string(), chores, seize, held: None }
+        let term = match db.dialect() {
+            Dialect::Sqlite => Duration::ZERO, // one process: the holder from before is gone
+            Dialect::Postgres => TERM,
+        };
+        let holder = Uuid::new_v4().to_string();
+        Self { name, holder, db: db.clone(), chores, term, held: None, seen: None }
     }
 
-    /// Takes or renews the lease, and answers its epoch; none where another replica has it.
+    /// Takes or renews the lease, and returns its epoch; none where another replica has it.
     pub async fn hold(&mut self) -> Option<i64> {
-        let at = now();
-        if let Some((epoch, until)) = self.held
-            && until - at > TERM / 2
-        {
-            return Some(epoch);
-        }
-        let until = at + TERM;
-        let lease =
-            Chore::Lease { name: self.name, holder: self.holder.clone(), until, seize: self.seize };
-        self.held = match self.chores.ask(lease).await {
-            Ok(0) => None,
-            Ok(epoch) => Some((epoch, until)),
-            Err(error) => {
+        if self.held.is_none_or(|(_, asked)| asked.elapsed() >= TERM / 2) {
+            self.held = self.take().await.unwrap_or_else(|error| {
                 warn!(lease = self.name, error = format!("{error:#}"), "could not take a lease");
                 None
+            });
+        }
+        self.held.map(|(epoch, _)| epoch)
+    }
+
+    async fn take(&mut self) -> anyhow::Result<Option<(i64, Instant)>> {
+        let lease = query("select holder, renewals from leases where name = $1").bind(self.name);
+        let renewals = match self.db.fetch_optional(lease).await? {
+            None => 0,
+            Some(row) => {
+                let (holder, renewals) = (row.try_get::<String, _>(0)?, row.try_get(1)?);
+                if holder != self.holder && !self.has_expired(renewals) {
+                    return Ok(None);
+                }
+                renewals
             }
         };
-        self.held.map(|(epoch, _)| epoch)
+        let asked = Instant::now(); // trusted from here: others see the renewal later than this
+        let lease = Chore::Lease { name: self.name, holder: self.holder.clone(), renewals };
+        let epoch = self.chores.ask(lease).await?;
+        Ok((epoch > 0).then_some((epoch, asked)))
+    }
+
+    /// Whether another's lease was not renewed for a term, as far as this replica has seen.
+    fn has_expired(&mut self, renewals: i64) -> bool {
+        let since = match self.seen {
+            Some((same, since)) if same == renewals => since,
+            _ => Instant::now(),
+        };
+        self.seen = Some((renewals, since));
+        since.elapsed() >= self.term
     }
 }

@@ -21,12 +21,15 @@ mod inbox;
 mod lease;
 mod mailbox;
 mod outbox;
+mod outbox_age;
 mod pace;
 mod relay;
+mod running_time;
 mod tasks;
 
 pub mod breaker;
 pub mod bus;
+pub mod clock;
 pub mod config;
 pub mod consumer;
 pub mod db;

@@ -4,11 +4,12 @@
 use crate::db::{Tx, now};
 use crate::outbox::{self, Outgoing};
 use crate::parked::OUTBOX;
-use crate::retention::{Old, PIECE};
+use crate::retention::{PieceSize, RETENTION, RetentionRule, expire};
 use crate::rows::of_each;
+use crate::running_time::count_minute;
 use crate::writer::ChoreJob;
 use serde_json::value::RawValue;
-use sqlx::{AssertSqlSafe, Row, query, query_scalar};
+use sqlx::{Row, query};
 use tokio::sync::{mpsc, oneshot};
 
 /// One write of the plumbing.
@@ -21,10 +22,12 @@ pub(crate) enum Chore {
     SendAgain { parked: i64 },
     /// An operator gives an event up.
     Discard { parked: i64 },
-    /// Takes or keeps a lease until `until`; answers its epoch, or 0 where another holds it.
-    Lease { name: &'static str, holder: String, until: i64, seize: bool },
-    /// Rows that were there before are of no use any more. Forgets some of them.
-    Forget { old: Old, before: i64 },
+    /// Takes or renews a lease that was renewed `renewals` times; returns its epoch, or 0 where another was faster.
+    Lease { name: &'static str, holder: String, renewals: i64 },
+    /// The service has run for a minute more. Only the holder of the retention lease may say so.
+    CountMinute { epoch: i64 },
+    /// Deletes some of the rows that were written before the minute `before`.
+    Expire { rule: RetentionRule, before: i64, size: PieceSize },
 }
 
 /// An event that the broker will never take.
@@ -71,20 +74,12 @@ impl Chore {
             Self::Discard { parked } => {
                 query("delete from parked where id = $1").bind(*parked).execute(&mut **tx).await?
             }
-            Self::Forget { old: Old { table, key, since, .. }, before } => {
-                let oldest = format!(
-                    "select {key} from {table} where {since} < $1 order by {since} limit {PIECE}"
-                );
-                let oldest = query_scalar(AssertSqlSafe(oldest)).bind(*before);
-                let keys: Vec<String> = oldest.fetch_all(&mut **tx).await?;
-                // By name: to delete by a select, Postgres may read all of the table and join the two.
-                tx.later(of_each(tx, &keys, |among| {
-                    format!("delete from {table} where {key} {among}")
-                })?);
-                return Ok(i64::try_from(keys.len())?);
+            Self::Expire { rule, before, size } => return expire(tx, *rule, *before, size).await,
+            Self::CountMinute { epoch } => {
+                return Ok(i64::try_from(count_minute(tx, RETENTION, *epoch).await?)?);
             }
-            Self::Lease { name, holder, until, seize } => {
-                return lease(tx, name, holder, *until, *seize).await;
+            Self::Lease { name, holder, renewals } => {
+                return lease(tx, name, holder, *renewals).await;
             }
         };
         Ok(i64::try_from(changed.rows_affected())?)
@@ -131,27 +126,19 @@ async fn send_again(tx: &mut Tx<'_>, parked: i64) -> anyhow::Result<()> {
     outbox::insert(tx, row.try_get(5)?, &[event])
 }
 
-async fn lease(
-    tx: &mut Tx<'_>,
-    name: &str,
-    holder: &str,
-    until: i64,
-    seize: bool,
-) -> anyhow::Result<i64> {
-    // A new holder begins a new epoch; the old one keeps its own.
+async fn lease(tx: &mut Tx<'_>, name: &str, holder: &str, renewals: i64) -> anyhow::Result<i64> {
+    // A new holder begins a new epoch; the old one keeps its own. Of two that saw the same renewal, one gets it.
     let row = query(
-        "insert into leases (name, holder, epoch, until) values ($1, $2, 1, $3) \
+        "insert into leases (name, holder, epoch, renewals) values ($1, $2, 1, 0) \
          on conflict (name) do update set \
            epoch = case when leases.holder = excluded.holder then leases.epoch else leases.epoch + 1 end, \
-           holder = excluded.holder, until = excluded.until \
-         where leases.holder = excluded.holder or leases.until < $4 or $5 = 1 \
+           holder = excluded.holder, renewals = leases.renewals + 1 \
+         where leases.renewals = $3 \
          returning epoch",
     )
     .bind(name)
     .bind(holder)
-    .bind(until)
-    .bind(now())
-    .bind(i64::from(seize))
+    .bind(renewals)
     .fetch_optional(&mut **tx)
     .await?;
     Ok(row.map_or(Ok(0), |row| row.try_get(0))?)

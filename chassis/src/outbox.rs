@@ -100,6 +100,7 @@ mod tests {
         let before = db.dialect().expand(
             "drop table outbox;
              delete from _sqlx_migrations where version = 3;
+             alter table leases add column until bigint not null default 0;
              create table outbox (seq {identity}, event_id text not null, event_type text not null, \
                  key text not null, payload text not null, traceparent text, created_at bigint not null);
              insert into outbox (event_id, event_type, key, payload, traceparent, created_at) values

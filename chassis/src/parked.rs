@@ -104,7 +104,7 @@ pub async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
             reason: row.try_get(5)?,
             parked_at,
             holds_key: row.try_get::<i64, _>(7)? == 1,
-            age_seconds: (now() - parked_at) / 1000,
+            age_seconds: (now() - parked_at).max(0) / 1000,
         })
     };
     rows.into_iter().map(parked).collect()

@@ -10,8 +10,9 @@ use crate::http::{self, Facing, Layers, Ready};
 use crate::lease::Lease;
 use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
+use crate::outbox_age::OutboxAge;
 use crate::relay::Relay;
-use crate::retention::{self, Old};
+use crate::retention::{self, RetentionRule};
 use crate::tasks::{Tasks, on_a_thread};
 use crate::writer::{self, ChoreJob, Domain, Writer};
 use axum::Router;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -57,7 +58,7 @@ pub struct Chassis {
     chores: Chores,
     chores_taken: Option<mpsc::Receiver<ChoreJob>>,
     management: Router,
-    old: Vec<Old>,
+    retention: Vec<RetentionRule>,
 }
 
 impl Chassis {
@@ -87,7 +88,7 @@ impl Chassis {
             chores: Chores(sender),
             chores_taken: Some(chores_taken),
             management: Router::new(),
-            old: vec![retention::INBOX],
+            retention: vec![retention::INBOX, retention::WRITERS],
         };
         let stop = chassis.tasks.background.stop.clone();
         chassis.spawn("migrate", async move {
@@ -157,9 +158,9 @@ impl Chassis {
         self.management = std::mem::take(&mut self.management).merge(routes);
     }
 
-    /// Has the service forget rows of its own when they are old, besides the marks of its inbox.
-    pub fn forget(&mut self, old: Old) {
-        self.old.push(old);
+    /// Has the service delete rows of its own by age, besides those of the chassis.
+    pub fn expire(&mut self, rule: RetentionRule) {
+        self.retention.push(rule);
     }
 
     /// A way to read the topic again from its beginning.
@@ -189,15 +190,15 @@ impl Chassis {
         self.spawn("gauges", async move {
             stop.run_until_cancelled(gauges(db, metrics)).await;
         });
-        let forgets = retention::run(
-            self.old.clone(),
+        let retention = retention::run(
+            self.retention.clone(),
             self.db.clone(),
             self.chores.clone(),
-            self.lease("retention"),
+            self.lease(retention::RETENTION),
         );
         let stop = self.stopping();
         self.spawn("retention", async move {
-            stop.run_until_cancelled(forgets).await;
+            stop.run_until_cancelled(retention).await;
         });
         let ready = Ready::Database(self.db.clone());
         let process = Process {
@@ -218,21 +219,20 @@ async fn gauges(db: Db, metrics: Arc<Metrics>) {
     // After an outage there are many rows: those beyond the first are taken to hold as many events.
     let counts = format!(
         "select case when counted > {COUNTED} then (newest - oldest + 1) * total / counted else total end, \
-                coalesce((select created_at from outbox where seq = oldest), 0), \
-                (select count(*) from parked) \
+                oldest, newest, (select count(*) from parked) \
          from (select count(*) counted, cast(coalesce(sum(size), 0) as bigint) total from \
                   (select size from outbox order by seq limit {COUNTED} + 1) few) sums, \
               (select min(seq) oldest from outbox) begins, (select max(seq) newest from outbox) ends"
     );
     db.ready().await;
+    let mut age = OutboxAge::default();
     loop {
         let counts = sqlx::query(AssertSqlSafe(counts.clone()));
         if let Ok(row) = db.fetch_one(counts).await {
-            let (events, oldest) = (row.get::<i64, _>(0), row.get::<i64, _>(1));
-            metrics.outbox_events.set(events);
-            let age = if events == 0 { 0 } else { (crate::db::now() - oldest).max(0) };
-            metrics.outbox_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
-            metrics.parked_events.set(row.get(2));
+            metrics.outbox_events.set(row.get(0));
+            let waiting = row.get::<Option<i64>, _>(1).zip(row.get(2));
+            metrics.outbox_age.set(age.observe(waiting, Instant::now()).as_secs_f64());
+            metrics.parked_events.set(row.get(3));
         }
         let (all, idle) = db.readers_in_pool();
         metrics.pool(all, idle);
@@ -405,7 +405,7 @@ impl Running {
     /// finishes what it has. What takes longer than `grace` is cut, and nothing durable is lost by it.
     pub async fn stop(self, grace: Duration) {
         self.draining.store(true, Ordering::Relaxed);
-        let until = tokio::time::Instant::now() + grace;
+        let until = Instant::now() + grace;
         let phases = [
             ("http", self.tasks.http),
             ("background", self.tasks.background),
@@ -414,7 +414,7 @@ impl Running {
         for (phase, tasks) in phases {
             // Slow clients must not cost the consumers their farewell, for which their groups would wait.
             let reserve = if phase == "http" { grace / 4 } else { Duration::ZERO };
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let left = until.saturating_duration_since(Instant::now());
             let left = left.saturating_sub(reserve);
             if !tasks.end(left).await {
                 warn!(service = self.name, phase, "the drain took too long; cut it short");

@@ -53,7 +53,6 @@ on_each_database!(
     a_key_that_a_database_cannot_keep_stops_nobody,
     random_bytes_are_parked_or_skipped,
     two_replicas_send_each_event_in_order,
-    old_marks_are_forgotten_and_young_ones_are_not,
     a_look_up_that_was_planned_for_a_small_table_stays_one,
 );
 
@@ -523,28 +522,6 @@ async fn two_replicas_send_each_event_in_order(db: TestDb) {
     assert!(totals.is_sorted(), "out of order: {totals:?}");
 }
 
-async fn old_marks_are_forgotten_and_young_ones_are_not(db: TestDb) {
-    let service = Service::start(&db, &Scripted::default()).await;
-    let (now, day) = (chassis::db::now(), 24 * 60 * 60 * 1_000);
-    let mut tx = service.db.begin().await.unwrap();
-    for (number, age) in (0..1_200).zip([15, 40].into_iter().cycle()).chain([(1_200, 13)]) {
-        sqlx::query("insert into inbox (event_id, handled_at) values ($1, $2)")
-            .bind(format!("event {number}"))
-            .bind(now - age * day)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
-    }
-    tx.commit().await.unwrap();
-    service.running.stop(Duration::from_secs(5)).await;
-
-    let service = Service::start(&db, &Scripted::default()).await;
-    let left = async || (service.count("inbox").await == 1).then_some(());
-    eventually("the old marks to be gone", left).await;
-    let left = service.db.fetch_one(sqlx::query("select event_id from inbox")).await;
-    assert_eq!(left.unwrap().get::<String, _>(0), "event 1200");
-}
-
 /// Postgres keeps a plan when it has made it a few times, and knows nothing of what the table became since.
 async fn a_look_up_that_was_planned_for_a_small_table_stays_one(db: TestDb) {
     let db = db.open(&common::schema()).await;
@@ -553,7 +530,7 @@ async fn a_look_up_that_was_planned_for_a_small_table_stays_one(db: TestDb) {
     }
     let mut tx = db.begin().await.unwrap();
     for statement in [
-        "insert into inbox (event_id, handled_at) values ('a', 1)",
+        "insert into inbox (event_id, minute) values ('a', 1)",
         "analyze inbox",
         "prepare look_up(text) as select count(*) from inbox where event_id = \
              any(array(select json_array_elements_text($1::json)))",

@@ -84,6 +84,50 @@ fn the_rules_know_no_plumbing() {
     }
 }
 
+/// The wall clock jumps, so nothing may decide by it. These read it for timestamps that people read.
+#[test]
+fn the_wall_clock_is_read_for_people_only() {
+    const READERS: [&str; 8] = [
+        "cart/src/app.rs",                   // when a cart was added
+        "cart/src/store.rs",                 // when it was changed last
+        "chassis/src/bus/embedded/write.rs", // when a message came
+        "chassis/src/mailbox.rs",            // when an event was parked
+        "chassis/src/outbox.rs",             // when an event happened
+        "chassis/src/parked.rs",             // when an event was parked, and how long ago
+        "gifticon/src/store.rs",             // when a reservation was changed last
+        "payment/src/store.rs",              // when a payment was changed last
+    ];
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let mut folders: Vec<_> = allowed()
+        .into_keys()
+        .filter(|name| !["chaos", "bench"].contains(name))
+        .map(|name| std::path::Path::new(root).join(name).join("src"))
+        .collect();
+    let mut readers = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let mut text = std::fs::read_to_string(&path).unwrap();
+            for other in ["Instant::now()", "yield_now()"] {
+                text = text.replace(other, "");
+            }
+            let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let reads = ["now()", "SystemTime", "Utc::now", "Local::now", "UNIX_EPOCH"];
+            let of_databases = ["current_timestamp", "clock_timestamp", "unixepoch", "julianday"];
+            let mut reads = reads.iter().chain(&of_databases);
+            if reads.any(|read| text.contains(read)) && path != "chassis/src/clock.rs" {
+                readers.push(path);
+            }
+        }
+    }
+    readers.sort();
+    assert_eq!(readers, READERS);
+}
+
 /// SQL is in `store.rs`, status codes are in `api.rs`.
 #[test]
 fn sql_and_status_codes_are_where_they_belong() {

@@ -1,5 +1,5 @@
 //! The cart service in process, with a gifticon that does what the test says.
-#![allow(unreachable_pub, clippy::allow_attributes, reason = "it is a part of each test")]
+#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test uses a part")]
 
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -29,9 +29,12 @@ impl Schema {
                 (1, "mailbox", include_str!("../../migrations/0001_mailbox.sql")),
                 (2, "retention", include_str!("../../migrations/0002_retention.sql")),
                 (3, "outbox batches", include_str!("../../migrations/0003_outbox_batches.sql")),
-                (10, "parked", include_str!("../../migrations/0010_parked.sql")),
             ])
-            .on_sqlite(&[(4, "clustered", include_str!("../../migrations/0004_clustered.sql"))]);
+            .on_sqlite(&[(4, "clustered", include_str!("../../migrations/0004_clustered.sql"))])
+            .and(&[
+                (5, "running time", include_str!("../../migrations/0005_running_time.sql")),
+                (6, "parked", include_str!("../../migrations/0006_parked.sql")),
+            ]);
         schema.and(own)
     }
 

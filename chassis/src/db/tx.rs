@@ -13,11 +13,24 @@ use std::ops::{Deref, DerefMut};
 pub struct Tx<'c> {
     inner: Transaction<'c, Any>,
     later: Vec<Statement>,
+    minute: i64,
 }
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(inner: Transaction<'c, Any>) -> Self {
-        Self { inner, later: Vec::new() }
+        Self { inner, later: Vec::new(), minute: 0 }
+    }
+
+    /// The same, of a service that has run for so many minutes.
+    pub(crate) fn at(mut self, minute: i64) -> Self {
+        self.minute = minute;
+        self
+    }
+
+    /// Returns the minutes that the service has run, all told. Rows that are deleted by age are stamped with it: see
+    /// [`crate::retention::RetentionRule`].
+    pub fn minute(&self) -> i64 {
+        self.minute
     }
 
     /// Has a statement run before the commit, after those that were put off before it. One that fails

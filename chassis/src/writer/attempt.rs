@@ -24,6 +24,10 @@ const LOST: Duration = Duration::from_secs(15);
 /// The same for the statements of a batch that [has time](Domain::has_time).
 const LONG: Duration = Duration::from_mins(30);
 
+/// Running time after which a writer makes sure that its row in `batches` is there: much less than
+/// [`crate::retention::WRITERS`] says.
+const MARK_MINUTES: i64 = 60;
+
 /// What a batch is to do.
 pub(super) struct Work<'a, D: Domain> {
     pub(super) commands: Vec<(&'a D::Command, Option<&'a Trace>)>,
@@ -107,12 +111,13 @@ impl<D: Domain> Batches<D> {
         connection: &'c mut Connection,
         work: &Work<'w, D>,
     ) -> anyhow::Result<Wrote<'c, 'w, D>> {
-        if self.batch.load(Ordering::Relaxed) == 0 {
-            // The row by which commits are told must be there to be locked.
+        if self.db.minute() >= self.mark_due.load(Ordering::Relaxed) {
+            // The row by which commits are told must be there to be locked; retention deletes that of an idle writer.
             let mut tx = self.db.begin_on(connection).await?;
-            self.mark(&mut tx, 1);
+            let due = tx.minute() + MARK_MINUTES;
+            self.mark(&mut tx, self.batch.load(Ordering::Relaxed));
             tx.commit().await?;
-            self.batch.store(1, Ordering::Relaxed);
+            self.mark_due.store(due, Ordering::Relaxed);
         }
         let mut tx = self.db.begin_on(connection).await?;
         let sorted = inbox::sort(&mut tx, &work.events).await?;
@@ -140,9 +145,10 @@ impl<D: Domain> Batches<D> {
     /// Leaves the number of the batch in its transaction. So even an empty batch writes, and shows
     /// whether the database can.
     fn mark(&self, tx: &mut Tx<'_>, batch: i64) {
-        let mark = "insert into batches (writer, batch) values ($1, $2) \
-                    on conflict (writer) do update set batch = excluded.batch";
-        tx.later(Statement::new(mark).text(self.name.as_str()).number(batch));
+        let mark = "insert into batches (writer, batch, minute) values ($1, $2, $3) \
+                    on conflict (writer) do update set batch = excluded.batch, minute = excluded.minute";
+        let mark = Statement::new(mark).text(self.name.as_str()).number(batch);
+        tx.later(mark.number(tx.minute()));
     }
 
     /// Whether a commit that brought no answer holds. Asks until the database is there: whoever waits

@@ -42,6 +42,8 @@ pub(super) struct Batches<D: Domain> {
     /// This writer among those of other replicas, and how many batches it tried.
     pub(super) name: String,
     pub(super) batch: AtomicI64,
+    /// The minute of running time from which on the row of this writer is to be made sure of.
+    pub(super) mark_due: AtomicI64,
 }
 
 impl<D: Domain> Task<D> {
@@ -102,8 +104,9 @@ impl<D: Domain> Batches<D> {
         relay: Arc<Notify>,
         committed: Arc<watch::Sender<u64>>,
     ) -> Self {
-        let (name, batch) = (Uuid::new_v4().to_string(), AtomicI64::new(0));
-        Self { domain, db, metrics, relay, committed, name, batch }
+        let name = Uuid::new_v4().to_string();
+        let (batch, mark_due) = (AtomicI64::new(0), AtomicI64::new(0));
+        Self { domain, db, metrics, relay, committed, name, batch, mark_due }
     }
 
     /// One batch. If it fails, the commands of requests get one more try without the events, of

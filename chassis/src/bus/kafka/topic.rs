@@ -66,8 +66,10 @@ pub(super) async fn make(
     }
     let admin: AdminClient<DefaultClientContext> = config.create()?;
     // For ever: a view can then be rebuilt from the oldest event on. Brokers' own default is a week.
-    let new =
-        NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)).set("retention.ms", "-1");
+    let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1))
+        .set("retention.ms", "-1")
+        // By default a broker refuses a message from a clock that is an hour ahead of its own.
+        .set("message.timestamp.type", "LogAppendTime");
     let options = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
     for made in admin.create_topics([&new], &options).await? {
         match made {

@@ -1,0 +1,125 @@
+//! A wall clock that jumps by weeks, differently at each reading, changes nothing that a customer sees.
+
+mod common;
+
+use chassis::clock::jumps;
+use chassis::testing::eventually;
+use common::{Cart, Does};
+use serde_json::Value;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, query};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+/// Two months, in milliseconds.
+const JUMPS: i64 = 60 * 24 * 60 * 60_000;
+/// The clock is that of the process: one test at a time holds it.
+static CLOCK: Mutex<()> = Mutex::const_new(());
+
+/// Writes into the table of a running service.
+async fn write(cart: &Cart, sql: &str) {
+    let url = format!("sqlite:{}", cart.db.url.sqlite_path().unwrap());
+    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweeper_leaves_what_is_under_way() {
+    let _clock = CLOCK.lock().await;
+    jumps::within(JUMPS);
+    let cart = std::sync::Arc::new(Cart::with_budget(20_000).await);
+    cart.gifticon.does(Does::Waits);
+    let mut customers = JoinSet::new();
+    for _ in 0..20 {
+        let cart = std::sync::Arc::clone(&cart);
+        customers.spawn(async move { cart.add(1, None).await });
+    }
+    eventually("all to be asked", async || (cart.gifticon.asked() == 20).then_some(())).await;
+    // The sweeper looks every half second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cart.gifticon.does(Does::Reserves);
+    cart.gifticon.1.notify_waiters();
+    for (status, body) in customers.join_all().await {
+        assert_eq!(status, 201, "{body}");
+    }
+    cart.settles(20).await;
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_swept_at_the_next_start() {
+    let _clock = CLOCK.lock().await;
+    let cart = Cart::start().await;
+    jumps::within(JUMPS);
+    for n in 0..700 {
+        let id = uuid::Uuid::from_u128(n).to_string();
+        cart.gifticon.0.lock().unwrap().reserved.push(id);
+    }
+    let left = "with recursive counts(n) as (select 0 union all select n + 1 from counts where n < 699) \
+                insert into intents (reservation_id, gifticon_id, quantity, status) \
+                select format('00000000-0000-0000-0000-%012x', n), 1, 1, 'Pending' from counts";
+    write(&cart, left).await;
+    let cart = cart.restart().await;
+    cart.settles(0).await;
+}
+
+#[tokio::test]
+async fn a_key_is_remembered_however_the_clock_jumps() {
+    let _clock = CLOCK.lock().await;
+    jumps::within(JUMPS);
+    let cart = Cart::start().await;
+    let first = cart.add(1, Some("mine")).await;
+    assert_eq!(first.0, 201);
+    let expired = "insert into idempotency_keys (idempotency_key, gifticon_id, quantity, outcome, minute) \
+                   values ('expired', 1, 1, 'NoGifticon', -1441)";
+    write(&cart, expired).await;
+    let cart = cart.restart().await;
+    // It is used anew when it is forgotten.
+    eventually("the expired key to be forgotten", async || {
+        (cart.add(1, Some("expired")).await.0 == 201).then_some(())
+    })
+    .await;
+    let again = cart.add(1, Some("mine")).await;
+    assert_eq!((again.0, &again.1["id"]), (201, &first.1["id"]), "it got a second cart");
+    assert_eq!(cart.live().await, 2);
+}
+
+/// What a customer is told, without where it was told.
+async fn story(seed: u64) -> Vec<(u16, Value)> {
+    let cart = Cart::start().await;
+    let mut answers = Vec::new();
+    for step in 0..60 {
+        // A linear congruential generator is random enough here.
+        let dice = (seed + step).wrapping_mul(6_364_136_223_846_793_005).rotate_left(17);
+        let key = format!("key {}", dice % 7);
+        match dice % 10 {
+            0..3 => answers.push(cart.add(1, None).await),
+            3..7 => answers.push(cart.add(1 + i64::try_from(dice % 2).unwrap(), Some(&key)).await),
+            7 => {
+                cart.gifticon.does(Does::SellsOut);
+                answers.push(cart.add(1, Some(&format!("short {key}"))).await);
+                cart.gifticon.does(Does::Reserves);
+            }
+            _ => {
+                let id = i64::try_from(dice % 20).unwrap();
+                answers.push((cart.delete(id).await, Value::Null));
+            }
+        }
+    }
+    for (_, body) in &mut answers {
+        if let Some(body) = body.as_object_mut() {
+            body.retain(|name, _| !["_links", "instance"].contains(&name.as_str()));
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn every_answer_is_the_same_as_with_a_steady_clock() {
+    let _clock = CLOCK.lock().await;
+    for seed in 0..5 {
+        jumps::within(0);
+        let steady = story(seed).await;
+        jumps::within(JUMPS);
+        assert_eq!(story(seed).await, steady, "seed {seed}");
+    }
+}

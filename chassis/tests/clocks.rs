@@ -1,0 +1,151 @@
+//! Wall clocks that jump by weeks, differently at each reading, decide nothing.
+
+mod common;
+
+use chassis::bus::{Bus, KafkaBus};
+use chassis::clock::jumps;
+use chassis::testing::{TestDb, eventually};
+use common::{Add, Scripted, Service};
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use sqlx::{AssertSqlSafe, Row, query};
+use std::time::{Duration, Instant};
+
+/// Two months, in milliseconds.
+const JUMPS: i64 = 60 * DAY * 60_000;
+/// Minutes.
+const DAY: i64 = 24 * 60;
+
+/// A new database of each kind that there is a server for.
+async fn databases() -> Vec<TestDb> {
+    let postgres = TestDb::postgres().await;
+    if postgres.is_none() {
+        eprintln!("skipped on Postgres: TEST_DATABASE_URL is unset");
+    }
+    [Some(TestDb::sqlite()), postgres].into_iter().flatten().collect()
+}
+
+/// Stops the service, changes its database, and starts it again: its retention looks at once.
+async fn change_and_restart(service: Service, db: &TestDb, changes: &[String]) -> Service {
+    let mut tx = service.db.begin().await.unwrap();
+    for change in changes {
+        query(AssertSqlSafe(change.clone())).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    service.running.stop(Duration::from_secs(5)).await;
+    Service::start(db, &Scripted::default()).await
+}
+
+fn ran_for(minutes: i64) -> String {
+    format!("update running_time set minutes = {minutes}")
+}
+
+fn mark(id: &str, minute: i64) -> String {
+    format!("insert into inbox (event_id, minute) values ('{id}', {minute})")
+}
+
+async fn marks(service: &Service) -> Vec<String> {
+    let marks = query("select event_id from inbox order by event_id");
+    service.db.fetch_all(marks).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn rows_expire_by_running_time_and_not_by_the_wall_clock() {
+    jumps::within(JUMPS);
+    for db in databases().await {
+        let bus = Scripted::default();
+        let service = Service::start(&db, &bus).await;
+        let places: Vec<_> = (1..=50).map(|id| bus.put_cart(id, 1).0).collect();
+        eventually("the events", async || bus.is_done(places[49]).then_some(())).await;
+        assert_eq!(marks(&service).await.len(), 50);
+
+        let service = change_and_restart(service, &db, &[mark("expired", -15 * DAY)]).await;
+        let all = async || (!marks(&service).await.contains(&"expired".to_owned())).then_some(());
+        eventually("retention to look", all).await;
+        assert_eq!(marks(&service).await.len(), 50, "what is young was deleted");
+
+        // Minute 0 is 14 days ago now, and a minute.
+        let changes = [ran_for(14 * DAY + 1), mark("young", 1)];
+        let service = change_and_restart(service, &db, &changes).await;
+        let young = async || (marks(&service).await == ["young"]).then_some(());
+        eventually("the marks of minute 0 to expire", young).await;
+        service.running.stop(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_of_writers_that_are_gone_expire() {
+    jumps::within(JUMPS);
+    for db in databases().await {
+        let service = Service::start(&db, &Scripted::default()).await;
+        service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+        let service = change_and_restart(service, &db, &[]).await;
+        service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+        assert_eq!(service.count("batches").await, 2, "one for each writer");
+        let service = change_and_restart(service, &db, &[ran_for(2 * DAY)]).await;
+        service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+        let one = async || (service.count("batches").await == 1).then_some(());
+        eventually("the rows of writers before to expire", one).await;
+        assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 4);
+        service.running.stop(Duration::from_secs(5)).await;
+    }
+}
+
+/// How often the relay's lease changed hands.
+async fn epoch(service: &Service) -> i64 {
+    let epoch = query("select epoch from leases where name = 'relay'");
+    service.db.fetch_one(epoch).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
+    jumps::within(JUMPS);
+    let Some(db) = TestDb::postgres().await else {
+        eprintln!("skipped: TEST_DATABASE_URL is unset");
+        return;
+    };
+    let bus = Scripted::default();
+    let one = Service::start(&db, &bus).await;
+    one.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+    one.outbox_is_empty().await;
+    let other = Service::start(&db, &bus).await;
+    // Both have work for longer than a lease lasts without being renewed.
+    let started = Instant::now();
+    let mut rounds = 0;
+    while started.elapsed() < Duration::from_secs(5) {
+        rounds += 1;
+        for service in [&one, &other] {
+            service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+        }
+        one.outbox_is_empty().await;
+    }
+    // One that stood still for seconds may lose it; a clock that jumps does not take it away.
+    let epoch = epoch(&one).await;
+    assert!(epoch <= 3, "the lease changed hands {epoch} times in {rounds} rounds");
+
+    one.running.stop(Duration::from_secs(5)).await;
+    other.writer.ask(Add { id: 1, number: 7 }).await.unwrap();
+    other.outbox_is_empty().await;
+    other.running.stop(Duration::from_secs(5)).await;
+}
+
+/// By default a broker refuses what comes from a clock that is an hour ahead of its own: it would wait for an hour.
+#[tokio::test]
+async fn a_broker_takes_what_comes_from_a_clock_that_is_ahead() {
+    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+    let Ok(brokers) = std::env::var("TEST_KAFKA_BROKERS") else {
+        eprintln!("skipped: TEST_KAFKA_BROKERS is unset");
+        return;
+    };
+    let topic = format!("test-{}", uuid::Uuid::new_v4());
+    let bus = KafkaBus::new(&brokers, &topic);
+    drop(bus.publisher().await.unwrap()); // makes the topic
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    for ahead in [-JUMPS, JUMPS] {
+        let at = chrono::Utc::now().timestamp_millis() + ahead;
+        let record = FutureRecord::to(&topic).key("1").payload("{}").timestamp(at);
+        let sent = producer.send(record, Duration::from_secs(20)).await;
+        assert!(sent.is_ok(), "{ahead} ms: {sent:?}");
+    }
+}

@@ -56,8 +56,8 @@ impl KafkaBus {
         let security = security.client_settings()?;
         let bus = Self { security, ..Self::new(brokers, topic) };
         // A client reads certificates and keys when it is made, and connects later.
-        let made: Result<FutureProducer<Watch>, _> =
-            bus.config().create_with_context(Watch::default());
+        let made: Result<FutureProducer<LastFailure>, _> =
+            bus.config().create_with_context(LastFailure::default());
         match made {
             Ok(client) => {
                 drop_aside(client);

@@ -262,6 +262,19 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn plain_without_encryption_needs_no_openssl() {
+        let security = KafkaSecurity {
+            kafka_security_protocol: Protocol::SaslPlaintext,
+            kafka_sasl_mechanism: Some(Mechanism::Plain),
+            kafka_sasl_username: Some("shop".into()),
+            kafka_sasl_password: Some("s3cret".parse().unwrap()),
+            ..KafkaSecurity::default()
+        };
+        let bus = crate::bus::KafkaBus::secured("127.0.0.1:1", "t", &security).unwrap();
+        assert!(!format!("{bus:?}").contains("s3cret"), "{bus:?}");
+    }
+
     #[test]
     fn what_needs_openssl_is_refused_without_it_and_taken_with_it() {
         let user = "sasl-username=shop sasl-password=s3cret";

@@ -180,6 +180,10 @@ fn the_volumes_hold_the_stated_number_of_carts_before_the_alert() {
     assert!(wal("max_wal_size") <= wal("max_slot_wal_keep_size"));
     assert!(usable("data-postgres-0") >= CARTS * (GI / 500_000) + wal("max_wal_size"));
     assert!(usable("data-kafka-0") >= CARTS * (2 * GI / 2_300_000) + GI / 2);
+    // One SQLite file a service: 337 bytes a cart in mypage's, the largest.
+    for service in ["gifticon", "cart", "payment", "mypage"] {
+        assert!(usable(service) >= 2_000_000 * 340);
+    }
     let readme = text("README.md");
     assert!(readme.contains("5 million carts") && readme.contains("500만"), "the README states it");
     let alerts = text("kubernetes/monitoring/alerts.yaml");

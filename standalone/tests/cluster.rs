@@ -6,6 +6,7 @@ mod common;
 use common::files::{documents, items, text, yaml};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 const GI: u64 = 1 << 30;
 /// The carts that the volumes have room for before the alert `VolumeFills`, as the README states.
@@ -20,7 +21,7 @@ fn objects() -> Vec<(String, Value)> {
         let kustomization = yaml(&format!("{dir}/kustomization.yaml"));
         for file in items(&kustomization["resources"]) {
             let file = format!("{dir}/{}", file.as_str().unwrap());
-            if file.ends_with(".yaml") {
+            if Path::new(&file).extension().is_some_and(|kind| kind == "yaml") {
                 found.extend(documents(&file).into_iter().map(|object| (file.clone(), object)));
             }
         }

@@ -49,6 +49,5 @@ COPY --from=build /src/target/release/${SERVICE} /usr/local/bin/service
 COPY --from=build --chown=10001:10001 /data /data
 ENV LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080 MANAGEMENT_ADDR=0.0.0.0:9080 DATA_DIR=/data SQLITE_TMPDIR=/data
 USER 10001:10001
-# Customers and other services come to the first, metrics and operators to the second.
 EXPOSE 8080 9080
 ENTRYPOINT ["/usr/local/bin/service"]

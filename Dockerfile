@@ -30,12 +30,21 @@ COPY . .
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
     cargo build --release --locked --bins --features "$FEATURES" -p gifticon -p cart -p payment -p mypage -p gateway -p standalone && \
     mkdir /data
+# The root of an image: the libraries that the programs are linked to, the certificates that TLS trusts, and where
+# names are looked up. Nothing else, so there is no shell in it and no package that could need a patch.
+RUN mkdir -p /image/etc/ssl/certs && \
+    for service in gifticon cart payment mypage gateway standalone; do ldd "target/release/$service"; done >linked && \
+    ! grep 'not found' linked && grep -o '/[^ ]*' linked >libraries && \
+    while read -r library; do install -D "$library" "/image$library" || exit 1; done <libraries && \
+    cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \
+    echo 'hosts: files dns' >/image/etc/nsswitch.conf
 
-FROM debian:bookworm-slim
+FROM scratch
 ARG SERVICE
 LABEL org.opencontainers.image.title="gifticon ${SERVICE}" \
       org.opencontainers.image.description="Mobile gift vouchers out of a limited stock: ${SERVICE}" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
+COPY --from=build /image /
 COPY --from=build /src/target/release/${SERVICE} /usr/local/bin/service
 # Only what runs on SQLite keeps files, and spills there what is too much for its memory, as when a large table is
 # migrated. Everything else of the system may be read-only.

@@ -7,6 +7,7 @@
     reason = "each test binary uses a part of this"
 )]
 
+pub mod files;
 pub mod inside;
 pub mod process;
 

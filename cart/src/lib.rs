@@ -57,8 +57,8 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     chassis.forget(store::KEYS_FORGOTTEN);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);
-    let (stop, sweeper) =
-        (chassis.stopping(), sweeper::run(app.clone(), chassis.lease("sweeper"), budget));
+    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), budget * stock::CALLS_MAX);
+    let stop = chassis.stopping();
     chassis.spawn("sweeper", async move {
         stop.run_until_cancelled(sweeper).await;
     });

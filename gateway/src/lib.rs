@@ -70,7 +70,8 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     let (addr, cors) = (config.listen.listen_addr, routes::cors(config.cors.clone()));
-    let (metrics, routes) = (Arc::new(Metrics::default()), routes::routes(config));
+    let metrics = Arc::new(Metrics::default());
+    let routes = routes::routes(config, &metrics);
     let around = ServiceBuilder::new().layer(cors).map_request(proxy::distrust);
     serve_bare("gateway", addr, metrics, routes, |routes| routes.layer(around))
 }

@@ -18,10 +18,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 /// `Idempotency-Key`, for the first request with it; the others only for their own database.
 const CART: Duration = Duration::from_secs(5);
 const OTHERS: Duration = Duration::from_secs(3);
-/// Whoever is refused for how long it waited hears it from the service that knows, with time to spare.
+/// A service may let a request wait for the whole patience, and has as long again to answer it.
 const _: () = assert!(OTHERS.as_millis() >= 2 * PATIENCE.as_millis());
-/// Requests that each service works on at once for this gateway; others wait for a place. The embedded shop is done with so
-/// many carts in about 60 ms; twice as many made no more of them a second. So a service that stands still costs the others nothing.
+/// Requests that each service works on at once for this gateway, which it is done with in about 60 ms where it makes 4,000
+/// carts a second; others wait for a place. A service that stands still keeps no place from the others.
 const IN_PROGRESS: usize = 256;
 
 /// The routes.

@@ -278,8 +278,8 @@ impl CartsApp {
     async fn intend(&self, intent: Intent, until: Instant) -> Result<Option<Cart>, NotAdded> {
         let (started, mut until) = (Instant::now(), until);
         loop {
-            let intend = Command::Intend(intent.clone());
-            match patience::with(until, self.writer.ask(intend)).await {
+            let asked = self.writer.ask(Command::Intend(intent.clone()));
+            match patience::with(until, asked).await {
                 Ok(Answer::Before(Outcome::Refused(no), _)) => return Err(NotAdded::No(no)),
                 Ok(Answer::Before(_, Some(cart))) => return Ok(Some(cart)),
                 Ok(Answer::Before(..)) if started.elapsed() > FOR_THE_FIRST => {

@@ -32,9 +32,9 @@ impl Process {
 
     /// SIGSTOP for a while, as a machine does that has no time for it. `meanwhile` is done when it stands still.
     pub async fn pause<T>(&self, time: Duration, meanwhile: impl FnOnce() -> T) -> T {
-        let signal = |signal| {
+        let signal = |signal: &str| {
             let pid = self.child.id().to_string();
-            assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+            assert!(Command::new("kill").args([signal, pid.as_str()]).status().unwrap().success());
         };
         signal("-STOP");
         let done = meanwhile();

@@ -94,8 +94,9 @@ pub(crate) async fn open(
     time: Duration,
     requests: Requests,
 ) -> Measured {
-    // Enough connections that one is free when a request is due, unless the shop stands.
-    let connections = 512;
+    // Enough connections that one is free when a request is due, also when the shop stands still for a moment: what is due
+    // then must wait in the shop, which may refuse it, and not here.
+    let connections = 512.max((rate / 2.0) as u64);
     let (began, total) = (Instant::now(), (rate * time.as_secs_f64()) as u64);
     let next = Arc::new(AtomicU64::new(0));
     let mut customers = JoinSet::new();

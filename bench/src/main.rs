@@ -28,7 +28,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tools::Nginx;
-use workloads::{any, closed, closed_at, drains, hot, mixed, open, reserve};
+use workloads::{
+    PAUSE, any, closed, closed_at, drains, hot, mixed, open, open_with_pause, reserve,
+};
 
 /// Measures the shop, and what it could be at most on this machine.
 #[derive(Debug, Parser)]
@@ -62,6 +64,10 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Each customer is a connection, and some thousands come.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        eprintln!("cannot have more files open: {error}");
+    }
     let done = match (&cli.stand, &cli.data_dir) {
         (Some(name), Some(dir)) => backlog::stand(name, dir).await,
         (Some(name), None) => floors::stand(name).await,
@@ -201,6 +207,9 @@ async fn serve(
         .await?;
         report.curve.push((rate, row.p50_ms, row.p99_ms));
         report.add(row, None);
+        drains(shop).await?;
+        let name = format!("the same with a pause of {} ms in it", PAUSE.as_millis());
+        report.add(open_with_pause(shop, &name, rate, time).await?, None);
         drains(shop).await?;
     }
     report.add(

@@ -16,8 +16,9 @@ pub(crate) struct Row {
     pub(crate) p99_ms: f64,
     /// CPU of the shop for one request, in microseconds.
     pub(crate) cpu_us: f64,
-    /// 404, 409 and 503.
+    /// 404, 409 and 503, and their share of all answers in percent.
     pub(crate) refused: u64,
+    pub(crate) refused_percent: f64,
     /// Rate over that of its floor in the same run.
     pub(crate) ratio: Option<f64>,
 }
@@ -38,7 +39,8 @@ impl Report {
     /// Adds a measurement, and its ratio to a floor, if there is one.
     pub(crate) fn add(&mut self, mut row: Row, floor: Option<f64>) {
         row.ratio = floor.map(|floor| row.rate / floor);
-        eprintln!("{}: {:.0}/s, p99 {:.1} ms", row.name, row.rate, row.p99_ms);
+        let Row { name, rate, p99_ms, refused, .. } = &row;
+        eprintln!("{name}: {rate:.0}/s, p99 {p99_ms:.1} ms, {refused} refused");
         self.rows.push(row);
     }
 
@@ -82,10 +84,14 @@ impl fmt::Display for Report {
         writeln!(f, "|---|---:|---:|---:|---:|---:|---:|")?;
         for row in &self.rows {
             let ratio = row.ratio.map_or(String::new(), |ratio| format!("{:.0} %", ratio * 100.0));
+            let refused = match row.refused {
+                0 => "0".to_owned(),
+                refused => format!("{refused} ({:.2} %)", row.refused_percent),
+            };
             writeln!(
                 f,
-                "| {} | {:.0} | {:.1} | {:.1} | {:.0} | {ratio} | {} |",
-                row.name, row.rate, row.p50_ms, row.p99_ms, row.cpu_us, row.refused
+                "| {} | {:.0} | {:.1} | {:.1} | {:.0} | {ratio} | {refused} |",
+                row.name, row.rate, row.p50_ms, row.p99_ms, row.cpu_us
             )?;
         }
         writeln!(f, "\n| | |\n|---|---:|")?;

@@ -212,6 +212,20 @@ impl Shop {
         Ok(())
     }
 
+    /// Has all processes stand still for `time`.
+    pub(crate) async fn pause(&self, time: Duration) -> anyhow::Result<()> {
+        let all: Vec<String> =
+            self.processes.iter().map(|process| process.child.id().to_string()).collect();
+        let signal = |signal: &str| {
+            let done = Command::new("kill").arg(signal).args(&all).status()?;
+            anyhow::ensure!(done.success(), "kill {signal} failed");
+            Ok(())
+        };
+        signal("-STOP")?;
+        tokio::time::sleep(time).await;
+        signal("-CONT")
+    }
+
     /// Where a service listens.
     pub(crate) fn addr(&self, service: &str) -> SocketAddr {
         let found = self.processes.iter().find_map(|process| process.listens.get(service));

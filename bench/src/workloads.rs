@@ -18,6 +18,8 @@ pub(crate) const CONNECTIONS: u64 = 100;
 /// Gifticons on sale: the first is the hot one.
 const GIFTICONS: i64 = 1_000;
 const UNITS: i64 = 1_000_000_000;
+/// How long the shop stands still in the middle of an open loop, as where a scheduler or a disk pauses.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 /// How long a backlog may take to be worked off.
 const DRAINS: Duration = Duration::from_mins(5);
 
@@ -111,6 +113,8 @@ fn row(name: &str, measured: &Measured, cpu: f64) -> anyhow::Result<Row> {
         p99_ms: measured.within(0.99),
         cpu_us: cpu * 1_000_000.0 / (measured.good + measured.refused).max(1) as f64,
         refused: measured.refused,
+        refused_percent: 100.0 * measured.refused as f64
+            / (measured.good + measured.refused).max(1) as f64,
         ratio: None,
     })
 }
@@ -127,6 +131,22 @@ pub(crate) async fn open(
     let before = shop.cpu();
     let measured = load::open(shop.addr(service), rate, time, requests).await;
     row(name, &measured, shop.cpu() - before)
+}
+
+/// An open loop at `rate` a second, in the middle of which all processes of the shop stand still for [`PAUSE`].
+pub(crate) async fn open_with_pause(
+    shop: &Shop,
+    name: &str,
+    rate: f64,
+    time: Duration,
+) -> anyhow::Result<Row> {
+    let pause = async {
+        sleep(time / 2).await;
+        shop.pause(PAUSE).await
+    };
+    let (row, paused) = tokio::join!(open(shop, "gateway", name, rate, time, hot()), pause);
+    paused?;
+    row
 }
 
 pub(crate) async fn total(web: &chaos::Web, path: &str) -> i64 {

@@ -4,6 +4,7 @@ use crate::domain::{Cart, CartEvent, Carts, Command, Intent, No, Outcome, Refusa
 use crate::stock::{HttpStock, NoAnswer};
 use crate::store;
 use chassis::db::{Db, Tx, now};
+use chassis::patience::{self, PATIENCE};
 use chassis::telemetry;
 use chassis::writer::{Domain, NotDone, Unavailable, Writer};
 use common_events::{
@@ -11,6 +12,7 @@ use common_events::{
 };
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -176,9 +178,9 @@ impl CartsApp {
     /// The saga runs in a task of its own: a client that goes away must not stop it half way.
     pub async fn add(&self, wanted: Wanted) -> Result<Cart, NotAdded> {
         let (answer, answered) = oneshot::channel();
-        let (app, trace) = (self.clone(), telemetry::current());
+        let (app, trace, until) = (self.clone(), telemetry::current(), patience::until());
         let saga = async move {
-            let outcome = app.saga(wanted, &answer).await;
+            let outcome = app.saga(wanted, until, &answer).await;
             let _ = answer.send(outcome);
         };
         match trace {
@@ -190,10 +192,12 @@ impl CartsApp {
     }
 
     /// Intent, reservation, cart. A crash between any two of them leaves an intent that the sweeper
-    /// ends; an outcome that is unknown is abandoned, and gifticon told to let go.
+    /// ends; an outcome that is unknown is abandoned, and gifticon told to let go. Only the intent can be refused since it
+    /// waited: what comes after it ends what was begun.
     async fn saga(
         &self,
         wanted: Wanted,
+        until: Instant,
         caller: &oneshot::Sender<Result<Cart, NotAdded>>,
     ) -> Result<Cart, NotAdded> {
         let Wanted { gifticon_id, quantity, key } = wanted;
@@ -205,11 +209,12 @@ impl CartsApp {
         let reservation = ReservationId(Uuid::now_v7());
         let intent =
             Intent { reservation_id: reservation, gifticon_id, quantity, key, abandoned: false };
-        if let Some(before) = self.intend(intent).await? {
+        if let Some(before) = self.intend(intent, until).await? {
             return Ok(before);
         }
         fail::fail_point!("cart-after-intent");
-        let answer = self.stock.reserve(reservation, gifticon_id, quantity).await;
+        let waits = || !caller.is_closed() && Instant::now() < until;
+        let answer = self.stock.reserve(reservation, gifticon_id, quantity, waits).await;
         fail::fail_point!("cart-after-reserve");
         match answer {
             Ok(Ok(reserved)) => {
@@ -266,16 +271,20 @@ impl CartsApp {
     }
 
     /// Writes the intent, or answers what a request with the same key led to.
-    async fn intend(&self, intent: Intent) -> Result<Option<Cart>, NotAdded> {
-        let started = tokio::time::Instant::now();
+    async fn intend(&self, intent: Intent, until: Instant) -> Result<Option<Cart>, NotAdded> {
+        let (started, mut until) = (Instant::now(), until);
         loop {
-            match self.writer.ask(Command::Intend(intent.clone())).await {
+            let asked = self.writer.ask(Command::Intend(intent.clone()));
+            match patience::with(until, asked).await {
                 Ok(Answer::Before(Outcome::Refused(no), _)) => return Err(NotAdded::No(no)),
                 Ok(Answer::Before(_, Some(cart))) => return Ok(Some(cart)),
                 Ok(Answer::Before(..)) if started.elapsed() > FOR_THE_FIRST => {
                     return Err(NotAdded::KeyPending);
                 }
-                Ok(Answer::Before(..)) => tokio::time::sleep(BETWEEN_LOOKS).await,
+                Ok(Answer::Before(..)) => {
+                    tokio::time::sleep(BETWEEN_LOOKS).await;
+                    until = Instant::now() + PATIENCE; // it waits for the first, and not in a queue
+                }
                 Ok(_) => return Ok(None),
                 Err(NotDone::Refused(_)) => return Err(NotAdded::KeyReused),
                 Err(NotDone::Unavailable(unavailable)) => return Err(unavailable.into()),

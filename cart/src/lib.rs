@@ -58,7 +58,8 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);
     let left = sweeper::left_by_the_last_process(&app.db).await;
-    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), budget, left);
+    let calls = budget * stock::CALLS_MAX;
+    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), calls, left);
     let stop = chassis.stopping();
     chassis.spawn("sweeper", async move {
         stop.run_until_cancelled(sweeper).await;

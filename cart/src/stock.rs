@@ -2,7 +2,7 @@
 
 use crate::domain::No;
 use chassis::breaker::{Breaker, Unanswered};
-use chassis::telemetry;
+use chassis::{patience, telemetry};
 use common_events::{GifticonId, ReservationId};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -12,6 +12,9 @@ use tracing::warn;
 
 /// How long a release may take. It is nobody's request, so it may wait for longer.
 const RELEASE: Duration = Duration::from_secs(2);
+
+/// How often gifticon is called for one cart at most, each time within the budget.
+pub const CALLS_MAX: u32 = 2;
 
 /// What gifticon holds now.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -67,28 +70,39 @@ impl HttpStock {
         self.breaker.permits()
     }
 
-    /// Holds stock under `reservation`.
+    /// Holds stock under `reservation`. A call that is late while the circuit is closed is made once more, where `waits` says
+    /// that the customer still waits.
     pub async fn reserve(
         &self,
         reservation: ReservationId,
         gifticon_id: GifticonId,
         quantity: i64,
+        waits: impl Fn() -> bool,
     ) -> Result<Result<Reserved, No>, NoAnswer> {
-        // A connection that broke, as when a replica goes, is no reason to send a customer away: a
-        // reservation that is asked for twice is made once. But only a yes is an answer then. At another
+        // A connection that broke, as when a replica goes, or a moment in which a machine stood still, is no reason to send a
+        // customer away: a reservation that is asked for twice is made once. But only a yes is an answer then. At another
         // replica a no may be told while the first is still being done, and takes the last units.
-        let answer = self.breaker.call(async {
-            match self.ask(reservation, gifticon_id, quantity).await {
-                Err(error) if broke(&error) => {
-                    match self.ask(reservation, gifticon_id, quantity).await {
-                        Ok(Err(_)) => Err(error),
-                        answer => answer,
+        let mut answer = self
+            .breaker
+            .call(async {
+                match self.ask(reservation, gifticon_id, quantity).await {
+                    Err(error) if broke(&error) => {
+                        match self.ask(reservation, gifticon_id, quantity).await {
+                            Ok(Err(_)) => Err(error),
+                            answer => answer,
+                        }
                     }
+                    answer => answer,
                 }
-                answer => answer,
+            })
+            .await;
+        if matches!(answer, Err(Unanswered::Late(_))) && self.breaker.is_closed() && waits() {
+            let again = self.breaker.call(self.ask(reservation, gifticon_id, quantity)).await;
+            if matches!(again, Ok(Ok(_))) {
+                answer = again;
             }
-        });
-        match answer.await {
+        }
+        match answer {
             Ok(Ok(reserved)) => Ok(Ok(reserved)),
             Ok(Err(Some(no))) => Ok(Err(no)),
             // It was released before it was made: this request was given up by somebody else.
@@ -111,7 +125,10 @@ impl HttpStock {
         quantity: i64,
     ) -> anyhow::Result<Result<Reserved, Option<No>>> {
         let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
-        let mut request = self.client.put(self.address(reservation)).json(&body);
+        // What waits for longer is not begun there: nobody would hear of it. We count it as late before gifticon says so.
+        let budget = patience::header(self.breaker.budget());
+        let request = self.client.put(self.address(reservation)).json(&body);
+        let mut request = request.header(patience::BUDGET, budget);
         if let Some(trace) = telemetry::current() {
             request = request.header(telemetry::TRACEPARENT, trace.header());
         }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long an intent may be pending, on top of the budget of a reservation: its two commits.
+/// How long an intent may be pending, on top of the budget of its reservation: its two commits.
 const GRACE: Duration = Duration::from_secs(3);
 /// Intents a round, and releases at once.
 const BATCH: usize = 500;

@@ -61,7 +61,7 @@ async fn an_unknown_outcome_is_503_and_is_released() {
         assert_eq!(problem["detail"], "잠시 후 다시 시도해 주세요");
     }
     cart.settles(0).await;
-    assert_eq!(cart.gifticon.asked(), 3);
+    assert_eq!(cart.gifticon.asked(), 4, "a late call is made once more");
     assert_eq!(cart.live().await, 0);
 }
 
@@ -83,6 +83,56 @@ async fn a_no_after_a_connection_that_broke_proves_nothing() {
     assert_eq!(cart.add(1, None).await.0, 503);
     cart.settles(0).await;
     assert_eq!((cart.live().await, cart.gifticon.asked()), (0, 2));
+}
+
+#[tokio::test]
+async fn one_late_call_costs_no_customer() {
+    let cart = Cart::start().await;
+    cart.gifticon.does(Does::HangsOnce { then_sells_out: false });
+    assert_eq!(cart.add(1, None).await.0, 201);
+    assert_eq!(cart.gifticon.asked(), 2, "it was asked again");
+    cart.settles(1).await;
+    assert_eq!((cart.live().await, cart.gifticon.holds()), (1, 1), "by the same name");
+}
+
+#[tokio::test]
+async fn a_no_after_a_late_call_proves_nothing() {
+    let cart = Cart::start().await;
+    cart.gifticon.does(Does::HangsOnce { then_sells_out: true });
+    assert_eq!(cart.add(1, None).await.0, 503);
+    cart.settles(0).await;
+    assert_eq!((cart.live().await, cart.gifticon.asked()), (0, 2));
+}
+
+/// Each late call counts, also one that is made again, and none is made again once the circuit is open.
+#[tokio::test]
+async fn late_calls_are_made_again_only_while_the_circuit_is_closed() {
+    let cart = Cart::start().await;
+    cart.gifticon.does(Does::Hangs);
+    for asked in [2, 4, 5, 5] {
+        assert_eq!(cart.add(1, None).await.0, 503);
+        assert_eq!(cart.gifticon.asked(), asked, "the fifth late call opens the circuit");
+    }
+    eventually("a probe", async || {
+        assert_eq!(cart.add(1, None).await.0, 503);
+        (cart.gifticon.asked() > 5).then_some(())
+    })
+    .await;
+    assert_eq!(cart.gifticon.asked(), 6, "a probe is not made again");
+    cart.gifticon.does(Does::Reserves);
+    eventually("the circuit to close", async || (cart.add(1, None).await.0 == 201).then_some(()))
+        .await;
+    cart.settles(1).await;
+}
+
+/// Who has waited for the whole patience is not asked for again, nor is a customer who has gone.
+#[tokio::test]
+async fn a_late_call_is_made_again_within_the_patience_only() {
+    let cart = Cart::with_budget(1_500).await;
+    cart.gifticon.does(Does::Hangs);
+    assert_eq!(cart.add(1, None).await.0, 503);
+    cart.settles(0).await;
+    assert_eq!(cart.gifticon.asked(), 1);
 }
 
 #[tokio::test]
@@ -156,7 +206,7 @@ async fn a_customer_who_goes_away_meanwhile_leaves_no_cart() {
     cart.gifticon.does(Does::Hangs);
     let gone = cart.post(1, None).timeout(Duration::from_millis(100)).send().await;
     assert!(gone.is_err());
-    eventually("gifticon to be asked", async || (cart.gifticon.asked() == 1).then_some(())).await;
+    eventually("gifticon to be asked", async || (cart.gifticon.asked() > 0).then_some(())).await;
     cart.settles(0).await;
     assert_eq!(cart.live().await, 0);
 }

@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(20);
 struct Replica {
     child: Child,
     addr: SocketAddr,
+    /// Of metrics and of the routes for operators.
+    management_addr: SocketAddr,
 }
 
 /// Everything that runs.
@@ -74,9 +76,19 @@ impl Cluster {
         self.addrs(service).into_iter().map(|addr| Web::new(format!("http://{addr}"))).collect()
     }
 
+    /// The management addresses of the replicas of a service that run.
+    pub fn management(&self, service: &str) -> Vec<Web> {
+        let addrs = self.running(service).map(|replica| replica.management_addr);
+        addrs.map(|addr| Web::new(format!("http://{addr}"))).collect()
+    }
+
     fn addrs(&self, service: &str) -> Vec<SocketAddr> {
-        let of = self.replicas.iter().filter(|((name, _), _)| *name == service);
-        of.filter_map(|(_, replica)| replica.as_ref().map(|replica| replica.addr)).collect()
+        self.running(service).map(|replica| replica.addr).collect()
+    }
+
+    fn running(&self, service: &str) -> impl Iterator<Item = &Replica> {
+        let of = self.replicas.iter().filter(move |((name, _), _)| *name == service);
+        of.filter_map(|(_, replica)| replica.as_ref())
     }
 
     /// Starts a replica, on a free port, and puts it behind its front.
@@ -127,11 +139,15 @@ impl Cluster {
             .spawn()
             .with_context(|| format!("cannot run {}; build the workspace first", path.display()))?;
         let stdout = child.stdout.take().context("it has an output")?;
-        let line = BufReader::new(stdout).lines().next().transpose()?.unwrap_or_default();
-        let Some((_, addr)) = line.split_once(" listens on http://") else {
-            bail!("{service} did not start: see {}/{log}.log", self.servers.dir().display());
+        let mut lines = BufReader::new(stdout).lines();
+        let mut addr = || -> anyhow::Result<SocketAddr> {
+            let line = lines.next().transpose()?.unwrap_or_default();
+            let Some((_, addr)) = line.split_once(" listens on http://") else {
+                bail!("{service} did not start: see {}/{log}.log", self.servers.dir().display());
+            };
+            Ok(addr.parse()?)
         };
-        Ok(Replica { child, addr: addr.parse()? })
+        Ok(Replica { addr: addr()?, management_addr: addr()?, child })
     }
 
     /// kill -9 of a replica.

@@ -1,25 +1,23 @@
 //! The circuit around a peer: deadline inside, circuit outside.
 
+mod in_a_row;
+
 use crate::metrics::{Fixed, Metrics};
 use failsafe::backoff::{Exponential, exponential};
-use failsafe::failure_policy::{
-    ConsecutiveFailures, OrElse, SuccessRateOverTimeWindow, consecutive_failures,
-    success_rate_over_time_window,
-};
+use failsafe::failure_policy::{OrElse, SuccessRateOverTimeWindow, success_rate_over_time_window};
 use failsafe::{Config, FailurePolicy, Instrument, StateMachine};
+use in_a_row::InARow;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-/// Failures in a row that open the circuit.
-const IN_A_ROW: u32 = 5;
 /// Of at least this many calls in [`WINDOW`], at least [`GOOD`] must succeed.
 const CALLS: u32 = 20;
 const GOOD: f64 = 0.5;
@@ -30,7 +28,7 @@ const OPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 /// Calls that may probe a half-open circuit at once. failsafe itself would let all through.
 const PROBES: usize = 3;
 
-type Policy = OrElse<SuccessRateOverTimeWindow<Exponential>, ConsecutiveFailures<Exponential>>;
+type Policy = OrElse<SuccessRateOverTimeWindow<Exponential>, InARow<Exponential>>;
 
 /// A call that brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +121,9 @@ pub struct Breaker {
     machine: StateMachine<Policy, Shared>,
     watch: Arc<Watch>,
     probes: Arc<Semaphore>,
+    /// Whether the failure that is being counted is a late call, for the policy. One is counted at a time.
+    late: Arc<AtomicBool>,
+    counting: Arc<Mutex<()>>,
 }
 
 impl Breaker {
@@ -139,11 +140,30 @@ impl Breaker {
         metrics.register("breaker_transitions", "Changes of state", watch.transitions.clone());
         metrics.register("breaker_rejected", "Calls refused unsent", watch.rejected.clone());
         let backoff = || exponential(OPEN.0, OPEN.1);
+        let (late, counting) = (Arc::<AtomicBool>::default(), Arc::default());
         let policy = success_rate_over_time_window(GOOD, CALLS, WINDOW, backoff())
-            .or_else(consecutive_failures(IN_A_ROW, backoff()));
+            .or_else(InARow::new(Arc::clone(&late), backoff()));
         let machine =
             Config::new().failure_policy(policy).instrument(Shared(Arc::clone(&watch))).build();
-        Self { peer, budget, machine, watch, probes: Arc::new(Semaphore::new(PROBES)) }
+        let probes = Arc::new(Semaphore::new(PROBES));
+        Self { peer, budget, machine, watch, probes, late, counting }
+    }
+
+    /// How long a call may take.
+    pub fn budget(&self) -> Duration {
+        self.budget
+    }
+
+    /// Whether the circuit is closed: calls are made, and none of them is a probe.
+    pub fn is_closed(&self) -> bool {
+        self.watch.state.load(Ordering::Relaxed) == State::Closed as i64
+    }
+
+    /// Counts a failed call.
+    fn failed(&self, late: bool) {
+        let _one = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.late.store(late, Ordering::Relaxed);
+        self.machine.on_error();
     }
 
     /// Whether a call would be made now. An open circuit whose time is over becomes half open here.
@@ -178,11 +198,11 @@ impl Breaker {
                 Ok(answer)
             }
             Ok(Err(source)) => {
-                self.machine.on_error();
+                self.failed(false);
                 Err(Unanswered::Failed { peer: self.peer, source })
             }
             Err(_) => {
-                self.machine.on_error();
+                self.failed(true);
                 Err(Unanswered::Late(self.peer))
             }
         }
@@ -191,7 +211,9 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
+    use super::in_a_row::{IN_A_ROW, ONE_PAUSE};
     use super::*;
+    use futures_util::future::join_all;
     use std::future::pending;
     use std::sync::atomic::AtomicUsize;
 
@@ -203,18 +225,37 @@ mod tests {
         breaker.call(async { anyhow::bail!("no") as anyhow::Result<()> }).await.unwrap_err()
     }
 
+    async fn be_late(breaker: &Breaker) {
+        let late = breaker.call(pending::<anyhow::Result<()>>()).await;
+        assert!(matches!(late, Err(Unanswered::Late(_))));
+    }
+
+    #[tokio::test]
+    async fn one_pause_that_makes_many_calls_late_does_not_open_the_circuit() {
+        let breaker = breaker(20);
+        join_all((0..100).map(|_| be_late(&breaker))).await;
+        assert!(breaker.is_closed());
+        assert!(breaker.call(async { Ok(()) }).await.is_ok());
+        let began = std::time::Instant::now();
+        while breaker.is_closed() {
+            join_all((0..10).map(|_| be_late(&breaker))).await;
+        }
+        let lasted = began.elapsed();
+        assert!(lasted >= ONE_PAUSE, "it opened after {lasted:?}");
+        assert!(lasted < 10 * ONE_PAUSE, "it opened after {lasted:?} only");
+    }
+
     #[tokio::test]
     async fn late_calls_and_failures_open_the_circuit_and_answers_do_not() {
         let breaker = breaker(20);
         for _ in 0..100 {
             assert!(breaker.call(async { Ok("sold out") }).await.is_ok());
         }
-        for _ in 0..2 {
-            assert!(matches!(fail(&breaker).await, Unanswered::Failed { .. }));
-        }
         for _ in 0..3 {
-            let late = breaker.call(pending::<anyhow::Result<()>>()).await;
-            assert!(matches!(late, Err(Unanswered::Late(_))));
+            be_late(&breaker).await;
+        }
+        for _ in 3..IN_A_ROW {
+            assert!(matches!(fail(&breaker).await, Unanswered::Failed { .. }));
         }
         let called = AtomicUsize::new(0);
         let call = async {

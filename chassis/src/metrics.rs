@@ -18,6 +18,8 @@ use std::time::Duration;
 /// Upper bounds of the buckets, in seconds.
 const BUCKETS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// The same of waits in queues. Those who are refused are to be so within 10 ms of 0.1 s or 1 s.
+const WAITS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.11, 0.25, 0.5, 1.0, 1.01];
 /// The same of the sizes of batches: up to 500 jobs, of which one may be 500 events.
 const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 500.0, 1_000.0];
 
@@ -37,6 +39,11 @@ struct Route {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: Fixed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Shed {
+    at: Fixed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,7 +67,9 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram>,
-    pub(crate) shed_total: Counter,
+    shed: Family<Shed, Counter>,
+    pub(crate) queue_seconds: Histogram,
+    pub(crate) writer_wait_seconds: Histogram,
     pub(crate) outbox_events: Gauge,
     pub(crate) outbox_age: Gauge<f64, AtomicU64>,
     consumer_lag: Gauge<f64, AtomicU64>,
@@ -83,7 +92,9 @@ impl Default for Metrics {
             registry: Mutex::default(),
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            shed_total: Counter::default(),
+            shed: Family::default(),
+            queue_seconds: Histogram::new(WAITS),
+            writer_wait_seconds: Histogram::new(WAITS),
             outbox_events: Gauge::default(),
             outbox_age: Gauge::default(),
             consumer_lag: Gauge::default(),
@@ -107,8 +118,16 @@ impl Default for Metrics {
         );
         metrics.register(
             "http_requests_shed",
-            "Requests refused since too many were there",
-            metrics.shed_total.clone(),
+            "Requests refused since they waited for too long, by where",
+            metrics.shed.clone(),
+        );
+        for at in ["queue", "writer"] {
+            let _ = metrics.shed.get_or_create(&Shed { at: Fixed(at) }); // a zero to compare with
+        }
+        metrics.register(
+            "http_queue_seconds",
+            "Time that a request waited until it was worked on, or refused",
+            metrics.queue_seconds.clone(),
         );
         metrics
     }
@@ -172,6 +191,11 @@ impl Metrics {
             "Time from its begin to its commit",
             self.batch_seconds.clone(),
         );
+        self.register(
+            "writer_wait_seconds",
+            "Time that a command waited until the writer took it, or its caller gave up",
+            self.writer_wait_seconds.clone(),
+        );
         self.register("db_pool_connections", "Reading connections by state", self.pool.clone());
     }
 
@@ -193,6 +217,11 @@ impl Metrics {
             let new = count.saturating_sub(before.errors.get(kind).copied().unwrap_or_default());
             self.consumer_errors.get_or_create(&Kind { kind: Fixed(kind.label()) }).inc_by(new);
         }
+    }
+
+    /// A request was refused since it waited for too long in the queue that is called `at`.
+    pub(crate) fn shed(&self, at: &'static str) {
+        self.shed.get_or_create(&Shed { at: Fixed(at) }).inc();
     }
 
     pub(crate) fn pool(&self, all: u32, idle: usize) {

@@ -139,12 +139,14 @@ pub struct Problem {
     errors: Vec<(String, Text)>,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    shed: Option<&'static str>,
 }
 
 impl Problem {
     /// A refusal of `kind`, with what a person can do about it.
     pub fn new(kind: Kind, detail: Text) -> Self {
-        Self { kind, detail, errors: Vec::new(), members: Map::new(), headers: Vec::new() }
+        let (errors, members, headers) = (Vec::new(), Map::new(), Vec::new());
+        Self { kind, detail, errors, members, headers, shed: None }
     }
 
     /// A fault of ours: logged here, once, with its causes; the client learns nothing of it.
@@ -179,6 +181,17 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u16) -> Self {
         self.headers.push((header::RETRY_AFTER, seconds.into()));
         self
+    }
+
+    /// Says that the request was refused since it waited for too long in the queue that is called `at`.
+    pub(crate) fn shed_at(mut self, at: &'static str) -> Self {
+        self.shed = Some(at);
+        self
+    }
+
+    /// The queue in which the request waited for too long, if that is why it was refused.
+    pub(crate) fn shed(&self) -> Option<&'static str> {
+        self.shed
     }
 
     /// The status of the answer.

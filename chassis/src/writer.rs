@@ -7,24 +7,29 @@
 //! gifticon read one row and write one row, and nobody ever waits for a lock.
 
 mod attempt;
+mod order;
 mod task;
 
 use crate::db::{Db, Tx};
 use crate::inbox::Incoming;
 use crate::mailbox::Chore;
 use crate::metrics::Metrics;
+use crate::patience;
 use crate::telemetry::{self, Trace};
 use common_events::Event;
+use order::{Order, Waits};
+use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
 use std::sync::Arc;
 use task::{Batches, Task};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout_at;
 
 /// A batch is worth its fixed cost when so many commands wait: it begins at once then.
 const ENOUGH: usize = 32;
-/// Requests that may wait. More than the writer does in a tenth of a second would only wait for an
-/// answer that comes too late: they are refused at once instead.
-const WAITING: usize = 2_048;
+/// Jobs that may wait, beyond which requests are refused at once. It only bounds the memory: requests are refused by the time
+/// that they waited.
+const WAITING: usize = 8_192;
 
 /// What a service decides: its `domain.rs` and `store.rs` as the writer sees them.
 pub trait Domain: Send + Sync + 'static {
@@ -92,28 +97,33 @@ pub enum NotDone<R> {
 /// Why the service cannot, now. The client may try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// More waits than can be done soon.
-    #[error("too many requests are waiting")]
-    Overloaded,
+    /// It waited for as long as its patience allowed, in the queue that is called `at`.
+    #[error("it waited for too long in the queue \"{at}\"")]
+    Overloaded {
+        /// The name of the queue in the metrics.
+        at: &'static str,
+    },
     /// The transaction failed, and changed nothing.
     #[error("the database failed")]
     Database,
 }
 
 impl From<Unavailable> for crate::problem::Problem {
-    fn from(_: Unavailable) -> Self {
+    fn from(unavailable: Unavailable) -> Self {
         let now = "the service is busy; try again shortly";
-        Self::unavailable(crate::lang::Text::fixed(now, "잠시 후 다시 시도해 주세요"))
+        let problem =
+            Self::unavailable(crate::lang::Text::fixed(now, "잠시 후 다시 시도해 주세요"));
+        match unavailable {
+            Unavailable::Overloaded { at } => problem.shed_at(at),
+            Unavailable::Database => problem,
+        }
     }
 }
 
 type Outcome<D> = Result<<D as Domain>::Answer, NotDone<<D as Domain>::Refusal>>;
 
 enum Job<D: Domain> {
-    /// A command of a request, which somebody waits for.
-    Asked(Order<D>),
-    /// A command of a worker, which has time.
-    Told(Order<D>),
+    Command(Order<D>),
     /// Events from the bus, handled together or not at all.
     Events(Vec<Incoming<D::Command>>, oneshot::Sender<Result<(), NotTaken>>),
 }
@@ -133,9 +143,6 @@ impl NotTaken {
     }
 }
 
-/// A command, the story that it belongs to, and where its outcome goes.
-type Order<D> = (<D as Domain>::Command, Option<Trace>, oneshot::Sender<Outcome<D>>);
-
 /// A chore and where its number of rows goes.
 pub(crate) type ChoreJob = (Chore, oneshot::Sender<anyhow::Result<i64>>);
 
@@ -144,6 +151,7 @@ pub struct Writer<D: Domain> {
     jobs: mpsc::Sender<Job<D>>,
     enough: Arc<Notify>,
     committed: Arc<watch::Sender<u64>>,
+    waited: Histogram,
 }
 
 impl<D: Domain> Clone for Writer<D> {
@@ -152,6 +160,7 @@ impl<D: Domain> Clone for Writer<D> {
             jobs: self.jobs.clone(),
             enough: Arc::clone(&self.enough),
             committed: Arc::clone(&self.committed),
+            waited: self.waited.clone(),
         }
     }
 }
@@ -168,21 +177,39 @@ impl<D: Domain> Writer<D> {
         WAITING - self.jobs.capacity()
     }
 
-    /// Carries out one command, and answers when it is durable. Refused at once where too many wait.
+    /// Carries out one command, and returns its outcome when it is durable.
+    ///
+    /// A command that the writer has not begun when the [patience](patience::until) of its request is over, or when the
+    /// returned future is dropped, is not carried out. Once it is begun, its caller waits for the truth.
+    ///
+    /// # Errors
+    /// [`Unavailable::Overloaded`] when it was not begun in time: nothing was done.
     pub async fn ask(&self, command: D::Command) -> Outcome<D> {
-        let (answer, answered) = oneshot::channel();
-        let job = Job::Asked((command, telemetry::current(), answer));
-        if self.jobs.try_send(job).is_err() {
-            return Err(NotDone::Unavailable(Unavailable::Overloaded));
+        const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
+        let (answer, mut answered) = oneshot::channel();
+        let order = Order::new(command, telemetry::current(), answer);
+        let waits = Waits::of(&order);
+        if self.jobs.try_send(Job::Command(order)).is_err() {
+            return Err(NotDone::Unavailable(OVERLOADED));
         }
         if self.waiting() >= ENOUGH {
             self.enough.notify_one();
         }
-        answered.await.unwrap_or(Err(NotDone::Unavailable(Unavailable::Database)))
+        let lost = |_| Err(NotDone::Unavailable(Unavailable::Database));
+        match timeout_at(patience::until(), &mut answered).await {
+            Ok(outcome) => outcome.unwrap_or_else(lost),
+            Err(_) => match waits.give_up() {
+                Some(waited) => {
+                    self.waited.observe(waited.as_secs_f64());
+                    Err(NotDone::Unavailable(OVERLOADED))
+                }
+                None => answered.await.unwrap_or_else(lost),
+            },
+        }
     }
 
-    /// Carries out many commands of a worker in order, each with the story that it belongs to. Waits
-    /// where [`Writer::ask`] would refuse.
+    /// Carries out many commands of a worker in order, each with the story that it belongs to. They have time: none is
+    /// refused for how long it waited.
     pub async fn ask_all(
         &self,
         commands: impl IntoIterator<Item = (D::Command, Option<Trace>), IntoIter: Send> + Send,
@@ -190,7 +217,7 @@ impl<D: Domain> Writer<D> {
         let mut waiting = Vec::new();
         for (command, trace) in commands {
             let (answer, answered) = oneshot::channel();
-            let _ = self.jobs.send(Job::Told((command, trace, answer))).await;
+            let _ = self.jobs.send(Job::Command(Order::new(command, trace, answer))).await;
             waiting.push(answered);
         }
         let mut outcomes = Vec::with_capacity(waiting.len());
@@ -225,8 +252,12 @@ pub(crate) fn writer<D: Domain>(
     let (sender, jobs) = mpsc::channel(WAITING);
     let committed = Arc::new(watch::Sender::new(0));
     let enough = Arc::new(Notify::new());
-    let writer =
-        Writer { jobs: sender, enough: Arc::clone(&enough), committed: Arc::clone(&committed) };
+    let writer = Writer {
+        jobs: sender,
+        enough: Arc::clone(&enough),
+        committed: Arc::clone(&committed),
+        waited: metrics.writer_wait_seconds.clone(),
+    };
     let batches = Batches::new(domain, db, metrics, relay, committed);
     (writer, Task { jobs, enough, chores, batches })
 }

@@ -3,17 +3,18 @@
 mod common;
 
 use chassis::bus::NotSent;
-use chassis::db::{Db, Dialect};
+use chassis::db::{Db, Dialect, Tx};
+use chassis::patience::PATIENCE;
 use chassis::testing::{TestDb, eventually};
 use chassis::writer::{NotDone, Unavailable};
-use common::{Add, Scripted, Service, cart_added};
+use common::{Add, Negative, Scripted, Service, cart_added};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::Value;
 use sqlx::Row;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 macro_rules! on_each_database {
@@ -35,7 +36,9 @@ macro_rules! on_each_database {
 on_each_database!(
     commands_are_answered_in_order_and_are_durable,
     a_refusal_or_a_failure_changes_nothing_and_stops_nothing,
-    whoever_waits_behind_a_batch_that_hangs_is_refused_soon,
+    who_waits_in_vain_for_the_writer_is_refused_after_the_patience_and_nothing_is_done,
+    a_pause_of_the_database_refuses_nobody_however_many_wait,
+    what_its_caller_gave_up_is_not_done,
     what_happened_is_told_in_order_and_leaves_the_outbox,
     an_unknown_outcome_is_sent_again_with_all_that_follows,
     what_waits_for_the_broker_shows_in_the_metrics,
@@ -83,49 +86,89 @@ async fn a_refusal_or_a_failure_changes_nothing_and_stops_nothing(db: TestDb) {
     assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 6);
 }
 
-async fn whoever_waits_behind_a_batch_that_hangs_is_refused_soon(db: TestDb) {
-    let service = Service::start(&db, &Scripted::default()).await;
-    service.writer.ask(Add { id: 1, number: 5 }).await.unwrap();
-    let elsewhere = db.open(&common::schema()).await;
-    let mut total = 5;
-    // On SQLite the batch that hangs may be one of the relay's or of retention, and all requests wait behind it.
-    for _ in 0..5 {
-        service.outbox_is_empty().await;
-        let done = ask_while_the_tally_is_locked(&service, &elsewhere).await;
-        total += done;
-        assert_eq!(service.total(1).await, total);
-        // SQLite looks at its lock every 100 ms: until then the batch hangs.
-        eventually("a batch", async || service.writer.ask(Add { id: 1, number: 1 }).await.ok())
-            .await;
-        total += 1;
-        if done > 0 {
-            return;
-        }
-    }
-    panic!("the batch that hung goes on");
-}
-
-/// Answers how many of more requests than go into one batch were carried out once the lock was gone.
-async fn ask_while_the_tally_is_locked(service: &Service, elsewhere: &Db) -> i64 {
-    let mut elsewhere = elsewhere.begin().await.unwrap();
+/// Locks the row of the tally on Postgres, and the file on SQLite, until the transaction ends.
+async fn lock(service: &Service, elsewhere: &Db) -> Tx<'static> {
+    service.writer.ask(Add { id: 1, number: 0 }).await.unwrap();
+    service.outbox_is_empty().await;
+    let mut tx = elsewhere.begin().await.unwrap();
     if service.db.dialect() == Dialect::Postgres {
         let patient = "set local idle_in_transaction_session_timeout = 0";
-        sqlx::query(patient).execute(&mut *elsewhere).await.unwrap();
+        sqlx::query(patient).execute(&mut *tx).await.unwrap();
     }
     let lock = "update tallies set total = total where id = 1";
-    sqlx::query(lock).execute(&mut *elsewhere).await.unwrap();
+    sqlx::query(lock).execute(&mut *tx).await.unwrap();
+    tx
+}
 
+fn ask_many(
+    service: &Service,
+    count: usize,
+) -> JoinSet<(Result<i64, NotDone<Negative>>, Duration)> {
     let mut asked = JoinSet::new();
-    for _ in 0..600 {
+    for _ in 0..count {
         let writer = service.writer.clone();
-        asked.spawn(async move { writer.ask(Add { id: 1, number: 1 }).await });
+        asked.spawn(async move {
+            let began = Instant::now();
+            (writer.ask(Add { id: 1, number: 1 }).await, began.elapsed())
+        });
     }
-    let first =
-        timeout(Duration::from_millis(4_500), asked.join_next()).await.expect("it is told soon");
-    assert!(matches!(first, Some(Ok(Err(NotDone::Unavailable(Unavailable::Database))))));
-    elsewhere.commit().await.unwrap();
-    let done = asked.join_all().await.iter().filter(|outcome| outcome.is_ok()).count();
-    i64::try_from(done).unwrap()
+    asked
+}
+
+async fn who_waits_in_vain_for_the_writer_is_refused_after_the_patience_and_nothing_is_done(
+    db: TestDb,
+) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    let elsewhere = db.open(&common::schema()).await;
+    let locked = lock(&service, &elsewhere).await;
+    let mut asked = ask_many(&service, 600); // more than go into one batch
+    let (first, waited) = asked.join_next().await.unwrap().unwrap();
+    let overloaded = Unavailable::Overloaded { at: "writer" };
+    assert!(matches!(first, Err(NotDone::Unavailable(why)) if why == overloaded));
+    assert!(waited >= PATIENCE, "it was refused after {waited:?}");
+    assert!(waited < PATIENCE * 2, "it was refused after {waited:?} only");
+    locked.commit().await.unwrap();
+    let done = asked.join_all().await.iter().filter(|(outcome, _)| outcome.is_ok()).count();
+    assert_eq!(
+        service.total(1).await,
+        i64::try_from(done).unwrap(),
+        "what is told is what was done"
+    );
+    // SQLite looks at its lock every 100 ms.
+    assert!(service.writer.ask(Add { id: 1, number: 1 }).await.is_ok(), "it goes on at once");
+}
+
+async fn a_pause_of_the_database_refuses_nobody_however_many_wait(db: TestDb) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    let elsewhere = db.open(&common::schema()).await;
+    let locked = lock(&service, &elsewhere).await;
+    let asked = ask_many(&service, 2_500);
+    let pause = async {
+        sleep(Duration::from_millis(200)).await;
+        locked.commit().await.unwrap();
+    };
+    let (outcomes, ()) = tokio::join!(asked.join_all(), pause);
+    // A machine that needs longer for all of them may refuse those who waited for it, and nobody else.
+    for (outcome, waited) in &outcomes {
+        assert!(outcome.is_ok() || *waited >= PATIENCE, "{outcome:?} after {waited:?}");
+    }
+    let done = outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count();
+    assert_eq!(service.total(1).await, i64::try_from(done).unwrap());
+}
+
+async fn what_its_caller_gave_up_is_not_done(db: TestDb) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    let elsewhere = db.open(&common::schema()).await;
+    let locked = lock(&service, &elsewhere).await;
+    let writer = service.writer.clone();
+    // One keeps the writer busy, so that the other waits in the queue on both databases.
+    let busy = tokio::spawn(async move { writer.ask(Add { id: 1, number: 1 }).await });
+    sleep(Duration::from_millis(50)).await;
+    let gone = timeout(Duration::from_millis(100), service.writer.ask(Add { id: 1, number: 100 }));
+    assert!(gone.await.is_err(), "it waits");
+    locked.commit().await.unwrap();
+    assert_eq!(busy.await.unwrap().unwrap(), 1);
+    assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 2);
 }
 
 fn numbers(bus: &Scripted) -> Vec<i64> {

@@ -70,7 +70,8 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     let (addresses, cors) = (config.listen.clone(), routes::cors(config.cors.clone()));
-    let (metrics, routes) = (Arc::new(Metrics::default()), routes::routes(config));
+    let metrics = Arc::new(Metrics::default());
+    let routes = routes::routes(config, &metrics);
     let around = ServiceBuilder::new().layer(cors).map_request(proxy::distrust);
     serve_bare("gateway", &addresses, metrics, routes, |routes| routes.layer(around))
 }

@@ -6,6 +6,7 @@ use axum::http::{StatusCode, Uri, Version};
 use axum::response::Response;
 use chassis::http::{self, KEPT_ALIVE, WHOLE_BODY};
 use chassis::lang::Text;
+use chassis::patience;
 use chassis::problem::{Kind, Problem};
 use http_body::{Frame, SizeHint};
 use hyper::Request;
@@ -53,7 +54,8 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// What a client may not tell our services about itself.
-const OURS_TO_SAY: [HeaderName; 7] = [
+const OURS_TO_SAY: [HeaderName; 8] = [
+    patience::BUDGET,
     FORWARDED_HOST,
     FORWARDED_PROTO,
     FORWARDED_FOR,
@@ -99,6 +101,7 @@ impl Proxy {
         headers.remove(header::HOST); // the client writes that of the upstream
         headers.extend(asked.map(|host| (FORWARDED_HOST, host)));
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(patience::BUDGET, patience::left());
         let address = client.and_then(|client| client.0.ip().to_string().parse().ok());
         headers.extend(address.map(|address| (FORWARDED_FOR, address)));
         *request.uri_mut() = uri;

@@ -15,8 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -200,52 +199,6 @@ async fn a_request_whose_client_went_away_is_counted() {
         metrics.text().await.ok()?.contains(r#"status="499""#).then_some(())
     })
     .await;
-}
-
-/// Beyond what it can do soon, it says so at once; what it has goes on, and health is not refused.
-#[tokio::test]
-async fn more_than_it_can_do_is_refused_at_once_and_health_is_not() {
-    rlimit::increase_nofile_limit(4_096).unwrap(); // both ends of each hop are in this process
-    let (door, inside) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (held, counted) = (Arc::clone(&door), Arc::clone(&inside));
-    let slow = any(async move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        drop(held.acquire().await);
-        "done"
-    });
-    let upstream = peer(Router::new().fallback_service(slow));
-    let gateway = gateway(&upstream, &[]).await;
-    let (client, url) = (Client::default(), gateway.url());
-    let mut running = JoinSet::new();
-    for _ in 0..256 {
-        running.spawn(client.get(format!("{url}/carts")).send());
-    }
-    let full = async || (inside.load(Ordering::Relaxed) == 256).then_some(());
-    eventually("the gateway to be full", full).await;
-
-    let began = Instant::now();
-    let refused = client.post(format!("{url}/carts")).body("{}").send().await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(1), "it waited {:?}", began.elapsed());
-    assert_eq!(
-        (refused.status(), &refused.headers()["retry-after"]),
-        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
-    );
-    let problem: Value = refused.json().await.unwrap();
-    assert_eq!(problem["type"], "/problems/unavailable");
-    for path in ["/actuator/health", "/actuator/health/readiness", "/actuator/health/liveness"] {
-        let status = client.get(format!("{url}{path}")).send().await.unwrap().status();
-        assert_eq!(status, StatusCode::OK, "{path}");
-    }
-    let metrics = format!("{}/metrics", gateway.management_url().unwrap());
-    let metrics = client.get(metrics).send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("http_requests_shed_total 1\n"), "{metrics}");
-
-    door.add_permits(256);
-    while let Some(answer) = running.join_next().await {
-        assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK, "what was begun is finished");
-    }
-    let again = client.get(format!("{url}/carts")).send().await.unwrap();
-    assert_eq!(again.status(), StatusCode::OK, "and there is room again");
 }
 
 #[tokio::test]

@@ -31,6 +31,10 @@ pub enum Does {
     BreaksOnce {
         then_sells_out: bool,
     },
+    /// Takes the stock and never says so. The next is a yes, or a no.
+    HangsOnce {
+        then_sells_out: bool,
+    },
     /// Takes the stock and says so when the test lets it.
     Waits,
 }
@@ -82,11 +86,15 @@ async fn reserve(
         gifticon.does(if then_sells_out { Does::SellsOut } else { Does::Reserves });
         panic!("the connection breaks with its task");
     }
+    if let Does::HangsOnce { then_sells_out } = does {
+        gifticon.does(if then_sells_out { Does::SellsOut } else { Does::Reserves });
+        return pending().await;
+    }
     if does == Does::Waits {
         gifticon.1.notified().await;
     }
     match does {
-        Does::Reserves | Does::Waits | Does::BreaksOnce { .. } => {
+        Does::Reserves | Does::Waits | Does::BreaksOnce { .. } | Does::HangsOnce { .. } => {
             (StatusCode::CREATED, Json(json!({ "name": "Americano", "price": 5000 })))
         }
         Does::SellsOut => (StatusCode::CONFLICT, Json(json!({ "availableQuantity": 3 }))),

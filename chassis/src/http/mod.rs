@@ -26,18 +26,21 @@ pub(crate) use server::serve;
 
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::writer::Unavailable;
-use axum::error_handling::HandleErrorLayer;
+use crate::queue::Queue;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{BoxError, Router};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tower::ServiceBuilder;
-use tower::limit::GlobalConcurrencyLimitLayer;
-use tower::load_shed::LoadShedLayer;
 use tower_http::catch_panic::CatchPanicLayer;
+
+/// Requests that a service works on at once; others wait for a place. More than one batch of the writer and all reading
+/// connections can use, so that it is the queue of several gateways that fills first.
+const IN_PROGRESS: usize = 1_024;
 
 /// What the layers need to know of the process.
 #[derive(Clone)]
@@ -81,15 +84,14 @@ impl Layers {
 
     /// Returns what the public address serves: `routes` within their limits, and health.
     pub(crate) fn around(self, routes: Router) -> Router {
-        let shed = Arc::clone(&self.metrics);
-        let at_once = ServiceBuilder::new()
-            .layer(HandleErrorLayer::new(async move |_: BoxError| {
-                shed.shed_total.inc();
-                Problem::from(Unavailable::Overloaded)
-            }))
-            .layer(LoadShedLayer::new())
-            .layer(GlobalConcurrencyLimitLayer::new(self.facing.at_once()));
-        self.observed(routes.layer(at_once)) // before health, which answers however much there is to do
+        let routes = match self.facing {
+            Facing::Public => routes, // it has a queue for each service behind it
+            Facing::Internal => {
+                let queue = Queue::new(IN_PROGRESS, &self.metrics);
+                routes.layer(axum::middleware::from_fn_with_state(queue, queued))
+            }
+        };
+        self.observed(routes) // health waits in no queue
     }
 
     /// Returns what the management address serves: `routes`, metrics and health.
@@ -116,6 +118,16 @@ impl Layers {
                     .layer(CatchPanicLayer::custom(panicked)),
             )
     }
+}
+
+/// Has a request wait for its place.
+async fn queued(
+    State(queue): State<Queue>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let _place = queue.enter().await?;
+    Ok(next.run(request).await)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "that is how the layer gives it")]

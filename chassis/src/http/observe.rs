@@ -3,6 +3,7 @@
 
 use super::{Layers, body};
 use crate::lang::Lang;
+use crate::patience;
 use crate::problem::{Kind, Problem, kind};
 use crate::telemetry::{self, Trace};
 use axum::extract::{MatchedPath, Request, State};
@@ -19,24 +20,13 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What is noted of a request whose client went away before it was answered, as nginx does.
 const CLIENT_GONE: u16 = 499;
 
-/// Whom a process faces: how loud the line of each request is, and how many there may be at once.
+/// Whom a process faces: how loud the line of each request is, and where requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Facing {
-    /// The public door: one line a request at `info`.
+    /// The public door: one line a request at `info`. Its requests wait in a queue for each service behind it.
     Public,
-    /// Behind the door: one line a request at `debug`.
+    /// Behind the door: one line a request at `debug`. Its requests wait in one queue.
     Internal,
-}
-
-impl Facing {
-    /// Requests at once, beyond which they are refused: what the shop does in about a tenth of a second.
-    /// The door refuses first, and so protects the rest; what is behind it serves several doors.
-    pub(super) fn at_once(self) -> usize {
-        match self {
-            Self::Public => 256,
-            Self::Internal => 1_024,
-        }
-    }
 }
 
 pub(super) async fn observe(
@@ -52,6 +42,7 @@ pub(super) async fn observe(
     let route = route.to_owned();
     let id = request_id(request.headers());
     let trace = Trace::of(request.headers());
+    let until = patience::of(request.headers());
     request.headers_mut().insert(REQUEST_ID, id.clone());
     request.headers_mut().insert(telemetry::TRACEPARENT, trace.header());
 
@@ -64,8 +55,13 @@ pub(super) async fn observe(
             Err(problem) => problem.into_response(),
         }
     };
-    let answered = telemetry::with(trace, answer).instrument(seen.span.clone());
-    let mut response = in_language(answered.await, lang, seen.uri.path());
+    let answered = telemetry::with(trace, patience::with(until, answer));
+    let response = answered.instrument(seen.span.clone()).await;
+    if let Some(at) = response.extensions().get::<Arc<Problem>>().and_then(|problem| problem.shed())
+    {
+        seen.layers.metrics.shed(at);
+    }
+    let mut response = in_language(response, lang, seen.uri.path());
     response.headers_mut().insert(REQUEST_ID, id);
     seen.status = response.status().as_u16();
     response

@@ -1,7 +1,7 @@
 //! One try at a batch: one transaction.
 
-use super::Domain;
 use super::task::Batches;
+use super::{Domain, Order};
 use crate::db::{Connection, Dialect, Statement, Tx, vanished};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
@@ -30,14 +30,14 @@ const MARK_MINUTES: i64 = 60;
 
 /// What a batch is to do.
 pub(super) struct Work<'a, D: Domain> {
-    pub(super) commands: Vec<(&'a D::Command, Option<&'a Trace>)>,
+    pub(super) orders: Vec<&'a Order<D>>,
     pub(super) events: Vec<&'a Incoming<D::Command>>,
     pub(super) chores: Vec<&'a Chore>,
 }
 
 /// What a batch did.
 pub(super) struct Done<D: Domain> {
-    /// One for each command.
+    /// One for each order that was taken.
     pub(super) outcomes: Vec<Result<D::Answer, D::Refusal>>,
     /// One for each chore.
     pub(super) rows: Vec<i64>,
@@ -60,7 +60,7 @@ impl<D: Domain> Batches<D> {
         let began = Instant::now();
         let tried = AssertUnwindSafe(self.transact(work)).catch_unwind().await;
         let done = tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")))?;
-        self.metrics.batch(work.commands.len() + work.events.len(), began.elapsed());
+        self.metrics.batch(work.orders.len() + work.events.len(), began.elapsed());
         Ok(done)
     }
 
@@ -99,7 +99,7 @@ impl<D: Domain> Batches<D> {
         match self.db.dialect() {
             Dialect::Sqlite => (Duration::MAX, Duration::MAX), // a file does not vanish
             Dialect::Postgres => {
-                let has_time = work.commands.iter().any(|(command, _)| D::has_time(command));
+                let has_time = work.orders.iter().any(|order| D::has_time(&order.command));
                 (if has_time { LONG } else { LOST }, LOST)
             }
         }
@@ -120,16 +120,18 @@ impl<D: Domain> Batches<D> {
             self.mark_due.store(due, Ordering::Relaxed);
         }
         let mut tx = self.db.begin_on(connection).await?;
+        // Taken no sooner: where another process has the lock of the file, commands wait for it as they wait in the queue.
+        let taken = self.take(&work.orders);
         let sorted = inbox::sort(&mut tx, &work.events).await?;
 
         let of_events = sorted.fresh.iter().flat_map(|incoming| {
             incoming.commands().iter().map(|command| (command, incoming.trace.as_ref()))
         });
-        let all: Vec<(&D::Command, Option<&Trace>)> =
-            work.commands.iter().copied().chain(of_events).collect();
+        let of_orders = taken.iter().map(|order| (&order.command, order.trace.as_ref()));
+        let all: Vec<(&D::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
         if !all.is_empty() {
-            self.decide(&mut tx, &all, work.commands.len(), &mut done).await?;
+            self.decide(&mut tx, &all, taken.len(), &mut done).await?;
         }
         parked::park(&mut tx, &sorted.park).await?;
         parked::unpark(&mut tx, &sorted.unpark).await?;
@@ -140,6 +142,18 @@ impl<D: Domain> Batches<D> {
         self.mark(&mut tx, batch);
         tx.flush().await?;
         Ok(Wrote { done, sorted, batch, tx })
+    }
+
+    /// Takes the orders that nobody gave up, some of which an attempt before this one may have taken.
+    fn take<'w>(&self, orders: &[&'w Order<D>]) -> Vec<&'w Order<D>> {
+        let mut taken = Vec::with_capacity(orders.len());
+        for order in orders {
+            if let Some(waited) = order.take() {
+                self.metrics.writer_wait_seconds.observe(waited.as_secs_f64());
+            }
+            taken.extend(order.is_taken().then_some(*order));
+        }
+        taken
     }
 
     /// Leaves the number of the batch in its transaction. So even an empty batch writes, and shows

@@ -1,15 +1,13 @@
 //! The task: takes what waits, carries it out, answers.
 
-use super::{ChoreJob, Domain, Job, NotDone, NotTaken, Unavailable, WAITING, attempt};
+use super::{ChoreJob, Domain, Job, NotDone, NotTaken, Order, Unavailable, attempt};
 use crate::db::{self, Db};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
@@ -19,9 +17,6 @@ use uuid::Uuid;
 const BATCH: usize = 500;
 /// Under load, batches begin no sooner after each other, unless [`super::ENOUGH`] commands wait.
 const APART: Duration = Duration::from_millis(5);
-/// How long a batch may take before the requests behind it are refused. Its database does not answer then, or is
-/// away, and with it the outcome of a commit; whoever stands in front of us gives up after 3 s.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The task.
 pub(crate) struct Task<D: Domain> {
@@ -76,21 +71,11 @@ impl<D: Domain> Task<D> {
                 stop.cancelled().await; // or nobody is left who could ask
                 return;
             }
+            jobs.retain(|job| !matches!(job, Job::Command(order) if order.is_given_up()));
             let now: Vec<_> = jobs.drain(..jobs.len().min(BATCH)).collect();
             pace.begins(now.len());
-            let mut batch = pin!(self.batches.carry_out(now, std::mem::take(&mut chores)));
-            if timeout(PATIENCE, batch.as_mut()).await.is_err() {
-                loop {
-                    tokio::select! {
-                        () = batch.as_mut() => break,
-                        Some(job) = self.jobs.recv(), if jobs.len() < WAITING => match job {
-                            Job::Asked((.., answer)) => {
-                                let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
-                            }
-                            Job::Told(_) | Job::Events(..) => jobs.push(job), // for the next
-                        },
-                    }
-                }
+            if !now.is_empty() || !chores.is_empty() {
+                self.batches.carry_out(now, std::mem::take(&mut chores)).await;
             }
         }
     }
@@ -113,19 +98,16 @@ impl<D: Domain> Batches<D> {
     /// which one may be what failed; their consumer finds out which. So do those that another
     /// replica was in the way of.
     async fn carry_out(&self, jobs: Vec<Job<D>>, chores: Vec<ChoreJob>) {
-        let mut commands = Vec::new();
+        let mut orders: Vec<Order<D>> = Vec::new();
         let mut events = Vec::new();
         for job in jobs {
             match job {
-                Job::Asked(command) | Job::Told(command) => commands.push(command),
+                Job::Command(order) => orders.push(order),
                 Job::Events(some, answer) => events.push((some, answer)),
             }
         }
         let work = attempt::Work {
-            commands: commands
-                .iter()
-                .map(|(command, trace, _)| (command, trace.as_ref()))
-                .collect(),
+            orders: orders.iter().collect(),
             events: events.iter().flat_map(|(some, _)| some).collect(),
             chores: chores.iter().map(|(chore, _)| chore).collect(),
         };
@@ -138,14 +120,11 @@ impl<D: Domain> Batches<D> {
             for (_, answer) in events.drain(..) {
                 let _ = answer.send(Err(why.clone()));
             }
-            if commands.is_empty() && chores.is_empty() {
+            if orders.is_empty() && chores.is_empty() {
                 return;
             }
             let work = attempt::Work {
-                commands: commands
-                    .iter()
-                    .map(|(command, trace, _)| (command, trace.as_ref()))
-                    .collect(),
+                orders: orders.iter().collect(),
                 events: Vec::new(),
                 chores: chores.iter().map(|(chore, _)| chore).collect(),
             };
@@ -164,19 +143,19 @@ impl<D: Domain> Batches<D> {
                     let _ = answer.send(Ok(()));
                 }
                 // Requests are woken by a task beside them: from this thread each would be a call of the kernel.
-                let asked = commands.into_iter().map(|(_, _, answer)| answer).zip(done.outcomes);
-                let answers: Vec<_> = asked.collect();
+                let taken = orders.into_iter().filter(Order::is_taken).zip(done.outcomes);
+                let taken: Vec<_> = taken.collect();
                 tokio::spawn(async move {
-                    for (answer, outcome) in answers {
-                        let _ = answer.send(outcome.map_err(NotDone::Refused));
+                    for (order, outcome) in taken {
+                        let _ = order.answer.send(outcome.map_err(NotDone::Refused));
                     }
                 });
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                error!(error, commands = commands.len(), "a batch could not be written");
-                for (_, _, answer) in commands {
-                    let _ = answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
+                error!(error, commands = orders.len(), "a batch could not be written");
+                for order in orders {
+                    let _ = order.answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
                 }
                 for (_, answer) in chores {
                     let _ = answer.send(Err(anyhow::anyhow!("{error}")));

@@ -1,5 +1,6 @@
 //! The gateway, stand-ins for the services behind it, and clients. Both ends speak bare TCP where a
 //! client library would tidy up what a test is about.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part")]
 
 use axum::Router;
 use axum::extract::Request;

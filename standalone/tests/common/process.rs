@@ -35,6 +35,19 @@ impl Process {
         Self { child, web: Web::new(base.expect("the gateway listens")) }
     }
 
+    /// SIGSTOP for a while, as a machine does that has no time for it. `meanwhile` is done when it stands still.
+    pub async fn pause<T>(&self, time: Duration, meanwhile: impl FnOnce() -> T) -> T {
+        let signal = |signal: &str| {
+            let pid = self.child.id().to_string();
+            assert!(Command::new("kill").args([signal, pid.as_str()]).status().unwrap().success());
+        };
+        signal("-STOP");
+        let done = meanwhile();
+        tokio::time::sleep(time).await;
+        signal("-CONT");
+        done
+    }
+
     /// kill -9.
     pub fn kill(self) {
         drop(self);

@@ -1,0 +1,87 @@
+//! A command that waits for the writer, and who gets at it first: the writer, or its caller who gives up.
+
+use super::{Domain, Outcome};
+use crate::telemetry::Trace;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// What became of a command so far. It is taken or given up, never both.
+#[derive(Debug)]
+struct Claim {
+    state: AtomicU8,
+    since: Instant,
+}
+
+impl Claim {
+    fn is(&self, state: u8) -> bool {
+        self.state.load(Ordering::Acquire) == state
+    }
+
+    /// Whether it waited until now, and has the state from now on.
+    fn becomes(&self, state: u8) -> bool {
+        let exchanged =
+            self.state.compare_exchange(WAITING, state, Ordering::AcqRel, Ordering::Acquire);
+        exchanged.is_ok()
+    }
+}
+
+/// A command on its way to the writer.
+pub(super) struct Order<D: Domain> {
+    pub(super) command: D::Command,
+    /// The story that it belongs to.
+    pub(super) trace: Option<Trace>,
+    /// Where its outcome goes.
+    pub(super) answer: oneshot::Sender<Outcome<D>>,
+    claim: Arc<Claim>,
+}
+
+impl<D: Domain> Order<D> {
+    pub(super) fn new(
+        command: D::Command,
+        trace: Option<Trace>,
+        answer: oneshot::Sender<Outcome<D>>,
+    ) -> Self {
+        let claim = Claim { state: AtomicU8::new(WAITING), since: Instant::now() };
+        Self { command, trace, answer, claim: Arc::new(claim) }
+    }
+
+    /// Takes the command, so that its caller cannot give it up any more. Returns how long it waited.
+    pub(super) fn take(&self) -> Option<Duration> {
+        self.claim.becomes(TAKEN).then(|| self.claim.since.elapsed())
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.claim.is(TAKEN)
+    }
+
+    /// Whether its caller gave it up before it was taken: there is nothing to do.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.claim.is(GIVEN_UP)
+    }
+}
+
+/// The caller's end. Dropped, it gives the command up.
+pub(super) struct Waits(Arc<Claim>);
+
+impl Waits {
+    pub(super) fn of<D: Domain>(order: &Order<D>) -> Self {
+        Self(Arc::clone(&order.claim))
+    }
+
+    /// Gives the command up. Returns how long it waited, or nothing where the writer has taken it.
+    pub(super) fn give_up(&self) -> Option<Duration> {
+        self.0.becomes(GIVEN_UP).then(|| self.0.since.elapsed())
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}

@@ -1,0 +1,134 @@
+//! Overload is measured by the time that requests wait: a burst or a pause refuses nobody, and who waits in vain is refused
+//! when the customer's patience is over.
+
+mod common;
+
+use chassis::patience::PATIENCE;
+use common::process::Process;
+use common::{Shop, Web, inside};
+use reqwest::StatusCode;
+use sqlx::{AnyConnection, Connection, Executor, Row};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// How much later than it should a busy machine may refuse.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// What became of requests, and how long each took.
+type Answers = Vec<(StatusCode, Duration)>;
+
+/// Carts that are asked for at once.
+fn burst(web: &Web, count: usize) -> JoinSet<(StatusCode, Duration)> {
+    rlimit::increase_nofile_limit(16_384).unwrap(); // both ends of each hop may be in this process
+    let (began, mut customers) = (Instant::now(), JoinSet::new());
+    for _ in 0..count {
+        let web = web.clone();
+        customers.spawn(async move {
+            let (status, _) = web.add(1, 1, None).await.unwrap();
+            (status, began.elapsed())
+        });
+    }
+    customers
+}
+
+/// Nobody was refused whose turn came within the patience. A machine that is slower may refuse the others.
+fn nobody_is_refused_early(answers: &Answers) {
+    let done = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
+    let slowest = answers.iter().map(|(_, took)| *took).max().unwrap();
+    println!("{done} of {} carts were made, within {slowest:?}", answers.len());
+    assert!(done > 0, "not one cart was made");
+    for (status, took) in answers {
+        let refused = *status == StatusCode::SERVICE_UNAVAILABLE;
+        assert!(*status == StatusCode::CREATED || refused, "{status}");
+        assert!(!refused || *took >= PATIENCE, "refused after {took:?}");
+    }
+}
+
+/// Keeps the writer of a service from its database.
+async fn lock(dir: &Path, service: &str) -> AnyConnection {
+    let mut connection = open(dir, service).await;
+    connection.execute("begin immediate").await.unwrap();
+    connection
+}
+
+async fn open(dir: &Path, service: &str) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    let file = dir.join(service).with_extension("db");
+    let mut connection =
+        AnyConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    connection.execute("pragma busy_timeout = 5000").await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_refuses_nobody_whose_turn_comes_in_time() {
+    let shop = Shop::start().await;
+    shop.web.register(1, 1_000_000, 5_000).await;
+    for count in [400, 1_000] {
+        nobody_is_refused_early(&burst(&shop.web, count).join_all().await);
+    }
+    inside::settled(shop.stop().await.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_of_a_disk_refuses_nobody() {
+    let shop = Shop::start().await;
+    shop.web.register(1, 1_000_000, 5_000).await;
+    for service in ["gifticon", "cart", "payment", "mypage"] {
+        let mut locked = lock(shop.dir.path(), service).await;
+        let customers = burst(&shop.web, 400);
+        sleep(Duration::from_millis(200)).await;
+        locked.execute("rollback").await.unwrap();
+        nobody_is_refused_early(&customers.join_all().await);
+    }
+    inside::settled(shop.stop().await.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_of_the_process_refuses_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Process::start(dir.path(), &[]);
+    shop.web.register(1, 1_000_000, 5_000).await;
+    let web = shop.web.clone();
+    let customers = shop.pause(Duration::from_millis(200), move || burst(&web, 400)).await;
+    nobody_is_refused_early(&customers.join_all().await);
+    assert!(shop.terminate().await.success());
+    inside::settled(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_is_stuck_refuses_after_the_patience_and_leaves_nothing() {
+    let shop = Shop::start().await;
+    shop.web.register(1, 1_000_000, 5_000).await;
+    let mut locked = lock(shop.dir.path(), "cart").await;
+    let mut customers = JoinSet::new();
+    for _ in 0..24 {
+        let web = shop.web.clone();
+        customers.spawn(async move {
+            let began = Instant::now();
+            let (status, _) = web.add(1, 1, None).await.unwrap();
+            (status, began.elapsed())
+        });
+        sleep(Duration::from_millis(50)).await;
+    }
+    for (status, took) in customers.join_all().await {
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(took >= PATIENCE, "refused after {took:?}");
+        assert!(took < PATIENCE + SLACK, "refused after {took:?} only");
+    }
+    locked.execute("rollback").await.unwrap();
+    let cart = &shop.management.cart;
+    let metrics = cart.client.get(format!("{}/metrics", cart.base)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("http_requests_shed_total{at=\"writer\"} 24\n"), "{metrics}");
+    let (status, cart) = shop.web.add(1, 1, None).await.unwrap();
+    assert_eq!(status, StatusCode::CREATED, "it goes on at once");
+    assert_eq!(cart["id"], 1, "nothing was written for those who were refused");
+    let left = "select (select count(*) from carts) + (select count(*) from intents)";
+    let rows: i64 = sqlx::query(left).fetch_one(&mut locked).await.unwrap().get(0);
+    assert_eq!(rows, 1);
+    drop(locked);
+    inside::settled(shop.stop().await.path()).await;
+}

@@ -9,7 +9,7 @@ use chassis::writer::{Domain, NotDone, Unavailable, Writer};
 use common_events::{CartAdded, CartId, CartRemoved, Event, GifticonId, ReservationId, status};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::debug;
 use uuid::Uuid;
 
 /// How long a request waits for another with its `Idempotency-Key` that is under way.
@@ -261,7 +261,8 @@ impl CartsApp {
                 Ok(_) | Err(NotDone::Refused(_)) => return Err(NotAdded::NoStock),
                 Err(NotDone::Unavailable(unavailable)) => {
                     if !std::mem::replace(&mut said, true) {
-                        warn!(reservation.id = %reservation, %unavailable, "a cart is not written yet");
+                        // One for each request: the database logs its outage itself.
+                        debug!(reservation.id = %reservation, %unavailable, "a cart is not written yet");
                     }
                     tokio::time::sleep(BETWEEN_TRIES).await;
                 }

@@ -4,10 +4,10 @@ use crate::app::CartsApp;
 use crate::domain::Command;
 use crate::store;
 use chassis::Lease;
-use chassis::db::{Dialect, now};
+use chassis::db::{Dialect, log_failure, now};
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::info;
 
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ pub fn run(app: CartsApp, mut lease: Lease, budget: Duration) -> impl Future<Out
         loop {
             let stale = orphaned.max(now() - age);
             if let Err(error) = round(&app, &mut lease, stale).await {
-                warn!(error = format!("{error:#}"), "the sweeper failed; it goes on shortly");
+                log_failure(&error, "the sweeper failed; it goes on shortly");
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -1,8 +1,7 @@
 //! Work that one replica at a time may do.
 
-use crate::db::{Db, Dialect, now};
+use crate::db::{Db, Dialect, log_failure, now};
 use crate::mailbox::{Chore, Chores};
-use tracing::warn;
 use uuid::Uuid;
 
 /// How long a lease holds, in milliseconds. A replica that dies is missed for no longer.
@@ -43,7 +42,7 @@ impl Lease {
             Ok(0) => None,
             Ok(epoch) => Some((epoch, until)),
             Err(error) => {
-                warn!(lease = self.name, error = format!("{error:#}"), "could not take a lease");
+                log_failure(&error, "could not take a lease");
                 None
             }
         };

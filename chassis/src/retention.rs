@@ -1,10 +1,10 @@
 //! What a service forgets after a while, in small pieces between its other work.
 
-use crate::db::{Db, now};
+use crate::db::{Db, log_failure, now};
 use crate::lease::Lease;
 use crate::mailbox::{Chore, Chores};
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::info;
 
 /// Rows a piece: few enough that nobody who waits for the writer notices.
 pub(crate) const PIECE: i64 = 500;
@@ -41,8 +41,7 @@ pub(crate) async fn run(old: Vec<Old>, db: Db, chores: Chores, mut lease: Lease)
     loop {
         for old in &old {
             if let Err(error) = forget(*old, &chores, &mut lease).await {
-                let error = format!("{error:#}");
-                warn!(table = old.table, error, "could not forget old rows; trying again later");
+                log_failure(&error, "could not forget old rows; trying again later");
             }
         }
         tokio::time::sleep(LOOK).await;

@@ -162,7 +162,7 @@ async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>
 
 /// Answers when it is done, so that a script can wait for it.
 async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Value>, Problem> {
-    let events = rebuild.start().await.map_err(Problem::internal)?;
+    let events = rebuild.start().await?;
     let events = events.ok_or_else(|| {
         Problem::new(REBUILDING, Text::fixed("wait for it to end", "끝날 때까지 기다려 주세요"))
     })?;

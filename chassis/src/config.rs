@@ -85,7 +85,7 @@ impl DatabaseUrl {
     pub fn of_file(path: &Path) -> Result<Self, String> {
         let text =
             path.to_str().ok_or_else(|| format!("{}: the path has to be UTF-8", path.display()))?;
-        format!("sqlite:{text}").parse()
+        format!("sqlite://{text}").parse() // a path may begin with two slashes itself
     }
 }
 
@@ -218,6 +218,9 @@ mod tests {
     fn a_database_is_sqlite_or_postgres_and_its_password_is_not_shown() {
         let url: DatabaseUrl = "sqlite:a%20b?c/%2e%2e/#cart.db".parse().unwrap();
         assert_eq!(url.sqlite_path(), Some(Path::new("a%20b?c/%2e%2e/#cart.db")));
+        for path in ["//a/b.db", "a.db", "../a.db"].map(Path::new) {
+            assert_eq!(DatabaseUrl::of_file(path).unwrap().sqlite_path(), Some(path));
+        }
         let url: DatabaseUrl = "postgres://cart:secret@db/cart".parse().unwrap();
         assert!(!format!("{url:?}").contains("secret"));
         for wrong in [

@@ -13,7 +13,7 @@ use common_events::{
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::debug;
 use uuid::Uuid;
 
 /// How long a request waits for another with its `Idempotency-Key` that is under way.
@@ -262,7 +262,8 @@ impl CartsApp {
                 Ok(_) | Err(NotDone::Refused(_)) => return Err(NotAdded::NoStock),
                 Err(NotDone::Unavailable(unavailable)) => {
                     if !std::mem::replace(&mut said, true) {
-                        warn!(reservation.id = %reservation, %unavailable, "a cart is not written yet");
+                        // One for each request: the database logs its outage itself.
+                        debug!(reservation.id = %reservation, %unavailable, "a cart is not written yet");
                     }
                     tokio::time::sleep(BETWEEN_TRIES).await;
                 }

@@ -47,12 +47,13 @@ pub struct Budget {
 
 /// Starts the service on the bus it is given.
 pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
+    let client = chassis::peer::client()?;
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::CartDomain { db: db.clone() });
     let budget = Duration::from_millis(config.budget.gifticon_timeout_ms);
     let breaker = Breaker::new("gifticon", budget, chassis.metrics());
-    let stock = stock::HttpStock::new(chassis::peer::client()?, config.gifticon_url, breaker);
+    let stock = stock::HttpStock::new(client, config.gifticon_url, breaker);
     let app = app::CartsApp { db, writer: writer.clone(), stock };
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();

@@ -4,7 +4,7 @@ use crate::app::CartsApp;
 use crate::domain::Command;
 use crate::store;
 use chassis::Lease;
-use chassis::db::{Db, Dialect};
+use chassis::db::{Db, Dialect, log_failure};
 use common_events::ReservationId;
 use futures_util::{StreamExt, stream};
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,7 @@ pub async fn run(app: CartsApp, mut lease: Lease, budget: Duration, left: Vec<Re
     app.db.ready().await;
     loop {
         if let Err(error) = round(&app, &mut lease, &mut watch).await {
-            warn!(error = format!("{error:#}"), "the sweeper failed; it goes on shortly");
+            log_failure(&error, "the sweeper failed; it goes on shortly");
         }
         tokio::time::sleep(LOOK).await;
     }

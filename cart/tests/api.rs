@@ -238,10 +238,10 @@ async fn a_customer_who_went_away_gets_no_cart_when_gifticon_answers_at_last() {
 #[tokio::test]
 async fn an_intent_that_a_crash_left_is_swept() {
     let cart = Cart::start().await;
-    let file = cart.db.url.sqlite_path().unwrap().to_owned();
+    let file = cart.db.url.as_str().to_owned();
     let id = uuid::Uuid::new_v4().to_string();
     cart.gifticon.0.lock().unwrap().reserved.push(id.clone());
-    let mut connection = AnyConnection::connect(&format!("sqlite:{file}")).await.unwrap();
+    let mut connection = AnyConnection::connect(&file).await.unwrap();
     let left = "insert into intents (reservation_id, gifticon_id, quantity, status) \
                 values ($1, 1, 1, 'Pending')";
     sqlx::query(left).bind(id.as_str()).execute(&mut connection).await.unwrap();

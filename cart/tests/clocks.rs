@@ -18,8 +18,7 @@ static CLOCK: Mutex<()> = Mutex::const_new(());
 
 /// Writes into the table of a running service.
 async fn write(cart: &Cart, sql: &str) {
-    let url = format!("sqlite:{}", cart.db.url.sqlite_path().unwrap());
-    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    let mut connection = AnyConnection::connect(cart.db.url.as_str()).await.unwrap();
     query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
 }
 

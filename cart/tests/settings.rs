@@ -71,6 +71,69 @@ fn a_setting_that_cannot_be_used_is_named_in_one_line() {
 }
 
 #[test]
+fn a_secret_is_not_shown_with_the_setting_that_it_is_in() {
+    let good = [
+        ("KAFKA_BROKERS", "127.0.0.1:9092"),
+        ("DATABASE_URL", "sqlite:/proc/no/such/place.db"),
+        ("GIFTICON_URL", "http://127.0.0.1:8081"),
+        ("RUST_LOG", "off"),
+    ];
+    for (setting, value) in [
+        ("DATABASE_URL", "postgres://shop:s3c/ret@db/x"),
+        ("DATABASE_URL", "postgres://shop:s3c?ret@db/x"),
+        ("DATABASE_URL", "postgres://shop:s3c#ret@db/x"),
+        ("DATABASE_URL", "postgres://shop:s3c:ret@db:port/x"),
+        ("DATABASE_URL", "postgres://shop@db/x?pasword=s3cret"),
+        ("DATABASE_URL", "mysql://shop:s3cret@db/x"),
+        ("GIFTICON_URL", "ftp://shop:s3c@ret@db/x"),
+        ("KAFKA_BROKERS", "sasl://shop:s3cret@kafka"),
+    ] {
+        let settings: Vec<_> = good.into_iter().chain([(setting, value)]).collect();
+        let (status, said) = refusal(&settings, &[]);
+        assert_eq!(status, Some(2), "{setting}={value}: {said}");
+        assert!(said.contains(setting), "{setting}={value}: {said}");
+        assert!(!said.contains("s3c") && !said.contains("ret"), "{setting}={value}: {said}");
+    }
+    let (_, said) = refusal(&good, &["postgres://shop:s3c/ret@db/x"]);
+    assert!(!said.contains("s3c"), "{said}");
+}
+
+/// The cause of an outage, once, and not for each request.
+#[test]
+fn a_database_with_nobody_on_its_port_is_logged_once_with_the_cause() {
+    let mut child = cart(&[
+        ("KAFKA_BROKERS", "127.0.0.1:1"),
+        ("DATABASE_URL", "postgres://cart:s3cret@127.0.0.1:1/cart"),
+        ("GIFTICON_URL", "http://127.0.0.1:1"),
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("RUST_LOG", "warn,librdkafka=off,rdkafka=off"),
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let base = line.strip_prefix("cart listens on ").unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = chassis::peer::client().unwrap();
+        for _ in 0..100 {
+            let answer = client.get(format!("{base}/carts")).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 503);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await; // two tries more
+    });
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(lines("attempts to use postgres 127.0.0.1:1/cart"), 1, "{log}");
+    assert!((1..=3).contains(&lines("refused")), "once for each kind of work: {log}");
+    assert_eq!(lines("timed out") + lines("s3cret"), 0, "{log}");
+}
+
+#[test]
 fn help_names_every_setting() {
     let output = cart(&[]).arg("--help").output().unwrap();
     assert!(output.status.success());

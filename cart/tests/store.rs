@@ -279,7 +279,7 @@ async fn at(replica: &Db, command: Command) -> Result<Answer, Refusal> {
 #[tokio::test]
 async fn two_replicas_never_both_get_their_way() {
     for db in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
-        let (one, other) = (db.open(&tables()).await, db.open(&tables()).await);
+        let (one, other) = db.open_twice(&tables()).await;
         tokio::join!(
             async {
                 for _ in 0..20 {

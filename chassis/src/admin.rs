@@ -34,7 +34,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
 }
 
 async fn list(State(admin): State<Admin>) -> Result<Json<Vec<Parked>>, Problem> {
-    Ok(Json(parked::list(&admin.db, MOST).await.map_err(Problem::internal)?))
+    Ok(Json(parked::list(&admin.db, MOST).await?))
 }
 
 async fn replay_all(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
@@ -46,7 +46,7 @@ async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Value>, P
 }
 
 async fn replayed(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
-    let replayed = admin.replay.replay(id).await.map_err(Problem::internal)?;
+    let replayed = admin.replay.replay(id).await?;
     let replayed = replayed.ok_or_else(|| Problem::of(kind::NOT_FOUND))?;
     info!(replayed, "replayed parked events");
     Ok(Json(json!({ "replayed": replayed })))
@@ -64,7 +64,7 @@ async fn discard(
             "이벤트를 버리는 이유를 ?reason=TEXT 로 적어 주세요".into(),
         ));
     };
-    match admin.chores.ask(Chore::Discard { parked: id }).await.map_err(Problem::internal)? {
+    match admin.chores.ask(Chore::Discard { parked: id }).await? {
         0 => Err(Problem::of(kind::NOT_FOUND)),
         _ => {
             info!(parked.id = id, reason, "gave a parked event up");

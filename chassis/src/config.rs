@@ -7,7 +7,7 @@ pub use kafka::{Identification, KafkaSecurity, Mechanism, Protocol, Secret};
 
 use crate::bus::KafkaBus;
 use crate::service::Unusable;
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
 /// Where a service listens and keeps its data.
 #[derive(Clone, Debug, clap::Args)]
@@ -105,10 +105,17 @@ impl DatabaseUrl {
         &self.0
     }
 
-    /// The file of a SQLite database.
-    pub fn sqlite_path(&self) -> Option<&str> {
+    /// The file of a SQLite database, as it is written.
+    pub fn sqlite_path(&self) -> Option<&Path> {
         let path = self.0.strip_prefix("sqlite://").or_else(|| self.0.strip_prefix("sqlite:"))?;
-        Some(path.split_once('?').map_or(path, |(path, _)| path))
+        Some(Path::new(path))
+    }
+
+    /// The SQLite database in the file `path`. Fails where the path is not UTF-8.
+    pub fn of_file(path: &Path) -> Result<Self, String> {
+        let text =
+            path.to_str().ok_or_else(|| format!("{}: the path has to be UTF-8", path.display()))?;
+        format!("sqlite://{text}").parse() // a path may begin with two slashes itself
     }
 }
 
@@ -118,14 +125,17 @@ impl FromStr for DatabaseUrl {
     fn from_str(url: &str) -> Result<Self, String> {
         let url = Self(url.to_owned());
         let postgres = ["postgres://", "postgresql://"].iter().any(|p| url.0.starts_with(p));
-        match url.sqlite_path() {
+        match url.sqlite_path().and_then(Path::to_str) {
             Some("" | ":memory:") => Err("sqlite: needs the path of a file".into()),
-            Some(_) => Ok(url),
-            None if postgres => {
-                url.0.parse::<sqlx::postgres::PgConnectOptions>().map(|_| url).map_err(|error| {
-                    format!("{error}; it looks like postgres://USER:PASSWORD@HOST/NAME")
-                })
+            Some(path) if ["rwc", "rw", "ro", "memory"].iter().any(|mode| path.ends_with(&format!("?mode={mode}"))) => {
+                Err("the path is taken as it is written: leave ?mode= out; a missing file is made".into())
             }
+            Some(_) => Ok(url),
+            None if postgres => postgres_parameters(&url.0).and_then(|()| {
+                url.0.parse::<sqlx::postgres::PgConnectOptions>().map(|_| url).map_err(|error| {
+                    format!("{error}; it looks like postgres://USER:PASSWORD@HOST/NAME, with what is no letter or digit in USER and PASSWORD escaped as in %2F")
+                })
+            }),
             None => Err("it looks like sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME".into()),
         }
     }
@@ -134,10 +144,47 @@ impl FromStr for DatabaseUrl {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.sqlite_path() {
-            Some(path) => write!(f, "sqlite:{path}"),
+            Some(path) => write!(f, "sqlite:{}", path.display()),
             None => f.write_str("postgres://…"),
         }
     }
+}
+
+/// Refuses parameters that sqlx does not know: it would log them, values and all, and go on without them.
+fn postgres_parameters(url: &str) -> Result<(), String> {
+    const KNOWN: [&str; 18] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let Some((_, query)) = url.split_once('?') else { return Ok(()) };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        if !KNOWN.contains(&name) && !name.starts_with("options[") {
+            // Not named: where a password has a ? in it, what follows is the rest of it.
+            return Err(format!(
+                "it has an unknown parameter after the ?; known are {}",
+                KNOWN.join(", ")
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Reads `20s`, `1500ms` or `20`.
@@ -199,11 +246,23 @@ mod tests {
 
     #[test]
     fn a_database_is_sqlite_or_postgres_and_its_password_is_not_shown() {
-        let url: DatabaseUrl = "sqlite:data/cart.db?mode=rwc".parse().unwrap();
-        assert_eq!(url.sqlite_path(), Some("data/cart.db"));
+        let url: DatabaseUrl = "sqlite:a%20b?c/%2e%2e/#cart.db".parse().unwrap();
+        assert_eq!(url.sqlite_path(), Some(Path::new("a%20b?c/%2e%2e/#cart.db")));
+        for path in ["//a/b.db", "a.db", "../a.db"].map(Path::new) {
+            assert_eq!(DatabaseUrl::of_file(path).unwrap().sqlite_path(), Some(path));
+        }
         let url: DatabaseUrl = "postgres://cart:secret@db/cart".parse().unwrap();
         assert!(!format!("{url:?}").contains("secret"));
-        for wrong in ["", "mysql://x", "sqlite:", "sqlite::memory:", "cart.db", "postgres://["] {
+        for wrong in [
+            "",
+            "mysql://x",
+            "sqlite:",
+            "sqlite::memory:",
+            "cart.db",
+            "postgres://[",
+            "sqlite:cart.db?mode=rwc",
+            "postgres://db/cart?pasword=x",
+        ] {
             assert!(wrong.parse::<DatabaseUrl>().is_err(), "{wrong} was taken");
         }
     }

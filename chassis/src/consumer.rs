@@ -5,6 +5,7 @@ use crate::db::Db;
 use crate::inbox::{Incoming, Rejection};
 use crate::mailbox::{Chore, Chores};
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::pace::Pace;
 use crate::parked::{self, Waiting, Which};
 use crate::telemetry::{self, TRACEPARENT, Trace};
@@ -16,7 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 /// Events in one transaction.
 const BATCH: usize = 500;
@@ -101,7 +102,9 @@ impl<P: Policy> Reader<P> {
         }
         for then in ["once more", "one by one"] {
             let Err(error) = self.writer.take(events.clone()).await else { return };
-            info!(%error, "a batch of events failed; trying {then}");
+            if !error.database {
+                info!(%error, "a batch of events failed; trying {then}");
+            }
         }
         for event in events.into_iter().filter(Incoming::matters) {
             self.handle_alone(event).await;
@@ -118,7 +121,11 @@ impl<P: Policy> Reader<P> {
             if !error.database && self.writer.take(Vec::new()).await.is_ok() {
                 tries += 1;
             }
-            warn!(event.id = event.id, tries, reason, "could not act on an event");
+            if error.database {
+                debug!(event.id = event.id, reason, "an event waits for the database");
+            } else {
+                warn!(event.id = event.id, tries, reason, "could not act on an event");
+            }
             // One that could not even be parked is tried for what it means again.
             event.meaning = if tries == TRIES {
                 Err(Rejection { reason, holds_key: true })
@@ -181,13 +188,17 @@ async fn follow<P: Policy>(
     stop: &CancellationToken,
 ) {
     let mut pace = Pace::new(APART, BATCH);
+    let outage = Outage::new(format!("reads from the topic {}", subscription.topic()));
     while stop.run_until_cancelled(pace.wait()).await.is_some()
         && let Some(polled) = stop.run_until_cancelled(subscription.poll(BATCH)).await
     {
         let deliveries = match polled {
-            Ok(deliveries) => deliveries,
+            Ok(deliveries) => {
+                outage.works();
+                deliveries
+            }
             Err(error) => {
-                error!(error = format!("{error:#}"), "could not read events");
+                outage.failed(&format!("{error:#}"));
                 tokio::time::sleep(LONGEST).await;
                 continue;
             }

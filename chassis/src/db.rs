@@ -3,28 +3,34 @@
 //! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
 //! whatever differs is in this file.
 
+mod fault;
+mod file;
 mod pool;
+mod pooler;
 mod schema;
+mod target;
 mod tx;
 
 pub use crate::clock::now;
+pub use fault::causes;
+pub(crate) use fault::{is_at_fault, is_database_fault, may_be_committed, vanished};
 pub(crate) use pool::Connection;
 pub use schema::Schema;
 pub use tx::{Statement, Tx};
 
 use crate::config::DatabaseUrl;
-use crate::running_time::RunningTime;
-use pool::{ACQUIRE, Pool};
-use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
+use crate::outage::Outage;
+use crate::running_time::{self, RunningTime};
+use pool::Pool;
+use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Connection as _, Executor};
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use target::{Role, Target};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How long a read may take before it is refused with 503; whoever asks gives up after 3 s. A server that vanished
 /// says nothing, and TCP does not find out while one only waits.
@@ -33,14 +39,10 @@ const READ: Duration = Duration::from_millis(2_500);
 const WRITERS: u32 = 2;
 /// Reading connections. On two cores more of them only queue in the database instead of here.
 const READERS: u32 = 8;
-/// A process that was stopped in the middle of a transaction must not hold its row locks for longer than
-/// this, nor may a lock or a statement keep the one writer for ever.
-///
-/// And all statements look rows up by key. Of a table that grew within minutes Postgres knows too little to see that
-/// an index is better: it compared 75,000 marks with each of 500 ids, for a second. To compile a plan takes longer than to
-/// run it.
-const SETTINGS: &str = "set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '5s'; \
-                        set statement_timeout = '10s'; set enable_seqscan = off; set jit = off";
+/// How long a connection may take to be made at the start.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long one waits before the database is tried again at the start.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,57 +74,46 @@ impl Dialect {
 /// The database of one service: one connection that writes, a pool that reads.
 #[derive(Clone, Debug)]
 pub struct Db {
-    dialect: Dialect,
+    target: Arc<Target>,
     writer: Pool,
     readers: Pool,
     ready: Arc<watch::Sender<bool>>,
     running_time: RunningTime,
+    outages: Arc<Outages>,
+}
+
+#[derive(Debug)]
+struct Outages {
+    connects: Outage,
+    reads: Outage,
+    writes: Outage,
 }
 
 impl Db {
     /// Opens the database.
     ///
-    /// A SQLite file is made and migrated here, and an error means that it cannot be used. Postgres
+    /// A SQLite file is made, locked, migrated and written to here, and an error means that it cannot be used. Postgres
     /// may be away: call [`Db::migrate`], which tries until it is there.
     pub async fn open(url: &DatabaseUrl, schema: &Schema) -> anyhow::Result<Self> {
-        install_default_drivers();
-        let (dialect, url) = match url.sqlite_path() {
-            Some(path) => {
-                if let Some(folder) = Path::new(path).parent() {
-                    tokio::fs::create_dir_all(folder).await?;
-                }
-                (Dialect::Sqlite, format!("sqlite:{path}?mode=rwc"))
-            }
-            None => (Dialect::Postgres, url.as_str().to_owned()),
-        };
-        let options: AnyConnectOptions = url.parse()?;
-        let pool = |connections| {
-            let pool = AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE);
-            let pool = pool.after_connect(move |connection, _| {
-                Box::pin(async move {
-                    connection
-                        .execute(match dialect {
-                            Dialect::Sqlite => {
-                                "pragma busy_timeout = 5000; pragma journal_mode = wal; \
-                                     pragma synchronous = full; pragma foreign_keys = on"
-                            }
-                            Dialect::Postgres => SETTINGS,
-                        })
-                        .await
-                        .map(|_| ())
-                })
-            });
-            pool.connect_lazy_with(options.clone())
+        let target = Arc::new(Target::open(url)?);
+        let outages = Outages {
+            connects: Outage::new(format!("attempts to use {target}")),
+            reads: Outage::new(format!("reads from {target}")),
+            writes: Outage::new(format!("writes to {target}")),
         };
         let db = Self {
-            dialect,
-            writer: Pool::new(pool(WRITERS), dialect),
-            readers: Pool::new(pool(READERS), dialect),
+            writer: Pool::new(Arc::clone(&target), Role::Writer, WRITERS),
+            readers: Pool::new(Arc::clone(&target), Role::Reader, READERS),
+            target,
             ready: Arc::new(watch::Sender::new(false)),
             running_time: RunningTime::unknown(),
+            outages: Arc::new(outages),
         };
-        if dialect == Dialect::Sqlite {
-            db.try_migrate(schema).await?;
+        if db.dialect() == Dialect::Sqlite
+            && let Err(error) = db.try_migrate(schema).await
+        {
+            db.close().await;
+            return Err(error.context(db.target.to_string()));
         }
         Ok(db)
     }
@@ -131,38 +122,38 @@ impl Db {
     ///
     /// Safe when several replicas start at once: sqlx takes an advisory lock.
     pub async fn migrate(&self, schema: &Schema) {
-        let mut said = String::new();
         while !self.is_ready() {
-            let Err(error) = self.try_migrate(schema).await else { return };
-            let error = format!("{error:#}");
-            if error != said {
-                warn!(error, "the database cannot be used yet; trying again every second");
-                said = error;
+            match self.try_migrate(schema).await {
+                Ok(()) => self.outages.connects.works(),
+                Err(error) => {
+                    self.outages.connects.failed(&causes(&error));
+                    tokio::time::sleep(RETRY).await;
+                }
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
     async fn try_migrate(&self, schema: &Schema) -> anyhow::Result<()> {
-        let migrator = schema.migrator(self.dialect);
-        let mut connection = self.writer.all.acquire().await?;
-        if self.dialect == Dialect::Postgres {
-            // Another replica's turn, or a large table, may take as long as it takes.
-            connection.execute("set lock_timeout = 0; set statement_timeout = 0").await?;
+        let migrator = schema.migrator(self.dialect());
+        let connecting = timeout(CONNECT, self.target.connect_to_migrate()).await;
+        let mut connection = connecting.unwrap_or_else(|_| Err(vanished().into()))?;
+        let mut migrated = migrator.run_direct(None, &mut connection, false).await;
+        if migrated.is_ok() && self.dialect() == Dialect::Sqlite {
+            // A file that can only be read is opened all the same. The version is nobody's, and writing it is a write.
+            migrated =
+                connection.execute("pragma user_version = 0").await.map(|_| ()).map_err(Into::into);
         }
-        let mut migrated = migrator.run_direct(None, &mut *connection, false).await;
         if migrated.is_ok() {
             // Known before the first row is stamped with it.
-            let read = self.running_time.read(&mut connection).await;
-            migrated = read.map(drop).map_err(Into::into);
+            let read = connection.fetch_one(running_time::SELECT).await;
+            migrated =
+                read.and_then(|row| self.running_time.take(&row).map(drop)).map_err(Into::into);
         }
-        if self.dialect == Dialect::Postgres {
-            // Where it fails, sqlx leaves its lock to the connection, and all others would wait for it.
-            let _ = connection.close().await;
-        }
+        // Where it fails, sqlx leaves its lock to the connection, and all others would wait for it.
+        let _ = connection.close().await;
         migrated?;
         self.ready.send_replace(true);
-        info!(dialect = ?self.dialect, "the database is ready");
+        info!(database = %self.target, "the database is ready");
         Ok(())
     }
 
@@ -182,18 +173,26 @@ impl Db {
         self.is_ready() && self.fetch_all(sqlx::query("select 1")).await.is_ok()
     }
 
-    /// Reads rows, in 2.5 s or not at all. A read never waits for the writer.
+    /// Reads rows, in 2.5 s or not at all. A read never waits for the writer. A statement that takes longer, or whose caller
+    /// is dropped, ends on the database too, and its connection is given back then.
     pub async fn fetch_all(
         &self,
         query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Vec<AnyRow>> {
         let read = async {
             let mut connection = self.readers.take().await?;
-            let rows = query.fetch_all(&mut *connection).await?;
+            let rows = connection.fetch_all(query).await?;
             self.readers.keep(connection);
             Ok(rows)
         };
-        timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()))
+        let read = timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()));
+        match &read {
+            Err(error) if is_database_fault(error) => {
+                self.outages.reads.failed(&error.to_string());
+            }
+            _ => self.outages.reads.works(),
+        }
+        read
     }
 
     /// The row of a query that finds one or none.
@@ -211,12 +210,12 @@ impl Db {
 
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
-        self.dialect
+        self.target.dialect()
     }
 
     /// The end of a `select` whose rows this transaction will change. Lock rows in order.
     pub fn for_update(&self) -> &'static str {
-        match self.dialect {
+        match self.dialect() {
             Dialect::Sqlite => "",
             Dialect::Postgres => " for update",
         }
@@ -224,8 +223,8 @@ impl Db {
 
     /// Starts a transaction that may write, for tests and what fills tables. A service has its writer.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
-        let tx = self.writer.all.begin_with(self.begin_write()).await?;
-        Ok(Tx::new(tx).at(self.minute()))
+        let tx = Tx::own(self.writer.take().await?, self.begin_write()).await?;
+        Ok(tx.at(self.minute()))
     }
 
     /// A connection for the writer. Once its transaction is committed, [`Db::keep`] has it.
@@ -243,8 +242,8 @@ impl Db {
         &self,
         connection: &'c mut Connection,
     ) -> sqlx::Result<Tx<'c>> {
-        let tx = connection.begin_with(self.begin_write()).await?;
-        Ok(Tx::new(tx).at(self.minute()))
+        let tx = connection.begin_with(self.begin_write()).await.map(Tx::of)?;
+        Ok(tx.at(self.minute()))
     }
 
     /// Returns the minutes that the service has run, as far as this process knows: the age of rows.
@@ -254,19 +253,13 @@ impl Db {
 
     /// Reads the minutes that the service has run, so that this process knows what others counted.
     pub(crate) async fn read_running_time(&self) -> sqlx::Result<i64> {
-        let read = async {
-            let mut connection = self.readers.take().await?;
-            let minutes = self.running_time.read(&mut connection).await?;
-            self.readers.keep(connection);
-            Ok(minutes)
-        };
-        timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()))
+        self.running_time.take(&self.fetch_one(sqlx::query(running_time::SELECT)).await?)
     }
 
     /// SQLite takes its write lock at the beginning rather than at the first write, where a reader that
     /// turns writer would fail as busy instead of waiting.
     fn begin_write(&self) -> &'static str {
-        match self.dialect {
+        match self.dialect() {
             Dialect::Sqlite => "begin immediate",
             Dialect::Postgres => "begin",
         }
@@ -277,30 +270,32 @@ impl Db {
         self.readers.size()
     }
 
-    /// Closes all connections, and waits for those in use.
+    /// Notes how a write went, and logs the cause once where it is the database's fault.
+    pub(crate) fn wrote<T>(&self, outcome: &anyhow::Result<T>) {
+        match outcome {
+            Err(error) if is_at_fault(error) && !fault::is_conflict(error) => {
+                self.outages.writes.failed(&causes(error));
+            }
+            Err(_) => {}
+            Ok(_) => self.outages.writes.works(),
+        }
+    }
+
+    /// Closes all connections, waits for those in use, and lets other processes have the file.
     pub async fn close(&self) {
         tokio::join!(self.readers.close(), self.writer.close());
+        self.target.unlock();
     }
 }
 
-/// Whether it is the database that fails, and not what it was asked to write: it is away or full, or its tables are not
-/// those that this version of the service knows.
-pub(crate) fn is_at_fault(dialect: Dialect, error: &anyhow::Error) -> bool {
-    /// Classes of SQLSTATE: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
-    const CLASSES: [&str; 11] = ["08", "0A", "25", "26", "40", "42", "53", "55", "57", "58", "XX"];
-    use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, WorkerCrashed};
-    match error.downcast_ref() {
-        Some(Io(_) | PoolTimedOut | PoolClosed | WorkerCrashed) => true,
-        // SQLite has one code for most of it; nobody else changes its tables, and a full disk shows in any write.
-        Some(Database(error)) if dialect == Dialect::Postgres => {
-            error.code().is_some_and(|code| CLASSES.iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
+/// Logs why a worker could not do its work. What the database is at fault for is logged once by [`Db`], and here at DEBUG.
+pub fn log_failure(error: &anyhow::Error, what: &'static str) {
+    let cause = causes(error);
+    if is_at_fault(error) || error.is::<crate::writer::Unavailable>() {
+        debug!(error = cause, "{what}");
+    } else {
+        warn!(error = cause, "{what}");
     }
-}
-
-pub(crate) fn vanished() -> sqlx::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the database does not answer").into()
 }
 
 #[cfg(test)]

@@ -204,8 +204,37 @@ fn one_line(command: &clap::Command, error: &clap::Error) -> String {
         Some(setting) => {
             let variable = setting.get_env().unwrap_or_default().to_string_lossy().into_owned();
             let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+            let what = match error.kind() {
+                ErrorKind::ValueValidation if setting.is_hide_env_values_set() => {
+                    let why = std::error::Error::source(error).map(ToString::to_string);
+                    why.unwrap_or_else(|| "it has a value that cannot be used".into())
+                }
+                _ => without_user_info(&what),
+            };
             format!("{variable}: {what} ({help})")
         }
-        None => format!("{what} (--help lists the settings)"),
+        None => format!("{} (--help lists the settings)", without_user_info(&what)),
+    }
+}
+
+/// `text` without what stands between `://` and `@` in a URL: a user and a password. Which of several `@` ends a password
+/// that is not escaped cannot be told, so all up to the last goes.
+fn without_user_info(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}://…{}", &text[..scheme], &text[at..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(without_user_info("no 'http://u:p @a/b@c/x' is"), "no 'http://…@c/x' is");
+        assert_eq!(without_user_info("a@b, no 'http://c/x'"), "a@b, no 'http://c/x'");
     }
 }

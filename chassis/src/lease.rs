@@ -1,11 +1,10 @@
 //! Work that one replica at a time may do.
 
-use crate::db::{Db, Dialect};
+use crate::db::{Db, Dialect, log_failure};
 use crate::mailbox::{Chore, Chores};
 use sqlx::{Row, query};
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::warn;
 use uuid::Uuid;
 
 /// How long another replica's lease must be seen unchanged before it is taken. The holder renews it, when it has work,
@@ -43,7 +42,7 @@ impl Lease {
     pub async fn hold(&mut self) -> Option<i64> {
         if self.held.is_none_or(|(_, asked)| asked.elapsed() >= TERM / 2) {
             self.held = self.take().await.unwrap_or_else(|error| {
-                warn!(lease = self.name, error = format!("{error:#}"), "could not take a lease");
+                log_failure(&error, "could not take a lease");
                 None
             });
         }

@@ -20,6 +20,7 @@ mod history;
 mod inbox;
 mod lease;
 mod mailbox;
+mod outage;
 mod outbox;
 mod outbox_age;
 mod pace;

@@ -1,12 +1,14 @@
 //! Refusals: RFC 9457 `application/problem+json`, one line that a person can act on.
 
+use crate::db::is_database_fault;
 use crate::lang::{Lang, Text};
+use crate::writer::Unavailable;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tracing::error;
+use tracing::{debug, error};
 
 /// One kind of refusal. The README lists them all, and a test compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,23 +239,27 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A read that failed. A database that is away comes back: the client may try again.
+/// A read that failed. A database that is away or full comes back: the client may try again.
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        use sqlx::Error as E;
-        let away = match &error {
-            E::PoolTimedOut | E::PoolClosed | E::Io(_) | E::WorkerCrashed | E::Protocol(_) => true,
-            // Postgres' classes of errors for lost connections, too many of them, and shutdowns.
-            E::Database(error) => error.code().is_some_and(|code| {
-                ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class))
-            }),
-            _ => false,
-        };
-        if away {
-            tracing::warn!(%error, "the database did not answer a read");
+        if is_database_fault(&error) {
+            debug!(%error, "the database did not answer a read"); // logged once by the database itself
             Self::of(kind::UNAVAILABLE).retry_after(1)
         } else {
             Self::internal(error)
+        }
+    }
+}
+
+/// Work that failed, for a reason that may be the database's.
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<sqlx::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => match error.downcast::<Unavailable>() {
+                Ok(unavailable) => unavailable.into(),
+                Err(error) => Self::internal(error),
+            },
         }
     }
 }

@@ -1,10 +1,11 @@
 //! From the outbox to the broker.
 
 use crate::bus::{Bus, Message, NotSent, Publisher};
-use crate::db::Db;
+use crate::db::{Db, log_failure};
 use crate::lease::Lease;
 use crate::mailbox::{Chore, Chores, Refused};
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::outbox::{self, Outgoing};
 use crate::pace::Pace;
 use crate::telemetry::TRACEPARENT;
@@ -33,6 +34,7 @@ pub(crate) struct Relay {
     pub(crate) lease: Lease,
     pub(crate) wake: Arc<Notify>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) outage: Outage,
 }
 
 impl Relay {
@@ -68,9 +70,16 @@ impl Relay {
             pace.wait().await;
             match self.round(publisher).await {
                 Ok(0) => return,
-                Ok(count) => pace.begins(count),
+                Ok(count) => {
+                    self.outage.works();
+                    pace.begins(count);
+                }
                 Err(error) => {
-                    warn!(error = format!("{error:#}"), "the relay failed; it goes on shortly");
+                    if error.is::<NotSent>() {
+                        self.outage.failed(&format!("{error:#}"));
+                    } else {
+                        log_failure(&error, "the relay failed; it goes on shortly");
+                    }
                     tokio::time::sleep(PAUSE).await;
                     return;
                 }

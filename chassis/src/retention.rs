@@ -2,7 +2,7 @@
 //!
 //! Age is counted in minutes that the service has run, not by the wall clock: see `running_time.rs`.
 
-use crate::db::{Db, Dialect, Tx};
+use crate::db::{Db, Dialect, Tx, log_failure};
 use crate::lease::Lease;
 use crate::mailbox::{Chore, Chores};
 use crate::running_time::MINUTE;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::info;
 
 /// How often to look for expired rows.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -79,12 +79,11 @@ pub(crate) async fn run(rules: Vec<RetentionRule>, db: Db, chores: Chores, mut l
         if let Some(epoch) = lease.hold().await
             && let Err(error) = count(&mut counting, epoch, &chores).await
         {
-            warn!(error = format!("{error:#}"), "could not count the running time");
+            log_failure(&error, "could not count the running time");
         }
         for rule in &rules {
             if let Err(error) = delete_expired(*rule, &db, &chores, &mut lease).await {
-                let error = format!("{error:#}");
-                warn!(rule.table, error, "could not delete expired rows; trying again later");
+                log_failure(&error, "could not delete expired rows; trying again later");
             }
         }
         sleep(LOOK_INTERVAL).await;

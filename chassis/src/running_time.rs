@@ -1,11 +1,14 @@
 //! How long a service has run, all told: the age of rows without a wall clock.
 
 use crate::db::Tx;
-use sqlx::{AnyConnection, Row, query};
+use sqlx::any::AnyRow;
+use sqlx::{Row, query};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Reads the count.
+pub(crate) const SELECT: &str = "select minutes from running_time";
 /// The unit of running time.
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
@@ -29,9 +32,8 @@ impl RunningTime {
         minutes.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
     }
 
-    /// Reads the count from the database, and returns it.
-    pub(crate) async fn read(&self, connection: &mut AnyConnection) -> sqlx::Result<i64> {
-        let row = query("select minutes from running_time").fetch_one(connection).await?;
+    /// Takes the count in a row of [`SELECT`], and returns it.
+    pub(crate) fn take(&self, row: &AnyRow) -> sqlx::Result<i64> {
         let minutes = row.try_get(0)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (minutes, Instant::now());
         Ok(minutes)

@@ -4,12 +4,13 @@ use crate::admin::{self, Admin};
 use crate::bus::Bus;
 use crate::config::{Host, Listen};
 use crate::consumer::{self, Policy, Reader, Replayer};
-use crate::db::{Db, Schema};
+use crate::db::{Db, Schema, causes};
 use crate::history::History;
 use crate::http::{self, Facing, Layers, Ready};
 use crate::lease::Lease;
 use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::outbox_age::OutboxAge;
 use crate::relay::Relay;
 use crate::retention::{self, RetentionRule};
@@ -72,7 +73,7 @@ impl Chassis {
         let (listener, management_listener) = listen(&host.listen)?;
         let db = Db::open(&host.database_url, &schema)
             .await
-            .map_err(|error| Unusable { setting: "DATABASE_URL", why: format!("{error:#}") })?;
+            .map_err(|error| Unusable { setting: "DATABASE_URL", why: causes(&error) })?;
         let (sender, chores_taken) = mpsc::channel(64);
         let metrics = Arc::new(Metrics::default());
         metrics.register_mailbox();
@@ -130,6 +131,7 @@ impl Chassis {
             lease: self.lease(RELAY),
             wake: Arc::clone(&self.wake_relay),
             metrics: Arc::clone(&self.metrics),
+            outage: Outage::new(format!("sends of {} to the topic", self.name)),
         };
         let (bus, stop) = (Arc::clone(&self.bus), self.tasks.background.stop.clone());
         self.spawn("relay", relay.run(bus, stop));

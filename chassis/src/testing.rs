@@ -2,7 +2,7 @@
 
 use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay};
 use crate::config::{DatabaseUrl, Host, Listen};
-use crate::db::{Db, Schema};
+use crate::db::{Db, Dialect, Schema};
 use crate::writer::Domain;
 use async_trait::async_trait;
 use serde_json::Value;
@@ -65,6 +65,16 @@ impl TestDb {
         let db = Db::open(&self.url, schema).await.expect("the database opens");
         db.migrate(schema).await;
         db
+    }
+
+    /// The same as two replicas have it. A SQLite file has one process, whose two writing connections these are.
+    pub async fn open_twice(&self, schema: &Schema) -> (Db, Db) {
+        let one = self.open(schema).await;
+        let other = match one.dialect() {
+            Dialect::Sqlite => one.clone(),
+            Dialect::Postgres => self.open(schema).await,
+        };
+        (one, other)
     }
 
     /// The settings of a service on it, on a free port.

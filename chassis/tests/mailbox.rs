@@ -119,7 +119,7 @@ async fn who_waits_in_vain_for_the_writer_is_refused_after_the_patience_and_noth
     db: TestDb,
 ) {
     let service = Service::start(&db, &Scripted::default()).await;
-    let elsewhere = db.open(&common::schema()).await;
+    let elsewhere = service.db.clone(); // a SQLite file is open once
     let locked = lock(&service, &elsewhere).await;
     let mut asked = ask_many(&service, 600); // more than go into one batch
     let (first, waited) = asked.join_next().await.unwrap().unwrap();
@@ -140,7 +140,7 @@ async fn who_waits_in_vain_for_the_writer_is_refused_after_the_patience_and_noth
 
 async fn a_pause_of_the_database_refuses_nobody_however_many_wait(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
-    let elsewhere = db.open(&common::schema()).await;
+    let elsewhere = service.db.clone(); // a SQLite file is open once
     let locked = lock(&service, &elsewhere).await;
     let asked = ask_many(&service, 2_500);
     let pause = async {
@@ -158,7 +158,7 @@ async fn a_pause_of_the_database_refuses_nobody_however_many_wait(db: TestDb) {
 
 async fn what_its_caller_gave_up_is_not_done(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
-    let elsewhere = db.open(&common::schema()).await;
+    let elsewhere = service.db.clone(); // a SQLite file is open once
     let locked = lock(&service, &elsewhere).await;
     let writer = service.writer.clone();
     // One keeps the writer busy, so that the other waits in the queue on both databases.

@@ -97,7 +97,7 @@ async fn who_waits_in_vain_is_refused_when_the_patience_is_over_and_health_is_no
         let status = client.get(format!("{url}{path}")).send().await.unwrap().status();
         assert_eq!(status, StatusCode::OK, "{path}");
     }
-    let metrics = format!("{}/metrics", gateway.management_url().unwrap());
+    let metrics = format!("{}/metrics", held.gateway.management_url().unwrap());
     let metrics = client.get(metrics).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("http_requests_shed_total{at=\"queue\"} 1\n"), "{metrics}");
     // What stands in front of one service does not stand in front of the others.

@@ -125,8 +125,7 @@ async fn a_name_is_1_to_80_characters_that_can_be_seen() {
 #[tokio::test]
 async fn a_name_that_was_too_long_for_today_is_shown_and_its_gifticon_can_be_changed() {
     let gifticon = Gifticon::with_ten().await;
-    let file = gifticon.db.url.sqlite_path().unwrap().to_owned();
-    let mut connection = AnyConnection::connect(&format!("sqlite:{file}")).await.unwrap();
+    let mut connection = AnyConnection::connect(gifticon.db.url.as_str()).await.unwrap();
     let name = "x".repeat(100);
     sqlx::query("update gifticons set name = $1")
         .bind(name.as_str())

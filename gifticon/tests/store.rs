@@ -289,7 +289,7 @@ async fn at(replica: &Db, command: Command) -> Result<Answer, Refusal> {
 async fn replicas() -> Vec<(TestDb, Db, Db)> {
     let mut all = Vec::new();
     for db in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
-        let (one, other) = (db.open(&tables()).await, db.open(&tables()).await);
+        let (one, other) = db.open_twice(&tables()).await;
         all.push((db, one, other));
     }
     all

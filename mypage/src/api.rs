@@ -175,7 +175,7 @@ async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Value>, Pr
             "the service is stopping; begin the rebuild again",
             "서비스가 종료되는 중입니다. 다시 시작해 주세요",
         )),
-        Err(error) => Problem::internal(error),
+        Err(error) => error.into(),
     })?;
     let events = events.ok_or_else(|| {
         Problem::new(REBUILDING, Text::fixed("wait for it to end", "끝날 때까지 기다려 주세요"))

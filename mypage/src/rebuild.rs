@@ -9,7 +9,7 @@ use crate::app::ViewDomain;
 use crate::policy;
 use crate::projection::Command;
 use chassis::History;
-use chassis::writer::Writer;
+use chassis::writer::{NotDone, Writer};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tracing::{error, info};
@@ -76,7 +76,10 @@ impl Rebuild {
     ) -> anyhow::Result<()> {
         let commands = commands.into_iter().map(|command| (command, None));
         for outcome in self.writer.ask_all(commands).await {
-            outcome?;
+            outcome.map_err(|error| match error {
+                NotDone::Unavailable(unavailable) => anyhow::Error::new(unavailable),
+                refused @ NotDone::Refused(_) => anyhow::Error::msg(refused.to_string()),
+            })?;
         }
         Ok(())
     }

@@ -268,7 +268,7 @@ async fn steps_of_before_are_in_their_views() {
 #[tokio::test]
 async fn two_replicas_make_one_row_of_a_cart() {
     for db in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
-        let (one, other) = (db.open(&tables()).await, db.open(&tables()).await);
+        let (one, other) = db.open_twice(&tables()).await;
         tokio::join!(
             async {
                 for cart in 1..=40 {

@@ -181,7 +181,7 @@ async fn pages_lead_through_decided_payments_only(db: Db) {
 #[tokio::test]
 async fn two_replicas_count_together_and_lose_no_cancel() {
     for db in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
-        let (one, other) = (db.open(&tables()).await, db.open(&tables()).await);
+        let (one, other) = db.open_twice(&tables()).await;
         done(&one, &(1..=40).map(request).collect::<Vec<_>>()).await;
         // One asks the provider while the other hears that the carts are gone.
         tokio::join!(

@@ -12,6 +12,10 @@ use chassis::{Running, Unusable};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a service may take to stop where another one cannot start.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// What `--help` says of it.
 pub const ABOUT: &str = "The whole gifticon shop in one process";
@@ -110,58 +114,101 @@ impl Shop {
     }
 }
 
-/// Starts the shop.
+/// Starts the shop. Where a part of it cannot start, those that run are stopped, the last first, before it fails.
 pub async fn start(config: StandaloneConfig) -> anyhow::Result<Shop> {
-    let dir = config.data_dir;
-    let unusable = |why: String| Unusable { setting: "DATA_DIR", why };
-    let made = std::fs::create_dir_all(&dir);
-    made.map_err(|error| unusable(format!("{}: {error}; it is a directory", dir.display())))?;
-    let (bus, log): (Arc<dyn Bus>, _) = match config.kafka_brokers {
-        Some(brokers) => {
-            let bus = KafkaBus::secured(&brokers, &config.topic.kafka_topic, &config.security)?;
-            (Arc::new(bus), None)
-        }
-        None => {
-            let log = EmbeddedLog::open(&dir.join("events.db")).await;
-            let log = log.map_err(|error| unusable(format!("{error:#}")))?;
-            (Arc::new(log.clone()), Some(log))
-        }
-    };
-    let host = |name: &str, listen_addr| -> anyhow::Result<Host> {
-        let url = format!("sqlite:{}", dir.join(name).with_extension("db").display());
-        let database_url: DatabaseUrl = url.parse().map_err(unusable)?;
-        Ok(Host { listen: Listen { listen_addr, management_addr: None }, database_url })
-    };
-    let at = config.listeners;
-    let gifticon = gifticon::GifticonConfig { host: host("gifticon", at.gifticon_addr)? };
-    let gifticon = gifticon::start(gifticon, Arc::clone(&bus)).await;
-    let mut gifticon = gifticon.map_err(|error| named(error, "GIFTICON_ADDR"))?;
-    let payment =
-        payment::PaymentConfig { host: host("payment", at.payment_addr)?, limit: config.limit };
-    let payment = payment::start(payment, Arc::clone(&bus)).await;
-    let mut payment = payment.map_err(|error| named(error, "PAYMENT_ADDR"))?;
-    let mypage = mypage::MypageConfig { host: host("mypage", at.mypage_addr)? };
-    let mypage = mypage::start(mypage, Arc::clone(&bus)).await;
-    let mut mypage = mypage.map_err(|error| named(error, "MYPAGE_ADDR"))?;
-    let cart = cart::CartConfig {
-        host: host("cart", at.cart_addr)?,
-        budget: config.budget,
-        gifticon_url: gifticon.url(),
-    };
-    let mut cart = cart::start(cart, bus).await.map_err(|error| named(error, "CART_ADDR"))?;
-    let gateway = gateway::GatewayConfig {
-        listen: Listen { listen_addr: at.gateway_addr, management_addr: None },
-        cors: config.cors,
-        gifticon_url: gifticon.url(),
-        cart_url: cart.url(),
-        payment_url: payment.url(),
-        mypage_url: mypage.url(),
-    };
-    let mut gateway = gateway::start(gateway).map_err(|error| named(error, "GATEWAY_ADDR"))?;
-    let all = [&mut gateway, &mut cart, &mut gifticon, &mut payment, &mut mypage];
-    let routes = all.into_iter().filter_map(Running::take_management).collect();
-    let management = serve_management(at.management_addr, routes)?;
+    let mut started = Started::default();
+    if let Err(error) = started.all(config).await {
+        started.stop().await;
+        return Err(error);
+    }
+    let Started { log, running } = started;
+    let running: Result<[Running; 6], _> = running.try_into();
+    let [gifticon, payment, mypage, cart, gateway, management] =
+        running.ok().context("five services and their management are started")?;
     Ok(Shop { gateway, cart, gifticon, payment, mypage, management, log })
+}
+
+/// What runs so far.
+#[derive(Default)]
+struct Started {
+    log: Option<EmbeddedLog>,
+    /// In the order in which they were started: gifticon, payment, mypage, cart, gateway, management.
+    running: Vec<Running>,
+}
+
+impl Started {
+    async fn all(&mut self, config: StandaloneConfig) -> anyhow::Result<()> {
+        let dir = config.data_dir;
+        let unusable = |why: String| Unusable { setting: "DATA_DIR", why };
+        let made = std::fs::create_dir_all(&dir);
+        made.map_err(|error| unusable(format!("{}: {error}; it is a directory", dir.display())))?;
+        let bus: Arc<dyn Bus> = match config.kafka_brokers {
+            Some(brokers) => {
+                let topic = &config.topic.kafka_topic;
+                Arc::new(KafkaBus::secured(&brokers, topic, &config.security)?)
+            }
+            None => {
+                let log = EmbeddedLog::open(&dir.join("events.db")).await;
+                let log = log.map_err(|error| unusable(chassis::db::causes(&error)))?;
+                Arc::new(self.log.insert(log).clone())
+            }
+        };
+        let host = |name: &str, listen_addr| -> anyhow::Result<Host> {
+            let file = dir.join(name).with_extension("db");
+            let database_url = DatabaseUrl::of_file(&file).map_err(unusable)?;
+            Ok(Host { listen: Listen { listen_addr, management_addr: None }, database_url })
+        };
+        let at = config.listeners;
+        let gifticon = gifticon::GifticonConfig { host: host("gifticon", at.gifticon_addr)? };
+        let gifticon = gifticon::start(gifticon, Arc::clone(&bus)).await;
+        let gifticon_url = self.add(gifticon, "GIFTICON_ADDR")?;
+        let payment =
+            payment::PaymentConfig { host: host("payment", at.payment_addr)?, limit: config.limit };
+        let payment = payment::start(payment, Arc::clone(&bus)).await;
+        let payment_url = self.add(payment, "PAYMENT_ADDR")?;
+        let mypage = mypage::MypageConfig { host: host("mypage", at.mypage_addr)? };
+        let mypage = mypage::start(mypage, Arc::clone(&bus)).await;
+        let mypage_url = self.add(mypage, "MYPAGE_ADDR")?;
+        let cart = cart::CartConfig {
+            host: host("cart", at.cart_addr)?,
+            budget: config.budget,
+            gifticon_url: gifticon_url.clone(),
+        };
+        let cart_url = self.add(cart::start(cart, bus).await, "CART_ADDR")?;
+        let gateway = gateway::GatewayConfig {
+            listen: Listen { listen_addr: at.gateway_addr, management_addr: None },
+            cors: config.cors,
+            gifticon_url,
+            cart_url,
+            payment_url,
+            mypage_url,
+        };
+        self.add(gateway::start(gateway), "GATEWAY_ADDR")?;
+        let routes = self.running.iter_mut().filter_map(Running::take_management).collect();
+        self.add(serve_management(at.management_addr, routes), "MANAGEMENT_ADDR")?;
+        Ok(())
+    }
+
+    /// Adds a service that was started, and returns its base URL. `address` is the setting that says where it listens.
+    fn add(
+        &mut self,
+        started: anyhow::Result<Running>,
+        address: &'static str,
+    ) -> anyhow::Result<String> {
+        let running = started.map_err(|error| named(error, address))?;
+        let url = running.url();
+        self.running.push(running);
+        Ok(url)
+    }
+
+    async fn stop(self) {
+        for running in self.running.into_iter().rev() {
+            running.stop(STOP_GRACE).await;
+        }
+        if let Some(log) = self.log {
+            log.close().await;
+        }
+    }
 }
 
 /// A service names its own settings; here they have other names.

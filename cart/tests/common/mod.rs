@@ -196,9 +196,9 @@ impl Cart {
 
     /// Waits until no intent is left.
     pub async fn ends(&self) {
-        let file = self.db.url.sqlite_path().unwrap().to_owned();
+        let file = self.db.url.as_str().to_owned();
         eventually("the last intent to end", async || {
-            let mut connection = AnyConnection::connect(&format!("sqlite:{file}")).await.unwrap();
+            let mut connection = AnyConnection::connect(&file).await.unwrap();
             let intents =
                 sqlx::query("select 1 from intents").fetch_all(&mut connection).await.unwrap();
             intents.is_empty().then_some(())

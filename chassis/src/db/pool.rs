@@ -1,104 +1,167 @@
-//! Connections that are kept between uses.
+//! Connections that are kept between uses, and given up as soon as anything fails on them.
 //!
-//! sqlx's pool pings each connection that comes back, in a task of its own: a round trip, and under load it took
-//! milliseconds until the connection could be had again. So those that are in use again and again do not go back. One on
-//! which something failed, or whose user was cut off, does not either, since the pool would ask it for as long as it takes,
-//! and neither does one that nobody needs: they are closed.
+//! A connection is kept only where its user says that all went well. After an error, or where its user was cut off, it may be
+//! in the middle of a transaction or of a statement, so it is closed and the next user gets a new one.
 
-use super::Dialect;
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Connection as _};
+use super::target::{Role, Target};
+use super::{Dialect, READ, fault};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Any, AnyConnection, Connection as _, Execute as _};
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// How long one waits for a connection before it is refused with 503.
-pub(super) const ACQUIRE: Duration = Duration::from_secs(1);
-/// A connection that was not used for longer is asked first whether it still is one. A file is still there.
+const ACQUIRE: Duration = Duration::from_secs(1);
+/// A connection to Postgres that was not used for longer is pinged before it is used.
 const RESTS: Duration = Duration::from_secs(1);
-/// How long one may take to say so. Less than [`ACQUIRE`], in which another is made then.
-const SAYS_SO: Duration = Duration::from_millis(500);
-/// One that was not used for longer is closed.
+/// How long a ping may take. Less than [`ACQUIRE`], in which another connection is made then.
+const PING: Duration = Duration::from_millis(500);
+/// A connection that was not used for longer is closed.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Some connections.
+/// An open connection.
+#[derive(Debug)]
+pub(super) enum Inner {
+    Any(AnyConnection),
+    /// One of SQLite whose statement is interrupted once the flag is set.
+    Interruptible(SqliteConnection, Arc<AtomicBool>),
+}
+
+impl Inner {
+    async fn ping(&mut self) -> sqlx::Result<()> {
+        match self {
+            Self::Any(connection) => connection.ping().await,
+            Self::Interruptible(connection, _) => connection.ping().await,
+        }
+    }
+
+    async fn close(self) -> sqlx::Result<()> {
+        match self {
+            Self::Any(connection) => connection.close().await,
+            Self::Interruptible(connection, _) => connection.close().await,
+        }
+    }
+}
+
+/// Some connections of one role.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
-    pub(super) all: AnyPool,
-    dialect: Dialect,
-    /// As many as there are connections: whoever has one finds a kept one, or room in the pool.
+    target: Arc<Target>,
+    role: Role,
+    most: u32,
+    /// One permit for each connection that may be open.
     free: Arc<Semaphore>,
     kept: Arc<Mutex<Kept>>,
 }
 
-/// Each with when it was used; the last used comes last.
-type Kept = Vec<(PoolConnection<Any>, Instant)>;
+#[derive(Debug, Default)]
+struct Kept {
+    /// Each with when it was used; the last used comes last.
+    connections: Vec<(Inner, Instant)>,
+    closed: bool,
+    /// Why the last connection could not be made, until one can.
+    cause: Option<String>,
+}
 
-/// A connection in use.
+/// A connection in use. It is closed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// None only while it is taken or given back.
-    inner: Option<PoolConnection<Any>>,
-    _free: OwnedSemaphorePermit,
+    /// None only while it is given back.
+    inner: Option<Inner>,
+    free: Option<OwnedSemaphorePermit>,
+    role: Role,
+    since: Instant,
 }
 
 impl Pool {
-    pub(super) fn new(all: AnyPool, dialect: Dialect) -> Self {
-        let most = all.options().get_max_connections() as usize;
-        Self { all, dialect, free: Arc::new(Semaphore::new(most)), kept: Arc::default() }
+    pub(super) fn new(target: Arc<Target>, role: Role, most: u32) -> Self {
+        let free = Arc::new(Semaphore::new(most as usize));
+        Self { target, role, most, free, kept: Arc::default() }
     }
 
-    /// One to use. Whoever is done gives it to [`Pool::keep`], where all went well.
+    /// A connection to use, within some 2.5 s. Give it to [`Pool::keep`] where all went well.
     pub(super) async fn take(&self) -> sqlx::Result<Connection> {
         let free = timeout(ACQUIRE, Arc::clone(&self.free).acquire_owned()).await;
-        let free = free.map_err(|_| sqlx::Error::PoolTimedOut)?;
-        let free = free.map_err(|_| sqlx::Error::PoolClosed)?;
-        let mut connection = Connection { inner: None, _free: free };
+        let free = free.map_err(|_| self.all_in_use())?.map_err(|_| sqlx::Error::PoolClosed)?;
         loop {
-            let last = self.kept().pop();
-            let Some((kept, since)) = last else { break };
-            connection.inner = Some(kept);
-            if self.dialect == Dialect::Sqlite
+            let last = {
+                let mut kept = self.kept();
+                if kept.closed {
+                    return Err(sqlx::Error::PoolClosed);
+                }
+                kept.connections.pop()
+            };
+            let Some((mut inner, since)) = last else { break };
+            if self.target.dialect() == Dialect::Sqlite
                 || since.elapsed() < RESTS
-                || matches!(timeout(SAYS_SO, connection.ping()).await, Ok(Ok(())))
+                || matches!(timeout(PING, inner.ping()).await, Ok(Ok(())))
             {
-                return Ok(connection);
+                return Ok(self.in_use(inner, free));
             }
-            connection.close();
         }
-        connection.inner = Some(self.all.acquire().await?);
-        Ok(connection)
+        let made = timeout(ACQUIRE, self.target.connect(self.role)).await;
+        match made.unwrap_or_else(|_| Err(fault::vanished())) {
+            Ok(inner) => {
+                self.kept().cause = None;
+                Ok(self.in_use(inner, free))
+            }
+            Err(error) => {
+                self.kept().cause = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn in_use(&self, inner: Inner, free: OwnedSemaphorePermit) -> Connection {
+        Connection { inner: Some(inner), free: Some(free), role: self.role, since: Instant::now() }
+    }
+
+    /// Why no connection is free: what the others wait for, where that is known.
+    fn all_in_use(&self) -> sqlx::Error {
+        let cause = self.kept().cause.clone();
+        let why = cause.unwrap_or_else(|| format!("all {} connections are in use", self.most));
+        sqlx::Error::Io(std::io::Error::other(why))
     }
 
     /// Keeps one on which all went well.
     pub(super) fn keep(&self, mut connection: Connection) {
         let mut kept = self.kept();
-        let inner = connection.inner.take();
-        if self.all.is_closed() {
-            return; // which waits for it to come back
+        if kept.closed {
+            return;
         }
-        kept.extend(inner.map(|inner| (inner, Instant::now())));
-        if kept.first().is_some_and(|(_, since)| since.elapsed() > IDLE) {
-            let (idle, _) = kept.remove(0);
-            drop(idle.detach());
+        let inner = connection.inner.take();
+        kept.connections.extend(inner.map(|inner| (inner, Instant::now())));
+        if kept.connections.first().is_some_and(|(_, since)| since.elapsed() > IDLE) {
+            kept.connections.remove(0);
         }
     }
 
     /// How many there are, and how many of them are not in use.
     pub(super) fn size(&self) -> (u32, usize) {
-        let used =
-            self.all.options().get_max_connections() as usize - self.free.available_permits();
-        let all = self.all.size();
-        (all, (all as usize).saturating_sub(used))
+        let idle = self.kept().connections.len();
+        let used = (self.most as usize).saturating_sub(self.free.available_permits());
+        (u32::try_from(used + idle).unwrap_or(u32::MAX), idle)
     }
 
     /// Closes all, and waits for those in use.
     pub(super) async fn close(&self) {
-        let closed = self.all.close(); // from here on
-        self.kept().clear();
-        closed.await;
+        let kept = {
+            let mut kept = self.kept();
+            kept.closed = true;
+            std::mem::take(&mut kept.connections)
+        };
+        for (inner, _) in kept {
+            let _ = inner.close().await;
+        }
+        let _ = self.free.acquire_many(self.most).await;
+        self.free.close();
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -107,27 +170,66 @@ impl Pool {
 }
 
 impl Connection {
-    fn close(&mut self) {
-        drop(self.inner.take().map(PoolConnection::detach));
+    /// Runs a query to its end.
+    pub(super) async fn fetch_all(
+        &mut self,
+        mut query: Query<'_, Any, AnyArguments>,
+    ) -> sqlx::Result<Vec<AnyRow>> {
+        match self.inner.as_mut().expect("it is in use") {
+            Inner::Any(connection) => query.fetch_all(connection).await,
+            Inner::Interruptible(connection, _) => {
+                let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+                let arguments = arguments.unwrap_or_default().convert_into::<SqliteArguments>();
+                let arguments = arguments.map_err(sqlx::Error::Encode)?;
+                let rows = sqlx::query_with(query.sql(), arguments).fetch_all(connection).await?;
+                rows.iter().map(AnyRow::try_from).collect()
+            }
+        }
     }
 }
 
 impl Drop for Connection {
+    /// Closes it. A reader may be in the middle of a statement, whose client is gone: its permit is given back once the
+    /// statement is over, so that there are never more statements than readers.
     fn drop(&mut self) {
-        self.close();
+        let Some(mut inner) = self.inner.take() else { return };
+        if let Inner::Interruptible(_, unwanted) = &inner {
+            unwanted.store(true, Ordering::Relaxed);
+        }
+        let left = READ.saturating_sub(self.since.elapsed());
+        if let Ok(runtime) = Handle::try_current()
+            && self.role == Role::Reader
+        {
+            let free = self.free.take();
+            runtime.spawn(async move {
+                let ends = async {
+                    let _ = inner.ping().await; // answered after the statement
+                    let _ = inner.close().await;
+                };
+                let _ = timeout(left, ends).await;
+                drop(free);
+            });
+        }
     }
 }
 
+/// As the writer uses it, and its transactions.
 impl Deref for Connection {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        self.inner.as_ref().expect("it is in use")
+        match self.inner.as_ref() {
+            Some(Inner::Any(connection)) => connection,
+            _ => unreachable!("only a writer's connection is used so"),
+        }
     }
 }
 
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        self.inner.as_mut().expect("it is in use")
+        match self.inner.as_mut() {
+            Some(Inner::Any(connection)) => connection,
+            _ => unreachable!("only a writer's connection is used so"),
+        }
     }
 }

@@ -38,6 +38,11 @@ impl Schema {
         schema.and(own)
     }
 
+    /// Tables without those of chassis.
+    pub(crate) fn bare(own: &[(i64, &'static str, &'static str)]) -> Self {
+        Self(Vec::new()).and(own)
+    }
+
     /// More of them, for both databases.
     fn and(self, steps: &[(i64, &'static str, &'static str)]) -> Self {
         self.with(steps, None)

@@ -1,7 +1,8 @@
 //! A transaction that may write.
 
 use super::Dialect;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction, query};
+use super::pool::Connection;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Executor, Transaction, query};
 use std::fmt::Write as _;
 use std::ops::{Deref, DerefMut};
 
@@ -11,16 +12,19 @@ use std::ops::{Deref, DerefMut};
 /// together. On SQLite that is one round to its thread instead of one for each, which under load takes some
 /// 0.3 ms.
 pub struct Tx<'c> {
-    inner: Transaction<'c, Any>,
+    inner: Inner<'c>,
     later: Vec<Statement>,
     minute: i64,
 }
 
-impl<'c> Tx<'c> {
-    pub(crate) fn new(inner: Transaction<'c, Any>) -> Self {
-        Self { inner, later: Vec::new(), minute: 0 }
-    }
+enum Inner<'c> {
+    /// Of a connection that outlives it.
+    Of(Transaction<'c, Any>),
+    /// With a connection of its own, which is closed with it.
+    Own(Connection),
+}
 
+impl<'c> Tx<'c> {
     /// The same, of a service that has run for so many minutes.
     pub(crate) fn at(mut self, minute: i64) -> Self {
         self.minute = minute;
@@ -31,6 +35,19 @@ impl<'c> Tx<'c> {
     /// [`crate::retention::RetentionRule`].
     pub fn minute(&self) -> i64 {
         self.minute
+    }
+
+    pub(super) fn of(inner: Transaction<'c, Any>) -> Self {
+        Self { inner: Inner::Of(inner), later: Vec::new(), minute: 0 }
+    }
+
+    /// Begins one with the statement `begin`.
+    pub(super) async fn own(
+        mut connection: Connection,
+        begin: &'static str,
+    ) -> sqlx::Result<Tx<'static>> {
+        connection.execute(begin).await?;
+        Ok(Tx { inner: Inner::Own(connection), later: Vec::new(), minute: 0 })
     }
 
     /// Has a statement run before the commit, after those that were put off before it. One that fails
@@ -55,7 +72,7 @@ impl<'c> Tx<'c> {
                     Value::Text(text) => query.bind(text),
                 };
             }
-            query.execute(&mut *self.inner).await?;
+            query.execute(&mut **self).await?;
         }
         Ok(())
     }
@@ -63,7 +80,10 @@ impl<'c> Tx<'c> {
     /// Runs what was put off, and commits.
     pub async fn commit(mut self) -> sqlx::Result<()> {
         self.flush().await?;
-        self.inner.commit().await
+        match self.inner {
+            Inner::Of(transaction) => transaction.commit().await,
+            Inner::Own(mut connection) => connection.execute("commit").await.map(|_| ()),
+        }
     }
 }
 
@@ -71,13 +91,19 @@ impl Deref for Tx<'_> {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        &self.inner
+        match &self.inner {
+            Inner::Of(transaction) => transaction,
+            Inner::Own(connection) => connection,
+        }
     }
 }
 
 impl DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.inner
+        match &mut self.inner {
+            Inner::Of(transaction) => transaction,
+            Inner::Own(connection) => connection,
+        }
     }
 }
 

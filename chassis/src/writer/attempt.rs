@@ -2,7 +2,7 @@
 
 use super::task::Batches;
 use super::{Domain, Order};
-use crate::db::{Connection, Dialect, Statement, Tx, vanished};
+use crate::db::{Connection, Dialect, Statement, Tx, may_be_committed, vanished};
 use crate::inbox::{self, Incoming};
 use crate::mailbox::Chore;
 use crate::outbox;
@@ -59,7 +59,9 @@ impl<D: Domain> Batches<D> {
     pub(super) async fn attempt(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
         let began = Instant::now();
         let tried = AssertUnwindSafe(self.transact(work)).catch_unwind().await;
-        let done = tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")))?;
+        let tried = tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")));
+        self.db.wrote(&tried);
+        let done = tried?;
         self.metrics.batch(work.orders.len() + work.events.len(), began.elapsed());
         Ok(done)
     }
@@ -74,7 +76,7 @@ impl<D: Domain> Batches<D> {
             Ok(()) => self.db.keep(connection),
             Err(error) => {
                 drop(connection); // there are two
-                if !self.holds(batch).await {
+                if !may_be_committed(&error) || !self.holds(batch).await {
                     return Err(error).context("the commit failed");
                 }
             }
@@ -171,8 +173,8 @@ impl<D: Domain> Batches<D> {
         loop {
             match timeout(LOST, self.last_batch()).await {
                 Ok(Ok(last)) => return last >= batch,
-                Ok(Err(error)) => warn!(%error, "whether a batch was written is unknown yet"),
-                Err(_) => warn!("the database does not say whether a batch was written"),
+                Ok(Err(error)) => self.db.wrote::<()>(&Err(error.into())),
+                Err(_) => self.db.wrote::<()>(&Err(vanished().into())),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -180,15 +182,22 @@ impl<D: Domain> Batches<D> {
 
     /// The last batch that was written. A transaction that is still being committed is waited for: it
     /// holds the lock of the row.
+    ///
+    /// On SQLite it writes the number again: the pages of a transaction whose commit failed may be in the WAL, where a restart
+    /// would find them, and are overwritten so.
     async fn last_batch(&self) -> sqlx::Result<i64> {
         let mut connection = self.db.connection().await?;
         let mut tx = self.db.begin_on(&mut connection).await?;
         let last = format!("select batch from batches where writer = $1{}", self.db.for_update());
         let row = query(AssertSqlSafe(last)).bind(self.name.as_str());
         let row = row.fetch_optional(&mut *tx).await?;
+        let last = row.map_or(Ok(0), |row| row.try_get(0))?;
+        if self.db.dialect() == Dialect::Sqlite {
+            self.mark(&mut tx, last);
+        }
         tx.commit().await?;
         self.db.keep(connection);
-        row.map_or(Ok(0), |row| row.try_get(0))
+        Ok(last)
     }
 
     /// Decides all commands, of which the first `asked` come from callers who want an answer.

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{debug, error};
 use uuid::Uuid;
 
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
@@ -115,7 +115,7 @@ impl<D: Domain> Batches<D> {
         if let Err(error) = &done
             && (!events.is_empty() || is_conflict(error))
         {
-            let database = db::is_at_fault(self.db.dialect(), error);
+            let database = db::is_at_fault(error);
             let why = NotTaken { reason: format!("{error:#}"), database };
             for (_, answer) in events.drain(..) {
                 let _ = answer.send(Err(why.clone()));
@@ -152,13 +152,23 @@ impl<D: Domain> Batches<D> {
                 });
             }
             Err(error) => {
+                let database = db::is_at_fault(&error); // which is logged once, by then
                 let error = format!("{error:#}");
-                error!(error, commands = orders.len(), "a batch could not be written");
+                if database {
+                    debug!(error, commands = orders.len(), "a batch could not be written");
+                } else {
+                    error!(error, commands = orders.len(), "a batch could not be written");
+                }
                 for order in orders {
                     let _ = order.answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
                 }
                 for (_, answer) in chores {
-                    let _ = answer.send(Err(anyhow::anyhow!("{error}")));
+                    let failed = if database {
+                        anyhow::Error::new(Unavailable::Database)
+                    } else {
+                        anyhow::anyhow!("{error}")
+                    };
+                    let _ = answer.send(Err(failed));
                 }
             }
         }

@@ -4,11 +4,11 @@ use super::super::{Delivery, Message, Place};
 use super::tail::Tail;
 use super::write::{self, Job};
 use super::{PARTITIONS, partition};
-use anyhow::{Context, bail};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow, install_default_drivers};
-use sqlx::{AnyPool, Executor, Row as _, query};
+use crate::config::DatabaseUrl;
+use crate::db::{Db, Schema};
+use sqlx::any::AnyRow;
+use sqlx::{Executor, Row as _, query};
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,23 +37,21 @@ const TABLES: &str = "
 /// Before 2026-11-25 each message was a row.
 const WERE_ROWS: &str = "select 1 from sqlite_schema where type = 'table' and name = 'messages'";
 const INTO_BATCHES: &str = "
-    begin immediate;
     create table batches (first integer primary key, last bigint not null, at bigint not null, messages text not null);
     insert into batches select min(seq), max(seq), max(at),
         json_group_array(json_object('key', key, 'payload', payload, 'headers', json(headers)) order by seq)
         from messages group by seq / 500;
     drop table messages;
-    commit;
 ";
+/// Rows that are read at once.
+const PAGE: i64 = 64;
 
 pub(super) type Positions = HashMap<(String, i32), i64>;
 
 pub(super) struct Log {
-    pool: AnyPool,
+    db: Db,
     jobs: mpsc::Sender<Job>,
     shared: Arc<Shared>,
-    /// Locked while the log is open.
-    lock: File,
 }
 
 /// What the writing task and the readers share.
@@ -97,47 +95,45 @@ fn delivery(message: Message, offset: i64, at: i64) -> Delivery {
 
 impl Log {
     pub(super) async fn open(file: &Path) -> anyhow::Result<Self> {
-        install_default_drivers();
-        let lock_file = file.with_extension("lock");
-        let lock = File::create(&lock_file)
-            .with_context(|| format!("cannot make {}", lock_file.display()))?;
-        if lock.try_lock().is_err() {
-            bail!("{} is in use by another process", file.display());
+        let url = DatabaseUrl::of_file(file).map_err(anyhow::Error::msg)?;
+        let db = Db::open(&url, &Schema::bare(&[])).await?;
+        match Self::read_from(&db).await {
+            Ok(shared) => {
+                let shared = Arc::new(shared);
+                let (jobs, inbox) = mpsc::channel(256);
+                tokio::spawn(write::run(db.clone(), inbox, Arc::clone(&shared)));
+                Ok(Self { db, jobs, shared })
+            }
+            Err(error) => {
+                db.close().await;
+                Err(error.context(file.display().to_string()))
+            }
         }
-        let options: AnyConnectOptions = format!("sqlite:{}?mode=rwc", file.display()).parse()?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(6)
-            .after_connect(|connection, _| {
-                Box::pin(async {
-                    let settings = "pragma busy_timeout = 5000; pragma journal_mode = wal; \
-                                    pragma synchronous = full";
-                    connection.execute(settings).await.map(|_| ())
-                })
-            })
-            .connect_with(options)
-            .await?;
-        if query(WERE_ROWS).fetch_optional(&pool).await?.is_some() {
-            pool.execute(INTO_BATCHES).await?;
+    }
+
+    /// Makes the tables where they are missing, and reads where all ends.
+    async fn read_from(db: &Db) -> anyhow::Result<Shared> {
+        let were_rows = db.fetch_optional(query(WERE_ROWS)).await?.is_some();
+        let mut tx = db.begin().await?;
+        if were_rows {
+            tx.execute(INTO_BATCHES).await?;
         }
-        pool.execute(TABLES).await?;
+        tx.execute(TABLES).await?;
+        tx.commit().await?;
         let mut positions = Positions::new();
-        for row in
-            query("select consumer_group, partition, next from positions").fetch_all(&pool).await?
-        {
+        let stored = "select consumer_group, partition, next from positions";
+        for row in db.fetch_all(query(stored)).await? {
             let partition = i32::try_from(row.try_get::<i64, _>(1)?)?;
             positions.insert((row.try_get(0)?, partition), row.try_get(2)?);
         }
-        let ends = ends(&pool).await?;
+        let ends = ends(db).await?;
         let next = ends.iter().max().map_or(0, |end| end + 1);
-        let shared = Arc::new(Shared {
+        Ok(Shared {
             ends: ends.into_iter().map(AtomicI64::new).collect(),
             tail: Mutex::new(Tail::new(next)),
             positions: Mutex::new(positions),
             changed: watch::Sender::new(0),
-        });
-        let (jobs, inbox) = mpsc::channel(256);
-        tokio::spawn(write::run(pool.clone(), inbox, Arc::clone(&shared)));
-        Ok(Self { pool, jobs, shared, lock })
+        })
     }
 
     /// Appends in order; durable when it answers.
@@ -200,18 +196,24 @@ impl Log {
              ) order by first",
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = batches.bind(from).bind(most).fetch_all(&self.pool).await?;
+        let rows = self.db.fetch_all(batches.bind(from).bind(most)).await?;
         rows.iter().map(Batch::read).collect()
     }
 
     /// All messages, oldest first.
     pub(super) async fn all(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        let batches = query("select first, at, messages from batches order by first");
-        let mut all = Vec::new();
-        for row in batches.fetch_all(&self.pool).await? {
-            all.extend(Batch::read(&row)?.deliveries()?.map(Arc::new));
+        let (mut all, mut from) = (Vec::new(), 0);
+        loop {
+            let batches = query(
+                "select first, at, messages, last from batches where first >= $1 order by first limit $2",
+            );
+            let rows = self.db.fetch_all(batches.bind(from).bind(PAGE)).await?;
+            let Some(last) = rows.last() else { return Ok(all) };
+            from = last.try_get::<i64, _>(3)? + 1;
+            for row in &rows {
+                all.extend(Batch::read(row)?.deliveries()?.map(Arc::new));
+            }
         }
-        Ok(all)
     }
 
     /// The last offset of a partition, -1 for none.
@@ -263,22 +265,19 @@ impl Log {
 
     pub(super) async fn close(&self) {
         let _ = self.flush().await;
-        self.pool.close().await;
-        // Said, not left to the file's end: a child that is just being started has our files open
-        // until it runs its own program, and would hold the lock for that long.
-        let _ = self.lock.unlock();
+        self.db.close().await;
     }
 }
 
 /// The last offset of each partition in the file, -1 for none. Looks from the end on, no further than it must.
-async fn ends(pool: &AnyPool) -> anyhow::Result<Vec<i64>> {
+async fn ends(db: &Db) -> anyhow::Result<Vec<i64>> {
     let mut ends = vec![-1; usize::try_from(PARTITIONS)?];
     let mut before = i64::MAX;
     while ends.contains(&-1) {
         let batches = query(
             "select first, at, messages from batches where first < $1 order by first desc limit 16",
         );
-        let batches = batches.bind(before).fetch_all(pool).await?;
+        let batches = db.fetch_all(batches.bind(before)).await?;
         let Some(oldest) = batches.last() else { break };
         before = oldest.try_get(0)?;
         for row in batches {

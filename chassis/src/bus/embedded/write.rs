@@ -2,15 +2,16 @@
 
 use super::super::Message;
 use super::log::Shared;
-use crate::db::{Statement, Tx, now};
+use crate::db::{Db, Statement, is_at_fault, now};
 use crate::rows;
+use anyhow::ensure;
 use serde::Serialize;
-use sqlx::AnyPool;
+use sqlx::{Row as _, query};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tracing::error;
+use tracing::{error, warn};
 
 /// How long an offset may wait until it is written: one that is lost costs no more than a redelivery.
 const OFFSETS_WAIT: Duration = Duration::from_millis(200);
@@ -18,14 +19,21 @@ const OFFSETS_WAIT: Duration = Duration::from_millis(200);
 const ROW: usize = 500;
 
 pub(super) enum Job {
-    Append(Vec<Message>, oneshot::Sender<Result<(), Arc<sqlx::Error>>>),
+    Append(Vec<Message>, oneshot::Sender<Result<(), NotWritten>>),
     /// Write the positions now.
     Flush(oneshot::Sender<()>),
 }
 
+/// Messages that are not known to be in the file.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotWritten(Arc<str>);
+
 /// Takes what waits and commits it together.
-pub(super) async fn run(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shared>) {
+pub(super) async fn run(db: Db, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shared>) {
     let mut written = shared.positions().clone();
+    // Whether the last commit failed, so that the end of the file must be looked for.
+    let mut unsure = false;
     let mut positions_at = Instant::now();
     let mut jobs = Vec::new();
     loop {
@@ -50,8 +58,17 @@ pub(super) async fn run(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: A
         let result = if batches.is_empty() && moved.is_empty() {
             Ok(())
         } else {
-            store(&pool, shared.next(), at, &batches, &moved).await.map_err(Arc::new)
+            let stored = async {
+                if unsure {
+                    catch_up(&db, &shared).await?;
+                }
+                store(&db, shared.next(), at, &batches, &moved).await
+            };
+            let stored = stored.await;
+            db.wrote(&stored);
+            stored
         };
+        unsure = result.is_err();
         match &result {
             Ok(()) => {
                 for messages in batches {
@@ -61,8 +78,12 @@ pub(super) async fn run(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: A
                     (written, positions_at) = (positions, Instant::now());
                 }
             }
-            Err(error) => error!(%error, "the event log could not be written"),
+            Err(error) if is_at_fault(error) => {} // logged once by `db`
+            Err(error) => {
+                error!(error = format!("{error:#}"), "the event log could not be written");
+            }
         }
+        let result = result.map_err(|error| NotWritten(format!("{error:#}").into()));
         for answer in appends {
             let _ = answer.send(result.clone());
         }
@@ -72,24 +93,47 @@ pub(super) async fn run(pool: AnyPool, mut inbox: mpsc::Receiver<Job>, shared: A
     }
 }
 
+/// Shows what is in the file although its commit failed. A first write overwrites what a restart could find there and this
+/// process does not see.
+async fn catch_up(db: &Db, shared: &Shared) -> anyhow::Result<()> {
+    let mut connection = db.connection().await?;
+    let mut tx = db.begin_on(&mut connection).await?;
+    let rows = query("select first, at, messages from batches where first >= $1 order by first");
+    let rows = rows.bind(shared.next()).fetch_all(&mut *tx).await?;
+    tx.later(Statement::new("pragma user_version = 0"));
+    tx.commit().await?;
+    db.keep(connection);
+    for row in rows {
+        let first: i64 = row.try_get(0)?;
+        ensure!(
+            first == shared.next(),
+            "offset {first} follows {} in the event log",
+            shared.next()
+        );
+        warn!(first, "messages were written although their commit failed");
+        shared.show(serde_json::from_str(row.try_get(2)?)?, row.try_get(1)?);
+    }
+    Ok(())
+}
+
 async fn store(
-    pool: &AnyPool,
+    db: &Db,
     mut first: i64,
     at: i64,
     batches: &[Vec<Message>],
     moved: &[(&(String, i32), &i64)],
-) -> sqlx::Result<()> {
+) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Position<'a> {
         consumer_group: &'a str,
         partition: i32,
         next: i64,
     }
-    let mut tx = Tx::new(pool.begin_with("begin immediate").await?);
+    let mut connection = db.connection().await?; // not kept where something fails
+    let mut tx = db.begin_on(&mut connection).await?;
     for messages in batches.iter().flat_map(|messages| messages.chunks(ROW)) {
         let next = first + i64::try_from(messages.len()).unwrap_or_default();
-        let text =
-            serde_json::to_string(messages).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let text = serde_json::to_string(messages)?;
         let insert = "insert into batches (first, last, at, messages) values ($1, $2, $3, $4)";
         tx.later(Statement::new(insert).number(first).number(next - 1).number(at).text(text));
         first = next;
@@ -101,5 +145,7 @@ async fn store(
     });
     let set = "on conflict (consumer_group, partition) do update set next = excluded.next";
     rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), set)?;
-    tx.commit().await
+    tx.commit().await?;
+    db.keep(connection);
+    Ok(())
 }

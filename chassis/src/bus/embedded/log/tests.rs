@@ -1,12 +1,13 @@
 use super::*;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 #[tokio::test]
 async fn a_file_with_a_row_for_each_message_is_converted() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("events.db");
-    install_default_drivers();
-    let url = format!("sqlite:{}?mode=rwc", file.display());
-    let old = AnyPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let mut old = options.connect().await.unwrap();
     let tables = "create table messages (partition bigint not null, seq bigint not null, key text not null, \
                   payload text not null, headers text not null, at bigint not null, \
                   primary key (partition, seq)) without rowid";
@@ -16,9 +17,9 @@ async fn a_file_with_a_row_for_each_message_is_converted() {
         let insert = insert.bind(i64::from(partition(&seq.to_string()))).bind(seq);
         let headers = r#"[["ce_id","x"]]"#;
         let payload = format!(r#"{{"a":"\"{seq}"}}"#);
-        insert.bind(seq.to_string()).bind(payload).bind(headers).execute(&old).await.unwrap();
+        insert.bind(seq.to_string()).bind(payload).bind(headers).execute(&mut old).await.unwrap();
     }
-    old.close().await;
+    old.close().await.unwrap();
 
     let log = Log::open(&file).await.unwrap();
     let all = log.all().await.unwrap();

@@ -1,0 +1,160 @@
+//! Which errors are the database's fault, and which those of what it was asked to do.
+
+use sqlx::Error;
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteError;
+use std::io;
+
+/// Whether the database failed, and not what it was asked: it is away, full, read-only or broken, or it has the tables of
+/// another version of the service. The same work may succeed later.
+pub(crate) fn is_at_fault(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(is_database_fault)
+}
+
+/// The same of an error of sqlx.
+pub(crate) fn is_database_fault(error: &Error) -> bool {
+    /// Classes of SQLSTATE: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
+    const CLASSES: [&str; 11] = ["08", "0A", "25", "26", "40", "42", "53", "55", "57", "58", "XX"];
+    match error {
+        Error::Io(_)
+        | Error::Tls(_)
+        | Error::Protocol(_)
+        | Error::PoolTimedOut
+        | Error::PoolClosed
+        | Error::WorkerCrashed
+        | Error::BeginFailed
+        | Error::InvalidSavePointStatement => true,
+        Error::Database(error) => match sqlite_code(error.as_ref()) {
+            Some(code) => is_fault_of_sqlite(code),
+            None => error.code().is_some_and(|state| {
+                state.len() == 5 && CLASSES.iter().any(|class| state.starts_with(class))
+            }),
+        },
+        _ => false,
+    }
+}
+
+/// The causes of `error` in one line, each once: sqlx repeats that of the database in its own.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
+/// Whether another transaction was in the way: the same work succeeds when it is tried again, and nothing is out of order.
+pub(super) fn is_conflict(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<Error>().and_then(Error::as_database_error);
+    code.and_then(DatabaseError::code)
+        .is_some_and(|state| state.len() == 5 && state.starts_with("40"))
+}
+
+/// Of the result codes of SQLite (<https://www.sqlite.org/rescode.html>). SQLITE_ERROR, CONSTRAINT, TOOBIG, MISMATCH, MISUSE
+/// and RANGE are of the statement and its values: nobody else changes the tables of a file.
+fn is_fault_of_sqlite(code: i32) -> bool {
+    const INTERNAL: i32 = 2;
+    const PERM: i32 = 3;
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const NOMEM: i32 = 7;
+    const READONLY: i32 = 8;
+    const INTERRUPT: i32 = 9;
+    const CORRUPT: i32 = 11;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    const PROTOCOL: i32 = 15;
+    const SCHEMA: i32 = 17;
+    const NOLFS: i32 = 22;
+    const AUTH: i32 = 23;
+    const NOTADB: i32 = 26;
+    let primary = code & 0xff;
+    primary == IOERR
+        || [INTERNAL, PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, CORRUPT].contains(&primary)
+        || [FULL, CANTOPEN, PROTOCOL, SCHEMA, NOLFS, AUTH, NOTADB].contains(&primary)
+}
+
+const IOERR: i32 = 10;
+/// `SQLITE_IOERR_WRITE`: the last page of the transaction did not get to the file.
+const IOERR_WRITE: i32 = 778;
+
+/// Whether a commit that failed with `error` may hold all the same.
+///
+/// Postgres tells so itself unless the connection is lost. SQLite writes the pages of a transaction to its WAL, the last with
+/// a mark that it is complete, then syncs, then tells its other connections. What fails after the mark is written, such as
+/// the sync, leaves a transaction that nobody sees until the WAL is read anew.
+pub(crate) fn may_be_committed(error: &Error) -> bool {
+    match error {
+        Error::Database(error) => match sqlite_code(error.as_ref()) {
+            Some(code) => code & 0xff == IOERR && code != IOERR_WRITE,
+            None => is_lost(error.as_ref()),
+        },
+        _ => true,
+    }
+}
+
+/// Whether Postgres ended the connection, so that the outcome of its last statement is unknown.
+fn is_lost(error: &dyn DatabaseError) -> bool {
+    error
+        .code()
+        .is_none_or(|state| ["08", "57", "58", "XX"].contains(&state.get(..2).unwrap_or("")))
+}
+
+/// The extended result code, of an error of SQLite.
+fn sqlite_code(error: &dyn DatabaseError) -> Option<i32> {
+    let error = error.try_downcast_ref::<SqliteError>()?;
+    error.code()?.parse().ok()
+}
+
+/// No answer within the time that an operation has.
+pub(crate) fn vanished() -> Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the database does not answer").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{Connection, Executor, SqliteConnection};
+
+    async fn fails(connection: &mut SqliteConnection, sql: &'static str) -> Error {
+        connection.execute(sql).await.expect_err(sql)
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_full_or_broken_is_at_fault_and_a_statement_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new();
+        let options = options.filename(dir.path().join("a.db")).create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let limit =
+            "create table a (b primary key); insert into a values (1); pragma max_page_count = 5";
+        connection.execute(limit).await.unwrap();
+        for (sql, at_fault) in [
+            ("insert into a values (zeroblob(100000))", true), // full
+            ("pragma query_only = on; insert into a values (2)", true), // read-only
+            ("pragma query_only = off; insert into a values (1)", false),
+            ("select * from b", false),
+            ("insert into a values (zeroblob(9999999999))", false), // too big for any file
+        ] {
+            let error = fails(&mut connection, sql).await;
+            assert_eq!(is_database_fault(&error), at_fault, "{sql}: {error}");
+            assert!(!may_be_committed(&error), "{sql}: {error}");
+        }
+        std::fs::write(dir.path().join("b.db"), [b'x'; 4_096]).unwrap();
+        let broken = options.filename(dir.path().join("b.db"));
+        let mut connection = SqliteConnection::connect_with(&broken).await.unwrap();
+        let error = fails(&mut connection, "select * from sqlite_schema").await;
+        assert!(is_database_fault(&error), "{error}");
+    }
+
+    #[test]
+    fn a_commit_whose_connection_was_lost_is_unknown() {
+        let lost = Error::Io(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert!(is_database_fault(&lost) && may_be_committed(&lost));
+    }
+}

@@ -1,0 +1,89 @@
+//! pgbouncer in front of Postgres: in session mode all works, and transaction mode is recognised before anything is written.
+//! `TEST_PGBOUNCER` is its program, which the gate has.
+
+use chassis::db::{Db, Schema};
+use chassis::testing::TestDb;
+use sqlx::query;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+struct Pgbouncer {
+    child: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Pgbouncer {
+    /// Starts it in front of the server of `db`.
+    fn start(program: &str, db: &TestDb, mode: &str) -> Self {
+        let (_, server) = db.url.as_str().split_once('@').expect("the URL names a user");
+        let (host, port) = server.split('/').next().unwrap().split_once(':').expect("and a port");
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let config = dir.path().join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host={host} port={port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {free}\nauth_type = any\nunix_socket_dir =\npool_mode = {mode}\n\
+             ignore_startup_parameters = extra_float_digits\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(program);
+        let child = command.args(["-q", "-u", "nobody"]).arg(&config).stderr(Stdio::null()).spawn();
+        let child = child.expect("it starts");
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", free)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "pgbouncer does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, port: free, _dir: dir }
+    }
+
+    /// Has the database of `db` found through it.
+    fn before(&self, db: &mut TestDb) {
+        let (_, name) = db.url.as_str().rsplit_once('/').unwrap();
+        let url = format!("postgres://postgres@127.0.0.1:{}/{name}", self.port);
+        db.url = url.parse().unwrap();
+    }
+}
+
+impl Drop for Pgbouncer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn behind(mode: &str) -> Option<(Pgbouncer, TestDb, Db)> {
+    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+    let program = std::env::var("TEST_PGBOUNCER").ok();
+    let (Some(program), Some(mut db)) = (program, TestDb::postgres().await) else {
+        eprintln!("skipped: TEST_PGBOUNCER or TEST_DATABASE_URL is unset");
+        return None;
+    };
+    let direct = Db::open(&db.url, &Schema::new(&[])).await.unwrap();
+    let pgbouncer = Pgbouncer::start(&program, &db, mode);
+    pgbouncer.before(&mut db);
+    Some((pgbouncer, db, direct))
+}
+
+#[tokio::test]
+async fn a_pooler_in_transaction_mode_is_recognised_and_nothing_is_written_through_it() {
+    let Some((_pgbouncer, test, direct)) = behind("transaction").await else { return };
+    let schema = Schema::new(&[]);
+    let db = Db::open(&test.url, &schema).await.unwrap();
+    assert!(timeout(Duration::from_secs(4), db.migrate(&schema)).await.is_err(), "it is refused");
+    assert!(!db.answers().await, "nor is it ready");
+    let tables = "select 1 from pg_tables where schemaname = 'public'";
+    assert_eq!(direct.fetch_all(query(tables)).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_pooler_in_session_mode_can_be_used() {
+    let Some((_pgbouncer, test, _)) = behind("session").await else { return };
+    let db = timeout(Duration::from_secs(10), test.open(&Schema::new(&[]))).await;
+    assert!(db.expect("it opens").answers().await);
+}

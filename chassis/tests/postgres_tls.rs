@@ -1,0 +1,77 @@
+//! TLS to Postgres by `sslmode`. The gate has a server with a certificate for `localhost`: `TEST_TLS_DATABASE_URL` leads to it
+//! at `localhost`, and the directory `TEST_TLS_CERTIFICATES` has `ca.pem`, which signed it, and `other.pem`, which did not.
+
+use chassis::config::DatabaseUrl;
+use chassis::db::{Db, Schema};
+use sqlx::{Row, query};
+
+struct Server {
+    url: String,
+    certificates: String,
+}
+
+impl Server {
+    fn find() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+        let setting = |name| std::env::var(name).ok();
+        let found = setting("TEST_TLS_DATABASE_URL").zip(setting("TEST_TLS_CERTIFICATES"));
+        if found.is_none() {
+            eprintln!("skipped: TEST_TLS_DATABASE_URL or TEST_TLS_CERTIFICATES is unset");
+        }
+        found.map(|(url, certificates)| Self { url, certificates })
+    }
+
+    /// The URL with `sslmode`, trusting the CA in the file `ca`.
+    fn url(&self, sslmode: &str, ca: &str) -> String {
+        format!("{}?sslmode={sslmode}&sslrootcert={}/{ca}", self.url, self.certificates)
+    }
+}
+
+/// Whether a connection is encrypted, or why there is none.
+async fn encrypted(url: &str) -> Result<bool, String> {
+    let url: DatabaseUrl = url.parse().unwrap();
+    let db = Db::open(&url, &Schema::new(&[])).await.unwrap();
+    let ssl = query("select ssl::int from pg_stat_ssl where pid = pg_backend_pid()");
+    let row = db.fetch_one(ssl).await.map_err(|error| error.to_string())?;
+    Ok(row.get::<i32, _>(0) == 1)
+}
+
+#[tokio::test]
+async fn each_sslmode_encrypts_and_checks_as_it_says() {
+    let Some(server) = Server::find() else { return };
+    let by_address = |url: String| url.replacen("localhost", "127.0.0.1", 1);
+    assert_eq!(encrypted(&format!("{}?sslmode=disable", server.url)).await, Ok(false));
+    for sslmode in ["prefer", "require"] {
+        assert_eq!(
+            encrypted(&format!("{}?sslmode={sslmode}", server.url)).await,
+            Ok(true),
+            "{sslmode}"
+        );
+    }
+    for sslmode in ["verify-ca", "verify-full"] {
+        assert_eq!(encrypted(&server.url(sslmode, "ca.pem")).await, Ok(true), "{sslmode}");
+        let other = encrypted(&server.url(sslmode, "other.pem")).await;
+        assert!(
+            other.as_ref().is_err_and(|why| why.contains("certificate")),
+            "{sslmode}: {other:?}"
+        );
+    }
+    // The certificate is for the name, not for the address.
+    assert_eq!(encrypted(&by_address(server.url("verify-ca", "ca.pem"))).await, Ok(true));
+    let wrong = encrypted(&by_address(server.url("verify-full", "ca.pem"))).await;
+    assert!(wrong.as_ref().is_err_and(|why| why.contains("certificate")), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_with_the_cause_where_tls_is_required() {
+    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+    let Ok(url) = std::env::var("TEST_DATABASE_URL") else {
+        eprintln!("skipped: TEST_DATABASE_URL is unset");
+        return;
+    };
+    assert_eq!(encrypted(&format!("{url}?sslmode=prefer")).await, Ok(false));
+    for sslmode in ["require", "verify-ca", "verify-full"] {
+        let refused = encrypted(&format!("{url}?sslmode={sslmode}")).await;
+        assert!(refused.as_ref().is_err_and(|why| why.contains("TLS")), "{sslmode}: {refused:?}");
+    }
+}

@@ -1,0 +1,82 @@
+//! A shop that cannot start says why in one line, with status 2, and stops what has started by then.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const SERVICES: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
+/// Starts for each address.
+const STARTS: usize = 4;
+
+/// Runs it to its end, on free ports but for what `settings` say.
+fn run(data: &Path, settings: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+    command.env_clear().env("DATA_DIR", data).env("RUST_LOG", "off");
+    for service in SERVICES {
+        command.env(format!("{}_ADDR", service.to_uppercase()), "127.0.0.1:0");
+    }
+    command.envs(settings.iter().copied()).output().unwrap()
+}
+
+/// The one line on standard error.
+fn refusal(output: &Output) -> &str {
+    let said = std::str::from_utf8(&output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+#[test]
+fn a_start_that_fails_half_way_says_one_line_and_no_thread_panics() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for service in SERVICES {
+        let setting = format!("{}_ADDR", service.to_uppercase());
+        for _ in 0..STARTS {
+            let dir = tempfile::tempdir().unwrap();
+            let output = run(dir.path(), &[(&setting, &taken)]);
+            let said = refusal(&output);
+            assert!(said.contains(&setting) && said.contains("in use"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_at_once() {
+    for name in ["gifticon.db", "cart.db", "events.db"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(name), [b'x'; 8_192]).unwrap();
+        let began = Instant::now();
+        let output = run(dir.path(), &[]);
+        let said = refusal(&output);
+        assert!(said.contains("DATA_DIR") && said.contains(name), "{said}");
+        assert_eq!(said.matches("not a database").count(), 1, "{said}");
+        assert!(began.elapsed() < Duration::from_secs(10), "at once: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_has_locked_is_named_at_once() {
+    use sqlx::{ConnectOptions, Executor};
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cart.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let mut other = options.connect().await.unwrap();
+    other.execute("begin exclusive").await.unwrap();
+    let began = Instant::now();
+    let output = run(dir.path(), &[]);
+    let said = refusal(&output);
+    assert!(said.contains("cart.db") && said.contains("locked"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(10), "at once: {:?}", began.elapsed());
+}
+
+#[test]
+fn a_directory_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join(std::ffi::OsStr::from_bytes(b"a\xff"));
+    let output = run(&data, &[]);
+    let said = refusal(&output);
+    assert!(said.contains("DATA_DIR") && said.contains("UTF-8"), "{said}");
+}

@@ -2,15 +2,19 @@
 
 mod base;
 mod body;
+mod connection;
 mod door;
 mod extract;
+mod head;
 mod observe;
 mod server;
+mod socket;
 
-pub use base::Base;
+pub use base::{Base, is_host, is_prefix};
+pub use connection::Client;
 pub(crate) use extract::bad_query;
 pub use extract::{Body, Id, Query, Uuid, trimmed, trimmed_option};
-pub use server::{Client, KEPT_ALIVE};
+pub use server::KEPT_ALIVE;
 
 /// What the failure of a forwarded body means to the client who sent it; none where it is not the
 /// body that failed.

@@ -40,6 +40,9 @@ pub struct StandaloneConfig {
 
     #[command(flatten)]
     pub cors: gateway::Cors,
+
+    #[command(flatten)]
+    pub proxies: gateway::Proxies,
 }
 
 /// Where the five listen.
@@ -137,6 +140,7 @@ pub async fn start(config: StandaloneConfig) -> anyhow::Result<Shop> {
     let gateway = gateway::GatewayConfig {
         listen: Listen { listen_addr: at.gateway_addr },
         cors: config.cors,
+        proxies: config.proxies,
         gifticon_url: gifticon.url(),
         cart_url: cart.url(),
         payment_url: payment.url(),

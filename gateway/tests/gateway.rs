@@ -477,12 +477,11 @@ async fn pages_of_named_origins_may_call_with_credentials_and_no_others() {
 
 #[tokio::test]
 async fn a_page_of_another_origin_can_read_every_refusal() {
-    let (origin, late) = (
-        "Origin: https://a.example\r\n",
-        peer(Router::new().fallback(any(std::future::pending::<()>))),
-    );
+    let origin = "Origin: https://a.example\r\n";
+    let late = peer(Router::new().fallback(any(std::future::pending::<()>)));
+    let busy = peer(Router::new().fallback(any(async || StatusCode::SERVICE_UNAVAILABLE)));
     let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    for (upstream, refusal) in [(format!("http://{refusing}"), 502), (late, 504)] {
+    for (upstream, refusal) in [(format!("http://{refusing}"), 502), (busy, 503), (late, 504)] {
         let gateway = common::gateway(&upstream, &[]).await;
         let ask = format!("GET /carts HTTP/1.1\r\nHost: s\r\n{origin}\r\n");
         let (status, head, _) = raw(gateway.addr(), &ask).await;

@@ -62,14 +62,14 @@ pub(super) async fn serve(
     let stream = Stream::new(stream);
     let mut io = TimeoutStream::new(Socket::new(stream.clone()));
     io.set_write_timeout(Some(WRITE));
-    let (routes, watched) = (TowerToHyperService::new(router.clone()), stream.clone());
+    let (app, watched) = (TowerToHyperService::new(router.clone()), stream.clone());
     let stopping = stop.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Client(client));
         if let Err(problem) = head::check(&mut request) {
             request.extensions_mut().insert(Refused(problem));
         }
-        let (answered, watched) = (routes.call(request), watched.clone());
+        let (answered, watched) = (app.call(request), watched.clone());
         let stopping = stopping.clone();
         async move {
             let mut response = tokio::select! {

@@ -1,6 +1,11 @@
 //! The gateway, stand-ins for the services behind it, and clients. Both ends speak bare TCP where a
 //! client library would tidy up what a test is about.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of this")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::unused_async,
+    reason = "each test binary uses a part of this, and starts things as it awaits others"
+)]
 
 use axum::Router;
 use axum::extract::Request;

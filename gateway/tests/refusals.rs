@@ -109,15 +109,15 @@ async fn a_client_that_half_closes_is_answered() {
 
 #[tokio::test]
 async fn an_upstream_that_is_away_for_a_moment_is_asked_when_it_is_back() {
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let gateway = gateway(&format!("http://{port}"), &[]).await;
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gateway = gateway(&format!("http://{upstream}"), &[]).await;
     // The moment is shorter than the gateway's patience unless the machine stands still.
     let mut answered = false;
     for _ in 0..10 {
         let post = Client::default().post(format!("{}/carts", gateway.url())).body("{}").send();
         let post = tokio::spawn(post);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let Ok(listener) = TcpListener::bind(port).await else { continue };
+        let Ok(listener) = TcpListener::bind(upstream).await else { continue };
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let mut wire = Wire { stream, read: String::new() };

@@ -8,7 +8,7 @@ use chassis::metrics::Metrics;
 use chassis::problem::Problem;
 use chassis::service::{Running, serve_bare};
 use chassis::{http, peer};
-use gateway::{Cors, GatewayConfig};
+use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor};
 use std::net::SocketAddr;
@@ -58,6 +58,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
     let gateway = gateway::start(GatewayConfig {
         listen: Listen::free(),
         cors: Cors { cors_origins: vec![] },
+        proxies: Proxies::default(),
         gifticon_url: gifticon.url(),
         cart_url: cart.url(),
         payment_url: gifticon.url(),

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, header};
 use garde::i18n;
-use std::{borrow::Cow, fmt::Display};
+use std::{borrow::Cow, cmp::Reverse, fmt::Display};
 
 /// A language that we have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,20 +15,28 @@ pub enum Lang {
 }
 
 impl Lang {
-    /// The language that the client prefers among ours.
+    /// Returns the language that the client prefers among ours (RFC 9110, 12.5.4), English where it has
+    /// no preference. A range that cannot be read is left out.
     pub fn of(headers: &HeaderMap) -> Self {
-        let Some(accepted) = headers.get(header::ACCEPT_LANGUAGE) else { return Self::English };
-        let accepted = accept_language::parse(accepted.to_str().unwrap_or_default());
-        accepted
-            .iter()
-            .find_map(|tag| {
-                match tag.split('-').next().unwrap_or_default().to_lowercase().as_str() {
-                    "ko" => Some(Self::Korean),
-                    "en" => Some(Self::English),
-                    _ => None,
-                }
-            })
-            .unwrap_or_default()
+        let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
+        let ranges: Vec<_> = lines
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(range)
+            .collect();
+        // The quality of a language, then whether it is named, then how early.
+        let rank = |language: &str| {
+            let ranges = ranges.iter().enumerate();
+            let named = ranges.clone().filter(|(_, (tag, _))| is_of(tag, language));
+            let any = ranges.filter(|(_, (tag, _))| *tag == "*");
+            let best = |quality, named, place| (quality, named, Reverse(place));
+            let named = named.map(|(place, (_, quality))| best(*quality, true, place)).max();
+            named.or_else(|| any.map(|(place, (_, quality))| best(*quality, false, place)).max())
+        };
+        // What is not named at all is better than what is refused.
+        let unnamed = (UNNAMED, false, Reverse(usize::MAX));
+        let (korean, english) = (rank("ko").unwrap_or(unnamed), rank("en").unwrap_or(unnamed));
+        if korean > english { Self::Korean } else { Self::English }
     }
 
     /// The tag for `Content-Language`.
@@ -38,6 +46,34 @@ impl Lang {
             Self::Korean => "ko",
         }
     }
+}
+
+/// The quality of a language that a client does not name: above none, below any.
+const UNNAMED: u16 = 1;
+
+/// Reads one range of `Accept-Language`, as `ko-KR;q=0.8`: its tag, and twice its quality in thousandths.
+fn range(text: &str) -> Option<(&str, u16)> {
+    let mut parts = text.split(';').map(str::trim);
+    let tag = parts.next().filter(|tag| !tag.is_empty())?;
+    let mut weights = parts.filter_map(|part| part.split_once('='));
+    let weight = weights.find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    let thousandths = weight.map_or(Some(1_000), |(_, weight)| quality(weight.trim()))?;
+    Some((tag, thousandths * 2))
+}
+
+/// Reads a quality, from 0 to 1 with at most three digits after the dot, in thousandths.
+fn quality(text: &str) -> Option<u16> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !matches!(whole, "0" | "1") || rest.len() > 3 || !digits(rest) {
+        return None;
+    }
+    format!("{whole}{rest:0<3}").parse().ok().filter(|thousandths| *thousandths <= 1_000)
+}
+
+/// Whether `tag`, such as `ko-KR`, is of `language`.
+fn is_of(tag: &str, language: &str) -> bool {
+    tag.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(language))
 }
 
 /// One message in each language.
@@ -147,5 +183,54 @@ mod tests {
         assert_eq!(of("fr"), Lang::English);
         assert_eq!(of(""), Lang::English);
         assert_eq!(Lang::of(&HeaderMap::new()), Lang::English);
+    }
+
+    #[test]
+    fn a_quality_of_zero_is_a_no() {
+        for english in [
+            "ko;q=0",
+            "ko;q=0.0, *",
+            "*;q=1, ko;q=0",
+            "ko ; Q = 0.000, en;q=0.001",
+            "*",
+            "*;q=0",
+            "fr, *;q=0",
+            "en;q=0, ko;q=0",
+            "KO;q=0,EN",
+            "kok",
+            "ko;q=x",
+            "ko;q=2",
+            "ko;q=-1",
+            "ko;q=1.001",
+            "ko;q=0.1234",
+            "ko;q=",
+            ";q=1",
+            ", ,",
+            "en, ko",
+        ] {
+            assert_eq!(of(english), Lang::English, "{english}");
+        }
+        for korean in [
+            "KO-kr",
+            "*, en;q=0",
+            "en;q=0",
+            "*, ko",
+            "ko, *",
+            "ko;q=0.5, en;q=0.500",
+            "ko-KR;q=1.000, en;q=0.999",
+            "ko-KR, ko;q=0",
+            "ko;level=1;q=0.7, en;q=0.6",
+        ] {
+            assert_eq!(of(korean), Lang::Korean, "{korean}");
+        }
+    }
+
+    #[test]
+    fn all_lines_of_the_header_count() {
+        let mut headers = HeaderMap::new();
+        for line in ["fr", "en;q=0.5", "ko;q=0.6"] {
+            headers.append(header::ACCEPT_LANGUAGE, line.parse().unwrap());
+        }
+        assert_eq!(Lang::of(&headers), Lang::Korean);
     }
 }

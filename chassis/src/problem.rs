@@ -80,8 +80,32 @@ pub mod kind {
     pub const TOO_SLOW: Kind = Kind::new(
         "too-slow",
         StatusCode::REQUEST_TIMEOUT,
-        "The body did not arrive in time",
-        "본문이 제때 도착하지 않았습니다",
+        "The request did not arrive in time",
+        "요청이 제때 도착하지 않았습니다",
+    );
+    pub const BAD_HOST: Kind = Kind::new(
+        "bad-host",
+        StatusCode::BAD_REQUEST,
+        "A request names its host once, as HOST or HOST:PORT",
+        "Host 헤더는 HOST 또는 HOST:PORT 형식으로 하나만 있어야 합니다",
+    );
+    pub const ENCODING: Kind = Kind::new(
+        "unsupported-encoding",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "Send the body without Content-Encoding",
+        "본문을 Content-Encoding 없이 보내 주세요",
+    );
+    pub const URI_TOO_LONG: Kind = Kind::new(
+        "uri-too-long",
+        StatusCode::URI_TOO_LONG,
+        "The path and its query are too long",
+        "경로와 쿼리가 너무 깁니다",
+    );
+    pub const HEADERS_TOO_LARGE: Kind = Kind::new(
+        "headers-too-large",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "The headers are too many or too large",
+        "헤더가 너무 많거나 큽니다",
     );
     pub const UNAVAILABLE: Kind = Kind::new(
         "unavailable",
@@ -106,6 +130,10 @@ pub mod kind {
         TOO_LARGE,
         PRECONDITION,
         TOO_SLOW,
+        BAD_HOST,
+        ENCODING,
+        URI_TOO_LONG,
+        HEADERS_TOO_LARGE,
         UNAVAILABLE,
         INTERNAL,
     ];
@@ -180,8 +208,13 @@ impl Problem {
     }
 
     /// Says after how many seconds to try again.
-    pub fn retry_after(mut self, seconds: u16) -> Self {
-        self.headers.push((header::RETRY_AFTER, seconds.into()));
+    pub fn retry_after(self, seconds: u16) -> Self {
+        self.header(header::RETRY_AFTER, seconds.into())
+    }
+
+    /// Adds a header to the answer.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 

@@ -1,7 +1,9 @@
 //! One hop: from a client's request to an upstream's answer, both bodies streamed.
 
+use crate::connect::Connector;
+use crate::trust::OURS;
 use axum::body::{Body, Bytes};
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::{StatusCode, Uri, Version};
 use axum::response::Response;
 use chassis::http::{self, KEPT_ALIVE, WHOLE_BODY};
@@ -9,8 +11,8 @@ use chassis::lang::Text;
 use chassis::patience;
 use chassis::problem::{Kind, Problem};
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::Request;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::io;
@@ -50,35 +52,18 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// What a client may not tell our services about itself.
-const OURS_TO_SAY: [HeaderName; 8] = [
-    patience::BUDGET,
-    FORWARDED_HOST,
-    FORWARDED_PROTO,
-    FORWARDED_FOR,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-];
 
 /// The client of all upstreams: it keeps connections, and resends nothing that was begun.
 #[derive(Clone, Debug)]
-pub struct Proxy(Client<HttpConnector, Body>);
+pub struct Proxy(Client<Connector, Body>);
 
 impl Proxy {
     /// A client with its own pool.
     pub fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(1)));
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(KEPT_ALIVE)
             .pool_timer(TokioTimer::new())
-            .build(connector);
+            .build(Connector::new());
         Self(client)
     }
 
@@ -91,19 +76,10 @@ impl Proxy {
     ) -> Result<Response, Problem> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri: Uri = format!("{base}{path}").parse().map_err(Problem::internal)?;
-        let client = request.extensions().get::<http::Client>().copied();
-        let asked = request.headers().get(header::HOST).cloned();
-        let asked =
-            asked.or_else(|| HeaderValue::from_str(request.uri().authority()?.as_str()).ok());
-
         let headers = request.headers_mut();
         drop_hop_by_hop(headers);
         headers.remove(header::HOST); // the client writes that of the upstream
-        headers.extend(asked.map(|host| (FORWARDED_HOST, host)));
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
         headers.insert(patience::BUDGET, patience::left());
-        let address = client.and_then(|client| client.0.ip().to_string().parse().ok());
-        headers.extend(address.map(|address| (FORWARDED_FOR, address)));
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
 
@@ -122,7 +98,13 @@ impl Proxy {
         match answered {
             Some(Ok(mut response)) => {
                 drop_hop_by_hop(response.headers_mut());
-                Ok(response.map(|body| Body::new(TimeoutBody::new(PIECE, body))))
+                let upstream = base.to_owned();
+                let broken = move |error| {
+                    warn!(upstream, %error, "an upstream broke off its answer");
+                    error
+                };
+                let pass = |body| Body::new(TimeoutBody::new(PIECE, body).map_err(broken));
+                Ok(response.map(pass))
             }
             Some(Err(error)) => Err(failed(base, &error)),
             None => {
@@ -202,14 +184,7 @@ fn failed(base: &str, error: &Error) -> Problem {
     Problem::new(kind, detail).retry_after(1)
 }
 
-/// Drops what the client says of itself that is ours to say.
-pub fn distrust(mut request: Request<Body>) -> Request<Body> {
-    for name in OURS_TO_SAY {
-        request.headers_mut().remove(name);
-    }
-    request
-}
-
+/// Drops what is about one connection. What the gateway itself tells the services stays.
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -217,6 +192,7 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !OURS.contains(name))
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);

@@ -1,9 +1,8 @@
 //! Which prefix goes where.
 
+use crate::GatewayConfig;
 use crate::proxy::Proxy;
-use crate::{Cors, GatewayConfig};
 use axum::extract::Request;
-use axum::http::{HeaderName, Method, header};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use chassis::hal::{Index, Links};
@@ -12,7 +11,6 @@ use chassis::metrics::Metrics;
 use chassis::patience::PATIENCE;
 use chassis::queue::Queue;
 use std::time::Duration;
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// How long a service may take to begin its answer. `cart` waits for gifticon and, with an
 /// `Idempotency-Key`, for the first request with it; the others only for their own database.
@@ -44,34 +42,6 @@ pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
             router.route(prefix, forward.clone()).route(&format!("{prefix}/{{*rest}}"), forward);
     }
     router
-}
-
-/// Who may call from a page of another origin: never any together with credentials.
-pub fn cors(cors: Cors) -> CorsLayer {
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::ACCEPT,
-            header::ACCEPT_LANGUAGE,
-            header::CONTENT_TYPE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("traceparent"),
-            HeaderName::from_static("x-request-id"),
-        ])
-        .expose_headers([
-            header::ETAG,
-            header::LOCATION,
-            header::RETRY_AFTER,
-            HeaderName::from_static("x-request-id"),
-        ])
-        .max_age(Duration::from_mins(10));
-    if cors.cors_origins.is_empty() {
-        layer.allow_origin(AllowOrigin::any())
-    } else {
-        layer.allow_origin(AllowOrigin::list(cors.cors_origins)).allow_credentials(true)
-    }
 }
 
 async fn root(base: Base) -> Json<Index> {

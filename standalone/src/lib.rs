@@ -48,6 +48,9 @@ pub struct StandaloneConfig {
 
     #[command(flatten)]
     pub cors: gateway::Cors,
+
+    #[command(flatten)]
+    pub proxies: gateway::Proxies,
 }
 
 /// Where the five listen.
@@ -178,6 +181,7 @@ impl Started {
         let gateway = gateway::GatewayConfig {
             listen: Listen { listen_addr: at.gateway_addr, management_addr: None },
             cors: config.cors,
+            proxies: config.proxies,
             gifticon_url,
             cart_url,
             payment_url,

@@ -159,6 +159,7 @@ async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
     let gateway = gateway::start(gateway::GatewayConfig {
         listen,
         cors: gateway::Cors { cors_origins: vec![] },
+        proxies: gateway::Proxies::default(),
         gifticon_url: nowhere.clone(),
         cart_url: nowhere.clone(),
         payment_url: nowhere.clone(),

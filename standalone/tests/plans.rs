@@ -85,6 +85,7 @@ async fn start(databases: [&TestDb; 4], log: &EmbeddedLog) -> Vec<chassis::Runni
     let gateway = gateway::start(gateway::GatewayConfig {
         listen: Listen::free(),
         cors: gateway::Cors { cors_origins: vec![] },
+        proxies: gateway::Proxies::default(),
         gifticon_url: gifticon.url(),
         cart_url: cart.url(),
         payment_url: payment.url(),

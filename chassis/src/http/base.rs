@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use std::convert::Infallible;
+use std::net::Ipv6Addr;
 
 /// Scheme, host, port and prefix as the client sees them, without a slash at the end.
 ///
@@ -27,25 +28,50 @@ impl Base {
             Some("https") => "https",
             _ => "http",
         };
-        let host = first("x-forwarded-host").or_else(|| first(header::HOST.as_str()));
-        let host = host.filter(|host| host.bytes().all(is_host_byte)).unwrap_or("localhost");
+        let host = |name| first(name).filter(|host| is_host(host));
+        let host = host("x-forwarded-host").or_else(|| host(header::HOST.as_str()));
+        let host = host.unwrap_or("localhost"); // HTTP/1.0 may name none
         let usual = if scheme == "https" { "443" } else { "80" };
         let port = match first("x-forwarded-port") {
-            Some(port) if has_port(host) || port == usual || port.parse::<u16>().is_err() => {
-                String::new()
-            }
+            Some(port) if has_port(host) || port == usual || !is_port(port) => String::new(),
             Some(port) => format!(":{port}"),
             None => String::new(),
         };
-        let prefix = first("x-forwarded-prefix").unwrap_or_default().trim_end_matches('/');
-        let prefix = if prefix.starts_with('/') { prefix } else { "" };
+        let prefix = first("x-forwarded-prefix").filter(|prefix| is_prefix(prefix));
+        let prefix = prefix.unwrap_or_default().trim_end_matches('/');
         Self(format!("{scheme}://{host}{port}{prefix}"))
     }
 }
 
-/// What a host and port are written with. Anything else would let a header write into our links.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+/// True for `HOST` and `HOST:PORT`: a name of letters, digits, dashes, underscores and dots, an IPv4
+/// address, or an IPv6 address in brackets. Anything else would let a header write into our links.
+pub fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("v6", port),
+        Some(_) => return false,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        Some(digits) => digits.is_empty() || is_port(digits),
+        None => port.is_empty(),
+    };
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+    port && name.len() <= 253 && labels.all(|label| !label.is_empty() && label.bytes().all(letter))
+}
+
+/// True for the number of a port.
+fn is_port(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+        && digits.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// True for a path that may stand before the paths of our links.
+pub fn is_prefix(text: &str) -> bool {
+    let legal = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'%')
+    };
+    text.starts_with('/') && !text.contains("//") && text.bytes().all(legal)
 }
 
 fn has_port(host: &str) -> bool {
@@ -103,8 +129,31 @@ mod tests {
     }
 
     #[test]
+    fn a_host_has_a_name_and_perhaps_a_port() {
+        let hosts = "a a.b-c_d a.b. 127.0.0.1 127.0.0.1:80 [::1] [::1]:8088 a: a:65535";
+        for host in hosts.split(' ') {
+            assert!(is_host(host), "{host} was refused");
+        }
+        let others = ["", ".", ":80", ":::", "::1", "a:b", "a:+1", "a:0", "a:65536", "a..b", ".a"];
+        for host in others.into_iter().chain(["[::1", "[x]", "[::1]x", "[]", "a/b", "a@b", "가"]) {
+            assert!(!is_host(host), "{host} was taken");
+        }
+        assert!(!is_host(&"a".repeat(254)));
+    }
+
+    #[test]
     fn a_header_cannot_write_into_links() {
         assert_eq!(base(&[("host", "a/../\"<b>")]), "http://localhost/carts/1");
-        assert_eq!(base(&[("host", "a"), ("x-forwarded-prefix", "evil")]), "http://a/carts/1");
+        for prefix in ["evil", "//evil", "/a\"<b>", "/a b"] {
+            assert_eq!(
+                base(&[("host", "a"), ("x-forwarded-prefix", prefix)]),
+                "http://a/carts/1",
+                "{prefix}"
+            );
+        }
+        for host in [":::", "a b", "a\"", "a:b", "[::1", "a@b", "a..b", "a:65536", ""] {
+            let headers = [("host", "shop:1"), ("x-forwarded-host", host)];
+            assert_eq!(base(&headers), "http://shop:1/carts/1", "{host}");
+        }
     }
 }

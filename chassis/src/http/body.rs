@@ -33,21 +33,12 @@ pub(super) fn bound(request: Request) -> Result<Request, Problem> {
 
 /// Reads a body that was bounded.
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
-    body.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        refusal(&error).unwrap_or_else(|| {
-            Problem::new(
-                kind::MALFORMED,
-                Text::fixed(
-                    "the body broke off before its end",
-                    "본문이 끝까지 도착하지 않았습니다",
-                ),
-            )
-        })
-    })
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes);
+    bytes.map_err(|error| refusal(&error).unwrap_or_else(broken))
 }
 
-/// What a failed body means to its client, where it was too large or too slow. The failure of a body
-/// that is forwarded comes out of the call to the upstream, as one of its causes.
+/// Returns the refusal of a request whose body failed, where `error` comes from a body that [`bound`]
+/// has seen. The failure of a body that is forwarded is among the causes of the failed call.
 pub fn refusal(error: &(dyn Error + 'static)) -> Option<Problem> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -55,7 +46,13 @@ pub fn refusal(error: &(dyn Error + 'static)) -> Option<Problem> {
             return Some(too_large());
         }
         if error.is::<TooSlow>() {
-            return Some(Problem::of(kind::TOO_SLOW));
+            return Some(Problem::new(
+                kind::TOO_SLOW,
+                Text::fixed("a body may take 10 s", "본문은 10초 안에 도착해야 합니다"),
+            ));
+        }
+        if error.is::<Broken>() {
+            return Some(broken());
         }
         cause = error.source();
     }
@@ -68,6 +65,21 @@ fn too_large() -> Problem {
         Text::fixed("a body may have at most 65536 bytes", "본문은 65536바이트 이하여야 합니다"),
     )
 }
+
+fn broken() -> Problem {
+    Problem::new(
+        kind::MALFORMED,
+        Text::fixed(
+            "the body broke off before its end, or its chunks cannot be read",
+            "본문이 끝까지 도착하지 않았거나 청크 형식이 올바르지 않습니다",
+        ),
+    )
+}
+
+/// The client did not send the body that it announced: it broke off, or its chunks are none.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's body cannot be read: {0}")]
+struct Broken(#[source] axum::Error);
 
 /// The body took longer than it may.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +100,8 @@ impl http_body::Body for InTime {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame);
+            let broken = |error| axum::Error::new(Broken(error));
+            return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         }
         ready!(self.end.as_mut().poll(context));
         Poll::Ready(Some(Err(axum::Error::new(TooSlow))))

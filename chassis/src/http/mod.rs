@@ -3,20 +3,24 @@
 mod base;
 mod body;
 mod conditions;
+mod connection;
 mod door;
 mod extract;
+mod head;
 mod name;
 mod observe;
 mod query;
 mod server;
+mod socket;
 
-pub use base::Base;
+pub use base::{Base, is_host, is_prefix};
 pub use conditions::{Conditions, EntityTag, precondition_failed};
+pub use connection::Client;
 pub(crate) use extract::bad_query;
 pub use extract::{Body, Id, Uuid};
 pub use name::Name;
 pub use query::Query;
-pub use server::{Client, KEPT_ALIVE};
+pub use server::KEPT_ALIVE;
 
 /// What the failure of a forwarded body means to the client who sent it; none where it is not the
 /// body that failed.

@@ -1,6 +1,7 @@
 //! What is said of every request: its ids, its metrics, its log line, and its refusal in the
 //! client's language.
 
+use super::head::{self, Refused};
 use super::{Layers, body};
 use crate::lang::Lang;
 use crate::patience;
@@ -15,7 +16,7 @@ use std::time::Instant;
 use tracing::{Instrument, Span, debug, info, info_span};
 use uuid::Uuid;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is noted of a request whose client went away before it was answered, as nginx does.
 const CLIENT_GONE: u16 = 499;
@@ -50,13 +51,19 @@ pub(super) async fn observe(
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
     let mut seen = Seen { layers, started, method, uri, route, span, status: CLIENT_GONE };
     let answer = async {
-        match body::bound(request) {
+        let refused = request.extensions_mut().remove::<Refused>();
+        let request = refused.map_or(Ok(request), |Refused(problem)| Err(problem));
+        match request.and_then(body::bound) {
+            Ok(request) if is_about_the_server(&request) => {
+                [(header::ALLOW, head::METHODS)].into_response()
+            }
             Ok(request) => next.run(request).await,
             Err(problem) => problem.into_response(),
         }
     };
     let answered = telemetry::with(trace, patience::with(until, answer));
     let response = answered.instrument(seen.span.clone()).await;
+    let response = answered_options(&seen.method, response);
     if let Some(at) = response.extensions().get::<Arc<Problem>>().and_then(|problem| problem.shed())
     {
         seen.layers.metrics.shed(at);
@@ -107,6 +114,22 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
+/// Whether this is `OPTIONS *`, which asks about the server and no path.
+fn is_about_the_server(request: &Request) -> bool {
+    request.method() == Method::OPTIONS && request.uri().path() == "*"
+}
+
+/// Answers an `OPTIONS` for a path that is there. `Allow` is added outside, by the router or the server.
+fn answered_options(method: &Method, response: Response) -> Response {
+    if method != Method::OPTIONS || response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let mut answer = Response::default();
+    answer.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+    answer
+}
+
 /// Writes a refusal in the client's language; refusals of the framework become problems here.
 fn in_language(response: Response, lang: Lang, path: &str) -> Response {
     if !response.status().is_client_error() && !response.status().is_server_error() {
@@ -121,7 +144,7 @@ fn in_language(response: Response, lang: Lang, path: &str) -> Response {
         }
     };
     let (mut plain, _) = response.into_parts();
-    let rendered = problem.render(lang, Some(path));
+    let rendered = problem.render(lang, (path != "*").then_some(path));
     plain.headers.remove(header::CONTENT_LENGTH);
     let (mut parts, body) = rendered.into_parts();
     for (name, value) in &plain.headers {

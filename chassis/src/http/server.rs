@@ -1,37 +1,18 @@
 //! The server loop. `axum::serve` has no read timeouts, so that clients who say nothing would hold
 //! their connections for ever.
 
-use super::door;
+use super::{connection, door};
 use axum::Router;
-use axum::http::StatusCode;
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout_at};
-use tokio_io_timeout::TimeoutStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-/// How long a client may take for the head of a request, also after the one before: longer than
-/// [`KEPT_ALIVE`], so that our own clients never send into a connection that is being closed.
-const HEAD: Duration = Duration::from_secs(15);
-/// How long a client may not read what we write.
-const WRITE: Duration = Duration::from_secs(30);
 /// How long our own clients keep an idle connection.
 pub const KEPT_ALIVE: Duration = Duration::from_secs(2);
-/// How long a drain leaves an idle connection open: until its client, if it is one of ours, would not
-/// use it again, and as long once more for what it sent last, where the machine has no time.
-const LEFT_ALONE: Duration = Duration::from_secs(4);
 /// A drain goes on accepting until nobody came for this long: whoever stands in front needs time to
 /// see readiness go down, but where nobody comes there is nobody to wait for.
 const QUIET: Duration = Duration::from_millis(200);
@@ -52,7 +33,7 @@ pub(crate) async fn serve(
         Ok((stream, client)) => {
             let was_full = std::mem::replace(&mut full, connections.len() > CONNECTIONS);
             if !full {
-                connections.spawn(connection(stream, client, router.clone(), stop.clone()));
+                connections.spawn(connection::serve(stream, client, router.clone(), stop.clone()));
             } else if !was_full {
                 warn!(connections = CONNECTIONS, "too many connections; closing new ones");
             }
@@ -78,56 +59,6 @@ pub(crate) async fn serve(
     while let Ok((stream, client)) = listener.accept() {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         take(stream.map(|stream| (stream, client))).await;
-    }
-}
-
-/// Who is at the other end of the connection, in the extensions of its requests.
-#[derive(Clone, Copy, Debug)]
-pub struct Client(pub SocketAddr);
-
-async fn connection(
-    stream: TcpStream,
-    client: SocketAddr,
-    router: Router,
-    stop: CancellationToken,
-) {
-    let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE));
-    let (router, stopping) = (TowerToHyperService::new(router), stop.clone());
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Client(client));
-        let (answered, stopping) = (router.call(request), stopping.clone());
-        async move {
-            let mut response = answered.await?;
-            if response.status() == StatusCode::NOT_MODIFIED {
-                // axum counts the body, which is empty: the header would tell of the item (RFC 9110, 8.6).
-                response.headers_mut().remove(CONTENT_LENGTH);
-            }
-            if stopping.is_cancelled() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
-    let mut served = pin!(served);
-    let left_alone = async {
-        stop.cancelled().await;
-        sleep(LEFT_ALONE).await;
-    };
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = left_alone => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(error = %error, "a connection ended early");
     }
 }
 

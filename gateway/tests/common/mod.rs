@@ -1,6 +1,11 @@
 //! The gateway, stand-ins for the services behind it, and clients. Both ends speak bare TCP where a
 //! client library would tidy up what a test is about.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test uses a part")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::unused_async,
+    reason = "each test binary uses a part of this, and starts things as it awaits others"
+)]
 
 use axum::Router;
 use axum::extract::Request;
@@ -9,7 +14,7 @@ use axum::routing::any;
 use chassis::Running;
 use chassis::config::Listen;
 use chassis::testing::peer;
-use gateway::{Cors, GatewayConfig};
+use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,9 +27,16 @@ pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// The gateway with one stand-in for all four services.
 pub(crate) async fn gateway(upstream: &str, origins: &[&'static str]) -> Running {
+    behind(upstream, origins, &[]).await
+}
+
+/// The gateway behind proxies whose networks it trusts.
+pub(crate) async fn behind(upstream: &str, origins: &[&'static str], proxies: &[&str]) -> Running {
     let upstream = upstream.to_owned();
+    let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
     let config = GatewayConfig {
         listen: Listen::free(),
+        proxies: Proxies { trusted_proxies },
         cors: Cors { cors_origins: origins.iter().map(|o| HeaderValue::from_static(o)).collect() },
         gifticon_url: upstream.clone(),
         cart_url: upstream.clone(),

@@ -33,6 +33,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         budget: cart::Budget { gifticon_timeout_ms: 5_000 },
         limit: payment::Limit { payment_limit: None },
         cors: gateway::Cors { cors_origins: vec![] },
+        proxies: gateway::Proxies::default(),
     }
 }
 

@@ -1,0 +1,227 @@
+//! One connection of a client: its requests, the refusal of what is none, and its end.
+
+use super::head::{self, Refused};
+use super::observe::REQUEST_ID;
+use super::socket::{Socket, Stream};
+use crate::lang::Text;
+use crate::problem::{Problem, kind};
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, Request, StatusCode, Uri};
+use axum::response::Response;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::debug;
+
+/// How long a client may take for the head of a request, also after the one before: longer than
+/// [`super::KEPT_ALIVE`], so that our own clients never send into a connection that is being closed.
+const HEAD: Duration = Duration::from_secs(15);
+/// How long a client may not read what we write.
+const WRITE: Duration = Duration::from_secs(30);
+/// How long a drain leaves an idle connection open: until its client, if it is one of ours, would not
+/// use it again, and as long once more for what it sent last, where the machine has no time.
+const LEFT_ALONE: Duration = Duration::from_secs(4);
+/// How long, and for how many bytes, a closed connection is read on. A socket that is closed with
+/// unread bytes resets the connection, and the client may lose the answer.
+const CLOSING: Duration = Duration::from_secs(1);
+const CLOSING_BYTES: usize = 4 * 1024 * 1024;
+
+/// The address of the client, in the extensions of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(pub SocketAddr);
+
+/// The client went away before its request was answered.
+#[derive(Debug, thiserror::Error)]
+#[error("the client went away")]
+struct ClientGone;
+
+type Io = Pin<Box<TimeoutStream<Socket>>>;
+
+/// Serves the requests of a connection until its client or `stop` ends it.
+pub(super) async fn serve(
+    stream: TcpStream,
+    client: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let stream = Stream::new(stream);
+    let mut io = TimeoutStream::new(Socket::new(stream.clone()));
+    io.set_write_timeout(Some(WRITE));
+    let (app, watched) = (TowerToHyperService::new(router.clone()), stream.clone());
+    let stopping = stop.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Client(client));
+        if let Err(problem) = head::check(&mut request) {
+            request.extensions_mut().insert(Refused(problem));
+        }
+        let (answered, watched) = (app.call(request), watched.clone());
+        let stopping = stopping.clone();
+        async move {
+            let mut response = tokio::select! {
+                biased;
+                Ok(response) = answered => response,
+                () = watched.gone() => return Err(ClientGone),
+            };
+            head::allow_options(response.headers_mut());
+            if response.status() == StatusCode::NOT_MODIFIED {
+                // axum counts the body, which is empty: the header would tell of the item (RFC 9110, 8.6).
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+            }
+            if stopping.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok(response)
+        }
+    });
+    let mut served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_headers(head::HEADER_LINES)
+        .max_header_size(head::HEAD_BYTES)
+        .half_close(true) // `Stream::gone` says when a client that closed its side is given up
+        .writev(false) // an answer of hyper's own comes in one piece, which `Socket` can recognise
+        .serve_connection(TokioIo::new(Box::pin(io)), service);
+    let left_alone = async {
+        stop.cancelled().await;
+        sleep(LEFT_ALONE).await;
+    };
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = left_alone => {
+            Pin::new(&mut served).graceful_shutdown();
+            (&mut served).await
+        }
+    };
+    let parts = served.into_parts();
+    let mut io: Io = parts.io.into_inner();
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended early");
+        let socket = io.get_ref();
+        if let Some(problem) = refusal(&error, socket.held_back(), &parts.read_buf) {
+            // hyper has dropped a head that it could parse in part; of a large one it has more.
+            let (recent, unread) = (socket.recent(), &parts.read_buf[..]);
+            let head = if unread.len() > recent.len() { unread } else { recent };
+            let mut request = salvaged(head);
+            request.extensions_mut().insert(Client(client));
+            request.extensions_mut().insert(Refused(problem));
+            answer(&mut io, request, router).await;
+        } else if error.is_user() {
+            let _ = stream.reset(); // an answer broke off, or its client is gone
+            return;
+        }
+    }
+    close(&stream, &mut io).await;
+}
+
+/// The refusal of what hyper could not read as a request; none where the client sent no byte of one, or
+/// where the connection ended for another reason.
+fn refusal(error: &hyper::Error, held_back: Option<StatusCode>, unread: &[u8]) -> Option<Problem> {
+    let malformed =
+        |en: String, ko: &'static str| Some(Problem::new(kind::MALFORMED, Text::new(en, ko)));
+    if error.is_timeout() && !unread.is_empty() {
+        return Some(Problem::new(
+            kind::TOO_SLOW,
+            Text::fixed(
+                "the head of a request may take 15 s",
+                "요청 헤더는 15초 안에 도착해야 합니다",
+            ),
+        ));
+    }
+    if error.is_incomplete_message() && !unread.is_empty() {
+        let en = "the request broke off before the end of its head";
+        return malformed(en.into(), "요청 헤더가 끝까지 도착하지 않았습니다");
+    }
+    if !error.is_parse() {
+        return None;
+    }
+    let line = unread.iter().position(|byte| *byte == b'\n').unwrap_or(unread.len());
+    match held_back.map(|status| status.as_u16()) {
+        Some(414 | 431) if line > head::URI_BYTES => Some(head::uri_too_long()),
+        Some(414) => Some(head::uri_too_long()),
+        Some(431) => Some(head::headers_too_large()),
+        _ => malformed(format!("this is not HTTP/1.1: {error}"), "HTTP/1.1 요청이 아닙니다"),
+    }
+}
+
+/// A request with what the layers need of one that could not be parsed: whose answer a page may read,
+/// its language and its id.
+fn salvaged(head: &[u8]) -> Request<Body> {
+    let wanted = [header::ORIGIN, header::ACCEPT_LANGUAGE, REQUEST_ID];
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = Uri::from_static("*");
+    if head.starts_with(b"HEAD ") {
+        *request.method_mut() = Method::HEAD;
+    }
+    for line in head.split(|byte| *byte == b'\n').skip(1).take(head::HEADER_LINES) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let is = |wanted: &&HeaderName| name.eq_ignore_ascii_case(wanted.as_str().as_bytes());
+        let name = wanted.iter().find(is);
+        if let (Some(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            request.headers_mut().append(name, value);
+        }
+    }
+    request
+}
+
+/// Answers `request` on a connection that hyper has given up.
+async fn answer(io: &mut Io, request: Request<Body>, router: Router) {
+    let bodiless = request.method() == Method::HEAD;
+    let Ok(response) = router.oneshot(request).await;
+    let Some(bytes) = written(response, bodiless).await else { return };
+    if let Err(error) = io.write_all(&bytes).await {
+        debug!(%error, "a refusal could not be written");
+    }
+}
+
+/// The bytes of an answer after which the connection is closed.
+async fn written(response: Response, bodiless: bool) -> Option<Vec<u8>> {
+    let (mut parts, body) = response.into_parts();
+    let body = body.collect().await.ok()?.to_bytes();
+    let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    parts.headers.extend(HeaderValue::from_str(&date).ok().map(|date| (header::DATE, date)));
+    let mut bytes = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
+    for (name, value) in &parts.headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend(b"\r\n");
+    if !bodiless {
+        bytes.extend(body);
+    }
+    Some(bytes)
+}
+
+/// Closes a connection so that its client can read what was written.
+async fn close(stream: &Stream, io: &mut Io) {
+    if stream.shut_down().is_err() {
+        return;
+    }
+    let read_on = async {
+        let (mut piece, mut all) = (vec![0; 16 * 1024], 0);
+        while let Ok(read @ 1..) = io.read(&mut piece).await {
+            all += read;
+            if all > CLOSING_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = timeout(CLOSING, read_on).await;
+}

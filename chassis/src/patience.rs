@@ -12,8 +12,8 @@ use tokio::time::Instant;
 /// the gateway gives the services 3 s and 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a request may wait in a queue that was not empty for [`PATIENCE`]. There is more to do than can be done then, and
-/// a longer queue would only make all wait. It is also the least that a process leaves to the next one.
+/// How long a request may wait in a queue whose requests have all waited for long lately. There is more to do than can be done
+/// then, and a longer queue would only make all wait. It is also the least that a process leaves to the next one.
 pub const WHEN_OVERLOADED: Duration = Duration::from_millis(100);
 
 /// Milliseconds that the called service may let the request wait.

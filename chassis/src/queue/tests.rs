@@ -1,5 +1,4 @@
 use super::*;
-use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -99,6 +98,23 @@ async fn who_waits_in_vain_is_refused_when_the_patience_is_over_and_not_before()
     assert!(request(queue, MS).await.0 <= MS, "there is room at once");
 }
 
+/// More customers than places, each of whom comes again at once: somebody always waits, and nobody for long.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_never_empty_refuses_nobody_whose_turn_comes_in_time() {
+    let (queue, began) = (queue(10), Instant::now()); // 1,000 a second
+    let mut customers = JoinSet::new();
+    for _ in 0..400 {
+        let queue = queue.clone();
+        customers.spawn(async move {
+            while began.elapsed() < 5_000 * MS {
+                let (waited, done) = request(queue.clone(), 10 * MS).await;
+                assert!(done, "refused after {waited:?}");
+            }
+        });
+    }
+    customers.join_all().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn three_times_the_capacity_keeps_the_throughput_and_makes_nobody_wait_long() {
     let queue = queue(10); // 1,000 a second
@@ -113,7 +129,7 @@ async fn three_times_the_capacity_keeps_the_throughput_and_makes_nobody_wait_lon
         all.iter().filter(|(waited, _)| *waited > WHEN_OVERLOADED + 10 * MS).count()
     };
     let (done_late, refused_late) = (long(&done), long(&refused));
-    assert!(done_late < 1_200 && refused_late < 2_200, "{done_late} and {refused_late} waited");
+    assert!(done_late < 2_000 && refused_late < 4_000, "{done_late} and {refused_late} waited");
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +144,7 @@ async fn a_place_is_not_lost_with_one_who_goes_away() {
     drop(gone);
     drop(stays.await.unwrap());
     let state = queue.0.state();
-    assert_eq!((state.free, state.since), (1, None));
+    assert_eq!((state.free, state.slow_since), (1, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,10 +175,10 @@ mod tests {
         let (sender, mut taken) = mpsc::channel(1);
         let chores = Chores(sender);
         let counted = Arc::new(AtomicI64::new(0));
-        let counter = Arc::clone(&counted);
+        let calls = Arc::clone(&counted);
         tokio::spawn(async move {
             while let Some((_, answer)) = taken.recv().await {
-                counter.fetch_add(1, Ordering::Relaxed);
+                calls.fetch_add(1, Ordering::Relaxed);
                 answer.send(Ok(1)).unwrap();
             }
         });

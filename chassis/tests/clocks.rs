@@ -8,7 +8,7 @@ use chassis::testing::{TestDb, eventually};
 use common::{Add, Scripted, Service};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, query};
 use std::time::{Duration, Instant};
 
 /// Two months, in milliseconds.
@@ -27,12 +27,12 @@ async fn databases() -> Vec<TestDb> {
 
 /// Stops the service, changes its database, and starts it again: its retention looks at once.
 async fn change_and_restart(service: Service, db: &TestDb, changes: &[String]) -> Service {
-    let mut tx = service.db.begin().await.unwrap();
-    for change in changes {
-        query(AssertSqlSafe(change.clone())).execute(&mut *tx).await.unwrap();
-    }
-    tx.commit().await.unwrap();
     service.running.stop(Duration::from_secs(5)).await;
+    let mut connection = AnyConnection::connect(db.url.as_str()).await.unwrap();
+    for change in changes {
+        query(AssertSqlSafe(change.clone())).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
     Service::start(db, &Scripted::default()).await
 }
 

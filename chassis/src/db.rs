@@ -143,7 +143,7 @@ impl Db {
             migrated =
                 connection.execute("pragma user_version = 0").await.map(|_| ()).map_err(Into::into);
         }
-        if migrated.is_ok() {
+        if migrated.is_ok() && schema.has_those_of_chassis() {
             // Known before the first row is stamped with it.
             let read = connection.fetch_one(running_time::SELECT).await;
             migrated =

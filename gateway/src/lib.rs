@@ -1,7 +1,8 @@
 //! The one public door.
 //!
-//! A table says which prefix goes to which service (`routes.rs`); everything else is not there. Bodies
-//! are streamed both ways within the bounds that all our servers keep. A request that may have been
+//! A table says which prefix goes to which service (`routes.rs`); everything else is not there. The body of a
+//! request is read whole, within the bounds that all our servers keep, before a service is asked; answers are
+//! streamed. A request that may have been
 //! acted on is never sent twice.
 
 mod connect;

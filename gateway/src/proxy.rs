@@ -2,25 +2,21 @@
 
 use crate::connect::Connector;
 use crate::trust::OURS;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::{StatusCode, Uri, Version};
 use axum::response::Response;
-use chassis::http::{self, KEPT_ALIVE, WHOLE_BODY};
+use chassis::http::KEPT_ALIVE;
 use chassis::lang::Text;
 use chassis::patience;
 use chassis::problem::{Kind, Problem};
-use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tower_http::timeout::TimeoutBody;
 use tracing::warn;
 
@@ -83,20 +79,8 @@ impl Proxy {
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
 
-        // The budget is the upstream's. The client's own body has its own, and an upstream that does
-        // not read it gets no more than both.
-        let (end, ended) = oneshot::channel();
-        let request = request.map(|body| Body::new(Watched { body, _end: end }));
-        let late = async {
-            let _ = timeout(WHOLE_BODY, ended).await;
-            sleep(budget).await;
-        };
-        let answered = tokio::select! {
-            answered = self.0.request(request) => Some(answered),
-            () = late => None,
-        };
-        match answered {
-            Some(Ok(mut response)) => {
+        match timeout(budget, self.0.request(request)).await {
+            Ok(Ok(mut response)) => {
                 drop_hop_by_hop(response.headers_mut());
                 let upstream = base.to_owned();
                 let broken = move |error| {
@@ -106,8 +90,8 @@ impl Proxy {
                 let pass = |body| Body::new(TimeoutBody::new(PIECE, body).map_err(broken));
                 Ok(response.map(pass))
             }
-            Some(Err(error)) => Err(failed(base, &error)),
-            None => {
+            Ok(Err(error)) => Err(failed(base, &error)),
+            Err(_) => {
                 warn!(upstream = base, "an upstream did not answer in time");
                 Err(Problem::new(
                     LATE,
@@ -121,44 +105,14 @@ impl Proxy {
     }
 }
 
-/// A body on its way to an upstream: when it is at its end, or given up, it is dropped, and its end of
-/// the channel with it.
-struct Watched {
-    body: Body,
-    _end: oneshot::Sender<()>,
-}
-
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 impl Default for Proxy {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A client's own body that failed is its fault; all else is the upstream's.
+/// The refusal of a request whose upstream failed. The client's own body was read before.
 fn failed(base: &str, error: &Error) -> Problem {
-    if let Some(problem) = http::body_refusal(error) {
-        return problem;
-    }
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
     warn!(upstream = base, error = %error, causes = causes.join(": "), "an upstream failed");

@@ -82,7 +82,10 @@ async fn a_client_that_went_away_is_given_up_by_the_gateway_and_the_service() {
         eventually("the request to be given up", async || is(0).await).await;
     }
     eventually("both to be counted", async || {
-        let metrics = Client::default().get(format!("{}/metrics", gateway.url())).send().await;
+        let metrics = Client::default()
+            .get(format!("{}/metrics", gateway.management_url().unwrap()))
+            .send()
+            .await;
         let text = metrics.ok()?.text().await.ok()?;
         let mut lines = text.lines().filter(|line| line.contains(r#"status="499""#));
         lines.any(|line| line.ends_with(" 2")).then_some(())
@@ -207,7 +210,7 @@ async fn an_options_that_is_no_preflight_is_answered_by_the_service() {
 async fn a_page_of_a_named_origin_can_read_what_the_server_refuses() {
     let gateway = gateway(&mirror().await, &["https://shop.example"]).await;
     for (origin, allowed) in [("https://shop.example", true), ("https://evil.example", false)] {
-        for target in ["/?\"".to_owned(), format!("/{}", "a".repeat(9_000))] {
+        for target in ["/?\"".to_owned(), format!("/{}", "a".repeat(33_000))] {
             let ask = format!("GET {target} HTTP/1.1\r\nHost: shop\r\nOrigin: {origin}\r\n\r\n");
             let (status, head, _) = raw(gateway.addr(), &ask).await;
             assert!(status == 400 || status == 414, "{head}");

@@ -87,10 +87,11 @@ fn the_rules_know_no_plumbing() {
 /// The wall clock jumps, so nothing may decide by it. These read it for timestamps that people read.
 #[test]
 fn the_wall_clock_is_read_for_people_only() {
-    const READERS: [&str; 8] = [
+    const READERS: [&str; 9] = [
         "cart/src/app.rs",                   // when a cart was added
         "cart/src/store.rs",                 // when it was changed last
         "chassis/src/bus/embedded/write.rs", // when a message came
+        "chassis/src/http/connection.rs",    // the Date of a refusal
         "chassis/src/mailbox.rs",            // when an event was parked
         "chassis/src/outbox.rs",             // when an event happened
         "chassis/src/parked.rs",             // when an event was parked, and how long ago

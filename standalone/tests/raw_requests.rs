@@ -75,7 +75,7 @@ fn rows() -> Vec<Raw> {
     ];
     let broken_off = [sized(50, "{"), chunked("5\r\n{"), "GET /gifticons HTTP/1.1\r\nHo".into()];
     let late = [sized(50, "{"), "GET /gifticons HTTP/1.1\r\nHost: shop\r\nX-Slow: ".into()];
-    let long = [8_200, 65_513, 65_534, 66_000, 100_000].map(target);
+    let long = [32_800, 65_513, 65_534, 66_000, 100_000].map(target);
     let too_large = [sized(65_537, ""), sized(70_000, &large), sized(900_000, &large.repeat(12))];
     let encodings = [
         encoded("Content-Encoding", "gzip"),

@@ -59,6 +59,11 @@ impl Schema {
         self
     }
 
+    /// Whether the tables of chassis are among them.
+    pub(super) fn has_those_of_chassis(&self) -> bool {
+        self.0.iter().any(|step| step.version <= 999)
+    }
+
     pub(super) fn migrator(&self, dialect: Dialect) -> Migrator {
         let migration = |&Step { version, description, sql, .. }: &Step| {
             let sql = AssertSqlSafe(dialect.expand(sql)).into_sql_str();

@@ -31,7 +31,7 @@ where
                 ),
             ));
         }
-        let bytes = body::read(request.into_body()).await?;
+        let bytes = body::bytes(request.into_body()).await?;
         if bytes.is_empty() {
             return Err(malformed("the body is empty; a JSON object is wanted"));
         }

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::Body;
 
 /// The longest target of a request, in bytes.
-pub(super) const URI_BYTES: usize = 8 * 1024;
+pub(super) const URI_BYTES: usize = 32 * 1024;
 /// The largest head of a request, in bytes.
 pub(super) const HEAD_BYTES: usize = 64 * 1024;
 /// The most header lines of a request.

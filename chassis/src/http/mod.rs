@@ -22,9 +22,6 @@ pub use name::Name;
 pub use query::Query;
 pub use server::KEPT_ALIVE;
 
-/// What the failure of a forwarded body means to the client who sent it; none where it is not the
-/// body that failed.
-pub use body::{WHOLE_BODY, refusal as body_refusal};
 pub use observe::Facing;
 pub(crate) use server::serve;
 

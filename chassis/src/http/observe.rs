@@ -43,7 +43,6 @@ pub(super) async fn observe(
     let route = route.to_owned();
     let id = request_id(request.headers());
     let trace = Trace::of(request.headers());
-    let until = patience::of(request.headers());
     request.headers_mut().insert(REQUEST_ID, id.clone());
     request.headers_mut().insert(telemetry::TRACEPARENT, trace.header());
 
@@ -53,16 +52,22 @@ pub(super) async fn observe(
     let answer = async {
         let refused = request.extensions_mut().remove::<Refused>();
         let request = refused.map_or(Ok(request), |Refused(problem)| Err(problem));
-        match request.and_then(body::bound) {
+        let request = match request {
+            Ok(request) => body::whole(request).await,
+            refused => refused,
+        };
+        match request {
             Ok(request) if is_about_the_server(&request) => {
                 [(header::ALLOW, head::METHODS)].into_response()
             }
-            Ok(request) => next.run(request).await,
+            Ok(request) => {
+                let until = patience::of(request.headers()); // from now on, when all of it is here
+                patience::with(until, next.run(request)).await
+            }
             Err(problem) => problem.into_response(),
         }
     };
-    let answered = telemetry::with(trace, patience::with(until, answer));
-    let response = answered.instrument(seen.span.clone()).await;
+    let response = telemetry::with(trace, answer).instrument(seen.span.clone()).await;
     let response = answered_options(&seen.method, response);
     if let Some(at) = response.extensions().get::<Arc<Problem>>().and_then(|problem| problem.shed())
     {

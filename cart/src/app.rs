@@ -201,18 +201,29 @@ impl CartsApp {
         caller: &oneshot::Sender<Result<Cart, NotAdded>>,
     ) -> Result<Cart, NotAdded> {
         let Wanted { gifticon_id, quantity, key } = wanted;
-        let keyed = key.is_some();
-        if !keyed && !self.stock.can_be_asked() {
+        if key.is_none() && !self.stock.can_be_asked() {
             return Err(NotAdded::NoStock); // at once, and nothing written
         }
         // In the order of time: rows that are written together are beside each other in their index.
         let reservation = ReservationId(Uuid::now_v7());
         let intent =
             Intent { reservation_id: reservation, gifticon_id, quantity, key, abandoned: false };
-        if let Some(before) = self.intend(intent, until).await? {
+        if let Some(before) = self.intend(intent.clone(), until).await? {
             return Ok(before);
         }
         fail::fail_point!("cart-after-intent");
+        patience::without_end(self.bring_to_its_end(intent, until, caller)).await
+    }
+
+    /// Reserves the stock of an intent, and makes the cart or ends the intent.
+    async fn bring_to_its_end(
+        &self,
+        intent: Intent,
+        until: Instant,
+        caller: &oneshot::Sender<Result<Cart, NotAdded>>,
+    ) -> Result<Cart, NotAdded> {
+        let Intent { reservation_id: reservation, gifticon_id, quantity, key, .. } = intent;
+        let keyed = key.is_some();
         let waits = || !caller.is_closed() && Instant::now() < until;
         let answer = self.stock.reserve(reservation, gifticon_id, quantity, waits).await;
         fail::fail_point!("cart-after-reserve");

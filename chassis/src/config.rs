@@ -227,6 +227,12 @@ fn topic(text: &str) -> Result<String, String> {
     }
 }
 
+/// Whether a port, where one is written, is a number up to 65535.
+fn has_usable_port(authority: &axum::http::uri::Authority) -> bool {
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    host == authority.host() || authority.port_u16().is_some_and(|port| port > 0)
+}
+
 /// Reads a base URL such as `http://127.0.0.1:8081`, without the slash at its end.
 pub fn base_url(text: &str) -> Result<String, String> {
     let wrong = || "it looks like http://HOST:PORT".to_owned();
@@ -234,6 +240,7 @@ pub fn base_url(text: &str) -> Result<String, String> {
     if uri.scheme_str() != Some("http")
         || uri.host().is_none_or(str::is_empty)
         || uri.query().is_some()
+        || uri.authority().is_some_and(|authority| !has_usable_port(authority))
     {
         return Err(wrong());
     }
@@ -288,7 +295,16 @@ mod tests {
             assert!(topic(wrong).is_err(), "{wrong} was taken");
         }
         assert_eq!(base_url("http://gifticon:8080/"), Ok("http://gifticon:8080".into()));
-        for wrong in ["", "gifticon:8080", "https://x", "http://", "http://x?y"] {
+        for wrong in [
+            "",
+            "gifticon:8080",
+            "https://x",
+            "http://",
+            "http://x?y",
+            "http://x:99999",
+            "http://x:",
+            "http://x:0",
+        ] {
             assert!(base_url(wrong).is_err(), "{wrong} was taken");
         }
     }

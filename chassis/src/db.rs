@@ -1,7 +1,7 @@
 //! The databases: SQLite and Postgres behind one text of SQL.
 //!
 //! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
-//! whatever differs is in this file.
+//! whatever differs is in this module.
 
 mod fault;
 mod file;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How long another replica's lease must be seen unchanged before it is taken. The holder renews it, when it has work,
-/// after half of that. Both measure by their own monotonic clocks.
-const TERM: Duration = Duration::from_secs(3);
+/// The usual term: how long another replica's lease must be seen unchanged before it is taken. The holder renews it, when it
+/// has work, after half of that. Both measure by their own monotonic clocks.
+pub(crate) const TERM: Duration = Duration::from_secs(3);
 
 /// The right to do a piece of work, taken when there is work and let go by not renewing it.
 ///
@@ -22,6 +22,8 @@ pub struct Lease {
     db: Db,
     chores: Chores,
     term: Duration,
+    /// How long another's lease must be seen unchanged.
+    expires_after: Duration,
     /// The epoch, and when this replica asked for it.
     held: Option<(i64, Instant)>,
     /// How often another's lease was renewed, and when this replica saw that first.
@@ -29,18 +31,19 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(name: &'static str, db: &Db, chores: Chores) -> Self {
-        let term = match db.dialect() {
+    /// A lease for whoever calls [`Lease::hold`] at least once in half of `term` while it has work.
+    pub(crate) fn new(name: &'static str, db: &Db, chores: Chores, term: Duration) -> Self {
+        let expires_after = match db.dialect() {
             Dialect::Sqlite => Duration::ZERO, // one process: the holder from before is gone
-            Dialect::Postgres => TERM,
+            Dialect::Postgres => term,
         };
         let holder = Uuid::new_v4().to_string();
-        Self { name, holder, db: db.clone(), chores, term, held: None, seen: None }
+        Self { name, holder, db: db.clone(), chores, term, expires_after, held: None, seen: None }
     }
 
     /// Takes or renews the lease, and returns its epoch; none where another replica has it.
     pub async fn hold(&mut self) -> Option<i64> {
-        if self.held.is_none_or(|(_, asked)| asked.elapsed() >= TERM / 2) {
+        if self.held.is_none_or(|(_, asked)| asked.elapsed() >= self.term / 2) {
             self.held = self.take().await.unwrap_or_else(|error| {
                 log_failure(&error, "could not take a lease");
                 None
@@ -74,6 +77,6 @@ impl Lease {
             _ => Instant::now(),
         };
         self.seen = Some((renewals, since));
-        since.elapsed() >= self.term
+        since.elapsed() >= self.expires_after
     }
 }

@@ -19,7 +19,8 @@ use std::time::Duration;
 const BUCKETS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// The same of waits in queues. Those who are refused are to be so within 10 ms of 0.1 s or 1 s.
-const WAITS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.11, 0.25, 0.5, 1.0, 1.01];
+const WAITS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.11, 0.25, 0.5, 1.0, 1.01, 1.1, 1.25];
 /// The same of the sizes of batches: up to 500 jobs, of which one may be 500 events.
 const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 500.0, 1_000.0];
 

@@ -28,6 +28,12 @@ pub async fn with<T>(until: Instant, work: impl Future<Output = T>) -> T {
     UNTIL.scope(until, work).await
 }
 
+/// Runs `work` that must be brought to its end, however long it waits in queues.
+pub async fn without_end<T>(work: impl Future<Output = T>) -> T {
+    const YEAR: Duration = Duration::from_hours(365 * 24); // as far as a timer has to look
+    with(Instant::now() + YEAR, work).await
+}
+
 /// When the patience of the running request ends. Work of no request has [`PATIENCE`] from now on.
 pub fn until() -> Instant {
     UNTIL.try_with(|until| *until).unwrap_or_else(|_| Instant::now() + PATIENCE)

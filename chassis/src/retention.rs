@@ -14,7 +14,9 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 /// How often to look for expired rows.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// The term of that lease: it is renewed at each second look, so a replica that works is never taken for one that is gone.
+pub(crate) const TERM: Duration = Duration::from_secs(12);
 /// How long a piece should take, of the writer's time. Requests that come meanwhile wait for that long.
 const PIECE_TIME: Duration = Duration::from_millis(10);
 /// Bounds of the rows in a piece.
@@ -190,7 +192,7 @@ mod tests {
         };
         assert_eq!(look(1, Duration::from_hours(1)).await, 0, "nobody knows who ran before");
         for minute in 1..=10 {
-            for _ in 0..5 {
+            for _ in 1..MINUTE.as_secs() / LOOK_INTERVAL.as_secs() {
                 assert_eq!(look(1, LOOK_INTERVAL).await, minute - 1);
             }
             assert_eq!(look(1, LOOK_INTERVAL).await, minute);

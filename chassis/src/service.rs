@@ -7,7 +7,7 @@ use crate::consumer::{self, Policy, Reader, Replayer};
 use crate::db::{Db, Schema, causes};
 use crate::history::History;
 use crate::http::{self, Facing, Layers, Ready};
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
 use crate::outage::Outage;
@@ -172,7 +172,7 @@ impl Chassis {
 
     /// A lease on work that one replica at a time may do.
     pub fn lease(&self, name: &'static str) -> Lease {
-        Lease::new(name, &self.db, self.chores.clone())
+        Lease::new(name, &self.db, self.chores.clone(), lease::TERM)
     }
 
     /// What tells background tasks to stop.
@@ -196,7 +196,7 @@ impl Chassis {
             self.retention.clone(),
             self.db.clone(),
             self.chores.clone(),
-            self.lease(retention::RETENTION),
+            Lease::new(retention::RETENTION, &self.db, self.chores.clone(), retention::TERM),
         );
         let stop = self.stopping();
         self.spawn("retention", async move {
@@ -328,8 +328,8 @@ impl Process {
         around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
-        let layers =
-            Layers { metrics: self.metrics, draining: Arc::clone(&draining), ready, facing };
+        let (bodies, metrics) = (http::Memory::default(), self.metrics);
+        let layers = Layers { metrics, draining: Arc::clone(&draining), ready, facing, bodies };
         let mut running = Running {
             name: self.name,
             addr: self.listener.local_addr()?,

@@ -2,8 +2,7 @@
 //!
 //! A table says which prefix goes to which service (`routes.rs`); everything else is not there. The body of a
 //! request is read whole, within the bounds that all our servers keep, before a service is asked; answers are
-//! streamed. A request that may have been
-//! acted on is never sent twice.
+//! streamed. A request that may have been acted on is never sent twice.
 
 mod connect;
 mod cors;

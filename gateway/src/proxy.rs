@@ -1,4 +1,4 @@
-//! One hop: from a client's request to an upstream's answer, both bodies streamed.
+//! One hop: from a client's request, which was read whole, to an upstream's answer, which is streamed.
 
 use crate::connect::Connector;
 use crate::trust::OURS;

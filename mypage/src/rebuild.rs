@@ -69,7 +69,10 @@ impl Rebuild {
         Ok(count)
     }
 
-    /// Has commands carried out however long the database takes: a rebuild has time, and is not to end half way.
+    /// Has commands carried out, however long they wait for the writer.
+    ///
+    /// # Errors
+    /// Where the database fails: the rebuild ends, and the old table stays as it is.
     async fn tell(
         &self,
         commands: impl IntoIterator<Item = Command, IntoIter: Send> + Send,

@@ -5,7 +5,7 @@ use crate::domain::{Ask, Command, Payment, Verdict};
 use crate::store;
 use async_trait::async_trait;
 use chassis::Lease;
-use chassis::db::Db;
+use chassis::db::{Db, log_failure};
 use chassis::telemetry::Trace;
 use chassis::writer::Writer;
 use common_events::CartId;
@@ -89,10 +89,7 @@ pub async fn run(
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => {
-                    warn!(
-                        error = format!("{error:#}"),
-                        "payments cannot be decided; trying again shortly"
-                    );
+                    log_failure(&error, "payments cannot be decided; trying again shortly");
                     tokio::time::sleep(LOOK).await;
                     break;
                 }

@@ -62,7 +62,6 @@ fn is_fault_of_sqlite(code: i32) -> bool {
     const PERM: i32 = 3;
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
-    const NOMEM: i32 = 7;
     const READONLY: i32 = 8;
     const INTERRUPT: i32 = 9;
     const CORRUPT: i32 = 11;
@@ -79,6 +78,7 @@ fn is_fault_of_sqlite(code: i32) -> bool {
         || [FULL, CANTOPEN, PROTOCOL, SCHEMA, NOLFS, AUTH, NOTADB].contains(&primary)
 }
 
+const NOMEM: i32 = 7;
 const IOERR: i32 = 10;
 /// `SQLITE_IOERR_WRITE`: the last page of the transaction did not get to the file.
 const IOERR_WRITE: i32 = 778;
@@ -91,7 +91,8 @@ const IOERR_WRITE: i32 = 778;
 pub(crate) fn may_be_committed(error: &Error) -> bool {
     match error {
         Error::Database(error) => match sqlite_code(error.as_ref()) {
-            Some(code) => code & 0xff == IOERR && code != IOERR_WRITE,
+            // Memory may be short after the last frame was written.
+            Some(code) => code == NOMEM || code & 0xff == IOERR && code != IOERR_WRITE,
             None => is_lost(error.as_ref()),
         },
         _ => true,

@@ -5,10 +5,14 @@
 
 use crate::lang::Text;
 use crate::problem::{Problem, kind};
+use crate::writer::Unavailable;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::{BodyExt, Collected};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// The most bytes a body may have.
@@ -17,30 +21,63 @@ pub(crate) const MOST_BYTES: usize = 64 * 1024;
 /// now and then is closed as well.
 const WHOLE_BODY: Duration = Duration::from_secs(10);
 
-/// Returns the request with its body in memory.
-///
-/// # Errors
-/// 413 where the body is larger than 64 KiB, 408 where it takes longer than 10 s, 400 where it breaks off.
-pub(super) async fn whole(request: Request) -> Result<Request, Problem> {
-    if http_body::Body::size_hint(request.body()).lower() > MOST_BYTES as u64 {
-        return Err(too_large());
-    }
-    if http_body::Body::is_end_stream(request.body()) {
-        return Ok(request); // no body, no timer
-    }
-    let (parts, body) = request.into_parts();
-    match timeout(WHOLE_BODY, Limited::new(body, MOST_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(Request::from_parts(parts, Body::from(body.to_bytes()))),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(broken()),
-        Err(_) => Err(Problem::new(
-            kind::TOO_SLOW,
-            Text::fixed("a body may take 10 s", "본문은 10초 안에 도착해야 합니다"),
-        )),
+/// The bytes that the bodies of all requests of a server may take in memory, together.
+const ALL_BODIES: usize = 64 * 1024 * 1024;
+
+/// A bound on the memory for the bodies of a server. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory(Arc<Semaphore>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ALL_BODIES)))
     }
 }
 
-/// Returns the bytes of a body that [`whole`] has read.
+/// A part of the [`Memory`], given back when it is dropped.
+pub(super) type Held = Option<OwnedSemaphorePermit>;
+
+impl Memory {
+    /// Returns the request with its body in memory, and what it takes of it. Keep that until the request is answered.
+    ///
+    /// # Errors
+    /// 413 where the body is larger than 64 KiB, 408 where it takes longer than 10 s, 400 where it breaks off, 503 where
+    /// the bodies of other requests take all the memory that there is for them.
+    pub(super) async fn whole(&self, request: Request) -> Result<(Request, Held), Problem> {
+        if http_body::Body::size_hint(request.body()).lower() > MOST_BYTES as u64 {
+            return Err(too_large());
+        }
+        if http_body::Body::is_end_stream(request.body()) {
+            return Ok((request, None)); // no body, no timer
+        }
+        let (parts, body) = request.into_parts();
+        let (bytes, held) =
+            timeout(WHOLE_BODY, self.read(body)).await.map_err(|_| too_slow())??;
+        Ok((Request::from_parts(parts, Body::from(bytes)), held))
+    }
+
+    /// Copies a body: many small chunks would each keep what they were read with.
+    async fn read(&self, mut body: Body) -> Result<(Bytes, Held), Problem> {
+        let (mut bytes, mut held) = (BytesMut::new(), None::<OwnedSemaphorePermit>);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
+            if bytes.len() + data.len() > MOST_BYTES {
+                return Err(too_large());
+            }
+            let more = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let more = Arc::clone(&self.0).try_acquire_many_owned(more);
+            let more = more.map_err(|_| Unavailable::Overloaded { at: "bodies" })?;
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok((bytes.freeze(), held))
+    }
+}
+
+/// Returns the bytes of a body that [`Memory::whole`] has read.
 pub(super) async fn bytes(body: Body) -> Result<Bytes, Problem> {
     body.collect().await.map(Collected::to_bytes).map_err(|_| broken())
 }
@@ -52,6 +89,13 @@ fn too_large() -> Problem {
     )
 }
 
+fn too_slow() -> Problem {
+    Problem::new(
+        kind::TOO_SLOW,
+        Text::fixed("a body may take 10 s", "본문은 10초 안에 도착해야 합니다"),
+    )
+}
+
 fn broken() -> Problem {
     Problem::new(
         kind::MALFORMED,
@@ -60,4 +104,40 @@ fn broken() -> Problem {
             "본문이 끝까지 도착하지 않았거나 청크 형식이 올바르지 않습니다",
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+
+    fn request(bytes: usize) -> Request {
+        Request::new(Body::from(vec![b'x'; bytes]))
+    }
+
+    async fn status(memory: &Memory, bytes: usize) -> u16 {
+        match memory.whole(request(bytes)).await {
+            Ok(_) => 200,
+            Err(problem) => problem.into_response().status().as_u16(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_bodies_of_all_requests_together_are_bounded() {
+        let memory = Memory(Arc::new(Semaphore::new(100)));
+        let (_, held) = memory.whole(request(80)).await.ok().unwrap();
+        assert_eq!(status(&memory, 20).await, 200);
+        assert_eq!(status(&memory, 21).await, 503);
+        drop(held);
+        assert_eq!(status(&memory, 100).await, 200);
+        assert_eq!(status(&memory, 0).await, 200);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_as_it_is_up_to_its_bound() {
+        let memory = Memory::default();
+        let (read, _held) = memory.whole(request(MOST_BYTES)).await.ok().unwrap();
+        assert_eq!(bytes(read.into_body()).await.ok().unwrap(), vec![b'x'; MOST_BYTES]);
+        assert_eq!(status(&memory, MOST_BYTES + 1).await, 413);
+    }
 }

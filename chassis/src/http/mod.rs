@@ -14,6 +14,7 @@ mod server;
 mod socket;
 
 pub use base::{Base, is_host, is_prefix};
+pub(crate) use body::Memory;
 pub use conditions::{Conditions, EntityTag, precondition_failed};
 pub use connection::Client;
 pub(crate) use extract::bad_query;
@@ -50,6 +51,7 @@ pub(crate) struct Layers {
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) ready: Ready,
     pub(crate) facing: Facing,
+    pub(crate) bodies: Memory,
 }
 
 /// What readiness looks at besides the drain.

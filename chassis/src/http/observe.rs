@@ -1,8 +1,8 @@
 //! What is said of every request: its ids, its metrics, its log line, and its refusal in the
 //! client's language.
 
+use super::Layers;
 use super::head::{self, Refused};
-use super::{Layers, body};
 use crate::lang::Lang;
 use crate::patience;
 use crate::problem::{Kind, Problem, kind};
@@ -53,14 +53,14 @@ pub(super) async fn observe(
         let refused = request.extensions_mut().remove::<Refused>();
         let request = refused.map_or(Ok(request), |Refused(problem)| Err(problem));
         let request = match request {
-            Ok(request) => body::whole(request).await,
-            refused => refused,
+            Ok(request) => seen.layers.bodies.whole(request).await,
+            Err(problem) => Err(problem),
         };
         match request {
-            Ok(request) if is_about_the_server(&request) => {
+            Ok((request, _)) if is_about_the_server(&request) => {
                 [(header::ALLOW, head::METHODS)].into_response()
             }
-            Ok(request) => {
+            Ok((request, _held)) => {
                 let until = patience::of(request.headers()); // from now on, when all of it is here
                 patience::with(until, next.run(request)).await
             }

@@ -4,6 +4,7 @@
 use super::{connection, door};
 use axum::Router;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
@@ -28,12 +29,19 @@ pub(crate) async fn serve(
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
-    let mut full = false;
+    let (mut full, open) = (false, Arc::new(()));
     let mut take = async |accepted: std::io::Result<(TcpStream, SocketAddr)>| match accepted {
         Ok((stream, client)) => {
-            let was_full = std::mem::replace(&mut full, connections.len() > CONNECTIONS);
+            let was_full = std::mem::replace(&mut full, Arc::strong_count(&open) > CONNECTIONS);
             if !full {
-                connections.spawn(connection::serve(stream, client, router.clone(), stop.clone()));
+                let (one, served) = (
+                    Arc::clone(&open),
+                    connection::serve(stream, client, router.clone(), stop.clone()),
+                );
+                connections.spawn(async move {
+                    served.await;
+                    drop(one);
+                });
             } else if !was_full {
                 warn!(connections = CONNECTIONS, "too many connections; closing new ones");
             }

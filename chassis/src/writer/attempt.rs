@@ -8,7 +8,7 @@ use crate::mailbox::Chore;
 use crate::outbox;
 use crate::parked;
 use crate::telemetry::Trace;
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use common_events::Event;
 use futures_util::FutureExt;
 use sqlx::{AssertSqlSafe, Row, query};
@@ -67,7 +67,9 @@ impl<D: Domain> Batches<D> {
     }
 
     async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
-        ensure!(self.db.is_ready(), "the database is not ready yet");
+        if !self.db.is_ready() {
+            return Err(vanished()).context("the database is not ready yet");
+        }
         let (of_statements, of_commit) = self.patience(work);
         let mut connection = self.db.connection().await?; // not kept where something fails
         let wrote = timeout(of_statements, self.write(&mut connection, work)).await;

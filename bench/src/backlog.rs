@@ -7,10 +7,11 @@ use crate::workloads::total;
 use anyhow::{bail, ensure};
 use chassis::bus::EmbeddedLog;
 use chassis::config::{Host, Listen};
-use chassis::db::Db;
+use sqlx::{AnyConnection, Connection};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 /// How long a backlog may take.
@@ -68,10 +69,11 @@ pub(crate) async fn run(real: bool, events: i64, report: &mut Report) -> anyhow:
     let (url, schema) = (ground.database("cart")?, cart::store::schema());
     ensure!(events % TOGETHER == 0, "--events takes a multiple of {TOGETHER}");
     seed::rows(&url, &schema, &added(), (1, events / TOGETHER), "select 1").await?;
-    let outbox = Db::open(&url, &schema).await?;
+    // Past chassis, which opens a SQLite file for one process.
+    let outbox = Mutex::new(AnyConnection::connect(url.as_str()).await?);
     let row = worked_off("cart", &ground, "relay: an outbox to the topic", events, async |_| {
         let left = sqlx::query("select 1 from outbox limit 1");
-        Ok(outbox.fetch_optional(left).await?.is_none())
+        Ok(left.fetch_optional(&mut *outbox.lock().await).await?.is_none())
     });
     report.add(row.await?, None);
     let row =

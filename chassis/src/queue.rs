@@ -2,7 +2,7 @@
 //!
 //! Work in progress is bounded so that a burst waits here, where nothing was done for it yet, and not in the middle of the
 //! work. How many wait does not matter, nor for how long somebody always does: whose turn comes within [`PATIENCE`] is served,
-//! first come first. When for all of [`PATIENCE`] nobody had a place who had not waited for [`LONG`], there is more to do than can
+//! first come first. When for all of [`PATIENCE`] nobody had a place who had not waited for `LONG`, there is more to do than can
 //! be done. Until it is empty the queue then lets newcomers wait for [`WHEN_OVERLOADED`] only, and serves the last who came first,
 //! since those who came before have little patience left. (After "controlled delay" and "adaptive LIFO" of Facebook,
 //! <https://queue.acm.org/detail.cfm?id=2839461>.)
@@ -39,7 +39,7 @@ struct State {
     free: usize,
     /// Those who wait, in the order in which they came. Some may have gone.
     waiting: VecDeque<Waiting>,
-    /// Since when nobody had a place who had not waited for [`LONG`].
+    /// Since when nobody had a place who had not waited for `LONG`.
     slow_since: Option<Instant>,
 }
 
@@ -63,7 +63,7 @@ impl Queue {
     /// Waits for a place, for as long as the running request and this queue allow.
     ///
     /// # Errors
-    /// [`Unavailable::Overloaded`] when that time is over, or when [`WAITING_MAX`] wait.
+    /// [`Unavailable::Overloaded`] when that time is over, or when `WAITING_MAX` wait.
     pub async fn enter(&self) -> Result<Place, Unavailable> {
         let began = Instant::now();
         let entered = self.wait(began).await;

@@ -50,11 +50,9 @@ pub(super) async fn observe(
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
     let mut seen = Seen { layers, started, method, uri, route, span, status: CLIENT_GONE };
     let answer = async {
-        let refused = request.extensions_mut().remove::<Refused>();
-        let request = refused.map_or(Ok(request), |Refused(problem)| Err(problem));
-        let request = match request {
-            Ok(request) => seen.layers.bodies.whole(request).await,
-            Err(problem) => Err(problem),
+        let request = match request.extensions_mut().remove::<Refused>() {
+            Some(Refused(problem)) => Err(problem),
+            None => seen.layers.bodies.whole(request).await,
         };
         match request {
             Ok((request, _)) if is_about_the_server(&request) => {

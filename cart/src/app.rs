@@ -175,12 +175,13 @@ pub struct CartsApp {
 impl CartsApp {
     /// Adds a cart.
     ///
-    /// The saga runs in a task of its own: a client that goes away must not stop it half way.
+    /// The saga runs in a task of its own: a client that goes away must not stop it half way. One that goes before the
+    /// writer has its intent stops all of it: requests that nobody waits for do not pile up behind the queue.
     pub async fn add(&self, wanted: Wanted) -> Result<Cart, NotAdded> {
-        let (answer, answered) = oneshot::channel();
+        let (mut answer, answered) = oneshot::channel();
         let (app, trace, until) = (self.clone(), telemetry::current(), patience::until());
         let saga = async move {
-            let outcome = app.saga(wanted, until, &answer).await;
+            let outcome = app.saga(wanted, until, &mut answer).await;
             let _ = answer.send(outcome);
         };
         match trace {
@@ -193,12 +194,12 @@ impl CartsApp {
 
     /// Intent, reservation, cart. A crash between any two of them leaves an intent that the sweeper
     /// ends; an outcome that is unknown is abandoned, and gifticon told to let go. Only the intent can be refused since it
-    /// waited: what comes after it ends what was begun.
+    /// waited, or withdrawn since the caller went away: what comes after it ends what was begun.
     async fn saga(
         &self,
         wanted: Wanted,
         until: Instant,
-        caller: &oneshot::Sender<Result<Cart, NotAdded>>,
+        caller: &mut oneshot::Sender<Result<Cart, NotAdded>>,
     ) -> Result<Cart, NotAdded> {
         let Wanted { gifticon_id, quantity, key } = wanted;
         if key.is_none() && !self.stock.can_be_asked() {
@@ -208,7 +209,7 @@ impl CartsApp {
         let reservation = ReservationId(Uuid::now_v7());
         let intent =
             Intent { reservation_id: reservation, gifticon_id, quantity, key, abandoned: false };
-        if let Some(before) = self.intend(intent.clone(), until).await? {
+        if let Some(before) = self.intend(intent.clone(), until, caller).await? {
             return Ok(before);
         }
         fail::fail_point!("cart-after-intent");
@@ -282,11 +283,17 @@ impl CartsApp {
         }
     }
 
-    /// Writes the intent, or answers what a request with the same key led to.
-    async fn intend(&self, intent: Intent, until: Instant) -> Result<Option<Cart>, NotAdded> {
+    /// Writes the intent, or answers what a request with the same key led to. Where the caller goes away before the writer
+    /// has begun, nothing is written.
+    async fn intend(
+        &self,
+        intent: Intent,
+        until: Instant,
+        caller: &mut oneshot::Sender<Result<Cart, NotAdded>>,
+    ) -> Result<Option<Cart>, NotAdded> {
         let (started, mut until) = (Instant::now(), until);
         loop {
-            let asked = self.writer.ask(Command::Intend(intent.clone()));
+            let asked = self.writer.ask_unless(Command::Intend(intent.clone()), caller.closed());
             match patience::with(until, asked).await {
                 Ok(Answer::Before(Outcome::Refused(no), _)) => return Err(NotAdded::No(no)),
                 Ok(Answer::Before(_, Some(cart))) => return Ok(Some(cart)),

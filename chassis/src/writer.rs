@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use task::{Batches, Task};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::timeout_at;
+use tokio::time::sleep_until;
 
 /// A batch is worth its fixed cost when so many commands wait: it begins at once then.
 const ENOUGH: usize = 32;
@@ -185,6 +185,19 @@ impl<D: Domain> Writer<D> {
     /// # Errors
     /// [`Unavailable::Overloaded`] when it was not begun in time: nothing was done.
     pub async fn ask(&self, command: D::Command) -> Outcome<D> {
+        self.ask_unless(command, std::future::pending()).await
+    }
+
+    /// Carries out one command as [`Writer::ask`] does, unless `withdrawn` resolves before the writer has begun it: for a
+    /// caller who must hear the outcome of what was begun.
+    ///
+    /// # Errors
+    /// [`Unavailable::Overloaded`] also when it was withdrawn: nothing was done.
+    pub async fn ask_unless(
+        &self,
+        command: D::Command,
+        withdrawn: impl Future<Output = ()>,
+    ) -> Outcome<D> {
         const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
         let (answer, mut answered) = oneshot::channel();
         let order = Order::new(command, telemetry::current(), answer);
@@ -196,15 +209,18 @@ impl<D: Domain> Writer<D> {
             self.enough.notify_one();
         }
         let lost = |_| Err(NotDone::Unavailable(Unavailable::Database));
-        match timeout_at(patience::until(), &mut answered).await {
-            Ok(outcome) => outcome.unwrap_or_else(lost),
-            Err(_) => match waits.give_up() {
-                Some(waited) => {
-                    self.waited.observe(waited.as_secs_f64());
-                    Err(NotDone::Unavailable(OVERLOADED))
-                }
-                None => answered.await.unwrap_or_else(lost),
-            },
+        tokio::select! {
+            biased;
+            outcome = &mut answered => return outcome.unwrap_or_else(lost),
+            () = sleep_until(patience::until()) => {}
+            () = withdrawn => {}
+        }
+        match waits.give_up() {
+            Some(waited) => {
+                self.waited.observe(waited.as_secs_f64());
+                Err(NotDone::Unavailable(OVERLOADED))
+            }
+            None => answered.await.unwrap_or_else(lost),
         }
     }
 

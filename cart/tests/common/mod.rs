@@ -73,7 +73,7 @@ impl Gifticon {
     }
 }
 
-async fn reserve(
+pub async fn reserve(
     State(gifticon): State<Gifticon>,
     http::Uuid(id): http::Uuid,
 ) -> (StatusCode, Json<Value>) {
@@ -103,7 +103,7 @@ async fn reserve(
     }
 }
 
-async fn release(State(gifticon): State<Gifticon>, http::Uuid(id): http::Uuid) -> StatusCode {
+pub async fn release(State(gifticon): State<Gifticon>, http::Uuid(id): http::Uuid) -> StatusCode {
     gifticon.0.lock().unwrap().released.insert(id.to_string());
     StatusCode::NO_CONTENT
 }

@@ -1,0 +1,103 @@
+//! Callers who go away while their intent waits for the writer leave nothing behind.
+
+mod common;
+
+use axum::Router;
+use axum::routing::put;
+use cart::app::{CartDomain, CartsApp, Wanted};
+use cart::stock::HttpStock;
+use cart::store;
+use chassis::breaker::Breaker;
+use chassis::testing::{TestDb, TestLog, peer};
+use chassis::{Chassis, Running};
+use common::{Gifticon, release, reserve};
+use common_events::GifticonId;
+use futures_util::future::join_all;
+use sqlx::{AnyConnection, Connection, Executor, Row};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The use cases without HTTP in front of them: a connection that is closed is told from one that is half closed only
+/// after a while.
+struct Carts {
+    app: CartsApp,
+    gifticon: Gifticon,
+    db: TestDb,
+    running: Running,
+    _log: TestLog,
+}
+
+impl Carts {
+    async fn start() -> Self {
+        let (gifticon, log, db) = (Gifticon::new(), TestLog::open().await, TestDb::sqlite());
+        let routes = Router::new().route("/reservations/{id}", put(reserve).delete(release));
+        let url = peer(routes.with_state(gifticon.clone()));
+        let bus = Arc::new(log.log.clone());
+        let mut chassis = Chassis::open("cart", &db.host(), store::schema(), bus).await.unwrap();
+        let tables = chassis.db().clone();
+        let writer = chassis.writer(CartDomain { db: tables.clone() });
+        let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
+        let stock = HttpStock::new(chassis::peer::client().unwrap(), url, breaker);
+        let app = CartsApp { db: tables, writer, stock };
+        app.db.ready().await;
+        let running = chassis.serve(Router::new()).unwrap();
+        Self { app, gifticon, db, running, _log: log }
+    }
+
+    /// Keeps the writer from the file.
+    async fn lock(&self) -> AnyConnection {
+        let mut connection = AnyConnection::connect(self.db.url.as_str()).await.unwrap();
+        connection.execute("begin immediate").await.unwrap();
+        connection
+    }
+
+    /// A caller who goes away after 200 ms, well within the patience.
+    async fn goes(&self, key: Option<&str>) {
+        let gone = timeout(Duration::from_millis(200), self.app.add(wanted(key))).await;
+        assert!(gone.is_err(), "it was answered: {gone:?}");
+    }
+
+    /// Expects that nothing is there but one cart, and that gifticon was asked for no other.
+    async fn has_one_cart(self, mut connection: AnyConnection) {
+        // A saga that went on would ask gifticon about now.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(self.gifticon.asked(), 1, "gifticon was asked for somebody who had gone");
+        let left = "select (select count(*) from carts), (select count(*) from intents)";
+        let left = sqlx::query(left).fetch_one(&mut connection).await.unwrap();
+        assert_eq!((left.get::<i64, _>(0), left.get::<i64, _>(1)), (1, 0));
+        self.running.stop(Duration::from_secs(5)).await;
+    }
+}
+
+fn wanted(key: Option<&str>) -> Wanted {
+    Wanted { gifticon_id: GifticonId(1), quantity: 1, key: key.map(Into::into) }
+}
+
+#[tokio::test]
+async fn those_who_go_away_before_their_intent_is_taken_reserve_nothing() {
+    let carts = Carts::start().await;
+    let mut locked = carts.lock().await;
+    join_all((0..200).map(|_| carts.goes(None))).await;
+    locked.execute("rollback").await.unwrap();
+    carts.app.add(wanted(None)).await.unwrap();
+    carts.has_one_cart(locked).await;
+}
+
+#[tokio::test]
+async fn a_key_whose_first_request_was_withdrawn_is_free_for_the_next_try() {
+    let carts = Carts::start().await;
+    let mut locked = carts.lock().await;
+    carts.goes(Some("k")).await;
+    let again = async {
+        let (first, second) =
+            tokio::join!(carts.app.add(wanted(Some("k"))), carts.app.add(wanted(Some("k"))));
+        assert_eq!(first.unwrap(), second.unwrap(), "one key, one cart");
+    };
+    let unlocks = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        locked.execute("rollback").await.unwrap();
+    };
+    tokio::join!(again, unlocks);
+    carts.has_one_cart(locked).await;
+}

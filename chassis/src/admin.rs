@@ -5,6 +5,7 @@ use crate::db::Db;
 use crate::http::{Id, Query};
 use crate::mailbox::{Chore, Chores};
 use crate::parked::{self, Parked};
+use crate::patience;
 use crate::problem::{Problem, kind};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -46,7 +47,8 @@ async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Value>, P
 }
 
 async fn replayed(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
-    let replayed = admin.replay.replay(id).await?;
+    // It reads and writes a page after the other, for as long as that takes.
+    let replayed = patience::without_end(admin.replay.replay(id)).await?;
     let replayed = replayed.ok_or_else(|| Problem::of(kind::NOT_FOUND))?;
     info!(replayed, "replayed parked events");
     Ok(Json(json!({ "replayed": replayed })))

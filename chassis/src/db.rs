@@ -20,6 +20,7 @@ pub use tx::{Statement, Tx};
 
 use crate::config::DatabaseUrl;
 use crate::outage::Outage;
+use crate::patience;
 use crate::running_time::{self, RunningTime};
 use pool::Pool;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -29,12 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use target::{Role, Target};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
-/// How long a read may take before it is refused with 503; whoever asks gives up after 3 s. A server that vanished
-/// says nothing, and TCP does not find out while one only waits.
-const READ: Duration = Duration::from_millis(2_500);
+/// How long a read may take before it is refused with 503, and how long after the patience of its request all of them may.
+/// A server that vanished says nothing, and TCP does not find out while one only waits. With the patience before it, this
+/// ends before the gateway gives a service up, so that clients hear 503 and not 504.
+pub const READ_TIMEOUT: Duration = Duration::from_millis(1_750);
 /// The writer's connection, and one to ask whether its commit was lost.
 const WRITERS: u32 = 2;
 /// Reading connections. On two cores more of them only queue in the database instead of here.
@@ -173,8 +175,13 @@ impl Db {
         self.is_ready() && self.fetch_all(sqlx::query("select 1")).await.is_ok()
     }
 
-    /// Reads rows, in 2.5 s or not at all. A read never waits for the writer. A statement that takes longer, or whose caller
-    /// is dropped, ends on the database too, and its connection is given back then.
+    /// Reads rows within [`READ_TIMEOUT`] or not at all; what a request reads last has what those before it left, once its
+    /// patience is over. A read never waits for the writer. A statement that takes longer, or whose caller is dropped, ends
+    /// on the database too, and its connection is given back then.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::PoolTimedOut`] when no connection was free within the patience of the request: the service is
+    /// overloaded, and the database is not at fault.
     pub async fn fetch_all(
         &self,
         query: Query<'_, Any, AnyArguments>,
@@ -185,8 +192,10 @@ impl Db {
             self.readers.keep(connection);
             Ok(rows)
         };
-        let read = timeout(READ, read).await.unwrap_or_else(|_| Err(vanished()));
+        let until = patience::until().min(Instant::now()) + READ_TIMEOUT;
+        let read = timeout_at(until, read).await.unwrap_or_else(|_| Err(vanished()));
         match &read {
+            Err(sqlx::Error::PoolTimedOut) => {}
             Err(error) if is_database_fault(error) => {
                 self.outages.reads.failed(&error.to_string());
             }
@@ -299,23 +308,4 @@ pub fn log_failure(error: &anyhow::Error, what: &'static str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::TestDb;
-
-    #[tokio::test]
-    async fn a_replica_that_cannot_migrate_keeps_no_other_from_it() {
-        let Some(test) = TestDb::postgres().await else {
-            eprintln!("skipped: TEST_DATABASE_URL is unset");
-            return;
-        };
-        let newer = Schema::new(&[(1001, "newer", "create table newer (id bigint)")]);
-        test.open(&newer).await;
-        let older = Schema::new(&[]);
-        let of_before = Db::open(&test.url, &older).await.unwrap();
-        assert!(of_before.try_migrate(&older).await.is_err(), "it does not know the tables");
-        let opened = timeout(Duration::from_secs(5), test.open(&newer)).await;
-        opened.expect("the lock is free");
-        drop(of_before);
-    }
-}
+mod tests;

@@ -122,7 +122,7 @@ impl Default for Metrics {
             "Requests refused since they waited for too long, by where",
             metrics.shed.clone(),
         );
-        for at in ["queue", "writer"] {
+        for at in ["queue", "writer", "readers"] {
             let _ = metrics.shed.get_or_create(&Shed { at: Fixed(at) }); // a zero to compare with
         }
         metrics.register(

@@ -52,6 +52,12 @@ impl Outage {
         new
     }
 
+    /// Whether one lasts.
+    #[cfg(test)]
+    pub(crate) fn lasts(&self) -> bool {
+        self.lasts.load(Ordering::Relaxed)
+    }
+
     /// Notes a success, which ends an outage.
     pub(crate) fn works(&self) {
         if !self.lasts.load(Ordering::Relaxed) {

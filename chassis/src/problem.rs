@@ -272,10 +272,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A read that failed. A database that is away or full comes back: the client may try again.
+/// A read that failed. A database that is away or full comes back, and readers become free: the client may try again.
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        if is_database_fault(&error) {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            Unavailable::Overloaded { at: "readers" }.into()
+        } else if is_database_fault(&error) {
             debug!(%error, "the database did not answer a read"); // logged once by the database itself
             Self::of(kind::UNAVAILABLE).retry_after(1)
         } else {

@@ -1,9 +1,15 @@
 //! A statement does not outlive the limit of its reader, nor its caller, so that readers are given back.
 
-use chassis::db::{Db, Dialect, Schema};
-use chassis::testing::eventually;
+use axum::Router;
+use axum::routing::get;
+use chassis::Chassis;
+use chassis::db::{Db, Dialect, READ_TIMEOUT, Schema};
+use chassis::patience::{self, PATIENCE};
+use chassis::problem::Problem;
+use chassis::testing::{TestDb, TestLog, eventually};
 use futures_util::future::join_all;
 use sqlx::{Row, query};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// As many as there are readers.
@@ -42,10 +48,26 @@ async fn a_read_is_ended_within_its_limit(db: Db) {
     let began = Instant::now();
     let reads = join_all((0..READERS * 2).map(|_| slow_read(&db))).await;
     assert!(reads.iter().all(Result::is_err));
-    assert!(began.elapsed() < Duration::from_secs(5), "the limit is 2.5 s: {:?}", began.elapsed());
+    let refused = reads.iter().filter(|read| matches!(read, Err(sqlx::Error::PoolTimedOut)));
+    assert_eq!(refused.count(), READERS, "those who found no reader: {reads:?}");
+    assert!(began.elapsed() < READ_TIMEOUT * 2, "it took {:?}", began.elapsed());
     all_are_free(&db, Duration::from_secs(4)).await;
     let reads = join_all((0..READERS).map(|_| db.fetch_all(query("select 1")))).await;
     assert!(reads.iter().all(Result::is_ok));
+}
+
+/// However many it makes: a client hears 503 of the service, and not 504 of the gateway.
+async fn the_reads_of_a_request_end_with_it(db: Db) {
+    let began = Instant::now();
+    let reads = async {
+        for _ in 0..3 {
+            assert!(slow_read(&db).await.is_err());
+        }
+    };
+    patience::with((began + PATIENCE).into(), reads).await;
+    let took = began.elapsed();
+    assert!(took >= PATIENCE + READ_TIMEOUT, "a read has its time: {took:?}");
+    assert!(took < Duration::from_secs(3), "the gateway has given up: {took:?}");
 }
 
 /// A client that hangs up is one, and so is a request that takes too long.
@@ -59,8 +81,41 @@ async fn a_read_is_ended_when_its_caller_is_gone(db: Db) {
     all_are_free(&db, Duration::from_secs(6)).await;
 }
 
+/// Requests that find no reader are refused like all that waited for too long, and counted.
+#[tokio::test]
+async fn a_request_that_finds_no_reader_free_is_shed() {
+    let (test, log) = (TestDb::sqlite(), TestLog::open().await);
+    let bus = Arc::new(log.log.clone());
+    let chassis = Chassis::open("readers", &test.host(), Schema::new(&[]), bus).await.unwrap();
+    let (slow, quick) = (chassis.db().clone(), chassis.db().clone());
+    let quick = async move || {
+        quick.fetch_all(query("select 1")).await?;
+        Ok::<_, Problem>(())
+    };
+    let running = chassis.serve(Router::new().route("/", get(quick))).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async || client.get(running.url()).send().await.unwrap();
+    let asked = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let began = Instant::now();
+        (ask().await, began.elapsed())
+    };
+    let (_, (refused, waited)) =
+        tokio::join!(join_all((0..READERS).map(|_| slow_read(&slow))), asked);
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert!((PATIENCE..PATIENCE * 2).contains(&waited), "refused after {waited:?}");
+    let metrics = format!("{}/metrics", running.management_url().unwrap());
+    let metrics = client.get(metrics).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("http_requests_shed_total{at=\"readers\"} 1\n"), "{metrics}");
+    assert_eq!(ask().await.status().as_u16(), 200, "and then there are readers again");
+}
+
 chassis::on_each_database!(
     Schema::new(&[]);
     a_read_is_ended_within_its_limit,
+    the_reads_of_a_request_end_with_it,
     a_read_is_ended_when_its_caller_is_gone,
 );

@@ -4,7 +4,8 @@
 //! in the middle of a transaction or of a statement, so it is closed and the next user gets a new one.
 
 use super::target::{Role, Target};
-use super::{Dialect, READ, fault};
+use super::{Dialect, READ_TIMEOUT, fault};
+use crate::patience;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
@@ -15,9 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
-/// How long one waits for a connection before it is refused with 503.
+/// How long one waits for a connection at most, before it is refused with 503, and how long it may take to make one.
 const ACQUIRE: Duration = Duration::from_secs(1);
 /// A connection to Postgres that was not used for longer is pinged before it is used.
 const RESTS: Duration = Duration::from_secs(1);
@@ -86,9 +87,15 @@ impl Pool {
         Self { target, role, most, free, kept: Arc::default() }
     }
 
-    /// A connection to use, within some 2.5 s. Give it to [`Pool::keep`] where all went well.
+    /// A connection to use. One waits for it for [`ACQUIRE`], and for a reader no longer than the running request allows.
+    /// Give it to [`Pool::keep`] where all went well.
     pub(super) async fn take(&self) -> sqlx::Result<Connection> {
-        let free = timeout(ACQUIRE, Arc::clone(&self.free).acquire_owned()).await;
+        let within = tokio::time::Instant::now() + ACQUIRE;
+        let until = match self.role {
+            Role::Reader => within.min(patience::until()),
+            Role::Writer => within, // which no request waits for
+        };
+        let free = timeout_at(until, Arc::clone(&self.free).acquire_owned()).await;
         let free = free.map_err(|_| self.all_in_use())?.map_err(|_| sqlx::Error::PoolClosed)?;
         loop {
             let last = {
@@ -123,11 +130,17 @@ impl Pool {
         Connection { inner: Some(inner), free: Some(free), role: self.role, since: Instant::now() }
     }
 
-    /// Why no connection is free: what the others wait for, where that is known.
+    /// Why no connection is free: what the others wait for, where that is known. Readers that are all in use otherwise are
+    /// no fault of the database.
     fn all_in_use(&self) -> sqlx::Error {
-        let cause = self.kept().cause.clone();
-        let why = cause.unwrap_or_else(|| format!("all {} connections are in use", self.most));
-        sqlx::Error::Io(std::io::Error::other(why))
+        match (self.kept().cause.clone(), self.role) {
+            (Some(cause), _) => sqlx::Error::Io(std::io::Error::other(cause)),
+            (None, Role::Reader) => sqlx::Error::PoolTimedOut,
+            (None, Role::Writer) => {
+                let why = format!("all {} connections are in use", self.most);
+                sqlx::Error::Io(std::io::Error::other(why))
+            }
+        }
     }
 
     /// Keeps one on which all went well.
@@ -196,7 +209,7 @@ impl Drop for Connection {
         if let Inner::Interruptible(_, unwanted) = &inner {
             unwanted.store(true, Ordering::Relaxed);
         }
-        let left = READ.saturating_sub(self.since.elapsed());
+        let left = READ_TIMEOUT.saturating_sub(self.since.elapsed());
         if let Ok(runtime) = Handle::try_current()
             && self.role == Role::Reader
         {

@@ -31,7 +31,7 @@ const SETTINGS: &str = "set idle_in_transaction_session_timeout = '3s'; set lock
 /// How long a statement of a transaction may take on Postgres.
 const STATEMENT: Duration = Duration::from_secs(10);
 /// The same of a read: Postgres ends it before its reader gives it up, so that none outlives its reader.
-const READ_STATEMENT: Duration = Duration::from_millis(2_250);
+const READ_STATEMENT: Duration = Duration::from_millis(1_500);
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

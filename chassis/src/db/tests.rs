@@ -1,0 +1,45 @@
+use super::*;
+use crate::testing::TestDb;
+
+#[tokio::test]
+async fn a_replica_that_cannot_migrate_keeps_no_other_from_it() {
+    let Some(test) = TestDb::postgres().await else {
+        eprintln!("skipped: TEST_DATABASE_URL is unset");
+        return;
+    };
+    let newer = Schema::new(&[(1001, "newer", "create table newer (id bigint)")]);
+    test.open(&newer).await;
+    let older = Schema::new(&[]);
+    let of_before = Db::open(&test.url, &older).await.unwrap();
+    assert!(of_before.try_migrate(&older).await.is_err(), "it does not know the tables");
+    let opened = timeout(Duration::from_secs(5), test.open(&newer)).await;
+    opened.expect("the lock is free");
+    drop(of_before);
+}
+
+#[tokio::test]
+async fn who_finds_no_reader_free_is_refused_within_its_patience_and_the_database_is_not_blamed() {
+    let test = TestDb::sqlite();
+    let db = test.open(&Schema::new(&[])).await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(db.readers.take().await.unwrap());
+    }
+    let read = async || db.fetch_all(sqlx::query("select 1")).await;
+    for patience in [Duration::ZERO, Duration::from_millis(300), patience::PATIENCE] {
+        let began = Instant::now();
+        let refused = patience::with(began + patience, read()).await;
+        assert!(matches!(refused, Err(sqlx::Error::PoolTimedOut)), "{:?}", refused.err());
+        let waited = began.elapsed();
+        assert!(waited >= patience, "{waited:?} instead of {patience:?}");
+        assert!(
+            waited < patience + Duration::from_millis(300),
+            "{waited:?} instead of {patience:?}"
+        );
+    }
+    assert!(!db.outages.reads.lasts(), "an outage of the database is logged");
+    for reader in readers {
+        db.readers.keep(reader);
+    }
+    patience::with(Instant::now(), read()).await.unwrap();
+}

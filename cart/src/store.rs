@@ -5,7 +5,7 @@ use chassis::Counter;
 use chassis::db::{Db, Schema, Tx, now};
 use chassis::listing::{Field, Listing};
 use chassis::retention::RetentionRule;
-use chassis::rows::{Value, insert, look_up, of_each, read, select};
+use chassis::rows::{Value, insert, insert_stamped, look_up, of_each, read, select};
 use common_events::{CartId, GifticonId, ReservationId, status};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -305,9 +305,7 @@ fn insert_keys(tx: &mut Tx<'_>, keys: &[(String, Key)], on_conflict: &str) -> sq
         outcome: &'static str,
         cart_id: Option<CartId>,
         available: Option<i64>,
-        minute: i64,
     }
-    let minute = tx.minute();
     let rows = keys.iter().map(|(name, key)| {
         let (outcome, cart_id, available) = match key.outcome {
             Outcome::Pending => (PENDING, None, None),
@@ -316,9 +314,9 @@ fn insert_keys(tx: &mut Tx<'_>, keys: &[(String, Key)], on_conflict: &str) -> sq
             Outcome::Refused(No::Short { available }) => ("Short", None, Some(available)),
         };
         let (gifticon_id, quantity) = (key.gifticon_id, key.quantity);
-        Row { idempotency_key: name, gifticon_id, quantity, outcome, cart_id, available, minute }
+        Row { idempotency_key: name, gifticon_id, quantity, outcome, cart_id, available }
     });
-    insert(tx, "idempotency_keys", &rows.collect::<Vec<_>>(), on_conflict)
+    insert_stamped(tx, "idempotency_keys", &rows.collect::<Vec<_>>(), on_conflict)
 }
 
 fn insert_intents(tx: &mut Tx<'_>, intents: &[&Intent]) -> sqlx::Result<()> {

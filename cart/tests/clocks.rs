@@ -6,7 +6,7 @@ use chassis::clock::jumps;
 use chassis::testing::eventually;
 use common::{Cart, Does};
 use serde_json::Value;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, query};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, query};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -80,6 +80,20 @@ async fn a_key_is_remembered_however_the_clock_jumps() {
     let again = cart.add(1, Some("mine")).await;
     assert_eq!((again.0, &again.1["id"]), (201, &first.1["id"]), "it got a second cart");
     assert_eq!(cart.live().await, 2);
+}
+
+/// Other replicas have run for two days while the machine of this one was suspended.
+#[tokio::test]
+async fn a_key_is_as_young_as_other_replicas_know() {
+    let _clock = CLOCK.lock().await;
+    let cart = Cart::start().await;
+    assert_eq!(cart.add(1, Some("before")).await.0, 201);
+    write(&cart, "update running_time set minutes = 2880").await;
+    assert_eq!(cart.add(1, Some("after")).await.0, 201);
+    let mut connection = AnyConnection::connect(cart.db.url.as_str()).await.unwrap();
+    let minute = query("select minute from idempotency_keys where idempotency_key = 'after'");
+    let minute: i64 = minute.fetch_one(&mut connection).await.unwrap().get(0);
+    assert_eq!(minute, 2_880, "it would be forgotten at once");
 }
 
 /// What a customer is told, without where it was told.

@@ -6,7 +6,7 @@ use crate::inbox::{Incoming, Rejection};
 use crate::mailbox::{Chore, Chores};
 use crate::metrics::Metrics;
 use crate::outage::Outage;
-use crate::pace::Pace;
+use crate::pace::{Backoff, PAUSE_MAX, Pace};
 use crate::parked::{self, Waiting, Which};
 use crate::telemetry::{self, TRACEPARENT, Trace};
 use crate::writer::{Domain, Writer};
@@ -23,11 +23,9 @@ use tracing::{debug, info, warn};
 const BATCH: usize = 500;
 /// Under load, batches begin no sooner after each other: nobody waits for an answer here.
 const APART: Duration = Duration::from_millis(50);
-/// How often an event that fails alone is tried before it is parked.
-const TRIES: u32 = 5;
-/// The pause after a first failure; it doubles with each further one, up to [`LONGEST`].
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+/// How often work that fails although the database does not is tried: an event alone before it is parked, a rebuild before it
+/// is given up.
+pub const TRIES: u32 = 5;
 /// How often the metrics of the subscription are set.
 const TELLS: Duration = Duration::from_secs(1);
 
@@ -114,7 +112,7 @@ impl<P: Policy> Reader<P> {
     /// Acts on one event. Waits while the database fails, or has tables of another version of the service, and parks what
     /// fails although it works.
     async fn handle_alone(&self, mut event: IncomingOf<P>) {
-        let (mut tries, mut pause, meaning) = (0, PAUSE, event.meaning.clone());
+        let (mut tries, mut backoff, meaning) = (0, Backoff::default(), event.meaning.clone());
         while let Err(error) = self.writer.take(vec![event.clone()]).await {
             let reason = without_nul(&error.reason);
             // A batch of nothing but its mark tells whether it is the event or the database.
@@ -133,8 +131,7 @@ impl<P: Policy> Reader<P> {
                 meaning.clone()
             };
             tries %= TRIES;
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST);
+            backoff.wait().await;
         }
     }
 }
@@ -159,7 +156,7 @@ pub(crate) async fn run<P: Policy>(
                 Ok(subscription) => return subscription,
                 Err(error) => warn!(error = format!("{error:#}"), "cannot subscribe yet"),
             }
-            tokio::time::sleep(LONGEST).await;
+            tokio::time::sleep(PAUSE_MAX).await;
         }
     };
     let Some(mut subscription) = stop.run_until_cancelled(joined).await else { return };
@@ -199,7 +196,7 @@ async fn follow<P: Policy>(
             }
             Err(error) => {
                 outage.failed(&format!("{error:#}"));
-                tokio::time::sleep(LONGEST).await;
+                tokio::time::sleep(PAUSE_MAX).await;
                 continue;
             }
         };

@@ -146,7 +146,7 @@ impl Db {
                 connection.execute("pragma user_version = 0").await.map(|_| ()).map_err(Into::into);
         }
         if migrated.is_ok() && schema.has_those_of_chassis() {
-            // Known before the first row is stamped with it.
+            // Known before the first batch.
             let read = connection.fetch_one(running_time::SELECT).await;
             migrated =
                 read.and_then(|row| self.running_time.take(&row).map(drop)).map_err(Into::into);
@@ -232,8 +232,7 @@ impl Db {
 
     /// Starts a transaction that may write, for tests and what fills tables. A service has its writer.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
-        let tx = Tx::own(self.writer.take().await?, self.begin_write()).await?;
-        Ok(tx.at(self.minute()))
+        Tx::own(self.writer.take().await?, self.begin_write()).await
     }
 
     /// A connection for the writer. Once its transaction is committed, [`Db::keep`] has it.
@@ -251,11 +250,11 @@ impl Db {
         &self,
         connection: &'c mut Connection,
     ) -> sqlx::Result<Tx<'c>> {
-        let tx = connection.begin_with(self.begin_write()).await.map(Tx::of)?;
-        Ok(tx.at(self.minute()))
+        connection.begin_with(self.begin_write()).await.map(Tx::of)
     }
 
-    /// Returns the minutes that the service has run, as far as this process knows: the age of rows.
+    /// Returns the minutes that the service has run, as far as this process knows. Rows are stamped with what the database
+    /// knows: see [`crate::rows::insert_stamped`].
     pub(crate) fn minute(&self) -> i64 {
         self.running_time.minutes()
     }

@@ -1,6 +1,8 @@
 //! The whole topic again, from its oldest event, for a view that is rebuilt.
 
 use crate::bus::{Bus, TopicReplay};
+use crate::db::{is_at_fault, log_failure};
+use crate::pace::Backoff;
 use chrono::{DateTime, Utc};
 use common_events::Envelope;
 use std::sync::Arc;
@@ -38,9 +40,20 @@ pub struct Reading(Box<dyn TopicReplay>);
 
 impl Reading {
     /// Returns the next events in the order of the topic, with the times at which they happened, or none when all
-    /// were read. What is no event is passed over.
+    /// were read. What is no event is passed over, and a database that fails is waited for.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<(Envelope, DateTime<Utc>)>>> {
-        let Some(deliveries) = self.0.next(BATCH).await? else { return Ok(None) };
+        let mut backoff = Backoff::default();
+        let next = loop {
+            match self.0.next(BATCH).await {
+                // The embedded log is one: it reads on where it was.
+                Err(error) if is_at_fault(&error) => {
+                    log_failure(&error, "the topic cannot be read again; trying on");
+                    backoff.wait().await;
+                }
+                next => break next?,
+            }
+        };
+        let Some(deliveries) = next else { return Ok(None) };
         let mut events = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let Some(payload) = &delivery.payload else { continue };

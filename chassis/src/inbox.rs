@@ -119,9 +119,7 @@ fn mark<C>(tx: &mut Tx<'_>, events: &[&Incoming<C>]) -> sqlx::Result<()> {
     #[derive(Serialize)]
     struct Row<'a> {
         event_id: &'a str,
-        minute: i64,
     }
-    let minute = tx.minute();
-    let marks = events.iter().map(|incoming| Row { event_id: &incoming.id, minute });
-    rows::insert(tx, "inbox", &marks.collect::<Vec<_>>(), "")
+    let marks = events.iter().map(|incoming| Row { event_id: &incoming.id });
+    rows::insert_stamped(tx, "inbox", &marks.collect::<Vec<_>>(), "")
 }

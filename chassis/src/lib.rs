@@ -56,4 +56,5 @@ pub mod writer;
 pub use counter::Counter;
 pub use history::History;
 pub use lease::Lease;
+pub use pace::Backoff;
 pub use service::{Chassis, Running, Unusable};

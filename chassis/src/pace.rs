@@ -1,10 +1,14 @@
-//! Rounds of work that leave each other time: what comes in between is done together.
+//! Rounds of work that leave each other time, so that what comes in between is done together, and tries that do.
 
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// A round with fewer pieces of work than this is no load: the next begins at once.
 const BUSY: usize = 10;
+
+/// The first pause after a failure, and the longest.
+const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Keeps rounds apart while there is load, so that each carries more.
 ///
@@ -35,6 +39,25 @@ impl Pace {
     pub(crate) fn begins(&mut self, pieces: usize) {
         let load = (BUSY..self.full).contains(&pieces);
         self.next = load.then(|| Instant::now() + self.apart);
+    }
+}
+
+/// The pauses of work that is tried until it succeeds: the first is short, and each is twice as long as the one before, up to
+/// [`PAUSE_MAX`].
+#[derive(Debug)]
+pub struct Backoff(Duration);
+
+impl Backoff {
+    /// Waits until the next try.
+    pub async fn wait(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(PAUSE)
     }
 }
 

@@ -26,7 +26,7 @@ const PIECE_MAX: i64 = 20_000;
 pub(crate) const RETENTION: &str = "retention";
 
 /// Rows of `table` that are deleted once the service has run for `after` since they were written. The table has a
-/// column `minute` with an index, which is filled from [`Tx::minute`].
+/// column `minute` with an index, which [`crate::rows::insert_stamped`] fills.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionRule {
     /// Name of the table.

@@ -6,6 +6,7 @@
 //! array 1 to 2 us. (Measured on SQLite through sqlx's `Any`, 64 to 256 rows.)
 
 use crate::db::{Db, Dialect, Statement, Tx};
+use crate::running_time;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -28,17 +29,51 @@ pub fn insert<R: Serialize>(
     Ok(())
 }
 
+/// Inserts rows as [`insert`] does, stamped with the minutes that the service has run, in the column `minute`. Read in this
+/// very statement: what a process remembers is too old where its machine was suspended while other replicas ran. See
+/// [`crate::retention::RetentionRule`].
+pub fn insert_stamped<R: Serialize>(
+    tx: &mut Tx<'_>,
+    table: &str,
+    rows: &[R],
+    rest: &str,
+) -> sqlx::Result<()> {
+    if let Some(first) = rows.first() {
+        let sql = stamped_sql(Dialect::of(tx), table, &columns(first)?, rest);
+        tx.later(Statement::new(sql).text(json(rows)?));
+    }
+    Ok(())
+}
+
 fn insert_sql(dialect: Dialect, table: &str, columns: &[String], rest: &str) -> String {
     let names = columns.join(", ");
-    let (values, from) = match dialect {
-        Dialect::Sqlite => {
-            let value = |name| format!("value ->> '{name}'");
-            let values: Vec<String> = columns.iter().map(value).collect();
-            (values.join(", "), "jsonb_each($1)".to_owned()) // parsed once, not for each column
-        }
-        Dialect::Postgres => {
-            (names.clone(), format!("json_populate_recordset(null::{table}, $1::json)"))
-        }
+    insert_from_json(dialect, table, (&names, &values(dialect, columns)), rest)
+}
+
+fn stamped_sql(dialect: Dialect, table: &str, columns: &[String], rest: &str) -> String {
+    let names = format!("{}, minute", columns.join(", "));
+    let values = format!("{}, ({})", values(dialect, columns), running_time::SELECT);
+    insert_from_json(dialect, table, (&names, &values), rest)
+}
+
+fn values(dialect: Dialect, columns: &[String]) -> String {
+    let value = |name: &String| match dialect {
+        Dialect::Sqlite => format!("value ->> '{name}'"),
+        Dialect::Postgres => name.clone(),
+    };
+    columns.iter().map(value).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the statement that inserts `values` of the rows in the JSON array `$1` into the columns `names`.
+fn insert_from_json(
+    dialect: Dialect,
+    table: &str,
+    (names, values): (&str, &str),
+    rest: &str,
+) -> String {
+    let from = match dialect {
+        Dialect::Sqlite => "jsonb_each($1)".to_owned(), // parsed once, not for each column
+        Dialect::Postgres => format!("json_populate_recordset(null::{table}, $1::json)"),
     };
     // SQLite takes `on conflict` for a join unless there is a condition before it.
     format!("insert into {table} ({names}) select {values} from {from} where true {rest}")
@@ -166,6 +201,12 @@ mod tests {
             insert_sql(Dialect::Postgres, "things", &columns, ""),
             "insert into things (id, name) select id, name \
              from json_populate_recordset(null::things, $1::json) where true "
+        );
+        assert_eq!(
+            stamped_sql(Dialect::Sqlite, "things", &columns, ""),
+            "insert into things (id, name, minute) \
+             select value ->> 'id', value ->> 'name', (select minutes from running_time) \
+             from jsonb_each($1) where true "
         );
         assert_eq!(json(&[Row { id: 1, name: Some("\"") }]).unwrap(), r#"[{"id":1,"name":"\""}]"#);
     }

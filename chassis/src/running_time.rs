@@ -24,8 +24,8 @@ impl RunningTime {
         Self(Arc::new(Mutex::new((0, Instant::now()))))
     }
 
-    /// Returns the count that was read last, and the minutes since then. A process that was stopped for days, and does
-    /// not know yet how far the others have counted meanwhile, gives no row an age that it does not have.
+    /// Returns the count that was read last, and the minutes since then. Too low in a process whose machine was suspended,
+    /// until it is read again: no row may be stamped with it.
     pub(crate) fn minutes(&self) -> i64 {
         let (minutes, read_at) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = read_at.elapsed().as_secs() / MINUTE.as_secs();
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_was_stopped_gives_no_row_an_age() {
+    async fn minutes_that_pass_are_added_to_what_was_read() {
         let time = RunningTime::unknown();
         assert_eq!(time.minutes(), 0);
         tokio::time::advance(Duration::from_secs(59)).await;

@@ -103,9 +103,12 @@ pub enum Unavailable {
         /// The name of the queue in the metrics.
         at: &'static str,
     },
-    /// The transaction failed, and changed nothing.
+    /// The database failed, and the transaction changed nothing.
     #[error("the database failed")]
     Database,
+    /// The transaction failed although the database did not, and changed nothing.
+    #[error("the transaction failed")]
+    Failed,
 }
 
 impl From<Unavailable> for crate::problem::Problem {
@@ -115,7 +118,7 @@ impl From<Unavailable> for crate::problem::Problem {
             Self::unavailable(crate::lang::Text::fixed(now, "잠시 후 다시 시도해 주세요"));
         match unavailable {
             Unavailable::Overloaded { at } => problem.shed_at(at),
-            Unavailable::Database => problem,
+            Unavailable::Database | Unavailable::Failed => problem,
         }
     }
 }

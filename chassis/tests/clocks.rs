@@ -73,6 +73,28 @@ async fn rows_expire_by_running_time_and_not_by_the_wall_clock() {
     }
 }
 
+/// As on a machine that was suspended for two days while other replicas ran: its monotonic clock stood still.
+#[tokio::test]
+async fn rows_are_stamped_with_what_other_replicas_have_counted() {
+    for db in databases().await {
+        let bus = Scripted::default();
+        let service = Service::start(&db, &bus).await;
+        let (before, _) = bus.put_cart(1, 1);
+        eventually("the first event", async || bus.is_done(before).then_some(())).await;
+        let mut connection = AnyConnection::connect(db.url.as_str()).await.unwrap();
+        query(AssertSqlSafe(ran_for(2 * DAY))).execute(&mut connection).await.unwrap();
+        let (after, _) = bus.put_cart(2, 1);
+        eventually("the second event", async || bus.is_done(after).then_some(())).await;
+        for stamped in ["inbox", "batches"] {
+            let newest = AssertSqlSafe(format!("select max(minute) from {stamped}"));
+            let minute: i64 = query(newest).fetch_one(&mut connection).await.unwrap().get(0);
+            assert_eq!(minute, 2 * DAY, "{stamped}");
+        }
+        connection.close().await.unwrap();
+        service.running.stop(Duration::from_secs(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn rows_of_writers_that_are_gone_expire() {
     jumps::within(JUMPS);

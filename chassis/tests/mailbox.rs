@@ -81,7 +81,7 @@ async fn a_refusal_or_a_failure_changes_nothing_and_stops_nothing(db: TestDb) {
     assert!(matches!(refused, Err(NotDone::Refused(_))));
     for fails in [13, 14] {
         let failed = service.writer.ask(Add { id: 1, number: fails }).await;
-        assert!(matches!(failed, Err(NotDone::Unavailable(Unavailable::Database))));
+        assert!(matches!(failed, Err(NotDone::Unavailable(Unavailable::Failed))));
     }
     assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 6);
 }

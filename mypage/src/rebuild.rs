@@ -3,16 +3,18 @@
 //! A new table is filled beside the old one, from the oldest event on; live events go into both
 //! meanwhile; then the new one takes the place of the old, in one transaction. A view keeps its id, so
 //! that links to it stay; what the topic no longer tells, since it was kept for some time only, stays as
-//! it was. A crash in the middle leaves the old table as it is; begin again.
+//! it was. A database that fails meanwhile is waited for. A crash in the middle leaves the old table as it is; begin again.
 
 use crate::app::ViewDomain;
 use crate::policy;
 use crate::projection::Command;
-use chassis::History;
-use chassis::writer::{NotDone, Writer};
+use anyhow::bail;
+use chassis::consumer::TRIES;
+use chassis::writer::{NotDone, Unavailable, Writer};
+use chassis::{Backoff, History};
 use std::sync::Arc;
 use tokio::sync::Mutex;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use uuid::Uuid;
 
 /// What a rebuild needs.
@@ -56,34 +58,41 @@ impl Rebuild {
 
     async fn run(&self) -> anyhow::Result<usize> {
         let token = Uuid::new_v4().to_string();
-        self.tell([Command::BeginRebuild { token: token.clone() }]).await?;
+        self.tell(&[Command::BeginRebuild { token: token.clone() }]).await?;
         let mut reading = self.history.open().await?;
         let mut count = 0;
         while let Some(events) = reading.next().await? {
             count += events.len();
             let facts = events.iter().filter_map(|(envelope, at)| policy::fact(envelope, *at));
             let replayed = facts.map(|fact| Command::Replayed { token: token.clone(), fact });
-            self.tell(replayed.collect::<Vec<_>>()).await?;
+            self.tell(&replayed.collect::<Vec<_>>()).await?;
         }
-        self.tell([Command::FinishRebuild { token }]).await?;
+        self.tell(&[Command::FinishRebuild { token }]).await?;
         Ok(count)
     }
 
-    /// Has commands carried out, however long they wait for the writer.
+    /// Has commands carried out, however long they wait for the writer. While the database fails, it tries them again:
+    /// what was carried out before does nothing then.
     ///
     /// # Errors
-    /// Where the database fails: the rebuild ends, and the old table stays as it is.
-    async fn tell(
-        &self,
-        commands: impl IntoIterator<Item = Command, IntoIter: Send> + Send,
-    ) -> anyhow::Result<()> {
-        let commands = commands.into_iter().map(|command| (command, None));
-        for outcome in self.writer.ask_all(commands).await {
-            outcome.map_err(|error| match error {
-                NotDone::Unavailable(unavailable) => anyhow::Error::new(unavailable),
-                refused @ NotDone::Refused(_) => anyhow::Error::msg(refused.to_string()),
-            })?;
+    /// Where they are refused, or fail again and again although the database does not: the rebuild ends, and the old table
+    /// stays as it is.
+    async fn tell(&self, commands: &[Command]) -> anyhow::Result<()> {
+        let (mut failures, mut backoff) = (0, Backoff::default());
+        loop {
+            let asked = commands.iter().map(|command| (command.clone(), None));
+            let outcomes = self.writer.ask_all(asked.collect::<Vec<_>>()).await;
+            let Some(error) = outcomes.into_iter().find_map(Result::err) else { return Ok(()) };
+            let unavailable = match error {
+                NotDone::Unavailable(unavailable) => unavailable,
+                refused @ NotDone::Refused(_) => bail!(refused.to_string()),
+            };
+            failures += u32::from(unavailable == Unavailable::Failed);
+            if failures == TRIES {
+                return Err(unavailable.into());
+            }
+            debug!(%unavailable, failures, "a rebuild waits, and tries again");
+            backoff.wait().await;
         }
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use chassis::testing::{EndlessReplay, TestDb, TestLog, eventually};
 use mypage::MypageConfig;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection, Executor};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -315,6 +316,37 @@ async fn a_damaged_event_is_parked_in_sight_and_only_its_key_waits() {
     mypage.hear(1, &event("PaymentCancelled", 1, 4)).await;
     mypage.becomes(1, "PaymentCanceled").await;
     mypage.has_parked(1).await;
+}
+
+/// Its writes fail at first, for as long as the table of its token is away. SQLite says that it is the statement which is at
+/// fault, so it is tried a few times only; Postgres cannot know, and neither can the rebuild.
+#[tokio::test]
+async fn a_rebuild_outlives_a_fault_that_passes_and_ends_with_one_that_does_not() {
+    let postgres = TestDb::postgres().await.map(|db| (db, Duration::from_secs(4)));
+    for (db, fault) in [(TestDb::sqlite(), Duration::from_millis(300))].into_iter().chain(postgres)
+    {
+        let log = TestLog::open().await;
+        let client = Client::builder().no_proxy().build().unwrap();
+        let mypage = Mypage { client, running: serve(&db, &log).await, log, db };
+        mypage.hear(1, &event("CartAdded", 1, 1)).await;
+        mypage.becomes(1, "CartAdded").await;
+        let mut connection = AnyConnection::connect(mypage.db.url.as_str()).await.unwrap();
+        let is_sqlite = connection.backend_name() == "SQLite";
+        connection.execute("alter table rebuild rename to away").await.unwrap();
+        let mends = async {
+            tokio::time::sleep(fault).await;
+            connection.execute("alter table away rename to rebuild").await.unwrap();
+        };
+        let (rebuilt, ()) = tokio::join!(mypage.ask(Method::POST, "/admin/rebuild"), mends);
+        assert_eq!(rebuilt, (200, json!({ "events": 1 })));
+        if is_sqlite {
+            connection.execute("alter table rebuild rename to away").await.unwrap();
+            assert_eq!(mypage.ask(Method::POST, "/admin/rebuild").await.0, 503);
+            connection.execute("alter table away rename to rebuild").await.unwrap();
+        }
+        mypage.becomes(1, "CartAdded").await;
+        mypage.running.stop(Duration::from_secs(5)).await;
+    }
 }
 
 #[tokio::test]

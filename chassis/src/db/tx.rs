@@ -14,7 +14,6 @@ use std::ops::{Deref, DerefMut};
 pub struct Tx<'c> {
     inner: Inner<'c>,
     later: Vec<Statement>,
-    minute: i64,
 }
 
 enum Inner<'c> {
@@ -25,20 +24,8 @@ enum Inner<'c> {
 }
 
 impl<'c> Tx<'c> {
-    /// The same, of a service that has run for so many minutes.
-    pub(crate) fn at(mut self, minute: i64) -> Self {
-        self.minute = minute;
-        self
-    }
-
-    /// Returns the minutes that the service has run, all told. Rows that are deleted by age are stamped with it: see
-    /// [`crate::retention::RetentionRule`].
-    pub fn minute(&self) -> i64 {
-        self.minute
-    }
-
     pub(super) fn of(inner: Transaction<'c, Any>) -> Self {
-        Self { inner: Inner::Of(inner), later: Vec::new(), minute: 0 }
+        Self { inner: Inner::Of(inner), later: Vec::new() }
     }
 
     /// Begins one with the statement `begin`.
@@ -47,7 +34,7 @@ impl<'c> Tx<'c> {
         begin: &'static str,
     ) -> sqlx::Result<Tx<'static>> {
         connection.execute(begin).await?;
-        Ok(Tx { inner: Inner::Own(connection), later: Vec::new(), minute: 0 })
+        Ok(Tx { inner: Inner::Own(connection), later: Vec::new() })
     }
 
     /// Has a statement run before the commit, after those that were put off before it. One that fails

@@ -117,8 +117,8 @@ impl<D: Domain> Batches<D> {
     ) -> anyhow::Result<Wrote<'c, 'w, D>> {
         if self.db.minute() >= self.mark_due.load(Ordering::Relaxed) {
             // The row by which commits are told must be there to be locked; retention deletes that of an idle writer.
+            let due = self.db.minute() + MARK_MINUTES;
             let mut tx = self.db.begin_on(connection).await?;
-            let due = tx.minute() + MARK_MINUTES;
             self.mark(&mut tx, self.batch.load(Ordering::Relaxed));
             tx.commit().await?;
             self.mark_due.store(due, Ordering::Relaxed);
@@ -163,10 +163,10 @@ impl<D: Domain> Batches<D> {
     /// Leaves the number of the batch in its transaction. So even an empty batch writes, and shows
     /// whether the database can.
     fn mark(&self, tx: &mut Tx<'_>, batch: i64) {
-        let mark = "insert into batches (writer, batch, minute) values ($1, $2, $3) \
+        let mark = "insert into batches (writer, batch, minute) \
+                    values ($1, $2, (select minutes from running_time)) \
                     on conflict (writer) do update set batch = excluded.batch, minute = excluded.minute";
-        let mark = Statement::new(mark).text(self.name.as_str()).number(batch);
-        tx.later(mark.number(tx.minute()));
+        tx.later(Statement::new(mark).text(self.name.as_str()).number(batch));
     }
 
     /// Whether a commit that brought no answer holds. Asks until the database is there: whoever waits

@@ -159,8 +159,9 @@ impl<D: Domain> Batches<D> {
                 } else {
                     error!(error, commands = orders.len(), "a batch could not be written");
                 }
+                let why = if database { Unavailable::Database } else { Unavailable::Failed };
                 for order in orders {
-                    let _ = order.answer.send(Err(NotDone::Unavailable(Unavailable::Database)));
+                    let _ = order.answer.send(Err(NotDone::Unavailable(why)));
                 }
                 for (_, answer) in chores {
                     let failed = if database {

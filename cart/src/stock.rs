@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::warn;
 
 /// How long a release may take. It is nobody's request, so it may wait for longer.
-const RELEASE: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often gifticon is called for one cart at most, each time within the budget.
 pub const CALLS_MAX: u32 = 2;
@@ -32,6 +32,17 @@ pub enum NoAnswer {
     Unsent,
     /// Something was sent, and what came of it is unknown.
     Unknown,
+}
+
+/// Why a release is not sure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
+    /// No answer in time.
+    #[error("gifticon did not answer in time")]
+    Late,
+    /// It cannot be reached, or failed.
+    #[error("gifticon failed")]
+    Failed,
 }
 
 /// The way to gifticon.
@@ -144,10 +155,17 @@ impl HttpStock {
         }
     }
 
-    /// Lets go of what is held under `reservation`, if anything is. True when that is sure.
-    pub async fn release(&self, reservation: ReservationId) -> bool {
-        let request = self.client.delete(self.address(reservation)).timeout(RELEASE);
-        request.send().await.is_ok_and(|response| response.status().is_success())
+    /// Lets go of what is held under `reservation`, if anything is.
+    ///
+    /// # Errors
+    /// Where it is not sure that nothing is held now.
+    pub async fn release(&self, reservation: ReservationId) -> Result<(), ReleaseError> {
+        let request = self.client.delete(self.address(reservation)).timeout(RELEASE_TIMEOUT);
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Err(error) if error.is_timeout() => Err(ReleaseError::Late),
+            Ok(_) | Err(_) => Err(ReleaseError::Failed),
+        }
     }
 
     fn address(&self, reservation: ReservationId) -> String {

@@ -2,12 +2,15 @@
 
 use crate::app::CartsApp;
 use crate::domain::Command;
+use crate::stock::ReleaseError;
 use crate::store;
 use chassis::Lease;
 use chassis::db::{Db, Dialect, log_failure};
 use common_events::ReservationId;
 use futures_util::{StreamExt, stream};
 use std::collections::{HashMap, HashSet};
+use std::future::ready;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -19,6 +22,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Intents a round, and releases at once.
 const BATCH: usize = 500;
 const AT_ONCE: usize = 16;
+/// Releases without an answer in time after which a round begins no more of them: gifticon stands still, and each of the
+/// others would take as long. Those that are under way then end within the time of one release.
+const LATE_MAX: usize = 3;
 /// Pending intents that are watched: more than there can be requests under way.
 const WATCHED: i64 = 10_000;
 
@@ -86,11 +92,17 @@ async fn round(app: &CartsApp, lease: &mut Lease, watch: &mut Watch) -> anyhow::
         let give_up = |reservation| (Command::GiveUp { reservation }, None);
         app.writer.ask_all(stale.into_iter().map(give_up)).await;
     }
+    let late = &AtomicUsize::new(0);
     let released = stream::iter(abandoned)
-        .map(|reservation| async move { (reservation, app.stock.release(reservation).await) })
+        .take_while(|_| ready(late.load(Ordering::Relaxed) < LATE_MAX))
+        .map(|reservation| async move {
+            let released = app.stock.release(reservation).await;
+            late.fetch_add(usize::from(released == Err(ReleaseError::Late)), Ordering::Relaxed);
+            (reservation, released)
+        })
         .buffer_unordered(AT_ONCE)
         .filter_map(async |(reservation, released)| {
-            released.then_some((Command::Forget { reservation }, None))
+            released.is_ok().then_some((Command::Forget { reservation }, None))
         })
         .collect::<Vec<_>>()
         .await;

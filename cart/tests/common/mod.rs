@@ -37,6 +37,8 @@ pub enum Does {
     },
     /// Takes the stock and says so when the test lets it.
     Waits,
+    /// Answers neither reservations nor releases.
+    StandsStill,
 }
 
 #[derive(Clone)]
@@ -99,11 +101,14 @@ pub async fn reserve(
         }
         Does::SellsOut => (StatusCode::CONFLICT, Json(json!({ "availableQuantity": 3 }))),
         Does::Answers(status) => (StatusCode::from_u16(status).unwrap(), Json(Value::Null)),
-        Does::Hangs => pending().await,
+        Does::Hangs | Does::StandsStill => pending().await,
     }
 }
 
 pub async fn release(State(gifticon): State<Gifticon>, http::Uuid(id): http::Uuid) -> StatusCode {
+    if gifticon.0.lock().unwrap().does == Does::StandsStill {
+        return pending().await;
+    }
     gifticon.0.lock().unwrap().released.insert(id.to_string());
     StatusCode::NO_CONTENT
 }

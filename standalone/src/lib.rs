@@ -96,6 +96,9 @@ impl Listeners {
     }
 }
 
+/// The consumer groups of the services: their names.
+const GROUPS: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
+
 /// The shop, running.
 pub struct Shop {
     pub gateway: Running,
@@ -153,6 +156,7 @@ impl Started {
             None => {
                 let log = EmbeddedLog::open(&dir.join("events.db")).await;
                 let log = log.map_err(|error| unusable(chassis::db::causes(&error)))?;
+                log.keep_groups(&GROUPS);
                 Arc::new(self.log.insert(log).clone())
             }
         };

@@ -37,6 +37,11 @@ impl EmbeddedLog {
         Ok(Self { log: Arc::new(log), groups: Arc::default() })
     }
 
+    /// Forgets where groups are that are none of `groups`: nobody reads as a member of them any more.
+    pub fn keep_groups(&self, groups: &[&str]) {
+        self.log.keep_groups(groups);
+    }
+
     /// Writes what is not written yet and closes the file.
     pub async fn close(&self) {
         self.log.close().await;

@@ -46,7 +46,9 @@ const INTO_BATCHES: &str = "
 /// Rows that are read at once.
 const PAGE: i64 = 64;
 
-pub(super) type Positions = HashMap<(String, i32), i64>;
+/// A consumer group in a partition.
+pub(super) type GroupPartition = (String, i32);
+pub(super) type Positions = HashMap<GroupPartition, i64>;
 
 pub(super) struct Log {
     db: Db,
@@ -101,7 +103,8 @@ impl Log {
             Ok(shared) => {
                 let shared = Arc::new(shared);
                 let (jobs, inbox) = mpsc::channel(256);
-                tokio::spawn(write::run(db.clone(), inbox, Arc::clone(&shared)));
+                let written = shared.positions().clone(); // they may change before the task runs
+                tokio::spawn(write::run(db.clone(), inbox, Arc::clone(&shared), written));
                 Ok(Self { db, jobs, shared })
             }
             Err(error) => {
@@ -246,6 +249,11 @@ impl Log {
             let next = positions.entry((group.to_owned(), partition)).or_default();
             *next = (*next).max(end);
         }
+    }
+
+    /// Forgets where groups are that are none of `groups`. Written with the next messages or after a moment.
+    pub(super) fn keep_groups(&self, groups: &[&str]) {
+        self.shared.positions().retain(|(group, _), _| groups.contains(&group.as_str()));
     }
 
     /// Resolves at the next append after this call.

@@ -1,7 +1,7 @@
 //! The one task that writes the embedded log.
 
 use super::super::Message;
-use super::log::Shared;
+use super::log::{GroupPartition, Positions, Shared};
 use crate::db::{Db, Statement, is_at_fault, now};
 use crate::rows;
 use anyhow::ensure;
@@ -29,9 +29,13 @@ pub(super) enum Job {
 #[error("{0}")]
 pub(super) struct NotWritten(Arc<str>);
 
-/// Takes what waits and commits it together.
-pub(super) async fn run(db: Db, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shared>) {
-    let mut written = shared.positions().clone();
+/// Takes what waits and commits it together. `written` are the positions that are in the file.
+pub(super) async fn run(
+    db: Db,
+    mut inbox: mpsc::Receiver<Job>,
+    shared: Arc<Shared>,
+    mut written: Positions,
+) {
     // Whether the last commit failed, so that the end of the file must be looked for.
     let mut unsure = false;
     let mut positions_at = Instant::now();
@@ -54,15 +58,16 @@ pub(super) async fn run(db: Db, mut inbox: mpsc::Receiver<Job>, shared: Arc<Shar
         let positions = if due { shared.positions().clone() } else { written.clone() };
         let moved: Vec<_> =
             positions.iter().filter(|(at, next)| written.get(*at) != Some(*next)).collect();
+        let gone: Vec<_> = written.keys().filter(|at| !positions.contains_key(*at)).collect();
         let at = now();
-        let result = if batches.is_empty() && moved.is_empty() {
+        let result = if batches.is_empty() && moved.is_empty() && gone.is_empty() {
             Ok(())
         } else {
             let stored = async {
                 if unsure {
                     catch_up(&db, &shared).await?;
                 }
-                store(&db, shared.next(), at, &batches, &moved).await
+                store(&db, shared.next(), at, &batches, &moved, &gone).await
             };
             let stored = stored.await;
             db.wrote(&stored);
@@ -121,7 +126,8 @@ async fn store(
     mut first: i64,
     at: i64,
     batches: &[Vec<Message>],
-    moved: &[(&(String, i32), &i64)],
+    moved: &[(&GroupPartition, &i64)],
+    gone: &[&GroupPartition],
 ) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Position<'a> {
@@ -145,6 +151,10 @@ async fn store(
     });
     let set = "on conflict (consumer_group, partition) do update set next = excluded.next";
     rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), set)?;
+    for (group, partition) in gone {
+        let delete = "delete from positions where consumer_group = $1 and partition = $2";
+        tx.later(Statement::new(delete).text(group.as_str()).number((*partition).into()));
+    }
     tx.commit().await?;
     db.keep(connection);
     Ok(())

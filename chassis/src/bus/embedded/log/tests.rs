@@ -40,3 +40,25 @@ async fn a_file_with_a_row_for_each_message_is_converted() {
     assert_eq!(log.end_of(partition("1202")), 1_202);
     log.close().await;
 }
+
+#[tokio::test]
+async fn groups_that_are_no_more_are_forgotten_and_the_others_stay_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.db");
+    let log = Log::open(&file).await.unwrap();
+    for group in ["cart", "of_before", "payment"] {
+        log.commit(group, &(0..PARTITIONS).map(|partition| (partition, 7)).collect());
+    }
+    log.close().await;
+
+    let log = Log::open(&file).await.unwrap();
+    log.keep_groups(&["cart", "payment", "not_here_yet"]);
+    log.close().await;
+
+    let log = Log::open(&file).await.unwrap();
+    let places = ["cart", "of_before", "payment"].map(|group| log.next_of(group, 1));
+    assert_eq!(places, [7, 0, 7]);
+    let rows = log.db.fetch_all(query("select 1 from positions")).await.unwrap();
+    assert_eq!(rows.len(), 2 * usize::try_from(PARTITIONS).unwrap());
+    log.close().await;
+}

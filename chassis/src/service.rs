@@ -6,7 +6,7 @@ use crate::config::{Host, Listen};
 use crate::consumer::{self, Policy, Reader, Replayer};
 use crate::db::{Db, Schema, causes};
 use crate::history::History;
-use crate::http::{self, Facing, Layers, Ready};
+use crate::http::{self, Facing, HeadLimits, Layers, Ready};
 use crate::lease::{self, Lease};
 use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
@@ -340,11 +340,12 @@ impl Process {
             draining,
         };
         let management = layers.clone().management(self.management);
-        running.serve("http", self.listener, around(layers.around(routes)));
+        let limits = HeadLimits::of(facing);
+        running.serve("http", self.listener, around(layers.around(routes)), limits);
         match self.management_listener {
             Some(listener) => {
                 running.management_addr = Some(listener.local_addr()?);
-                running.serve("management", listener, management);
+                running.serve("management", listener, management, limits);
             }
             None => running.management = Some(management),
         }
@@ -392,9 +393,16 @@ impl Running {
     }
 
     /// Serves `routes` until the drain.
-    fn serve(&self, task: &'static str, listener: TcpListener, routes: Router) {
+    fn serve(
+        &self,
+        task: &'static str,
+        listener: TcpListener,
+        routes: Router,
+        limits: HeadLimits,
+    ) {
         let phase = &self.tasks.http;
-        let served = http::serve(listener, routes, phase.stop.clone(), phase.tracker.clone());
+        let (stop, connections) = (phase.stop.clone(), phase.tracker.clone());
+        let served = http::serve(listener, routes, limits, stop, connections);
         self.tasks.spawn(phase, task, served);
     }
 

@@ -1,6 +1,6 @@
 //! One connection of a client: its requests, the refusal of what is none, and its end.
 
-use super::head::{self, Refused};
+use super::head::{self, HeadLimits, Refused};
 use super::observe::REQUEST_ID;
 use super::socket::{Socket, Stream};
 use crate::lang::Text;
@@ -39,6 +39,8 @@ const LEFT_ALONE: Duration = Duration::from_secs(4);
 /// unread bytes resets the connection, and the client may lose the answer.
 const CLOSING: Duration = Duration::from_secs(1);
 const CLOSING_BYTES: usize = 4 * 1024 * 1024;
+/// Header lines that are looked at of a request that could not be read.
+const SALVAGED_LINES: usize = 100;
 
 /// The address of the client, in the extensions of its requests.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     client: SocketAddr,
     router: Router,
+    limits: HeadLimits,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
@@ -92,8 +95,8 @@ pub(super) async fn serve(
     let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .max_headers(head::HEADER_LINES)
-        .max_header_size(head::HEAD_BYTES)
+        .max_headers(limits.lines)
+        .max_header_size(limits.bytes)
         .half_close(true) // `Stream::gone` says when a client that closed its side is given up
         .writev(false) // an answer of hyper's own comes in one piece, which `Socket` can recognise
         .serve_connection(TokioIo::new(Box::pin(io)), service);
@@ -113,7 +116,7 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         debug!(%error, "a connection ended early");
         let socket = io.get_ref();
-        if let Some(problem) = refusal(&error, socket.held_back(), &parts.read_buf) {
+        if let Some(problem) = refusal(&error, limits, socket.held_back(), &parts.read_buf) {
             // hyper has dropped a head that it could parse in part; of a large one it has more.
             let (recent, unread) = (socket.recent(), &parts.read_buf[..]);
             let head = if unread.len() > recent.len() { unread } else { recent };
@@ -131,7 +134,12 @@ pub(super) async fn serve(
 
 /// The refusal of what hyper could not read as a request; none where the client sent no byte of one, or
 /// where the connection ended for another reason.
-fn refusal(error: &hyper::Error, held_back: Option<StatusCode>, unread: &[u8]) -> Option<Problem> {
+fn refusal(
+    error: &hyper::Error,
+    limits: HeadLimits,
+    held_back: Option<StatusCode>,
+    unread: &[u8],
+) -> Option<Problem> {
     let malformed =
         |en: String, ko: &'static str| Some(Problem::new(kind::MALFORMED, Text::new(en, ko)));
     if error.is_timeout() && !unread.is_empty() {
@@ -154,7 +162,7 @@ fn refusal(error: &hyper::Error, held_back: Option<StatusCode>, unread: &[u8]) -
     match held_back.map(|status| status.as_u16()) {
         Some(414 | 431) if line > head::URI_BYTES => Some(head::uri_too_long()),
         Some(414) => Some(head::uri_too_long()),
-        Some(431) => Some(head::headers_too_large()),
+        Some(431) => Some(head::headers_too_large(limits)),
         _ => malformed(format!("this is not HTTP/1.1: {error}"), "HTTP/1.1 요청이 아닙니다"),
     }
 }
@@ -168,7 +176,7 @@ fn salvaged(head: &[u8]) -> Request<Body> {
     if head.starts_with(b"HEAD ") {
         *request.method_mut() = Method::HEAD;
     }
-    for line in head.split(|byte| *byte == b'\n').skip(1).take(head::HEADER_LINES) {
+    for line in head.split(|byte| *byte == b'\n').skip(1).take(SALVAGED_LINES) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         let is = |wanted: &&HeaderName| name.eq_ignore_ascii_case(wanted.as_str().as_bytes());

@@ -1,6 +1,7 @@
 //! What every server of ours asks of the head of a request, before any route sees it.
 
 use super::base::is_host;
+use super::observe::Facing;
 use crate::lang::Text;
 use crate::problem::{Problem, kind};
 use axum::http::header::{self, HeaderName, HeaderValue};
@@ -10,10 +11,30 @@ use http_body::Body;
 
 /// The longest target of a request, in bytes.
 pub(super) const URI_BYTES: usize = 32 * 1024;
-/// The largest head of a request, in bytes.
-pub(super) const HEAD_BYTES: usize = 64 * 1024;
-/// The most header lines of a request.
-pub(super) const HEADER_LINES: usize = 100;
+/// How large the head of a request may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    /// The most header lines.
+    pub(super) lines: usize,
+    /// The most bytes of all of it.
+    pub(super) bytes: usize,
+}
+
+impl HeadLimits {
+    /// What customers may send.
+    const PUBLIC: Self = Self { lines: 100, bytes: 64 * 1024 };
+    /// The same and room for what the gateway adds: whom it heard, where that one called, an id, a trace, a budget.
+    const INTERNAL: Self = Self { lines: 116, bytes: 72 * 1024 };
+
+    /// Returns those of a process that faces `facing`.
+    pub(crate) fn of(facing: Facing) -> Self {
+        match facing {
+            Facing::Public => Self::PUBLIC,
+            Facing::Internal => Self::INTERNAL,
+        }
+    }
+}
+
 /// The methods that our servers have for one path or another.
 pub(super) const METHODS: HeaderValue =
     HeaderValue::from_static("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS");
@@ -66,12 +87,12 @@ pub(super) fn uri_too_long() -> Problem {
     Problem::new(kind::URI_TOO_LONG, Text::new(en, ko))
 }
 
-/// The refusal of a head that is larger than [`HEAD_BYTES`] or has more than [`HEADER_LINES`].
-pub(super) fn headers_too_large() -> Problem {
-    let kib = HEAD_BYTES / 1024;
+/// The refusal of a head that is larger than `limits`.
+pub(super) fn headers_too_large(limits: HeadLimits) -> Problem {
+    let (lines, kib) = (limits.lines, limits.bytes / 1024);
     let (en, ko) = (
-        format!("a request has at most {HEADER_LINES} header lines, and {kib} KiB of them"),
-        format!("헤더는 {HEADER_LINES}줄, {kib} KiB 이하여야 합니다"),
+        format!("a request has at most {lines} header lines, and {kib} KiB of them"),
+        format!("헤더는 {lines}줄, {kib} KiB 이하여야 합니다"),
     );
     Problem::new(kind::HEADERS_TOO_LARGE, Text::new(en, ko))
 }

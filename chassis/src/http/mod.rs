@@ -23,6 +23,7 @@ pub use name::Name;
 pub use query::Query;
 pub use server::KEPT_ALIVE;
 
+pub(crate) use head::HeadLimits;
 pub use observe::Facing;
 pub(crate) use server::serve;
 

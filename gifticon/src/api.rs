@@ -18,7 +18,7 @@ use chassis::problem::{Kind, Problem, kind};
 use chassis::writer::NotDone;
 use common_events::{GifticonId, ReservationId, number};
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub const EXISTS: Kind = Kind::new(
     "gifticon-exists",
@@ -104,6 +104,7 @@ const MOST_WON: i64 = 1_000_000_000;
 #[derive(Debug, Deserialize, Validate)]
 #[serde(rename_all = "camelCase")]
 struct Patch {
+    #[serde(default, deserialize_with = "named")]
     #[garde(dive)]
     name: Option<Name>,
     #[serde(default, deserialize_with = "number::saturating_option")]
@@ -115,6 +116,11 @@ struct Patch {
     #[serde(default, deserialize_with = "number::saturating_option")]
     #[garde(range(min = 0, max = MOST_UNITS))]
     available_quantity: Option<i64>,
+}
+
+/// Reads a name that may be absent; `null` is an error, as for the other fields.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::Error> {
+    Name::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Deserialize, Validate)]

@@ -32,6 +32,7 @@ use crate::problem::Problem;
 use crate::queue::Queue;
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -102,7 +103,9 @@ impl Layers {
     pub(crate) fn management(mut self, routes: Router) -> Router {
         self.facing = Facing::Internal;
         let metrics = Arc::clone(&self.metrics);
-        self.observed(routes.route("/metrics", get(async move || metrics.text())))
+        self.observed(
+            routes.route("/metrics", get(async move |headers: HeaderMap| metrics.text(&headers))),
+        )
     }
 
     /// Adds health to `routes`, and the layers that every request goes through.

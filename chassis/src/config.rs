@@ -6,6 +6,7 @@ pub(crate) use kafka::ClientSetting;
 pub use kafka::{Identification, KafkaSecurity, Mechanism, Protocol, Secret};
 
 use crate::bus::KafkaBus;
+use crate::http::{decoded, has_port, is_host};
 use crate::service::Unusable;
 use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
@@ -172,10 +173,12 @@ fn postgres_parameters(url: &str) -> Result<(), String> {
         "application_name",
         "options",
     ];
+    const FILES: [&str; 7] =
+        ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
     let url = url.split_once('#').map_or(url, |(url, _)| url);
     let Some((_, query)) = url.split_once('?') else { return Ok(()) };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if !KNOWN.contains(&name) && !name.starts_with("options[") {
             // Not named: where a password has a ? in it, what follows is the rest of it.
             return Err(format!(
@@ -183,8 +186,22 @@ fn postgres_parameters(url: &str) -> Result<(), String> {
                 KNOWN.join(", ")
             ));
         }
+        if FILES.contains(&name) {
+            readable(name, value)?;
+        }
     }
     Ok(())
+}
+
+/// Refuses a parameter that names a file which cannot be read: without it no connection would ever be made.
+fn readable(name: &str, value: &str) -> Result<(), String> {
+    let path = decoded(value).ok_or_else(|| format!("{name} is not UTF-8"))?;
+    if path.starts_with("-----BEGIN") {
+        return Ok(()); // sqlx takes the certificate itself, too
+    }
+    std::fs::read(&path)
+        .map(drop)
+        .map_err(|error| format!("{name}={path} cannot be read: {error}; it is a PEM file"))
 }
 
 /// Reads `20s`, `1500ms` or `20`.
@@ -205,15 +222,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads `HOST:PORT,HOST:PORT`.
 pub fn brokers(text: &str) -> Result<String, String> {
-    let one = |broker: &str| {
-        broker
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-    };
+    let one = |broker: &str| is_host(broker) && !broker.ends_with(':') && has_port(broker);
     if text.split(',').all(|broker| one(broker.trim())) {
         Ok(text.to_owned())
     } else {
-        Err("it looks like HOST:PORT,HOST:PORT".into())
+        Err("it looks like HOST:PORT,HOST:PORT, without a scheme and without blanks within".into())
     }
 }
 
@@ -269,6 +282,8 @@ mod tests {
             "postgres://[",
             "sqlite:cart.db?mode=rwc",
             "postgres://db/cart?pasword=x",
+            "postgres://db/cart?sslmode=verify-full&sslrootcert=/no/such/ca.pem",
+            "postgres://db/cart?sslkey=%2F",
         ] {
             assert!(wrong.parse::<DatabaseUrl>().is_err(), "{wrong} was taken");
         }
@@ -286,8 +301,20 @@ mod tests {
 
     #[test]
     fn brokers_topics_and_base_urls_are_checked() {
-        assert!(brokers("127.0.0.1:9092,kafka:9092").is_ok());
-        for wrong in ["", "kafka", "kafka:", ":9092", "kafka:90922", "a:1,,b:2"] {
+        assert!(brokers("127.0.0.1:9092, kafka:9092,[::1]:9092").is_ok());
+        for wrong in [
+            "",
+            "kafka",
+            "kafka:",
+            ":9092",
+            "kafka:90922",
+            "kafka:0",
+            "a:1,,b:2",
+            "kafka://a:1",
+            "a b:1",
+            "::1:9092",
+            "[::1]",
+        ] {
             assert!(brokers(wrong).is_err(), "{wrong} was taken");
         }
         assert!(topic("gifticon").is_ok());

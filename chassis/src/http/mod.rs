@@ -13,6 +13,7 @@ mod query;
 mod server;
 mod socket;
 
+pub(crate) use base::has_port;
 pub use base::{Base, is_host, is_prefix};
 pub(crate) use body::Memory;
 pub use conditions::{Conditions, EntityTag, precondition_failed};
@@ -21,6 +22,7 @@ pub(crate) use extract::bad_query;
 pub use extract::{Body, Id, Uuid};
 pub use name::Name;
 pub use query::Query;
+pub(crate) use query::decoded;
 pub use server::KEPT_ALIVE;
 
 pub(crate) use head::HeadLimits;

@@ -12,6 +12,7 @@ mod observe;
 mod query;
 mod server;
 mod socket;
+mod unread;
 
 pub(crate) use base::has_port;
 pub use base::{Base, is_host, is_prefix};

@@ -1,7 +1,7 @@
 //! What handlers take from a request, refused with a [`Problem`] where it is wrong.
 
 use super::unread::{self, unreadable};
-use super::{body, name};
+use super::{body, name, surface};
 use crate::lang::{KoreanRules, Text};
 use crate::problem::{Problem, kind};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -111,7 +111,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             .filter(digits)
             .and_then(|id| id.parse().ok())
             .map(Self)
-            .ok_or_else(not_found)
+            .ok_or_else(surface::no_id)
     }
 }
 
@@ -122,7 +122,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Uuid {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        segment(parts, state).await.and_then(|id| id.parse().ok()).map(Self).ok_or_else(not_found)
+        segment(parts, state).await.and_then(|id| id.parse().ok()).map(Self).ok_or_else(no_uuid)
     }
 }
 
@@ -133,8 +133,14 @@ async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String>
     path.ok().map(|path| path.0)
 }
 
-fn not_found() -> Problem {
-    Problem::of(kind::NOT_FOUND)
+fn no_uuid() -> Problem {
+    Problem::new(
+        kind::NOT_FOUND,
+        Text::fixed(
+            "the last part of this path is a UUID, as 018f0000-0000-7000-8000-000000000000",
+            "이 경로의 마지막 부분은 018f0000-0000-7000-8000-000000000000 같은 UUID여야 합니다",
+        ),
+    )
 }
 
 /// A query that cannot be used: 400.

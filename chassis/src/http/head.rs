@@ -46,23 +46,28 @@ pub(super) struct Refused(pub(super) Problem);
 
 /// Checks a head, and puts it in the one form that the routes know: a target that starts with a slash
 /// and does not end with one, and the host that the client called in `Host`.
-pub(super) fn check<B: Body>(request: &mut Request<B>) -> Result<(), Problem> {
+pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     if length > URI_BYTES {
         return Err(uri_too_long());
     }
     host(request)?;
-    if request.method() == Method::CONNECT {
+    if request.method() == Method::CONNECT && !request.uri().path().starts_with('/') {
         return Err(Problem::of(kind::METHOD).header(header::ALLOW, METHODS));
     }
     if let Some(uri) = canonical(request.uri())? {
         *request.uri_mut() = uri;
     }
-    if !request.body().is_end_stream() && is_encoded(request.headers()) {
-        return Err(Problem::of(kind::ENCODING)
-            .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
-    }
     Ok(())
+}
+
+/// Refuses a body that is compressed or otherwise encoded.
+pub(super) fn check_encoding<B: Body>(request: &Request<B>) -> Result<(), Problem> {
+    if request.body().is_end_stream() || !is_encoded(request.headers()) {
+        return Ok(());
+    }
+    Err(Problem::of(kind::ENCODING)
+        .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
 /// Adds `OPTIONS` to the methods that an answer says are allowed: it is, on every path that is there.
@@ -158,7 +163,8 @@ mod tests {
         for (name, value) in headers {
             request.headers_mut().append(*name, value.parse().unwrap());
         }
-        check(&mut request).map_err(|problem| problem.status().as_u16())?;
+        let checked = check(&mut request).and_then(|()| check_encoding(&request));
+        checked.map_err(|problem| problem.status().as_u16())?;
         let host = request.headers()[header::HOST].to_str().unwrap();
         Ok(format!("{host} {}", request.uri()))
     }

@@ -12,6 +12,7 @@ mod observe;
 mod query;
 mod server;
 mod socket;
+mod surface;
 mod unread;
 
 pub(crate) use base::has_port;
@@ -25,6 +26,7 @@ pub use name::Name;
 pub use query::Query;
 pub(crate) use query::decoded;
 pub use server::KEPT_ALIVE;
+pub use surface::Surface;
 
 pub(crate) use head::HeadLimits;
 pub use observe::Facing;
@@ -57,6 +59,7 @@ pub(crate) struct Layers {
     pub(crate) ready: Ready,
     pub(crate) facing: Facing,
     pub(crate) bodies: Memory,
+    pub(crate) surface: Arc<Surface>,
 }
 
 /// What readiness looks at besides the drain.
@@ -103,7 +106,8 @@ impl Layers {
     }
 
     /// Returns what the management address serves: `routes`, metrics and health.
-    pub(crate) fn management(mut self, routes: Router) -> Router {
+    pub(crate) fn management(mut self, surface: Surface, routes: Router) -> Router {
+        self.surface = Arc::new(surface);
         self.facing = Facing::Internal;
         let metrics = Arc::clone(&self.metrics);
         self.observed(

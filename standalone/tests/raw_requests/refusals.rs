@@ -173,3 +173,32 @@ async fn the_head_of_a_refusal_has_the_length_of_the_whole() {
     }
     shop.stop().await;
 }
+
+/// What a service says of itself is what it serves, and what the gateway reads is what they read.
+#[tokio::test]
+async fn each_process_serves_the_paths_that_it_names() {
+    let shop = Shop::start().await;
+    let direct = &shop.direct;
+    let services = [
+        (&direct.gifticon.base, gifticon::api::surface()),
+        (&direct.cart.base, cart::api::surface()),
+        (&direct.payment.base, payment::api::surface()),
+        (&direct.mypage.base, mypage::api::surface()),
+    ];
+    let gateway = (&shop.web.base, gateway::routes::surface());
+    let uuid = "018f0000-0000-7000-8000-000000000000";
+    for (base, surface) in services.iter().chain([&gateway]) {
+        for path in &surface.paths {
+            let path = path.replace("{id}", "1").replace("{reservation}", uuid);
+            let sent = request(&format!("OPTIONS {path} HTTP/1.1"), "", "");
+            assert_eq!(ask(base, &sent, false).await.status, 200, "{path}");
+        }
+        for (method, path) in surface.bodies {
+            assert!(surface.paths.iter().any(|named| path.starts_with(named)), "{method} {path}");
+        }
+    }
+    let read = services.iter().flat_map(|(_, surface)| surface.bodies);
+    let read: Vec<_> = read.filter(|(_, path)| !path.starts_with("/reservations")).collect();
+    assert_eq!(read, gateway.1.bodies.iter().collect::<Vec<_>>());
+    shop.stop().await;
+}

@@ -1,6 +1,7 @@
 //! What there is to beat: the same machine and the same client, doing nothing.
 
 use anyhow::Context;
+use axum::http::Method;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use chassis::config::Listen;
@@ -19,7 +20,12 @@ pub(crate) const ANYWHERE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
-    serve_bare(name, &Listen::free(), Arc::new(Metrics::default()), routes, |routes| routes)
+    let surface = http::Surface {
+        paths: vec![],
+        bodies: &[(Method::POST, "/carts"), (Method::PUT, "/reservations/{reservation}")],
+    };
+    let metrics = Arc::new(Metrics::default());
+    serve_bare(name, &Listen::free(), metrics, surface, routes, |routes| routes)
 }
 
 /// Serves a floor in this process until it is killed, and prints where as the shop's processes do.
@@ -42,7 +48,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
         Json(json!({ "name": "Americano", "price": 5000, "availableQuantity": 1 }))
     };
     let gifticon = Router::new()
-        .route("/reservations/{id}", put(reserve))
+        .route("/reservations/{reservation}", put(reserve))
         .route("/gifticons/{id}", get(async || "ok").post(async || "ok"));
     let gifticon = serve("gifticon", gifticon)?;
     let (client, url) = (peer::client()?, gifticon.url());

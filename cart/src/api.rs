@@ -4,14 +4,15 @@ use crate::app::{CartsApp, NotAdded, Wanted};
 use crate::domain::{Cart, No, Refusal, Status};
 use crate::store::{self, CARTS};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use chassis::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Body, Conditions, EntityTag, Id, Query, precondition_failed};
+use chassis::http::{Base, Body, Conditions, EntityTag, Id, Query, Surface, precondition_failed};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem, kind};
+use chassis::service::HEALTH_PATH;
 use chassis::writer::NotDone;
 use common_events::{CartId, GifticonId, number, status};
 use garde::Validate;
@@ -45,6 +46,12 @@ pub const KEY_REUSED: Kind = Kind::new(
 );
 /// The problems of this service, for the test that compares with the README.
 pub const PROBLEMS: &[Kind] = &[NO_CART, NO_GIFTICON, SHORT, NO_STOCK, KEY_REUSED];
+
+/// What [`routes`] serves.
+pub fn surface() -> Surface {
+    let paths = vec!["/", "/carts", "/carts/{id}", "/carts/search", HEALTH_PATH];
+    Surface { paths, bodies: &[(Method::POST, "/carts")] }
+}
 
 /// The routes.
 pub fn routes(app: CartsApp) -> Router {

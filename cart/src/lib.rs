@@ -65,5 +65,5 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     chassis.spawn("sweeper", async move {
         stop.run_until_cancelled(sweeper).await;
     });
-    chassis.serve(api::routes(app))
+    chassis.serve(api::surface(), api::routes(app))
 }

@@ -37,6 +37,9 @@ fn a_setting_that_cannot_be_used_is_named_in_one_line() {
     for (wrong, value) in [
         ("KAFKA_BROKERS", ""),
         ("KAFKA_BROKERS", "kafka"),
+        ("KAFKA_BROKERS", "kafka://a:1"),
+        ("KAFKA_BROKERS", "a b:1"),
+        ("DATABASE_URL", "postgres://db/x?sslmode=require&sslrootcert=/no/such/ca.pem"),
         ("KAFKA_TOPIC", "a topic"),
         ("KAFKA_SECURITY_PROTOCOL", "tls"),
         ("KAFKA_SASL_MECHANISM", "GSSAPI"),

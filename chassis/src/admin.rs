@@ -3,6 +3,7 @@
 use crate::consumer::Replay;
 use crate::db::Db;
 use crate::http::{Id, Query};
+use crate::lang::Text;
 use crate::mailbox::{Chore, Chores};
 use crate::parked::{self, Parked};
 use crate::patience;
@@ -24,6 +25,10 @@ pub(crate) struct Admin {
     pub(crate) chores: Chores,
     pub(crate) replay: Arc<dyn Replay>,
 }
+
+/// The paths of [`routes`].
+pub(crate) const PATHS: &[&str] =
+    &["/admin/parked", "/admin/parked/replay", "/admin/parked/{id}/replay", "/admin/parked/{id}"];
 
 pub(crate) fn routes(admin: Admin) -> Router {
     Router::new()
@@ -49,7 +54,7 @@ async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Value>, P
 async fn replayed(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
     // It reads and writes a page after the other, for as long as that takes.
     let replayed = patience::without_end(admin.replay.replay(id)).await?;
-    let replayed = replayed.ok_or_else(|| Problem::of(kind::NOT_FOUND))?;
+    let replayed = replayed.ok_or_else(not_parked)?;
     info!(replayed, "replayed parked events");
     Ok(Json(json!({ "replayed": replayed })))
 }
@@ -67,10 +72,20 @@ async fn discard(
         ));
     };
     match admin.chores.ask(Chore::Discard { parked: id }).await? {
-        0 => Err(Problem::of(kind::NOT_FOUND)),
+        0 => Err(not_parked()),
         _ => {
             info!(parked.id = id, reason, "gave a parked event up");
             Ok(StatusCode::NO_CONTENT)
         }
     }
+}
+
+fn not_parked() -> Problem {
+    Problem::new(
+        kind::NOT_FOUND,
+        Text::fixed(
+            "no event is parked under this id; GET /admin/parked lists those that are",
+            "이 id로 보관된 이벤트가 없습니다. GET /admin/parked 에서 확인해 주세요",
+        ),
+    )
 }

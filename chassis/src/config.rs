@@ -1,11 +1,13 @@
 //! Settings: flags with an environment variable of the same name.
 
 mod kafka;
+mod postgres;
 
 pub(crate) use kafka::ClientSetting;
 pub use kafka::{Identification, KafkaSecurity, Mechanism, Protocol, Secret};
 
 use crate::bus::KafkaBus;
+use crate::http::{has_port, is_host};
 use crate::service::Unusable;
 use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
@@ -131,7 +133,7 @@ impl FromStr for DatabaseUrl {
                 Err("the path is taken as it is written: leave ?mode= out; a missing file is made".into())
             }
             Some(_) => Ok(url),
-            None if postgres => postgres_parameters(&url.0).and_then(|()| {
+            None if postgres => postgres::check_parameters(&url.0).and_then(|()| {
                 url.0.parse::<sqlx::postgres::PgConnectOptions>().map(|_| url).map_err(|error| {
                     format!("{error}; it looks like postgres://USER:PASSWORD@HOST/NAME, with what is no letter or digit in USER and PASSWORD escaped as in %2F")
                 })
@@ -148,43 +150,6 @@ impl fmt::Debug for DatabaseUrl {
             None => f.write_str("postgres://…"),
         }
     }
-}
-
-/// Refuses parameters that sqlx does not know: it would log them, values and all, and go on without them.
-fn postgres_parameters(url: &str) -> Result<(), String> {
-    const KNOWN: [&str; 18] = [
-        "sslmode",
-        "ssl-mode",
-        "sslrootcert",
-        "ssl-root-cert",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "password",
-        "application_name",
-        "options",
-    ];
-    let url = url.split_once('#').map_or(url, |(url, _)| url);
-    let Some((_, query)) = url.split_once('?') else { return Ok(()) };
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        if !KNOWN.contains(&name) && !name.starts_with("options[") {
-            // Not named: where a password has a ? in it, what follows is the rest of it.
-            return Err(format!(
-                "it has an unknown parameter after the ?; known are {}",
-                KNOWN.join(", ")
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Reads `20s`, `1500ms` or `20`.
@@ -205,15 +170,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads `HOST:PORT,HOST:PORT`.
 pub fn brokers(text: &str) -> Result<String, String> {
-    let one = |broker: &str| {
-        broker
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-    };
+    let one = |broker: &str| is_host(broker) && !broker.ends_with(':') && has_port(broker);
     if text.split(',').all(|broker| one(broker.trim())) {
         Ok(text.to_owned())
     } else {
-        Err("it looks like HOST:PORT,HOST:PORT".into())
+        Err("it looks like HOST:PORT,HOST:PORT, without a scheme and without blanks within".into())
     }
 }
 
@@ -269,6 +230,8 @@ mod tests {
             "postgres://[",
             "sqlite:cart.db?mode=rwc",
             "postgres://db/cart?pasword=x",
+            "postgres://db/cart?sslmode=verify-full&sslrootcert=/no/such/ca.pem",
+            "postgres://db/cart?sslkey=%2F",
         ] {
             assert!(wrong.parse::<DatabaseUrl>().is_err(), "{wrong} was taken");
         }
@@ -286,8 +249,20 @@ mod tests {
 
     #[test]
     fn brokers_topics_and_base_urls_are_checked() {
-        assert!(brokers("127.0.0.1:9092,kafka:9092").is_ok());
-        for wrong in ["", "kafka", "kafka:", ":9092", "kafka:90922", "a:1,,b:2"] {
+        assert!(brokers("127.0.0.1:9092, kafka:9092,[::1]:9092").is_ok());
+        for wrong in [
+            "",
+            "kafka",
+            "kafka:",
+            ":9092",
+            "kafka:90922",
+            "kafka:0",
+            "a:1,,b:2",
+            "kafka://a:1",
+            "a b:1",
+            "::1:9092",
+            "[::1]",
+        ] {
             assert!(brokers(wrong).is_err(), "{wrong} was taken");
         }
         assert!(topic("gifticon").is_ok());

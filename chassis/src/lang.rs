@@ -62,7 +62,7 @@ fn range(text: &str) -> Option<(&str, u16)> {
 }
 
 /// Reads a quality, from 0 to 1 with at most three digits after the dot, in thousandths.
-fn quality(text: &str) -> Option<u16> {
+pub(crate) fn quality(text: &str) -> Option<u16> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !matches!(whole, "0" | "1") || rest.len() > 3 || !digits(rest) {

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -18,6 +19,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The status of a process whose settings cannot be used.
 const UNUSABLE: u8 = 2;
+
+/// How long after a signal to stop another one is taken for the same.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// The flags of a process: its own and those that all have.
 #[derive(Debug, Parser)]
@@ -156,7 +160,7 @@ pub async fn process<C: Args>(
     };
     tokio::select! {
         () = drained => code,
-        signal = told_to_stop() => {
+        signal = told_again() => {
             error!(signal, "told to stop a second time; stopping at once");
             ExitCode::FAILURE
         }
@@ -177,6 +181,12 @@ async fn told_to_stop() -> &'static str {
         _ = term.recv() => "SIGTERM",
         _ = int.recv() => "SIGINT",
     }
+}
+
+/// Waits for another signal. One that comes at once is the same wish: a shell signals a whole group, and supervisors repeat.
+async fn told_again() -> &'static str {
+    tokio::time::sleep(SAME_SIGNAL).await;
+    told_to_stop().await
 }
 
 /// clap's complaint in one line that names the setting and what it should look like.

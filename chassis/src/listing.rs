@@ -39,6 +39,8 @@ struct Around {
     keys: Option<(i64, i64)>,
     /// Whether items follow.
     more: bool,
+    /// Whether items come before a page that is reached by a key and says no number, as one written by hand.
+    earlier: bool,
 }
 
 impl Listing {
@@ -60,13 +62,23 @@ impl Listing {
             let (field, _) = paging.order.key()?;
             Some((key(first, field)?, key(last, field)?))
         });
+        let earlier = paging.number == 0
+            && paging.begin != Begin::Number
+            && match (keys, paging.begin) {
+                (Some((first, _)), _) => {
+                    let before = self.beyond::<R>(db, &paging, first, true, 1);
+                    !before.await?.is_empty()
+                }
+                (None, Begin::After(_)) => total > 0,
+                (None, _) => false,
+            };
         let page = PageInfo {
             size: paging.size,
             total_elements: total,
             total_pages: (total + paging.size - 1) / paging.size,
             number: paging.number,
         };
-        let links = self.links(base, &paging, page, &Around { keys, more });
+        let links = self.links(base, &paging, page, &Around { keys, more, earlier });
         let items = items
             .into_iter()
             .map(|(id, fields)| Item::new(base, self.collection, self.singular, id, fields));
@@ -91,17 +103,12 @@ impl Listing {
             rows.truncate(one_page);
             (rows, more)
         };
-        let by_key = |backwards: bool| {
-            let (beyond, by) = (order.beyond_key(backwards), order.sql(backwards));
-            select(&format!("{beyond} order by {by} limit $2 + 0"))
-        };
         match paging.begin {
             Begin::After(key) => {
-                let rows = rows::read(by_key(false).bind(key).bind(size + 1), db).await?;
-                Ok(with_more(rows))
+                Ok(with_more(self.beyond(db, paging, key, false, size + 1).await?))
             }
             Begin::Before(key) => {
-                let mut rows: Vec<R> = rows::read(by_key(true).bind(key).bind(*size), db).await?;
+                let mut rows: Vec<R> = self.beyond(db, paging, key, true, *size).await?;
                 rows.reverse();
                 let more = !rows.is_empty(); // the item with the key
                 Ok((rows, more))
@@ -128,6 +135,21 @@ impl Listing {
         }
     }
 
+    /// The next `count` rows after `key`, or before it where `backwards`, the nearest first.
+    async fn beyond<R: DeserializeOwned>(
+        &self,
+        db: &Db,
+        paging: &Paging,
+        key: i64,
+        backwards: bool,
+        count: i64,
+    ) -> sqlx::Result<Vec<R>> {
+        let (beyond, by) = (paging.order.beyond_key(backwards), paging.order.sql(backwards));
+        let rest = format!("{} {beyond} order by {by} limit $2 + 0", self.from);
+        let select = rows::select(db.dialect(), self.columns, &rest);
+        rows::read(select.bind(key).bind(count), db).await
+    }
+
     fn links(&self, base: &Base, paging: &Paging, page: PageInfo, around: &Around) -> Links {
         let at = |number: i64, begin: Begin| {
             let key = match begin {
@@ -144,9 +166,10 @@ impl Listing {
         if page.total_pages > 1 {
             links = links.with("first", at(0, Begin::Number));
         }
-        if number > 0 {
+        if number > 0 || around.earlier {
             let prev = match around.keys {
-                Some((first, _)) if number > 1 => at(number - 1, Begin::Before(first)),
+                Some((first, _)) if number != 1 => at((number - 1).max(0), Begin::Before(first)),
+                None if number == 0 => at(last, Begin::Number),
                 _ => at((number - 1).min(last), Begin::Number),
             };
             links = links.with("prev", prev);

@@ -1,8 +1,11 @@
 //! Prometheus metrics, one registry a service: `standalone` has five of them in one process.
 
+mod format;
+
 use crate::bus::{Health, ReadError};
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
+use format::Format;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -249,12 +252,15 @@ impl Metrics {
         self.requests.get_or_create(&by_status).inc();
     }
 
-    /// All metrics in the text format.
-    pub(crate) fn text(&self) -> impl IntoResponse + use<> {
+    /// All metrics, in the format that the client accepts.
+    pub(crate) fn text(&self, accept: &HeaderMap) -> impl IntoResponse + use<> {
         let mut text = String::new();
         encode(&mut text, &self.registry()).expect("writing to a string cannot fail");
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        ([(header::CONTENT_TYPE, kind)], text)
+        let format = Format::of(accept);
+        (
+            [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")],
+            format.written(text),
+        )
     }
 
     fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {

@@ -6,7 +6,7 @@ use crate::config::{Host, Listen};
 use crate::consumer::{self, Policy, Reader, Replayer};
 use crate::db::{Db, Schema, causes};
 use crate::history::History;
-use crate::http::{self, Facing, Layers, Ready};
+use crate::http::{self, Facing, HeadLimits, Layers, Ready, Surface};
 use crate::lease::{self, Lease};
 use crate::mailbox::{Chores, RELAY};
 use crate::metrics::Metrics;
@@ -36,6 +36,11 @@ const GAUGES: Duration = Duration::from_secs(1);
 /// Rows of an outbox that are counted.
 const COUNTED: u32 = 10_000;
 
+/// The path of health, at both addresses.
+pub const HEALTH_PATH: &str = "/actuator/health";
+/// What every management address has.
+const MANAGEMENT_PATHS: [&str; 2] = ["/metrics", HEALTH_PATH];
+
 /// A setting that cannot be used: the process ends with status 2 and this line.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting} cannot be used: {why}")]
@@ -59,6 +64,7 @@ pub struct Chassis {
     chores: Chores,
     chores_taken: Option<mpsc::Receiver<ChoreJob>>,
     management: Router,
+    management_paths: Vec<&'static str>,
     retention: Vec<RetentionRule>,
 }
 
@@ -89,6 +95,7 @@ impl Chassis {
             chores: Chores(sender),
             chores_taken: Some(chores_taken),
             management: Router::new(),
+            management_paths: MANAGEMENT_PATHS.to_vec(),
             retention: vec![retention::INBOX, retention::WRITERS],
         };
         let stop = chassis.tasks.background.stop.clone();
@@ -145,18 +152,17 @@ impl Chassis {
             db: self.db.clone(),
             chores: self.chores.clone(),
         };
-        self.manage(admin::routes(Admin {
-            db: self.db.clone(),
-            chores: self.chores.clone(),
-            replay: Arc::new(replayer),
-        }));
+        let admin =
+            Admin { db: self.db.clone(), chores: self.chores.clone(), replay: Arc::new(replayer) };
+        self.manage(admin::PATHS, admin::routes(admin));
         let (bus, db) = (Arc::clone(&self.bus), self.db.clone());
         let (metrics, stop) = (Arc::clone(&self.metrics), self.tasks.background.stop.clone());
         self.spawn("consumer", consumer::run(reader, bus, self.name, db, metrics, stop));
     }
 
-    /// Adds routes for operators at the management address.
-    pub fn manage(&mut self, routes: Router) {
+    /// Adds routes for operators at the management address; none of them reads a body.
+    pub fn manage(&mut self, paths: &[&'static str], routes: Router) {
+        self.management_paths.extend(paths);
         self.management = std::mem::take(&mut self.management).merge(routes);
     }
 
@@ -185,8 +191,8 @@ impl Chassis {
         self.tasks.spawn(&self.tasks.background, name, task);
     }
 
-    /// Serves `routes`, and answers the running service.
-    pub fn serve(self, routes: Router) -> anyhow::Result<Running> {
+    /// Serves `routes`, which `surface` describes, and answers the running service.
+    pub fn serve(self, surface: Surface, routes: Router) -> anyhow::Result<Running> {
         let (db, metrics) = (self.db.clone(), Arc::clone(&self.metrics));
         let stop = self.tasks.background.stop.clone();
         self.spawn("gauges", async move {
@@ -210,9 +216,10 @@ impl Chassis {
             listener: self.listener,
             management_listener: self.management_listener,
             management: self.management,
+            management_paths: self.management_paths,
             db: Some(self.db),
         };
-        process.serve(routes, ready, Facing::Internal, |routes| routes)
+        process.serve(surface, routes, ready, Facing::Internal, |routes| routes)
     }
 }
 
@@ -270,6 +277,9 @@ pub fn serve_management(
     services: Vec<(&'static str, Router)>,
 ) -> anyhow::Result<Running> {
     let listener = listen_at(addr, "MANAGEMENT_ADDR")?;
+    let paths =
+        vec!["/gifticon/metrics", "/cart/admin/parked", "/mypage/admin/rebuild", HEALTH_PATH];
+    let surface = Surface { paths, bodies: &[] };
     let routes = services
         .into_iter()
         .fold(Router::new(), |routes, (name, service)| routes.nest(&format!("/{name}"), service));
@@ -280,9 +290,10 @@ pub fn serve_management(
         listener,
         management_listener: None,
         management: Router::new(),
+        management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(routes, Ready::Always, Facing::Internal, |routes| routes)
+    process.serve(surface, routes, Ready::Always, Facing::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
@@ -291,6 +302,7 @@ pub fn serve_bare(
     name: &'static str,
     addresses: &Listen,
     metrics: Arc<Metrics>,
+    surface: Surface,
     routes: Router,
     around: impl FnOnce(Router) -> Router,
 ) -> anyhow::Result<Running> {
@@ -302,9 +314,10 @@ pub fn serve_bare(
         listener,
         management_listener,
         management: Router::new(),
+        management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(routes, Ready::Always, Facing::Public, around)
+    process.serve(surface, routes, Ready::Always, Facing::Public, around)
 }
 
 /// A process with its ports, before it serves.
@@ -316,12 +329,14 @@ struct Process {
     /// None where another process serves `management`.
     management_listener: Option<TcpListener>,
     management: Router,
+    management_paths: Vec<&'static str>,
     db: Option<Db>,
 }
 
 impl Process {
     fn serve(
         self,
+        surface: Surface,
         routes: Router,
         ready: Ready,
         facing: Facing,
@@ -329,7 +344,9 @@ impl Process {
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
         let (bodies, metrics) = (http::Memory::default(), self.metrics);
-        let layers = Layers { metrics, draining: Arc::clone(&draining), ready, facing, bodies };
+        let surface = Arc::new(surface);
+        let layers =
+            Layers { metrics, draining: Arc::clone(&draining), ready, facing, bodies, surface };
         let mut running = Running {
             name: self.name,
             addr: self.listener.local_addr()?,
@@ -339,12 +356,14 @@ impl Process {
             db: self.db,
             draining,
         };
-        let management = layers.clone().management(self.management);
-        running.serve("http", self.listener, around(layers.around(routes)));
+        let management = Surface { paths: self.management_paths, bodies: &[] };
+        let management = layers.clone().management(management, self.management);
+        let limits = HeadLimits::of(facing);
+        running.serve("http", self.listener, around(layers.around(routes)), limits);
         match self.management_listener {
             Some(listener) => {
                 running.management_addr = Some(listener.local_addr()?);
-                running.serve("management", listener, management);
+                running.serve("management", listener, management, limits);
             }
             None => running.management = Some(management),
         }
@@ -392,9 +411,10 @@ impl Running {
     }
 
     /// Serves `routes` until the drain.
-    fn serve(&self, task: &'static str, listener: TcpListener, routes: Router) {
+    fn serve(&self, task: &'static str, listener: TcpListener, routes: Router, limits: HeadLimits) {
         let phase = &self.tasks.http;
-        let served = http::serve(listener, routes, phase.stop.clone(), phase.tracker.clone());
+        let (stop, connections) = (phase.stop.clone(), phase.tracker.clone());
+        let served = http::serve(listener, routes, limits, stop, connections);
         self.tasks.spawn(phase, task, served);
     }
 

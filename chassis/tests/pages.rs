@@ -15,6 +15,7 @@ on_each_database!(
     links_lead_through_every_order_in_both_directions_each_item_once,
     a_large_table_is_sorted_by_unique_fields_only_and_each_item_comes_once,
     a_page_number_deep_in_a_large_table_is_refused,
+    a_page_that_is_reached_by_a_key_written_by_hand_links_back,
 );
 
 const TABLE: &str =
@@ -173,5 +174,28 @@ async fn a_page_number_deep_in_a_large_table_is_refused(db: Db) {
     let (deep, _) = page(&db, "size=1000&page=125&after=125000").await;
     for (name, id) in [("next", 126_001), ("prev", 124_001), ("self", 125_001), ("last", 249_001)] {
         assert_eq!(first(&link(&deep, name).unwrap()).await, Some(id), "{name}");
+    }
+}
+
+async fn a_page_that_is_reached_by_a_key_written_by_hand_links_back(db: Db) {
+    fill(&db, 50).await;
+    for (asked, before) in [
+        ("size=10&after=20", Some((11, 20))),
+        ("size=10&after=5", Some((1, 5))),
+        ("size=10&before=41", Some((21, 30))),
+        ("size=10&sort=id,desc&after=31", Some((40, 31))),
+        ("size=10&after=1000", Some((41, 50))),
+        ("size=10&after=0", None),
+        ("size=10&before=5", None),
+        ("size=10&before=1", None),
+    ] {
+        let (shown, _) = page(&db, asked).await;
+        let prev = link(&shown, "prev");
+        assert_eq!(prev.is_some(), before.is_some(), "{asked}: {prev:?}");
+        if let Some((prev, before)) = prev.zip(before) {
+            let (_, things) = page(&db, &prev).await;
+            let ends = things.first().zip(things.last());
+            assert_eq!(ends.map(|(first, last)| (first.id, last.id)), Some(before), "{asked}");
+        }
     }
 }

@@ -28,13 +28,12 @@ pub fn saturating<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::
     })
 }
 
-/// [`saturating`] for a field that may be absent. `null` counts as absent.
+/// [`saturating`] for a field that may be absent, with `#[serde(default)]`. `null` is an error, as it is in a field
+/// that must be there.
 pub fn saturating_option<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    struct Present(#[serde(deserialize_with = "saturating")] i64);
-    Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
+    saturating(deserializer).map(Some)
 }
 
 /// [`lenient`] for a field that may be absent. `null` counts as absent.

@@ -2,6 +2,7 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
+use chassis::http::is_host;
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -18,11 +19,15 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     let text = text.trim();
     let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     match host {
-        Some(host) if !host.is_empty() && !host.contains(['/', '*', '?', '#', ' ']) => {
+        Some(host) if !host.is_ascii() => {
+            Err("browsers send the host of an origin in punycode: write it as they do, as https://xn--hy1b43d.example"
+                .into())
+        }
+        Some(host) if is_host(host) && !host.ends_with(':') => {
             text.parse().map_err(|_| "an origin has no control characters".to_owned())
         }
         _ => {
-            Err("an origin looks like https://shop.example; leave CORS_ORIGINS unset to allow any"
+            Err("an origin looks like https://shop.example or http://localhost:3000; leave CORS_ORIGINS unset to allow any"
                 .into())
         }
     }
@@ -88,9 +93,20 @@ mod tests {
     fn an_origin_is_no_pattern_and_no_page() {
         assert!(origin("https://shop.example").is_ok());
         assert!(origin(" http://localhost:3000").is_ok());
-        for wrong in
-            ["", "*", "https://*", "https://*.example", "shop.example", "https://a/b", "ftp://a"]
-        {
+        for wrong in [
+            "https://a:99999",
+            "https://a:",
+            "https://가게.example",
+            "https://a b",
+            "https://u@a",
+            "",
+            "*",
+            "https://*",
+            "https://*.example",
+            "shop.example",
+            "https://a/b",
+            "ftp://a",
+        ] {
             assert!(origin(wrong).is_err(), "{wrong} was taken");
         }
     }

@@ -63,5 +63,7 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
         .layer(cors)
         .map_request(cors::show_options)
         .map_request(move |request| trust::tell(&trusted, request));
-    serve_bare("gateway", &addresses, metrics, routes, |routes| routes.layer(around))
+    serve_bare("gateway", &addresses, metrics, routes::surface(), routes, |routes| {
+        routes.layer(around)
+    })
 }

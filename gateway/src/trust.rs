@@ -58,8 +58,14 @@ impl FromStr for Network {
             Some(bits) => Some(bits).filter(digits).and_then(|bits| bits.parse().ok()),
             None => Some(most),
         };
-        let bits = bits.filter(|bits| *bits <= most).ok_or_else(wrong)?;
-        Ok(Self { address, bits })
+        let bits: u32 = bits.filter(|bits| *bits <= most).ok_or_else(wrong)?;
+        // What is compared with it is written as IPv4, too.
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), mapped @ IpAddr::V4(_)) => {
+                Ok(Self { address: mapped, bits: bits.checked_sub(96).ok_or_else(wrong)? })
+            }
+            _ => Ok(Self { address, bits }),
+        }
     }
 }
 
@@ -117,7 +123,8 @@ pub(crate) fn tell(trusted: &[Network], mut request: Request<Body>) -> Request<B
 
 /// What can be believed of a request that `peer` sent. Each proxy adds, at the right, whom it heard. So
 /// the client is the first from the right that is no trusted proxy; what else is said of it was added
-/// in the same place.
+/// in the same place. Where nothing is said of the client's address, the first value counts, as Spring and Express have
+/// it: what the proxy next to the client wrote.
 fn called(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> Called {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut called = Called { client: peer, proto: None, host: None, port: None, prefix: None };
@@ -138,7 +145,7 @@ fn called(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> Called {
     }
     let there = |name: &HeaderName, parameter: &str, valid: fn(&str) -> bool| {
         let mut values = said(name, parameter);
-        let at = values.len().saturating_sub(hops.max(1));
+        let at = if hops == 0 { 0 } else { values.len().saturating_sub(hops) };
         let value = values.get_mut(at).and_then(Option::take);
         value.filter(|value| valid(value))
     };
@@ -201,14 +208,24 @@ mod tests {
             ("192.168.1.6/31", "::ffff:192.168.1.7", "192.168.1.8"),
             ("fd00::/8", "fd12::1", "fe80::1"),
             ("::1", "::1", "::2"),
+            ("::ffff:127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("::ffff:10.0.0.0/104", "10.9.9.9", "11.0.0.1"),
         ] {
             assert!(holds(network, inside) && !holds(network, outside), "{network}");
         }
         assert!(holds("0.0.0.0/0", "255.1.2.3") && holds("::/0", "ffff::1"));
         assert!(!holds("0.0.0.0/0", "::1"));
-        for wrong in
-            ["", "x", "10.0.0.0/", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/+8", "/8"]
-        {
+        for wrong in [
+            "",
+            "x",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.0/+8",
+            "/8",
+            "::ffff:10.0.0.0/95",
+        ] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong} was taken");
         }
     }
@@ -260,6 +277,15 @@ mod tests {
             ("x-forwarded-proto", "http, https, http"),
         ];
         assert_eq!(all(&appended, "10.1.1.1"), ["https", "shop.example", "", ""]);
+        // Of two proxies that tell no address the first is next to the client.
+        let bare = [
+            ("x-forwarded-host", "shop.example, inner"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-proto", "http"),
+        ];
+        assert_eq!(all(&bare, "10.1.1.1"), ["https", "shop.example", "", ""]);
+        let bare = [("forwarded", "host=shop.example;proto=https, host=inner;proto=http")];
+        assert_eq!(all(&bare, "10.1.1.1"), ["https", "shop.example", "", ""]);
         let standard = [
             ("forwarded", "for=6.6.6.6;host=evil"),
             ("forwarded", "For=\"[2001:db8::1]:4711\"; Host=\"shop.example:1\"; Proto=https"),

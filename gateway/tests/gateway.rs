@@ -328,7 +328,20 @@ async fn what_is_not_in_the_table_is_not_there() {
         answer.text().await.unwrap()
     };
     let management = gateway.management_url().unwrap();
-    assert!(own(&management, "/metrics").await.contains("# EOF"));
+    assert!(own(&management, "/metrics").await.contains("# TYPE http_requests_total counter"));
+    for (accept, content) in [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+    ] {
+        let metrics =
+            Client::default().get(format!("{management}/metrics")).header("accept", accept);
+        let metrics = metrics.send().await.unwrap();
+        assert_eq!(metrics.headers()["content-type"], content);
+        assert_eq!(metrics.text().await.unwrap().ends_with("# EOF\n"), accept != "*/*");
+    }
     for path in ["/actuator/health", "/actuator/health/liveness", "/actuator/health/readiness"] {
         for base in [&gateway.url(), &management] {
             assert_eq!(own(base, path).await, r#"{"status":"UP"}"#);

@@ -221,16 +221,23 @@ async fn a_page_of_a_named_origin_can_read_what_the_server_refuses() {
 }
 
 #[test]
-fn a_network_that_is_none_ends_the_process_with_one_line() {
-    for wrong in ["10.0.0.0/33", "10.0.0.0/8,proxy.example", ""] {
+fn a_network_or_origin_that_is_none_ends_the_process_with_one_line() {
+    for (setting, wrong) in [
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy.example"),
+        ("TRUSTED_PROXIES", ""),
+        ("CORS_ORIGINS", "https://a.example:99999"),
+        ("CORS_ORIGINS", "https://a.example,https://가게.example"),
+    ] {
         let mut gateway = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"));
         for url in ["GIFTICON_URL", "CART_URL", "PAYMENT_URL", "MYPAGE_URL"] {
             gateway.env(url, "http://127.0.0.1:1");
         }
-        let ended = gateway.env("TRUSTED_PROXIES", wrong).output().unwrap();
+        let ended = gateway.env(setting, wrong).output().unwrap();
         let said = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(2), "{said}");
-        assert!(said.starts_with("gateway: TRUSTED_PROXIES: "), "{said}");
+        assert!(said.starts_with(&format!("gateway: {setting}: ")), "{said}");
+        assert_eq!(said.contains("punycode"), wrong.contains("가게"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
 }

@@ -4,21 +4,22 @@ use crate::app::{Answer, StockWriter};
 use crate::domain::{Change, Command, Gifticon, MOST_UNITS, Refusal, Reservation};
 use crate::store::{self, GIFTICONS};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use chassis::db::Db;
 use chassis::hal::{Collection, Index, Item, Links};
 use chassis::http::{
-    Base, Body, Conditions, EntityTag, Id, Name, Query, Uuid, precondition_failed,
+    Base, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid, precondition_failed,
 };
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem, kind};
+use chassis::service::HEALTH_PATH;
 use chassis::writer::NotDone;
 use common_events::{GifticonId, ReservationId, number};
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub const EXISTS: Kind = Kind::new(
     "gifticon-exists",
@@ -68,6 +69,27 @@ pub struct Api {
     pub writer: StockWriter,
 }
 
+/// What [`routes`] serves.
+pub fn surface() -> Surface {
+    let paths = vec![
+        "/",
+        "/gifticons",
+        "/gifticons/{id}",
+        "/gifticons/search",
+        "/gifticons/search/findByGifticonId",
+        "/reservations/{reservation}",
+        HEALTH_PATH,
+    ];
+    Surface {
+        paths,
+        bodies: &[
+            (Method::POST, "/gifticons"),
+            (Method::PATCH, "/gifticons/{id}"),
+            (Method::PUT, "/reservations/{reservation}"),
+        ],
+    }
+}
+
 /// The routes.
 pub fn routes(api: Api) -> Router {
     Router::new()
@@ -76,7 +98,7 @@ pub fn routes(api: Api) -> Router {
         .route("/gifticons/search", get(searches))
         .route("/gifticons/search/findByGifticonId", get(find))
         .route("/gifticons/{id}", get(one).patch(change).delete(delete))
-        .route("/reservations/{id}", put(reserve).delete(release))
+        .route("/reservations/{reservation}", put(reserve).delete(release))
         .with_state(api)
 }
 
@@ -104,6 +126,7 @@ const MOST_WON: i64 = 1_000_000_000;
 #[derive(Debug, Deserialize, Validate)]
 #[serde(rename_all = "camelCase")]
 struct Patch {
+    #[serde(default, deserialize_with = "named")]
     #[garde(dive)]
     name: Option<Name>,
     #[serde(default, deserialize_with = "number::saturating_option")]
@@ -115,6 +138,11 @@ struct Patch {
     #[serde(default, deserialize_with = "number::saturating_option")]
     #[garde(range(min = 0, max = MOST_UNITS))]
     available_quantity: Option<i64>,
+}
+
+/// Reads a name that may be absent; `null` is an error, as for the other fields.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::Error> {
+    Name::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Deserialize, Validate)]
@@ -356,8 +384,8 @@ fn refused(error: NotDone<Refusal>) -> Problem {
         Refusal::Unconditional => Problem::new(
             UNCONDITIONAL,
             Text::fixed(
-                "send If-Match with the ETag that you read, or restock with the difference",
-                "조회한 ETag를 If-Match로 보내거나 restock으로 차이를 보내 주세요",
+                "send If-Match with the ETag that you read (* takes any), or restock with the difference",
+                "조회한 ETag(또는 모든 버전을 뜻하는 *)를 If-Match로 보내거나 restock으로 차이를 보내 주세요",
             ),
         ),
         Refusal::OutOfBounds(units) => Problem::new(

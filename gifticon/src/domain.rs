@@ -266,7 +266,7 @@ impl Stock {
 
 /// What a change of `gifticon` comes to.
 fn changed(gifticon: &Gifticon, change: &Change) -> Result<Vec<StockEvent>, Refusal> {
-    if change.available.is_some() && change.expected.one_of.is_none() {
+    if change.available.is_some() && !change.expected.are_named() {
         return Err(Refusal::Unconditional);
     }
     let available = change.available.unwrap_or(gifticon.available);
@@ -301,7 +301,7 @@ mod tests {
         )
             .prop_map(|(restock, available, version)| {
                 let one_of = version.map(|version| vec![version]);
-                let expected = ExpectedVersions { one_of, none_of: vec![] };
+                let expected = ExpectedVersions { one_of, ..ExpectedVersions::default() };
                 Change { restock, available, expected, ..Change::default() }
             });
         prop_oneof![
@@ -411,7 +411,7 @@ mod tests {
         };
         let (stock, _) = given([&register, &reserve]);
         let set = |one_of| {
-            let expected = ExpectedVersions { one_of, none_of: vec![] };
+            let expected = ExpectedVersions { one_of, ..ExpectedVersions::default() };
             let change = Change { available: Some(10), expected, ..Change::default() };
             stock.decide(&Command::Change { id: 1, change })
         };

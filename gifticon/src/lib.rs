@@ -41,7 +41,7 @@ pub async fn start(config: GifticonConfig, bus: Arc<dyn Bus>) -> anyhow::Result<
     chassis.spawn("stock gauges", async move {
         stop.run_until_cancelled(watched).await;
     });
-    chassis.serve(api::routes(api::Api { db, writer }))
+    chassis.serve(api::surface(), api::routes(api::Api { db, writer }))
 }
 
 /// Keeps the gauges of stock.

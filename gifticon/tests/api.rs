@@ -51,8 +51,13 @@ async fn a_change_never_loses_a_sale() {
 
     let answer = gifticon.send(Method::GET, "/gifticons/1", None, Value::Null).await;
     let etag = answer.headers()["etag"].to_str().unwrap().to_owned();
-    assert_eq!(patch(Some(&etag), absolute).await, 200);
+    assert_eq!(patch(Some(&etag), absolute.clone()).await, 200);
     assert_eq!(gifticon.available().await, 10);
+    assert_eq!(gifticon.reserve(Uuid::new_v4(), 4).await.0, 201);
+    assert_eq!(patch(Some("*"), absolute.clone()).await, 200, "whatever is there");
+    assert_eq!(gifticon.available().await, 10);
+    let absent = gifticon.send(Method::PATCH, "/gifticons/9", Some("*"), absolute).await;
+    assert_eq!(absent.status(), 404);
     assert_eq!(patch(None, json!({ "name": "라떼", "price": "6000" })).await, 200);
     let (_, body) = gifticon.ask(Method::GET, "/gifticons/1", Value::Null).await;
     assert_eq!((&body["name"], &body["price"]), (&json!("라떼"), &json!(6000)));

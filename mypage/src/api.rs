@@ -10,9 +10,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::db::Db;
 use chassis::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Conditions, EntityTag, Id, Query};
+use chassis::http::{Base, Conditions, EntityTag, Id, Query, Surface};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem};
+use chassis::service::HEALTH_PATH;
 use chrono::{DateTime, SecondsFormat};
 use common_events::{CartId, GifticonId, PaymentId};
 use serde::Serialize;
@@ -32,6 +33,20 @@ pub const REBUILDING: Kind = Kind::new(
 );
 /// The problems of this service, for the test that compares with the README.
 pub const PROBLEMS: &[Kind] = &[NO_MYPAGE, REBUILDING];
+
+/// What [`routes`] serves.
+pub fn surface() -> Surface {
+    let paths = vec![
+        "/",
+        "/mypages",
+        "/mypages/{id}",
+        "/mypages/{id}/history",
+        "/mypages/search",
+        "/mypages/search/findByCartId",
+        HEALTH_PATH,
+    ];
+    Surface { paths, bodies: &[] }
+}
 
 /// The routes.
 pub fn routes(db: Db) -> Router {

@@ -33,6 +33,6 @@ pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Ru
     let writer = chassis.writer(app::ViewDomain { db: db.clone() });
     chassis.react(policy::Project, &writer);
     let rebuild = rebuild::Rebuild::new(chassis.history(), writer);
-    chassis.manage(api::management(rebuild));
-    chassis.serve(api::routes(db))
+    chassis.manage(&["/admin/rebuild"], api::management(rebuild));
+    chassis.serve(api::surface(), api::routes(db))
 }

@@ -9,9 +9,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use chassis::db::Db;
 use chassis::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Conditions, EntityTag, Id, Query};
+use chassis::http::{Base, Conditions, EntityTag, Id, Query, Surface};
 use chassis::lang::Text;
 use chassis::problem::{Kind, Problem};
+use chassis::service::HEALTH_PATH;
 use common_events::{CartId, PaymentId};
 use serde::Serialize;
 
@@ -23,6 +24,19 @@ pub const NO_PAYMENT: Kind = Kind::new(
 );
 /// The problems of this service, for the test that compares with the README.
 pub const PROBLEMS: &[Kind] = &[NO_PAYMENT];
+
+/// What [`routes`] serves.
+pub fn surface() -> Surface {
+    let paths = vec![
+        "/",
+        "/payments",
+        "/payments/{id}",
+        "/payments/search",
+        "/payments/search/findByCartId",
+        HEALTH_PATH,
+    ];
+    Surface { paths, bodies: &[] }
+}
 
 /// The routes.
 pub fn routes(db: Db) -> Router {

@@ -71,5 +71,5 @@ async fn put_together(
     chassis.spawn("provider", async move {
         stop.run_until_cancelled(worker).await;
     });
-    chassis.serve(api::routes(db))
+    chassis.serve(api::surface(), api::routes(db))
 }

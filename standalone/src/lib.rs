@@ -146,6 +146,11 @@ impl Started {
     async fn all(&mut self, config: StandaloneConfig) -> anyhow::Result<()> {
         let dir = config.data_dir;
         let unusable = |why: String| Unusable { setting: "DATA_DIR", why };
+        if dir.exists() && !dir.is_dir() {
+            let why =
+                format!("{} is a file; name a directory, which is made if missing", dir.display());
+            return Err(unusable(why).into());
+        }
         let made = std::fs::create_dir_all(&dir);
         made.map_err(|error| unusable(format!("{}: {error}; it is a directory", dir.display())))?;
         let bus: Arc<dyn Bus> = match config.kafka_brokers {

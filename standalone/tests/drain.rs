@@ -106,3 +106,49 @@ async fn a_request_that_runs_is_finished_before_the_process_ends() {
     assert_eq!(shop.web.get("/carts").await["page"]["totalElements"], 1);
     shop.kill();
 }
+
+/// Half of `POST /carts`, and the rest.
+async fn half_a_request(shop: &Process) -> (TcpStream, &'static [u8]) {
+    let body = br#"{"gifticonId":1,"quantity":1}"#;
+    let addr = shop.web.base.strip_prefix("http://").unwrap();
+    let mut running = TcpStream::connect(addr).await.unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /carts HTTP/1.1\r\nhost: {addr}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    running.write_all(head.as_bytes()).await.unwrap();
+    running.write_all(&body[..5]).await.unwrap();
+    shop.web.get("/gifticons/1").await; // the server has seen the first by now
+    (running, &body[5..])
+}
+
+#[tokio::test]
+async fn a_signal_that_comes_twice_at_once_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Process::start(dir.path(), &[]);
+    shop.web.register(1, 10, 5000).await;
+    let (mut running, rest) = half_a_request(&shop).await;
+    shop.signal("-TERM");
+    sleep(Duration::from_millis(50)).await; // or the kernel itself makes one of them
+    shop.signal("-TERM");
+    sleep(Duration::from_millis(200)).await;
+    running.write_all(rest).await.unwrap();
+    let mut answer = String::new();
+    running.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(shop.ended(Duration::from_secs(25)).await.success(), "exit 0");
+}
+
+#[tokio::test]
+async fn a_second_signal_after_a_second_ends_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Process::start(dir.path(), &[]);
+    shop.web.register(1, 10, 5000).await;
+    let (_running, _) = half_a_request(&shop).await;
+    shop.signal("-TERM");
+    sleep(Duration::from_millis(1_500)).await;
+    shop.signal("-TERM");
+    let began = Instant::now();
+    assert_eq!(shop.ended(Duration::from_secs(25)).await.code(), Some(1));
+    assert!(began.elapsed() < Duration::from_secs(4), "at once: {:?}", began.elapsed());
+}

@@ -2,6 +2,8 @@
 //! is answered like any other refusal, at the gateway and at a service.
 
 mod common;
+#[path = "raw_requests/refusals.rs"]
+mod refusals;
 #[path = "raw_requests/wire.rs"]
 mod wire;
 
@@ -34,7 +36,7 @@ fn rows() -> Vec<Raw> {
     let target = |bytes: usize| get(&format!("/gifticons?x={}", "a".repeat(bytes - 13)));
     let sized = |length: usize, body: &str| post(&format!("Content-Length: {length}\r\n"), body);
     let chunked = |body: &str| post("Transfer-Encoding: chunked\r\n", body);
-    let many = "X-Many: x\r\n".repeat(101);
+    let many = "X-Many: x\r\n".repeat(117); // also of what a service takes
     let large = "x".repeat(70_000);
     let encoded =
         |name: &str, value: &str| post(&format!("{name}: {value}\r\nContent-Length: 2\r\n"), "{}");
@@ -90,7 +92,7 @@ fn rows() -> Vec<Raw> {
         of("malformed", 400, &malformed),
         of("bad-host", 400, &bad_hosts),
         of("uri-too-long", 414, &long),
-        of("headers-too-large", 431, &[with(&many), with(&format!("X-Large: {large}\r\n"))]),
+        of("headers-too-large", 431, &[with(&many), with(&format!("X-Large: {large}{large}\r\n"))]),
         of("unsupported-encoding", 415, &encodings),
         of("too-large", 413, &too_large),
         of("not-found", 404, &[get("/nothing/"), get("/gifticons//"), get("//")]),
@@ -264,6 +266,24 @@ async fn a_link_names_the_host_that_was_called() {
             let answer = ask(base, sent, false).await;
             assert!(own(&answer.body).starts_with(called), "{sent}: {}", answer.body);
         }
+    }
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_gateway_adds_to_a_head_does_not_count_against_its_client() {
+    let shop = Shop::start().await;
+    let base = &shop.web.base;
+    for (lines, status) in [(100, 200), (101, 431)] {
+        let many = "X-Many: x\r\n".repeat(lines - 3); // besides Host, an id and an origin
+        let answer = ask(base, &request("GET /gifticons HTTP/1.1", &many, ""), false).await;
+        assert_eq!(answer.status, status, "{lines} lines: {}", answer.head);
+    }
+    let empty = request("GET /gifticons HTTP/1.1", "X-Large: \r\n", "").len();
+    for (bytes, status) in [(64 * 1024 - 1, 200), (64 * 1024 + 512, 431)] {
+        let large = format!("X-Large: {}\r\n", "x".repeat(bytes - empty));
+        let answer = ask(base, &request("GET /gifticons HTTP/1.1", &large, ""), false).await;
+        assert_eq!(answer.status, status, "{bytes} bytes: {}", answer.head);
     }
     shop.stop().await;
 }

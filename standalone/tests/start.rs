@@ -80,3 +80,13 @@ fn a_directory_that_is_not_utf_8_is_refused() {
     let said = refusal(&output);
     assert!(said.contains("DATA_DIR") && said.contains("UTF-8"), "{said}");
 }
+
+#[test]
+fn a_data_directory_that_is_a_file_is_refused_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("data");
+    std::fs::write(&file, "x").unwrap();
+    let output = run(&file, &[]);
+    let said = refusal(&output);
+    assert!(said.contains("DATA_DIR") && said.contains("is a file; name a directory"), "{said}");
+}

@@ -74,7 +74,8 @@ pub fn is_prefix(text: &str) -> bool {
     text.starts_with('/') && !text.contains("//") && text.bytes().all(legal)
 }
 
-fn has_port(host: &str) -> bool {
+/// Whether a host names its port.
+pub(crate) fn has_port(host: &str) -> bool {
     host.rsplit_once(':')
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !host.ends_with(']'))
 }

@@ -8,6 +8,7 @@ use crate::problem::{Problem, kind};
 use crate::writer::Unavailable;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::header;
 use bytes::BytesMut;
 use http_body_util::{BodyExt, Collected};
 use std::sync::Arc;
@@ -75,6 +76,14 @@ impl Memory {
         }
         Ok((bytes.freeze(), held))
     }
+}
+
+/// Returns the request without its body, which no route reads: nobody waits for it, and what is said of it goes.
+pub(super) fn without(mut request: Request) -> Request {
+    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_ENCODING] {
+        request.headers_mut().remove(name);
+    }
+    request.map(|_| Body::empty())
 }
 
 /// Returns the bytes of a body that [`Memory::whole`] has read.

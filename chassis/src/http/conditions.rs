@@ -166,14 +166,15 @@ impl Conditions {
             Some(TagList::Of(tags)) => Some(strong(tags)),
             Some(TagList::Any) | None => None,
         };
+        let any = self.if_match == Some(TagList::Any);
         match &self.if_none_match {
-            None => ExpectedVersions { one_of, none_of: vec![] },
+            None => ExpectedVersions { one_of, none_of: vec![], any },
             Some(TagList::Of(tags)) => {
                 let none_of = tags.iter().filter_map(EntityTag::version).collect();
-                ExpectedVersions { one_of, none_of }
+                ExpectedVersions { one_of, none_of, any }
             }
             // What is there is what it must not be.
-            Some(TagList::Any) => ExpectedVersions { one_of: Some(vec![]), none_of: vec![] },
+            Some(TagList::Any) => ExpectedVersions { one_of: Some(vec![]), none_of: vec![], any },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One connection of a client: its requests, the refusal of what is none, and its end.
 
-use super::head::{self, Refused};
-use super::observe::REQUEST_ID;
+use super::head::{self, HeadLimits, Refused};
+use super::observe::{self, REQUEST_ID};
 use super::socket::{Socket, Stream};
 use crate::lang::Text;
 use crate::problem::{Problem, kind};
@@ -39,6 +39,8 @@ const LEFT_ALONE: Duration = Duration::from_secs(4);
 /// unread bytes resets the connection, and the client may lose the answer.
 const CLOSING: Duration = Duration::from_secs(1);
 const CLOSING_BYTES: usize = 4 * 1024 * 1024;
+/// Header lines that are looked at of a request that could not be read.
+const SALVAGED_LINES: usize = 100;
 
 /// The address of the client, in the extensions of its requests.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     client: SocketAddr,
     router: Router,
+    limits: HeadLimits,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
@@ -77,7 +80,11 @@ pub(super) async fn serve(
                 Ok(response) = answered => response,
                 () = watched.gone() => return Err(ClientGone),
             };
+            if response.status() == StatusCode::NOT_FOUND {
+                response.headers_mut().remove(header::ALLOW); // the router adds it for a path like this one
+            }
             head::allow_options(response.headers_mut());
+            response = observe::name_methods(response);
             if response.status() == StatusCode::NOT_MODIFIED {
                 // axum counts the body, which is empty: the header would tell of the item (RFC 9110, 8.6).
                 response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -92,8 +99,8 @@ pub(super) async fn serve(
     let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .max_headers(head::HEADER_LINES)
-        .max_header_size(head::HEAD_BYTES)
+        .max_headers(limits.lines)
+        .max_header_size(limits.bytes)
         .half_close(true) // `Stream::gone` says when a client that closed its side is given up
         .writev(false) // an answer of hyper's own comes in one piece, which `Socket` can recognise
         .serve_connection(TokioIo::new(Box::pin(io)), service);
@@ -113,7 +120,7 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         debug!(%error, "a connection ended early");
         let socket = io.get_ref();
-        if let Some(problem) = refusal(&error, socket.held_back(), &parts.read_buf) {
+        if let Some(problem) = refusal(&error, limits, socket.held_back(), &parts.read_buf) {
             // hyper has dropped a head that it could parse in part; of a large one it has more.
             let (recent, unread) = (socket.recent(), &parts.read_buf[..]);
             let head = if unread.len() > recent.len() { unread } else { recent };
@@ -131,7 +138,12 @@ pub(super) async fn serve(
 
 /// The refusal of what hyper could not read as a request; none where the client sent no byte of one, or
 /// where the connection ended for another reason.
-fn refusal(error: &hyper::Error, held_back: Option<StatusCode>, unread: &[u8]) -> Option<Problem> {
+fn refusal(
+    error: &hyper::Error,
+    limits: HeadLimits,
+    held_back: Option<StatusCode>,
+    unread: &[u8],
+) -> Option<Problem> {
     let malformed =
         |en: String, ko: &'static str| Some(Problem::new(kind::MALFORMED, Text::new(en, ko)));
     if error.is_timeout() && !unread.is_empty() {
@@ -154,9 +166,32 @@ fn refusal(error: &hyper::Error, held_back: Option<StatusCode>, unread: &[u8]) -
     match held_back.map(|status| status.as_u16()) {
         Some(414 | 431) if line > head::URI_BYTES => Some(head::uri_too_long()),
         Some(414) => Some(head::uri_too_long()),
-        Some(431) => Some(head::headers_too_large()),
-        _ => malformed(format!("this is not HTTP/1.1: {error}"), "HTTP/1.1 요청이 아닙니다"),
+        Some(431) => Some(head::headers_too_large(limits)),
+        _ => {
+            let (en, ko) = unreadable(&error.to_string());
+            malformed(en, ko)
+        }
     }
+}
+
+/// Says what hyper could not read, from its words: it tells in no other way.
+fn unreadable(error: &str) -> (String, &'static str) {
+    let (en, ko) = match error {
+        "invalid URI" => (
+            "the path or its query has a character that must be escaped, as \" is by %22",
+            "경로나 쿼리에 쓸 수 없는 문자가 있습니다. \"는 %22처럼 퍼센트 인코딩해 주세요",
+        ),
+        "invalid HTTP header parsed" => (
+            "a header line cannot be read; each is NAME: VALUE",
+            "읽을 수 없는 헤더가 있습니다. 이름: 값 형식이어야 합니다",
+        ),
+        "invalid HTTP version parsed" => (
+            "the first line of a request is METHOD PATH HTTP/1.1",
+            "요청의 첫 줄은 METHOD PATH HTTP/1.1 형식이어야 합니다",
+        ),
+        _ => return (format!("this is not HTTP/1.1: {error}"), "HTTP/1.1 요청이 아닙니다"),
+    };
+    (en.to_owned(), ko)
 }
 
 /// A request with what the layers need of one that could not be parsed: whose answer a page may read,
@@ -164,11 +199,11 @@ fn refusal(error: &hyper::Error, held_back: Option<StatusCode>, unread: &[u8]) -
 fn salvaged(head: &[u8]) -> Request<Body> {
     let wanted = [header::ORIGIN, header::ACCEPT_LANGUAGE, REQUEST_ID];
     let mut request = Request::new(Body::empty());
-    *request.uri_mut() = Uri::from_static("*");
+    *request.uri_mut() = path_of(head).unwrap_or(Uri::from_static("*"));
     if head.starts_with(b"HEAD ") {
         *request.method_mut() = Method::HEAD;
     }
-    for line in head.split(|byte| *byte == b'\n').skip(1).take(head::HEADER_LINES) {
+    for line in head.split(|byte| *byte == b'\n').skip(1).take(SALVAGED_LINES) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         let is = |wanted: &&HeaderName| name.eq_ignore_ascii_case(wanted.as_str().as_bytes());
@@ -178,6 +213,14 @@ fn salvaged(head: &[u8]) -> Request<Body> {
         }
     }
     request
+}
+
+/// Returns the path in the first line of a head, where there is one.
+fn path_of(head: &[u8]) -> Option<Uri> {
+    let line = head.split(|byte| *byte == b'\n').next().filter(|line| line.len() < head.len())?;
+    let target = std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?;
+    let path = target.split(['?', '#']).next().filter(|path| path.starts_with('/'))?;
+    Uri::builder().path_and_query(path).build().ok()
 }
 
 /// Answers `request` on a connection that hyper has given up.
@@ -195,7 +238,8 @@ async fn written(response: Response, bodiless: bool) -> Option<Vec<u8>> {
     let (mut parts, body) = response.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    // For HEAD the router has taken the body away, and said how long it was.
+    parts.headers.entry(header::CONTENT_LENGTH).or_insert(body.len().into());
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     parts.headers.extend(HeaderValue::from_str(&date).ok().map(|date| (header::DATE, date)));
     let mut bytes = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();

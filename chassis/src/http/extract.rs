@@ -1,6 +1,7 @@
 //! What handlers take from a request, refused with a [`Problem`] where it is wrong.
 
-use super::{body, name};
+use super::unread::{self, unreadable};
+use super::{body, name, surface};
 use crate::lang::{KoreanRules, Text};
 use crate::problem::{Problem, kind};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -33,24 +34,24 @@ where
         }
         let bytes = body::bytes(request.into_body()).await?;
         if bytes.is_empty() {
-            return Err(malformed("the body is empty; a JSON object is wanted"));
+            return Err(unreadable(Text::fixed(
+                "the body is empty; a JSON object is wanted",
+                "본문이 비어 있습니다. JSON 객체를 보내 주세요",
+            )));
         }
         // serde_json does not look at the bytes of strings that it skips, and serde's structs can be
         // read from arrays too.
-        let text = std::str::from_utf8(&bytes).map_err(|error| malformed(&error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| unread::not_utf_8(&error))?;
         if !text.trim_start().starts_with('{') {
-            return Err(malformed("a JSON object is wanted"));
+            return Err(unreadable(Text::fixed(
+                "a JSON object is wanted, as {\"name\": \"value\"}",
+                "본문은 {\"name\": \"value\"} 같은 JSON 객체여야 합니다",
+            )));
         }
-        let value: T = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        let value: T =
+            serde_json::from_str(text).map_err(|error| unread::why::<T>(text, &error))?;
         checked(value).map(Self)
     }
-}
-
-fn malformed(why: &str) -> Problem {
-    Problem::new(
-        kind::MALFORMED,
-        Text::new(why.to_owned(), format!("본문을 읽을 수 없습니다: {why}")),
-    )
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -110,7 +111,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             .filter(digits)
             .and_then(|id| id.parse().ok())
             .map(Self)
-            .ok_or_else(not_found)
+            .ok_or_else(surface::no_id)
     }
 }
 
@@ -121,7 +122,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Uuid {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        segment(parts, state).await.and_then(|id| id.parse().ok()).map(Self).ok_or_else(not_found)
+        segment(parts, state).await.and_then(|id| id.parse().ok()).map(Self).ok_or_else(no_uuid)
     }
 }
 
@@ -132,8 +133,14 @@ async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String>
     path.ok().map(|path| path.0)
 }
 
-fn not_found() -> Problem {
-    Problem::of(kind::NOT_FOUND)
+fn no_uuid() -> Problem {
+    Problem::new(
+        kind::NOT_FOUND,
+        Text::fixed(
+            "the last part of this path is a UUID, as 018f0000-0000-7000-8000-000000000000",
+            "이 경로의 마지막 부분은 018f0000-0000-7000-8000-000000000000 같은 UUID여야 합니다",
+        ),
+    )
 }
 
 /// A query that cannot be used: 400.

@@ -1,6 +1,7 @@
 //! What every server of ours asks of the head of a request, before any route sees it.
 
 use super::base::is_host;
+use super::observe::Facing;
 use crate::lang::Text;
 use crate::problem::{Problem, kind};
 use axum::http::header::{self, HeaderName, HeaderValue};
@@ -10,10 +11,30 @@ use http_body::Body;
 
 /// The longest target of a request, in bytes.
 pub(super) const URI_BYTES: usize = 32 * 1024;
-/// The largest head of a request, in bytes.
-pub(super) const HEAD_BYTES: usize = 64 * 1024;
-/// The most header lines of a request.
-pub(super) const HEADER_LINES: usize = 100;
+/// How large the head of a request may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    /// The most header lines.
+    pub(super) lines: usize,
+    /// The most bytes of all of it.
+    pub(super) bytes: usize,
+}
+
+impl HeadLimits {
+    /// What customers may send.
+    const PUBLIC: Self = Self { lines: 100, bytes: 64 * 1024 };
+    /// The same and room for what the gateway adds: whom it heard, where that one called, an id, a trace, a budget.
+    const INTERNAL: Self = Self { lines: 116, bytes: 72 * 1024 };
+
+    /// Returns those of a process that faces `facing`.
+    pub(crate) fn of(facing: Facing) -> Self {
+        match facing {
+            Facing::Public => Self::PUBLIC,
+            Facing::Internal => Self::INTERNAL,
+        }
+    }
+}
+
 /// The methods that our servers have for one path or another.
 pub(super) const METHODS: HeaderValue =
     HeaderValue::from_static("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS");
@@ -25,23 +46,28 @@ pub(super) struct Refused(pub(super) Problem);
 
 /// Checks a head, and puts it in the one form that the routes know: a target that starts with a slash
 /// and does not end with one, and the host that the client called in `Host`.
-pub(super) fn check<B: Body>(request: &mut Request<B>) -> Result<(), Problem> {
+pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     if length > URI_BYTES {
         return Err(uri_too_long());
     }
     host(request)?;
-    if request.method() == Method::CONNECT {
+    if request.method() == Method::CONNECT && !request.uri().path().starts_with('/') {
         return Err(Problem::of(kind::METHOD).header(header::ALLOW, METHODS));
     }
     if let Some(uri) = canonical(request.uri())? {
         *request.uri_mut() = uri;
     }
-    if !request.body().is_end_stream() && is_encoded(request.headers()) {
-        return Err(Problem::of(kind::ENCODING)
-            .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
-    }
     Ok(())
+}
+
+/// Refuses a body that is compressed or otherwise encoded.
+pub(super) fn check_encoding<B: Body>(request: &Request<B>) -> Result<(), Problem> {
+    if request.body().is_end_stream() || !is_encoded(request.headers()) {
+        return Ok(());
+    }
+    Err(Problem::of(kind::ENCODING)
+        .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
 /// Adds `OPTIONS` to the methods that an answer says are allowed: it is, on every path that is there.
@@ -66,12 +92,12 @@ pub(super) fn uri_too_long() -> Problem {
     Problem::new(kind::URI_TOO_LONG, Text::new(en, ko))
 }
 
-/// The refusal of a head that is larger than [`HEAD_BYTES`] or has more than [`HEADER_LINES`].
-pub(super) fn headers_too_large() -> Problem {
-    let kib = HEAD_BYTES / 1024;
+/// The refusal of a head that is larger than `limits`.
+pub(super) fn headers_too_large(limits: HeadLimits) -> Problem {
+    let (lines, kib) = (limits.lines, limits.bytes / 1024);
     let (en, ko) = (
-        format!("a request has at most {HEADER_LINES} header lines, and {kib} KiB of them"),
-        format!("헤더는 {HEADER_LINES}줄, {kib} KiB 이하여야 합니다"),
+        format!("a request has at most {lines} header lines, and {kib} KiB of them"),
+        format!("헤더는 {lines}줄, {kib} KiB 이하여야 합니다"),
     );
     Problem::new(kind::HEADERS_TOO_LARGE, Text::new(en, ko))
 }
@@ -137,7 +163,8 @@ mod tests {
         for (name, value) in headers {
             request.headers_mut().append(*name, value.parse().unwrap());
         }
-        check(&mut request).map_err(|problem| problem.status().as_u16())?;
+        let checked = check(&mut request).and_then(|()| check_encoding(&request));
+        checked.map_err(|problem| problem.status().as_u16())?;
         let host = request.headers()[header::HOST].to_str().unwrap();
         Ok(format!("{host} {}", request.uri()))
     }

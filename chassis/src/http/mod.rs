@@ -12,7 +12,10 @@ mod observe;
 mod query;
 mod server;
 mod socket;
+mod surface;
+mod unread;
 
+pub(crate) use base::has_port;
 pub use base::{Base, is_host, is_prefix};
 pub(crate) use body::Memory;
 pub use conditions::{Conditions, EntityTag, precondition_failed};
@@ -21,8 +24,11 @@ pub(crate) use extract::bad_query;
 pub use extract::{Body, Id, Uuid};
 pub use name::Name;
 pub use query::Query;
+pub(crate) use query::decoded;
 pub use server::KEPT_ALIVE;
+pub use surface::Surface;
 
+pub(crate) use head::HeadLimits;
 pub use observe::Facing;
 pub(crate) use server::serve;
 
@@ -31,6 +37,7 @@ use crate::problem::Problem;
 use crate::queue::Queue;
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -52,6 +59,7 @@ pub(crate) struct Layers {
     pub(crate) ready: Ready,
     pub(crate) facing: Facing,
     pub(crate) bodies: Memory,
+    pub(crate) surface: Arc<Surface>,
 }
 
 /// What readiness looks at besides the drain.
@@ -98,10 +106,13 @@ impl Layers {
     }
 
     /// Returns what the management address serves: `routes`, metrics and health.
-    pub(crate) fn management(mut self, routes: Router) -> Router {
+    pub(crate) fn management(mut self, surface: Surface, routes: Router) -> Router {
+        self.surface = Arc::new(surface);
         self.facing = Facing::Internal;
         let metrics = Arc::clone(&self.metrics);
-        self.observed(routes.route("/metrics", get(async move || metrics.text())))
+        self.observed(
+            routes.route("/metrics", get(async move |headers: HeaderMap| metrics.text(&headers))),
+        )
     }
 
     /// Adds health to `routes`, and the layers that every request goes through.

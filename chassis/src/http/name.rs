@@ -2,8 +2,9 @@
 
 use crate::lang::{Lang, Text};
 use garde::{Path, Report, Validate};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_public_assigned;
 
 /// The most characters of a name.
 const MAX_CHARS: usize = 80;
@@ -11,6 +12,10 @@ const MAX_CHARS: usize = 80;
 static LENGTH: Text = Text::fixed("has 1 to 80 characters", "1자 이상 80자 이하여야 합니다");
 static INVISIBLE: Text =
     Text::fixed("has at least one visible character", "눈에 보이는 문자가 하나 이상 필요합니다");
+static CONTROL: Text = Text::fixed(
+    "has no control characters, such as line breaks and tabs",
+    "줄 바꿈이나 탭 같은 제어 문자는 쓸 수 없습니다",
+);
 static REORDERED: Text = Text::fixed(
     "has no line breaks and no characters that change the direction of text (U+2028, U+2029, U+202A to U+202E, U+2066 to U+2069)",
     "줄 바꿈 문자나 글 방향을 바꾸는 문자(U+2028, U+2029, U+202A~U+202E, U+2066~U+2069)는 쓸 수 없습니다",
@@ -20,8 +25,7 @@ static REORDERED: Text = Text::fixed(
 /// them visible. None is a control character, which Postgres and people's screens cannot take, and
 /// none changes how the text around the name is shown.
 ///
-/// A control character is an error when the name is read (400); the other rules are checked by
-/// [`Validate`] (422).
+/// What breaks a rule is read all the same, and [`Validate`] refuses it (422).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -32,7 +36,9 @@ impl Name {
     }
 
     fn fault(&self) -> Option<&'static Text> {
-        if !(1..=MAX_CHARS).contains(&self.0.chars().count()) {
+        if self.0.chars().any(char::is_control) {
+            Some(&CONTROL)
+        } else if !(1..=MAX_CHARS).contains(&self.0.chars().count()) {
             Some(&LENGTH)
         } else if self.0.chars().any(reorders) {
             Some(&REORDERED)
@@ -47,11 +53,9 @@ impl Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if text.chars().any(char::is_control) {
-            return Err(de::Error::custom("a name has no control characters"));
-        }
         let text: String = text.nfc().collect();
-        Ok(Self(text.trim().to_owned()))
+        let blank = |c: char| c.is_whitespace() && !c.is_control();
+        Ok(Self(text.trim_matches(blank).to_owned()))
     }
 }
 
@@ -67,7 +71,7 @@ impl Validate for Name {
 
 /// The Korean text of a fault of a name: garde has its own rules translated, and no others.
 pub(super) fn in_korean(english: &str) -> Option<&'static str> {
-    let faults = [&LENGTH, &INVISIBLE, &REORDERED];
+    let faults = [&LENGTH, &CONTROL, &INVISIBLE, &REORDERED];
     let fault = faults.into_iter().find(|fault| fault.get(Lang::English) == english);
     fault.map(|fault| fault.get(Lang::Korean))
 }
@@ -78,16 +82,22 @@ fn reorders(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether nothing is seen of a character: blanks, U+2800, annotation marks, and all that has Unicode's
-/// property Default_Ignorable_Code_Point.
+/// Whether nothing is seen of a character: blanks, U+2800, annotation marks, fillers, controls of the layout of
+/// hieroglyphs, all that has Unicode's property Default_Ignorable_Code_Point, and what is no character at all or none yet.
 fn is_invisible(c: char) -> bool {
     c.is_whitespace()
+        || !is_public_assigned(c) && !is_private(c)
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}'
+            | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether a character is for private use: a font may show it.
+fn is_private(c: char) -> bool {
+    matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{ffffd}' | '\u{100000}'..='\u{10fffd}')
 }
 
 #[cfg(test)]
@@ -123,12 +133,32 @@ mod tests {
             "\u{ffa0}",
             "\u{34f}",
             "\u{2060}\u{2800}\u{200b}",
+            "\u{1d159}",
+            "\u{16fe4}",
+            "\u{fffe}",
+            "\u{ffff}",
+            "\u{fdd0}\u{fdef}",
+            "\u{10ffff}",
+            "\u{378}",
+            "\u{e0fff}",
+            "\u{50000}",
+            "\u{13430}",
         ] {
             assert_eq!(name(text).fault(), Some(&INVISIBLE), "{text:?}");
         }
-        for text in
-            ["x", "커", "☕", "👩\u{200d}🍳", "1️⃣", "\u{5e9}\u{200f}", "ㄱ", "-", "\u{200b}x"]
-        {
+        for text in [
+            "x",
+            "커",
+            "☕",
+            "👩\u{200d}🍳",
+            "1️⃣",
+            "\u{5e9}\u{200f}",
+            "ㄱ",
+            "-",
+            "\u{200b}x",
+            "\u{e000}",
+            "\u{20000}",
+        ] {
             assert_eq!(name(text).fault(), None, "{text:?}");
         }
         for text in ["", " ", "\u{3000}", "\u{2003}"] {
@@ -141,12 +171,14 @@ mod tests {
         for text in ["\u{202e}", "Latte\u{202e}ettaL", "a\u{2066}b", "a\u{2028}b"] {
             assert_eq!(name(text).fault(), Some(&REORDERED), "{text:?}");
         }
-        assert!(serde_json::from_str::<Name>(r#""a\u0000b""#).is_err());
+        for text in ["a\0b", "a\nb", "\n", "a\t", "\u{1b}[31m", "\u{85}", "\u{9f}x"] {
+            assert_eq!(name(text).fault(), Some(&CONTROL), "{text:?}");
+        }
     }
 
     #[test]
     fn every_fault_is_told_in_korean_too() {
-        for fault in [&LENGTH, &INVISIBLE, &REORDERED] {
+        for fault in [&LENGTH, &CONTROL, &INVISIBLE, &REORDERED] {
             assert_eq!(in_korean(fault.get(Lang::English)), Some(fault.get(Lang::Korean)));
         }
     }

@@ -1,13 +1,13 @@
 //! What is said of every request: its ids, its metrics, its log line, and its refusal in the
 //! client's language.
 
-use super::Layers;
 use super::head::{self, Refused};
-use crate::lang::Lang;
+use super::{Layers, Surface, body, surface};
+use crate::lang::{Lang, Text};
 use crate::patience;
 use crate::problem::{Kind, Problem, kind};
 use crate::telemetry::{self, Trace};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, NestedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -37,6 +37,7 @@ pub(super) async fn observe(
 ) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
+    let instance = instance(&request);
     let uri = request.uri().clone();
     let lang = Lang::of(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
@@ -50,9 +51,13 @@ pub(super) async fn observe(
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
     let mut seen = Seen { layers, started, method, uri, route, span, status: CLIENT_GONE };
     let answer = async {
-        let request = match request.extensions_mut().remove::<Refused>() {
+        let refused = request.extensions_mut().remove::<Refused>();
+        let request = match refused {
             Some(Refused(problem)) => Err(problem),
-            None => seen.layers.bodies.whole(request).await,
+            None if !surface::has_id(instance.as_deref().unwrap_or_default(), &seen.route) => {
+                Err(surface::no_id())
+            }
+            None => ready(&seen.layers, request).await,
         };
         match request {
             Ok((request, _)) if is_about_the_server(&request) => {
@@ -71,10 +76,31 @@ pub(super) async fn observe(
     {
         seen.layers.metrics.shed(at);
     }
-    let mut response = in_language(response, lang, seen.uri.path());
+    let mut response = in_language(response, lang, instance.as_deref(), &seen.layers.surface);
     response.headers_mut().insert(REQUEST_ID, id);
     seen.status = response.status().as_u16();
     response
+}
+
+/// Makes a request ready for its route: with its body in memory where the route reads one, else without it, so that
+/// what its path and method say of it is not held up by its body.
+async fn ready(layers: &Layers, mut request: Request) -> Result<(Request, body::Held), Problem> {
+    if layers.surface.reads_body(request.method(), request.uri().path()) {
+        head::check_encoding(&request)?;
+        return layers.bodies.whole(request).await;
+    }
+    if request.method() == Method::CONNECT {
+        // No path has it. To a router that takes any method, and to HTTP clients, it is something of its own.
+        *request.method_mut() = Method::TRACE;
+    }
+    Ok((body::without(request), None))
+}
+
+/// Returns the path that the client asked for, if it is one: for `instance`.
+fn instance(request: &Request) -> Option<String> {
+    let path = request.uri().path();
+    let prefix = request.extensions().get::<NestedPath>().map_or("", NestedPath::as_str);
+    path.starts_with('/').then(|| format!("{prefix}{path}"))
 }
 
 /// A request. When it is over, also because its client went away, its metrics and its line are written.
@@ -134,7 +160,12 @@ fn answered_options(method: &Method, response: Response) -> Response {
 }
 
 /// Writes a refusal in the client's language; refusals of the framework become problems here.
-fn in_language(response: Response, lang: Lang, path: &str) -> Response {
+fn in_language(
+    response: Response,
+    lang: Lang,
+    instance: Option<&str>,
+    surface: &Surface,
+) -> Response {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
@@ -143,19 +174,51 @@ fn in_language(response: Response, lang: Lang, path: &str) -> Response {
         None if is_ours(response.headers()) => return response,
         None => {
             let status = response.status(); // an upstream's stays what it is
-            Arc::new(Problem::of(Kind { status, ..of_framework(status) }))
+            Arc::new(match status {
+                StatusCode::NOT_FOUND => surface.no_such_path(),
+                _ => Problem::of(Kind { status, ..of_framework(status) }),
+            })
         }
     };
     let (mut plain, _) = response.into_parts();
-    let rendered = problem.render(lang, (path != "*").then_some(path));
+    let rendered = problem.render(lang, instance);
     plain.headers.remove(header::CONTENT_LENGTH);
     let (mut parts, body) = rendered.into_parts();
+    if parts.status == StatusCode::METHOD_NOT_ALLOWED {
+        let instance = instance.map(ToOwned::to_owned);
+        parts.extensions.insert(WantsMethods { lang, instance });
+    }
     for (name, value) in &plain.headers {
         if !parts.headers.contains_key(name) {
             parts.headers.append(name, value.clone());
         }
     }
     Response::from_parts(parts, body)
+}
+
+/// A refusal of a method, in the extensions of its answer: which methods there are is known outside, where the router has
+/// added `Allow`.
+#[derive(Clone)]
+struct WantsMethods {
+    lang: Lang,
+    instance: Option<String>,
+}
+
+/// Says in the refusal of a method which methods there are.
+pub(super) fn name_methods(response: Response) -> Response {
+    let Some(wants) = response.extensions().get::<WantsMethods>().cloned() else {
+        return response;
+    };
+    let allow = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
+    let Some(allow) = allow.map(|allow| allow.replace(',', ", ")) else { return response };
+    let detail = Text::new(
+        format!("this path takes {allow}"),
+        format!("이 경로에 쓸 수 있는 메서드는 {allow} 입니다"),
+    );
+    let rendered = Problem::new(kind::METHOD, detail).render(wants.lang, wants.instance.as_deref());
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH); // of the text before
+    Response::from_parts(parts, rendered.into_body())
 }
 
 /// Whether the body says something already: a problem of an upstream, or the JSON of a health route.

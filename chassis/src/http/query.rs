@@ -63,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
 /// `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape is itself, as
 /// browsers have it. `None` where the bytes are not UTF-8.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let escape = |digits: &[u8]| match digits {
         [high, low, ..] => {
             let digit = |byte: &u8| char::from(*byte).to_digit(16);

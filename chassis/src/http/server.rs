@@ -1,6 +1,7 @@
 //! The server loop. `axum::serve` has no read timeouts, so that clients who say nothing would hold
 //! their connections for ever.
 
+use super::head::HeadLimits;
 use super::{connection, door};
 use axum::Router;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ const CONNECTIONS: usize = 8_192;
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    limits: HeadLimits,
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
@@ -36,7 +38,7 @@ pub(crate) async fn serve(
             if !full {
                 let (one, served) = (
                     Arc::clone(&open),
-                    connection::serve(stream, client, router.clone(), stop.clone()),
+                    connection::serve(stream, client, router.clone(), limits, stop.clone()),
                 );
                 connections.spawn(async move {
                     served.await;
@@ -73,6 +75,7 @@ pub(crate) async fn serve(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Facing;
     use axum::routing::get;
     use std::io::{ErrorKind, Read, Write};
     use std::{net, thread};
@@ -112,7 +115,7 @@ mod tests {
         });
         let clients: Vec<_> = clients.collect();
         let router = Router::new().route("/", get(|| async {}));
-        serve(listener, router, stop, connections).await;
+        serve(listener, router, HeadLimits::of(Facing::Public), stop, connections).await;
         for client in clients {
             assert!(client.await.unwrap() > 0);
         }

@@ -61,6 +61,9 @@ impl Order {
                 Some("asc") => words.pop().is_none(),
                 _ => false,
             };
+            if words.is_empty() && !sort.is_empty() {
+                return Err(unknown_field(fields)); // a direction of nothing
+            }
             count += words.len();
             if count > MAX_WORDS {
                 return Err(bad_query(
@@ -191,7 +194,18 @@ mod tests {
 
     #[test]
     fn what_is_no_field_is_refused() {
-        for sort in ["price", "id;drop table carts", "gifticon_id", "id, name", "asc,name", "ID"] {
+        for sort in [
+            "price",
+            "id;drop table carts",
+            "gifticon_id",
+            "id, name",
+            "asc,name",
+            "ID",
+            "desc",
+            "asc",
+            ",desc",
+            ",",
+        ] {
             assert_eq!(order(&[sort]), None, "{sort} was taken");
         }
     }

@@ -9,6 +9,7 @@ use chassis::bus::{
 };
 use chassis::consumer::Policy;
 use chassis::db::{Db, Schema, Tx};
+use chassis::http::Surface;
 use chassis::testing::{TestDb, eventually};
 use chassis::writer::{Domain, Writer};
 use chassis::{Chassis, Running};
@@ -136,7 +137,7 @@ impl Service {
         chassis.relay();
         chassis.react(AddQuantities, &writer);
         db.ready().await;
-        Self { writer, running: chassis.serve(Router::new()).unwrap(), db }
+        Self { writer, running: chassis.serve(Surface::default(), Router::new()).unwrap(), db }
     }
 
     pub async fn total(&self, id: i64) -> i64 {

@@ -67,12 +67,15 @@ impl Bad {
             return Some("405 without Allow".into());
         }
         if self.method == Method::HEAD {
-            return (!text.is_empty()).then(|| format!("HEAD has a body: {text}"));
+            let length = headers.get("content-length").and_then(|length| length.to_str().ok());
+            let empty = length.is_none_or(|length| length == "0");
+            return (empty || !text.is_empty()).then(|| format!("HEAD: {length:?} {text}"));
         }
         let problem: Value = serde_json::from_str(&text).unwrap_or_default();
         let whole = ["type", "title", "detail"].iter().all(|member| said(&problem, member))
             && problem["type"].as_str().is_some_and(|kind| kind.starts_with("/problems/"))
-            && problem["status"] == status;
+            && problem["status"] == status
+            && said(&problem, "instance");
         let errors = problem["errors"].as_array().filter(|errors| !errors.is_empty());
         let named = errors.is_some_and(|errors| {
             errors.iter().all(|error| said(error, "field") && said(error, "message"))

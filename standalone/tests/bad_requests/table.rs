@@ -88,20 +88,13 @@ fn names(method: &str, path: &str, good: &[(&str, &str)]) -> Vec<Bad> {
     let invisible =
         r"\u200b|\u3164|\u2800|\u202e|\ufeff|\u00ad|\u200d\ufe0f|\u115f\u1160|\udb40\udc41";
     let reordered = r"x\u202ey|x\u2066y|x\u2028y";
-    for name in invisible.split('|').chain(reordered.split('|')) {
+    let control = r"a\u0000b|a\nb|\t|\u001b[31m|a\u0085";
+    let none = r"\ufffe|\uffff|\ufdd0|\ud834\udd59|\ud81b\udfe4|\u0378";
+    let others = reordered.split('|').chain(control.split('|')).chain(none.split('|'));
+    for name in invisible.split('|').chain(others) {
         all.push(bad(format!("\"{name}\"").as_bytes(), 422));
     }
-    for value in [
-        "1",
-        "true",
-        "[]",
-        "{}",
-        r#""\ud800""#,
-        r#""a\u0000b""#,
-        r#""a\nb""#,
-        r#""\u001b[31m""#,
-        "\"a\nb\"",
-    ] {
+    for value in ["1", "true", "[]", "{}", "null", r#""\ud800""#, "\"a\nb\""] {
         all.push(bad(value.as_bytes(), 400));
     }
     all.push(bad(b"\"\xff\xfe\"", 400));
@@ -121,7 +114,7 @@ fn reads(collection: &str, search: Option<&str>) -> Vec<Bad> {
     }
     for query in "page=-1 page=x page=1.5 page= page=1e3 page=99999999999999999999 page=%00 \
          page=%ff size=0 size=-1 size=1001 size=x size= size=2147483648 sort=nope \
-         sort=_links sort=id;drop%20table sort=id,sideways sort=%00 sort=%ff \
+         sort=_links sort=desc sort=,asc sort=id;drop%20table sort=id,sideways sort=%00 sort=%ff \
          sort=id&sort=nope after=x after=-1 after= after=1.5 after=99999999999999999999 \
          before=x before=-1 before= before=1.5 before=99999999999999999999 after=1&before=1 x=%ff \
          %ff=1 page=0&x=%ed%a0%80"
@@ -222,12 +215,18 @@ pub(crate) fn gifticons() -> Vec<Bad> {
     }
     bad.push(patch(r#"{"name":"Other"}"#, 412).header("if-none-match", "*"));
     bad.push(Bad::new("DELETE", "/gifticons/1", 412).header("if-none-match", "*"));
-    bad.push(patch(r#"{"availableQuantity":10}"#, 428).header("if-match", "*"));
+    for field in ["price", "restock", "availableQuantity"] {
+        bad.push(patch(&format!("{{\"{field}\":null}}"), 400));
+    }
+    for method in ["PUT", "POST", "BREW", "PATCH", "DELETE"] {
+        bad.push(Bad::json(method, "/gifticons/abc", "x".repeat(65 * 1024), 404));
+    }
     for id in "abc -1 0 1.5 999 99999999999999999999 %00 %ff".split(' ') {
         bad.push(Bad::json("PATCH", &format!("/gifticons/{id}"), r#"{"restock":1}"#, 404));
         bad.push(Bad::new("DELETE", &format!("/gifticons/{id}"), 404));
     }
     bad.push(Bad::new("DELETE", "/gifticons/1", 409)); // a live cart holds it
+    bad.push(Bad::json("PUT", "/gifticons/1", "x".repeat(65 * 1024), 405));
     bad.extend(methods("/gifticons", &["PUT", "PATCH", "DELETE", "TRACE", "BREW"]));
     bad.extend(methods("/gifticons/1", &["PUT", "POST", "TRACE", "BREW"]));
     bad.extend(methods("/gifticons/search", &["PUT", "POST", "PATCH", "DELETE"]));
@@ -279,6 +278,7 @@ pub(crate) fn views(collection: &str) -> Vec<Bad> {
     {
         let path = format!("/{collection}{path}");
         bad.extend(methods(&path, &["POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"]));
+        bad.push(Bad::json("POST", &path, "x".repeat(65 * 1024), 405));
     }
     bad
 }
@@ -319,12 +319,17 @@ pub(crate) fn everywhere() -> Vec<Bad> {
     let managed = ["/metrics", "/admin/parked", "/admin/rebuild", "/cart/metrics"];
     bad.extend(managed.map(|path| Bad::new("GET", path, 404)));
     bad.push(Bad::new("POST", "/admin/parked/replay", 404));
+    bad.push(Bad::new("HEAD", "/nothing", 404));
+    bad.push(Bad::json("POST", "/nothing", "x".repeat(65 * 1024), 404));
     bad
 }
 
 /// The management routes of each service.
 pub(crate) fn management() -> Vec<Bad> {
     let mut bad = methods("/admin/parked", &["POST", "PUT", "DELETE"]);
+    bad.push(Bad::new("HEAD", "/nothing", 404));
+    bad.push(Bad::new("HEAD", "/admin/parked/replay", 405));
+    bad.push(Bad::new("HEAD", "/admin/parked/abc", 404));
     bad.extend(methods("/metrics", &["POST", "PUT", "DELETE"]));
     bad.push(Bad::new("POST", "/admin/parked/abc/replay", 404));
     bad.push(Bad::new("DELETE", "/admin/parked/1", 400));

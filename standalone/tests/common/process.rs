@@ -37,20 +37,22 @@ impl Process {
 
     /// SIGSTOP for a while, as a machine does that has no time for it. `meanwhile` is done when it stands still.
     pub async fn pause<T>(&self, time: Duration, meanwhile: impl FnOnce() -> T) -> T {
-        let signal = |signal: &str| {
-            let pid = self.child.id().to_string();
-            assert!(Command::new("kill").args([signal, pid.as_str()]).status().unwrap().success());
-        };
-        signal("-STOP");
+        self.signal("-STOP");
         let done = meanwhile();
         tokio::time::sleep(time).await;
-        signal("-CONT");
+        self.signal("-CONT");
         done
     }
 
     /// kill -9.
     pub fn kill(self) {
         drop(self);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Waits until it ends by itself.
@@ -67,8 +69,7 @@ impl Process {
 
     /// SIGTERM, and waits until it ends.
     pub async fn terminate(self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         self.ended(Duration::from_secs(25)).await
     }
 }

@@ -1,0 +1,56 @@
+//! The parameters of a Postgres URL.
+
+use crate::http::decoded;
+
+/// Refuses parameters that sqlx does not know: it would log them, values and all, and go on without them.
+pub(super) fn check_parameters(url: &str) -> Result<(), String> {
+    const KNOWN: [&str; 18] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    const FILES: [&str; 7] =
+        ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let Some((_, query)) = url.split_once('?') else { return Ok(()) };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !KNOWN.contains(&name) && !name.starts_with("options[") {
+            // Not named: where a password has a ? in it, what follows is the rest of it.
+            return Err(format!(
+                "it has an unknown parameter after the ?; known are {}",
+                KNOWN.join(", ")
+            ));
+        }
+        if FILES.contains(&name) {
+            readable(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a parameter that names a file which cannot be read: without it no connection would ever be made.
+fn readable(name: &str, value: &str) -> Result<(), String> {
+    let path = decoded(value).ok_or_else(|| format!("{name} is not UTF-8"))?;
+    if path.starts_with("-----BEGIN") {
+        return Ok(()); // sqlx takes the certificate itself, too
+    }
+    std::fs::read(&path)
+        .map(drop)
+        .map_err(|error| format!("{name}={path} cannot be read: {error}; it is a PEM file"))
+}

@@ -2,8 +2,8 @@
 
 mod kafka;
 
-pub(crate) use kafka::ClientSetting;
-pub use kafka::{Identification, KafkaSecurity, Mechanism, Protocol, Secret};
+pub(crate) use kafka::{ClientSetting, TokenRequest};
+pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol, Secret};
 
 use crate::bus::KafkaBus;
 use crate::service::Unusable;

@@ -105,9 +105,11 @@ impl KafkaBus {
 
     /// Waits until the topic is there, and makes it if it is missing.
     async fn topic_ready(&self) {
-        self.tokens.ready().await;
         let (mut said, failure) = (None, LastFailure::new(self.tokens.clone()));
-        while let Err(error) = topic::make(&self.config(), &self.topic, failure.clone()).await {
+        loop {
+            self.tokens.ready().await;
+            let made = topic::make(&self.config(), &self.topic, failure.clone()).await;
+            let Err(error) = made else { break };
             let why = failure.reason().unwrap_or_default();
             let error = format!("{error:#}");
             if said.as_ref() != Some(&error) {

@@ -3,6 +3,7 @@
 //! librdkafka asks for a token on the thread that polls a client, which for a consumer is one of the runtime. So nothing is
 //! fetched there: one task of the process has the next token ready before anybody asks for it.
 
+use crate::clock;
 use crate::config::TokenRequest;
 use anyhow::{anyhow, bail};
 use rdkafka::client::OAuthToken;
@@ -12,8 +13,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// How long the identity provider may take for an answer.
@@ -39,12 +41,14 @@ struct Shared {
 struct Token {
     value: String,
     lifetime: Duration,
-    expires: SystemTime,
+    expires: Instant,
 }
 
 impl Token {
-    fn is_valid(&self) -> bool {
-        SystemTime::now() < self.expires
+    /// Returns for how long it lives from now on, if it does.
+    fn left(&self) -> Option<Duration> {
+        let left = self.expires.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 }
 
@@ -72,7 +76,7 @@ impl Tokens {
         if let Some(fetcher) = fetcher {
             tokio::spawn(fetcher.run());
         }
-        let valid = |token: &Option<Token>| token.as_ref().is_some_and(Token::is_valid);
+        let valid = |token: &Option<Token>| token.as_ref().and_then(Token::left).is_some();
         let _ = shared.latest.clone().wait_for(valid).await; // it fails where the runtime ends
     }
 
@@ -80,12 +84,15 @@ impl Tokens {
     pub(super) fn latest(&self) -> Result<OAuthToken, Box<dyn Error>> {
         let shared = self.0.as_ref().ok_or("OAUTHBEARER is not set up")?;
         let latest = shared.latest.borrow();
-        let token = latest.as_ref().filter(|token| token.is_valid()).ok_or("there is none now")?;
-        let expires = token.expires.duration_since(UNIX_EPOCH)?.as_millis();
+        let token = latest.as_ref().and_then(|token| Some((token, token.left()?)));
+        let (token, left) = token.ok_or("there is none now")?;
+        // librdkafka wants a time of the wall clock. Where that jumps back, it asks too late and is refused; a client that
+        // reaches no broker is made anew, and asks at once.
+        let expires = clock::now().saturating_add(i64::try_from(left.as_millis())?);
         Ok(OAuthToken {
             token: token.value.clone(),
             principal_name: shared.client_id.clone(),
-            lifetime_ms: i64::try_from(expires)?,
+            lifetime_ms: expires,
         })
     }
 }
@@ -143,8 +150,9 @@ impl Fetcher {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
             .body(form.query().unwrap_or_default().to_owned());
+        let asked = Instant::now();
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
-        let (status, asked) = (answer.status(), SystemTime::now());
+        let status = answer.status();
         let body = answer.bytes().await.map_err(reqwest::Error::without_url)?;
         if !status.is_success() {
             // Only the code: its description may be another one each time.
@@ -173,23 +181,16 @@ struct Granted {
     expires_in: Option<Value>,
 }
 
-/// Reads an answer that came `at` a time.
-fn token(granted: Granted, at: SystemTime) -> anyhow::Result<Token> {
+/// Reads the answer to a request that was sent at `asked`.
+fn token(granted: Granted, asked: Instant) -> anyhow::Result<Token> {
     let Granted { access_token: value, expires_in } = granted;
     if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         bail!("it answers a token that Kafka cannot take"); // librdkafka would say so to nobody
     }
-    // What is left is told first, since the clock of the provider may not be ours.
-    let lifetime = match expires_in.as_ref().and_then(seconds) {
-        Some(left) => left,
-        None => expiry(&value)
-            .and_then(|expiry| (UNIX_EPOCH + expiry).duration_since(at).ok())
-            .ok_or_else(|| anyhow!("it does not say how long its token lives, or it has ended"))?,
-    };
-    let expires = at.checked_add(lifetime).ok_or_else(|| anyhow!("its token lives too long"))?;
-    if lifetime.is_zero() {
-        bail!("its token has ended");
-    }
+    let lifetime = expires_in.as_ref().and_then(seconds).or_else(|| own_lifetime(&value));
+    let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero());
+    let lifetime = lifetime.ok_or_else(|| anyhow!("it does not say how long its token lives"))?;
+    let expires = asked.checked_add(lifetime).ok_or_else(|| anyhow!("its token never ends"))?;
     Ok(Token { value, lifetime, expires })
 }
 
@@ -198,10 +199,12 @@ fn seconds(value: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64(number).ok()
 }
 
-/// Returns when a JSON Web Token ends, since 1970: its `exp`.
-fn expiry(token: &str) -> Option<Duration> {
+/// Returns how long a JSON Web Token lives, by itself: from `iat` to `exp`, both of which an access token has (RFC 9068).
+/// The wall clock, here or at the provider, does not matter.
+fn own_lifetime(token: &str) -> Option<Duration> {
     let claims = base64url(token.split('.').nth(1)?)?;
-    seconds(serde_json::from_slice::<Value>(&claims).ok()?.get("exp")?)
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    seconds(claims.get("exp")?)?.checked_sub(seconds(claims.get("iat")?)?)
 }
 
 fn base64url(text: &str) -> Option<Vec<u8>> {

@@ -2,7 +2,7 @@
 #   docker build --build-arg SERVICE=cart -t gifticon/cart .
 # SERVICE is gifticon, cart, payment, mypage, gateway or standalone. The first stage is the same for all.
 
-# The features: TLS and SCRAM to Kafka, for which OpenSSL is built with perl and make; this image has both.
+# The features: TLS, SCRAM and OAUTHBEARER to Kafka, for which OpenSSL is built with perl and make; this image has both.
 FROM rust:1.95-bookworm AS build
 ARG FEATURES=gifticon/kafka-tls,cart/kafka-tls,payment/kafka-tls,mypage/kafka-tls,standalone/kafka-tls
 WORKDIR /src

@@ -46,6 +46,12 @@ fn a_setting_that_cannot_be_used_is_named_in_one_line() {
         ("KAFKA_SASL_USERNAME", "cart"),
         ("KAFKA_SASL_PASSWORD", "secret"),
         ("KAFKA_SASL_PASSWORD", ""),
+        ("KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "idp.example.com/token"),
+        ("KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "https://idp.example.com/token"),
+        ("KAFKA_SASL_OAUTHBEARER_CLIENT_ID", "cart"),
+        ("KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET", "secret"),
+        ("KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET", ""),
+        ("KAFKA_SASL_OAUTHBEARER_SCOPE", "kafka"),
         ("KAFKA_SSL_KEY_PASSWORD", "secret"),
         ("KAFKA_SSL_CA_LOCATION", "/no/such/ca.pem"),
         ("DATABASE_URL", "mysql://x"),
@@ -90,6 +96,7 @@ fn a_secret_is_not_shown_with_the_setting_that_it_is_in() {
         ("DATABASE_URL", "mysql://shop:s3cret@db/x"),
         ("GIFTICON_URL", "ftp://shop:s3c@ret@db/x"),
         ("KAFKA_BROKERS", "sasl://shop:s3cret@kafka"),
+        ("KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "https://shop:s3cret@idp/token"),
     ] {
         let settings: Vec<_> = good.into_iter().chain([(setting, value)]).collect();
         let (status, said) = refusal(&settings, &[]);

@@ -3,8 +3,8 @@
 mod kafka;
 mod postgres;
 
-pub(crate) use kafka::ClientSetting;
-pub use kafka::{Identification, KafkaSecurity, Mechanism, Protocol, Secret};
+pub(crate) use kafka::{ClientSetting, TokenRequest};
+pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol, Secret};
 
 use crate::bus::KafkaBus;
 use crate::http::{has_port, is_host};

@@ -1,6 +1,8 @@
 //! The shop on a Kafka that wants TLS and SASL. `.ci/run` starts one with `.ci/kafka-up` and says where it is.
 
 mod common;
+#[path = "kafka_tls/oauth.rs"]
+mod oauth;
 
 use chassis::bus::{Bus, KafkaBus, Message};
 use chassis::config::{KafkaSecurity, Mechanism, Protocol, Secret};
@@ -13,8 +15,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// The broker: its address, the folder with its CA (`ca.pem`) and another that it knows nothing of (`other-ca.pem`), and
-/// the password of the user `shop`.
+/// The broker: its address, the folder with its CA (`ca.pem`) and another that it knows nothing of (`other-ca.pem`), the
+/// key that signs its tokens (`tokens.key`), and the password of the user `shop`.
 struct Broker {
     brokers: String,
     dir: PathBuf,

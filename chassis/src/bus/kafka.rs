@@ -4,6 +4,7 @@ mod publisher;
 mod reading;
 mod replay;
 mod subscription;
+mod tokens;
 mod topic;
 mod watch;
 
@@ -21,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use subscription::KafkaSubscription;
+use tokens::Tokens;
 use tokio::sync::oneshot;
 use topic::LastFailure;
 use tracing::{info, warn};
@@ -32,6 +34,7 @@ pub struct KafkaBus {
     brokers: String,
     topic: String,
     security: Vec<ClientSetting>,
+    tokens: Tokens,
 }
 
 impl fmt::Debug for KafkaBus {
@@ -48,13 +51,23 @@ impl KafkaBus {
     /// Names the topic. Nothing is connected yet: a broker that is away is waited for by whoever
     /// publishes or subscribes, and nobody else.
     pub fn new(brokers: &str, topic: &str) -> Self {
-        Self { brokers: brokers.into(), topic: topic.into(), security: Vec::new() }
+        Self {
+            brokers: brokers.into(),
+            topic: topic.into(),
+            security: Vec::new(),
+            tokens: Tokens::default(),
+        }
     }
 
     /// The same with TLS or SASL. Fails where librdkafka cannot use a setting.
     pub fn secured(brokers: &str, topic: &str, security: &KafkaSecurity) -> Result<Self, Unusable> {
-        let security = security.client_settings()?;
-        let bus = Self { security, ..Self::new(brokers, topic) };
+        let (security, request) = security.checked()?;
+        let tokens = request.map_or_else(|| Ok(Tokens::default()), Tokens::of);
+        let tokens = tokens.map_err(|error| Unusable {
+            setting: "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL",
+            why: format!("there can be no client for it: {error}"),
+        })?;
+        let bus = Self { security, tokens, ..Self::new(brokers, topic) };
         // A client reads certificates and keys when it is made, and connects later.
         let made: Result<FutureProducer<LastFailure>, _> =
             bus.config().create_with_context(LastFailure::default());
@@ -92,8 +105,11 @@ impl KafkaBus {
 
     /// Waits until the topic is there, and makes it if it is missing.
     async fn topic_ready(&self) {
-        let (mut said, failure) = (None, LastFailure::default());
-        while let Err(error) = topic::make(&self.config(), &self.topic, failure.clone()).await {
+        let (mut said, failure) = (None, LastFailure::new(self.tokens.clone()));
+        loop {
+            self.tokens.ready().await;
+            let made = topic::make(&self.config(), &self.topic, failure.clone()).await;
+            let Err(error) = made else { break };
             let why = failure.reason().unwrap_or_default();
             let error = format!("{error:#}");
             if said.as_ref() != Some(&error) {
@@ -109,8 +125,12 @@ impl KafkaBus {
 
     /// Returns how many events a consumer group has not done, as the broker knows it. For audits.
     pub async fn lag(&self, group: &str) -> anyhow::Result<i64> {
+        self.tokens.ready().await;
         let (mut config, topic) = (self.config(), self.topic.clone());
-        let member: BaseConsumer = config.set("group.id", group).create()?;
+        let context = LastFailure::new(self.tokens.clone());
+        let member: BaseConsumer<LastFailure> =
+            config.set("group.id", group).create_with_context(context)?;
+        member.poll(Duration::ZERO); // it takes its token, and no message
         Ok(tokio::task::spawn_blocking(move || topic::lag(&member, &topic)).await??)
     }
 

@@ -1,10 +1,15 @@
 //! TLS and SASL to Kafka, in the names of librdkafka.
 
+mod oauth;
+
 use crate::service::Unusable;
 use clap::ValueEnum;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+pub use oauth::KafkaOauth;
+pub(crate) use oauth::TokenRequest;
 
 /// How the process connects to Kafka and says who it is.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -13,17 +18,20 @@ pub struct KafkaSecurity {
     #[arg(long, env, value_enum, ignore_case = true, default_value = "plaintext")]
     pub kafka_security_protocol: Protocol,
 
-    /// SASL mechanism; SCRAM needs a build with the cargo feature kafka-tls
+    /// SASL mechanism; SCRAM and OAUTHBEARER need a build with the cargo feature kafka-tls
     #[arg(long, env, value_enum, ignore_case = true)]
     pub kafka_sasl_mechanism: Option<Mechanism>,
 
-    /// User for SASL
+    /// User for PLAIN and SCRAM
     #[arg(long, env)]
     pub kafka_sasl_username: Option<String>,
 
-    /// Password for SASL
+    /// Password for PLAIN and SCRAM
     #[arg(long, env, hide_env_values = true)]
     pub kafka_sasl_password: Option<Secret>,
+
+    #[command(flatten)]
+    pub oauth: KafkaOauth,
 
     /// PEM file of the CAs that signed the brokers' certificates; unset means those of the system
     #[arg(long, env)]
@@ -73,6 +81,9 @@ pub enum Mechanism {
     /// A proof of the password, by SHA-512.
     #[value(name = "SCRAM-SHA-512")]
     ScramSha512,
+    /// A token of an identity provider.
+    #[value(name = "OAUTHBEARER")]
+    Oauthbearer,
 }
 
 /// How a broker's certificate is compared with its address.
@@ -87,6 +98,13 @@ pub enum Identification {
 /// A secret. Its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl Secret {
+    /// Returns the secret itself, for whoever it is a secret of.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
 
 impl FromStr for Secret {
     type Err = &'static str;
@@ -105,9 +123,12 @@ impl fmt::Debug for Secret {
 /// A setting of librdkafka: our name, its name, the value.
 pub(crate) type ClientSetting = (&'static str, &'static str, String);
 
+/// The settings of librdkafka, and with OAUTHBEARER what gets its tokens.
+pub(crate) type Checked = (Vec<ClientSetting>, Option<TokenRequest>);
+
 impl KafkaSecurity {
-    /// Returns the settings of librdkafka, or the first setting that does not fit the others or this build.
-    pub(crate) fn client_settings(&self) -> Result<Vec<ClientSetting>, Unusable> {
+    /// Returns what the settings mean, or the first one that does not fit the others or this build.
+    pub(crate) fn checked(&self) -> Result<Checked, Unusable> {
         let protocol = self.kafka_security_protocol;
         let tls = matches!(protocol, Protocol::Ssl | Protocol::SaslSsl);
         let sasl = matches!(protocol, Protocol::SaslPlaintext | Protocol::SaslSsl);
@@ -127,8 +148,10 @@ impl KafkaSecurity {
         if let Some(&(name, ..)) = of_tls.first().filter(|_| !tls) {
             return Err(unusable(name, "it needs KAFKA_SECURITY_PROTOCOL to be ssl or sasl_ssl"));
         }
+        let bearer = self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer);
         if sasl {
-            for needed in ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"] {
+            let of_user = ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"];
+            for needed in of_user.into_iter().filter(|_| !bearer) {
                 if !of_sasl.iter().any(|(name, ..)| *name == needed) {
                     return Err(unusable(
                         needed,
@@ -141,8 +164,14 @@ impl KafkaSecurity {
                 return Err(unusable("KAFKA_SASL_MECHANISM", why));
             }
         }
+        let request = if bearer {
+            Some(self.oauth.request(&of_sasl)?)
+        } else {
+            self.oauth.unused()?;
+            None
+        };
         let protocol = ("KAFKA_SECURITY_PROTOCOL", "security.protocol", name_of(&protocol));
-        Ok([protocol].into_iter().chain(of_sasl).chain(of_tls).collect())
+        Ok(([protocol].into_iter().chain(of_sasl).chain(of_tls).collect(), request))
     }
 
     fn sasl_settings(&self) -> Vec<ClientSetting> {
@@ -204,96 +233,4 @@ fn readable(setting: &'static str, path: &Path) -> Result<String, Unusable> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Cli {
-        #[command(flatten)]
-        security: KafkaSecurity,
-    }
-
-    /// What becomes of these flags: the settings of the client, or the setting that is refused.
-    fn parsed(flags: &str) -> Result<Vec<(&'static str, String)>, &'static str> {
-        let flags = flags.split_whitespace().map(|flag| format!("--kafka-{flag}"));
-        let cli = Cli::try_parse_from(["x".to_owned()].into_iter().chain(flags)).unwrap();
-        assert!(!format!("{cli:?}").contains("s3cret"), "{cli:?}");
-        match cli.security.client_settings() {
-            Ok(settings) => {
-                Ok(settings.into_iter().map(|(_, name, value)| (name, value)).collect())
-            }
-            Err(Unusable { setting, why }) => {
-                assert!(!why.contains("s3cret"), "{why}");
-                Err(setting)
-            }
-        }
-    }
-
-    #[test]
-    fn settings_that_do_not_fit_each_other_are_refused_by_name() {
-        let user = "sasl-username=shop sasl-password=s3cret";
-        let plain = format!("security-protocol=SASL_PLAINTEXT sasl-mechanism=plain {user}");
-        let told = parsed(&plain).unwrap();
-        assert!(told.contains(&("security.protocol", "sasl_plaintext".into())), "{told:?}");
-        assert!(told.contains(&("sasl.mechanism", "PLAIN".into())), "{told:?}");
-        assert!(told.contains(&("sasl.password", "s3cret".into())));
-        assert_eq!(parsed("").unwrap(), [("security.protocol", "plaintext".to_owned())]);
-        for (flags, setting) in [
-            (user.to_owned(), "KAFKA_SASL_USERNAME"),
-            ("ssl-ca-location=/dev/null".to_owned(), "KAFKA_SSL_CA_LOCATION"),
-            ("ssl-ca-location=/no/such.pem".to_owned(), "KAFKA_SSL_CA_LOCATION"),
-            (
-                "ssl-endpoint-identification-algorithm=none".to_owned(),
-                "KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM",
-            ),
-            (format!("security-protocol=sasl_plaintext {user}"), "KAFKA_SASL_MECHANISM"),
-            (
-                "security-protocol=sasl_plaintext sasl-mechanism=PLAIN".to_owned(),
-                "KAFKA_SASL_USERNAME",
-            ),
-            (
-                "security-protocol=sasl_plaintext sasl-mechanism=PLAIN sasl-username=shop"
-                    .to_owned(),
-                "KAFKA_SASL_PASSWORD",
-            ),
-        ] {
-            assert_eq!(parsed(&flags), Err(setting), "{flags}");
-        }
-    }
-
-    #[tokio::test]
-    async fn plain_without_encryption_needs_no_openssl() {
-        let security = KafkaSecurity {
-            kafka_security_protocol: Protocol::SaslPlaintext,
-            kafka_sasl_mechanism: Some(Mechanism::Plain),
-            kafka_sasl_username: Some("shop".into()),
-            kafka_sasl_password: Some("s3cret".parse().unwrap()),
-            ..KafkaSecurity::default()
-        };
-        let bus = crate::bus::KafkaBus::secured("127.0.0.1:1", "t", &security).unwrap();
-        assert!(!format!("{bus:?}").contains("s3cret"), "{bus:?}");
-    }
-
-    #[test]
-    fn what_needs_openssl_is_refused_without_it_and_taken_with_it() {
-        let user = "sasl-username=shop sasl-password=s3cret";
-        for (flags, setting) in [
-            ("security-protocol=ssl".to_owned(), "KAFKA_SECURITY_PROTOCOL"),
-            (
-                format!("security-protocol=sasl_ssl sasl-mechanism=PLAIN {user}"),
-                "KAFKA_SECURITY_PROTOCOL",
-            ),
-            (
-                format!("security-protocol=sasl_plaintext sasl-mechanism=SCRAM-SHA-512 {user}"),
-                "KAFKA_SASL_MECHANISM",
-            ),
-        ] {
-            if cfg!(feature = "kafka-tls") {
-                assert!(parsed(&flags).is_ok(), "{flags}");
-            } else {
-                assert_eq!(parsed(&flags), Err(setting), "{flags}");
-            }
-        }
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ pub(super) struct KafkaPublisher {
 
 impl KafkaPublisher {
     pub(super) fn start(bus: KafkaBus) -> Result<Self, KafkaError> {
-        let watch = Watch::default();
+        let watch = Watch::new(bus.tokens.clone());
         let producer = Mutex::new(bus.producer(watch.clone())?);
         Ok(Self { bus, watch, producer })
     }

@@ -26,8 +26,10 @@ pub(super) struct KafkaReplay {
 
 impl KafkaReplay {
     pub(super) async fn start(bus: &KafkaBus) -> anyhow::Result<Self> {
-        let watch = Watch::of_no_group();
+        let watch = Watch::of_no_group(bus.tokens.clone());
         let (consumer, name) = (bus.replaying(watch.clone())?, bus.topic.clone());
+        // It takes its token. It has no partition yet, and so no message.
+        let _ = consumer.recv().now_or_never();
         let (consumer, watermarks) = tokio::task::spawn_blocking(move || {
             topic::watermarks(&consumer, &name).map(|found| (consumer, found))
         })

@@ -31,7 +31,7 @@ pub(super) struct KafkaSubscription {
 
 impl KafkaSubscription {
     pub(super) fn start(bus: KafkaBus, group: &str) -> Result<Self, KafkaError> {
-        let watch = Watch::default();
+        let watch = Watch::new(bus.tokens.clone());
         let consumer = bus.consumer(group, watch.clone())?;
         let (pending, stored) = (HashMap::new(), HashMap::new());
         Ok(Self { bus, group: group.to_owned(), watch, consumer, pending, stored })

@@ -1,8 +1,9 @@
 //! What is asked about a topic, and making it.
 
 use super::drop_aside;
+use super::tokens::Tokens;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -10,6 +11,7 @@ use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info};
@@ -22,19 +24,32 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Keeps why the last connection failed: a wrong password, a certificate that is not trusted. The error of a request
 /// says only that it got no answer.
 #[derive(Clone, Default)]
-pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
+pub(super) struct LastFailure {
+    reason: Arc<Mutex<Option<String>>>,
+    tokens: Tokens,
+}
 
 impl LastFailure {
+    pub(super) fn new(tokens: Tokens) -> Self {
+        Self { reason: Arc::default(), tokens }
+    }
+
     /// Returns the reason, if there was a failure.
     pub(super) fn reason(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl ClientContext for LastFailure {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.latest()
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
     }
 
@@ -43,12 +58,15 @@ impl ClientContext for LastFailure {
     }
 }
 
-/// Makes the topic if it is missing.
+impl ConsumerContext for LastFailure {}
+
+/// Makes the topic if it is missing. With OAUTHBEARER that fails.
 pub(super) async fn make(
     config: &ClientConfig,
     topic: &str,
     failure: LastFailure,
 ) -> anyhow::Result<()> {
+    let by_token = failure.tokens.are_used();
     // A producer, since the client for admins is not told why a connection failed.
     let client: FutureProducer<LastFailure> = config.create_with_context(failure)?;
     let name = topic.to_owned();
@@ -63,6 +81,13 @@ pub(super) async fn make(
     .await??;
     if there {
         return Ok(());
+    }
+    if by_token {
+        // Nothing serves the events of the Rust client for admins, so it never gets a token (rust-rdkafka issue 757).
+        anyhow::bail!(
+            "the topic {topic} is missing, and cannot be made with OAUTHBEARER: make it by hand, with {PARTITIONS} \
+             partitions, retention.ms=-1 and message.timestamp.type=LogAppendTime"
+        );
     }
     let admin: AdminClient<DefaultClientContext> = config.create()?;
     // For ever: a view can then be rebuilt from the oldest event on. Brokers' own default is a week.
@@ -97,7 +122,10 @@ pub(super) fn watermarks<X: ConsumerContext>(
 }
 
 /// Returns how many offsets are between what the group of `member` committed and the end of the topic. Blocks.
-pub(super) fn lag(member: &BaseConsumer, topic: &str) -> Result<i64, KafkaError> {
+pub(super) fn lag<X: ConsumerContext>(
+    member: &BaseConsumer<X>,
+    topic: &str,
+) -> Result<i64, KafkaError> {
     let watermarks = watermarks(member, topic)?;
     let mut places = TopicPartitionList::new();
     for partition in watermarks.keys() {

@@ -1,12 +1,14 @@
 //! Watches a client: whether it works, and how it reads.
 
 use super::reading::{self, Reading, is_ours, partitions};
+use super::tokens::Tokens;
 use crate::bus::{Health, ReadError};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{Broker, Partition, Statistics};
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,6 +46,7 @@ struct State {
     reading: Mutex<Reading>,
     /// The client is given its partitions, and joins no group for them.
     no_group: bool,
+    tokens: Tokens,
 }
 
 #[derive(Default)]
@@ -71,9 +74,13 @@ struct Adrift {
 }
 
 impl Watch {
+    pub(super) fn new(tokens: Tokens) -> Self {
+        Self(Arc::new(State { tokens, ..State::default() }))
+    }
+
     /// For a client that is in no group.
-    pub(super) fn of_no_group() -> Self {
-        Self(Arc::new(State { no_group: true, ..State::default() }))
+    pub(super) fn of_no_group(tokens: Tokens) -> Self {
+        Self(Arc::new(State { no_group: true, tokens, ..State::default() }))
     }
 
     /// Waits until the client did not work for so long that it must be made anew, and says why. Only
@@ -139,6 +146,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ClientContext for Watch {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.0.tokens.latest()
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.failed_with(&error, reason);
     }

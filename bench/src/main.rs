@@ -10,6 +10,9 @@
     reason = "figures to three digits, far below 2 to the 52nd"
 )]
 
+#[global_allocator] // as that of the services: the floors run in this process
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod backlog;
 mod floors;
 mod growth;

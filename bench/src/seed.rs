@@ -1,8 +1,8 @@
 //! Many rows at once, made by the database itself.
 
 use anyhow::Context;
-use chassis::config::DatabaseUrl;
-use chassis::db::{Db, Schema};
+use chassis::base::config::DatabaseUrl;
+use chassis::storage::{Db, Schema};
 use sqlx::{AssertSqlSafe, Executor};
 
 /// Rows a statement: a transaction of millions would stand in memory.
@@ -27,7 +27,7 @@ pub(crate) async fn rows(
         );
         let mut tx = db.begin().await?;
         // The statement may take longer than one of a service may.
-        if db.dialect() == chassis::db::Dialect::Postgres {
+        if db.dialect() == chassis::storage::Dialect::Postgres {
             tx.execute("set local statement_timeout = 0").await?;
         }
         tx.execute(AssertSqlSafe(sql)).await?;

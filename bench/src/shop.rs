@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use chaos::servers::{SERVICES, Servers};
-use chassis::config::DatabaseUrl;
+use chassis::base::config::DatabaseUrl;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -3,10 +3,12 @@
 use crate::domain::{Cart, CartEvent, Carts, Command, Intent, No, Outcome, Refusal};
 use crate::stock::{HttpStock, NoAnswer};
 use crate::store;
-use chassis::db::{Db, Tx, now};
-use chassis::patience::{self, PATIENCE};
-use chassis::telemetry;
-use chassis::writer::{Domain, NotDone, Unavailable, Writer};
+use chassis::base::clock::now;
+use chassis::base::patience::{self, PATIENCE};
+use chassis::base::trace;
+use chassis::base::unavailable::Unavailable;
+use chassis::storage::{Db, Tx};
+use chassis::writer::{Domain, NotDone, Writer};
 use common_events::{
     CartAdded, CartId, CartRemoved, Event, ExpectedVersions, GifticonId, ReservationId, status,
 };
@@ -179,13 +181,13 @@ impl CartsApp {
     /// writer has its intent stops all of it: requests that nobody waits for do not pile up behind the queue.
     pub async fn add(&self, wanted: Wanted) -> Result<Cart, NotAdded> {
         let (mut answer, answered) = oneshot::channel();
-        let (app, trace, until) = (self.clone(), telemetry::current(), patience::until());
+        let (app, trace, until) = (self.clone(), trace::current(), patience::until());
         let saga = async move {
             let outcome = app.saga(wanted, until, &mut answer).await;
             let _ = answer.send(outcome);
         };
         match trace {
-            Some(trace) => tokio::spawn(telemetry::with(trace, saga)),
+            Some(trace) => tokio::spawn(trace::with(trace, saga)),
             None => tokio::spawn(saga),
         };
         // A saga that panicked left an intent, which the sweeper ends.

@@ -13,9 +13,9 @@ pub mod stock;
 pub mod store;
 pub mod sweeper;
 
-use chassis::breaker::Breaker;
+use chassis::base::config::{Host, base_url};
 use chassis::bus::Bus;
-use chassis::config::{Host, base_url};
+use chassis::http::breaker::Breaker;
 use chassis::{Chassis, Running};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct Budget {
 
 /// Starts the service on the bus it is given.
 pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
-    let client = chassis::peer::client()?;
+    let client = chassis::http::peer::client()?;
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::CartDomain { db: db.clone() });

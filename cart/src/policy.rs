@@ -2,7 +2,7 @@
 
 use crate::app::CartDomain;
 use crate::domain::Command;
-use chassis::consumer::Policy;
+use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
 use common_events::{Envelope, Event};
 

@@ -1,8 +1,8 @@
 //! Gifticon as the cart knows it: a place that holds stock, behind a circuit breaker.
 
 use crate::domain::No;
-use chassis::breaker::{Breaker, Unanswered};
-use chassis::{patience, telemetry};
+use chassis::base::{patience, trace};
+use chassis::http::breaker::{Breaker, Unanswered};
 use common_events::{GifticonId, ReservationId};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -140,8 +140,8 @@ impl HttpStock {
         let budget = patience::header(self.breaker.budget());
         let request = self.client.put(self.address(reservation)).json(&body);
         let mut request = request.header(patience::BUDGET, budget);
-        if let Some(trace) = telemetry::current() {
-            request = request.header(telemetry::TRACEPARENT, trace.header());
+        if let Some(trace) = trace::current() {
+            request = request.header(trace::TRACEPARENT, trace.header());
         }
         let response = request.send().await?;
         match response.status() {

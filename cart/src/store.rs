@@ -1,11 +1,11 @@
 //! The carts' tables. All SQL of this service is in this file.
 
 use crate::domain::{Cart, CartEvent, Carts, Command, Intent, Key, No, Outcome, Status};
-use chassis::Counter;
-use chassis::db::{Db, Schema, Tx, now};
+use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
-use chassis::retention::RetentionRule;
-use chassis::rows::{Value, insert, insert_stamped, look_up, of_each, read, select};
+use chassis::mailbox::retention::RetentionRule;
+use chassis::storage::rows::{Value, insert, insert_stamped, look_up, of_each, read, select};
+use chassis::storage::{Counter, Db, Schema, Tx};
 use common_events::{CartId, GifticonId, ReservationId, status};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};

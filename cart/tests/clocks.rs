@@ -2,7 +2,7 @@
 
 mod common;
 
-use chassis::clock::jumps;
+use chassis::base::clock::jumps;
 use chassis::testing::eventually;
 use common::{Cart, Does};
 use serde_json::Value;

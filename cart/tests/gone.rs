@@ -7,7 +7,8 @@ use axum::routing::put;
 use cart::app::{CartDomain, CartsApp, Wanted};
 use cart::stock::HttpStock;
 use cart::store;
-use chassis::breaker::Breaker;
+use chassis::http::Surface;
+use chassis::http::breaker::Breaker;
 use chassis::testing::{TestDb, TestLog, peer};
 use chassis::{Chassis, Running};
 use common::{Gifticon, release, reserve};
@@ -38,7 +39,7 @@ impl Carts {
         let tables = chassis.db().clone();
         let writer = chassis.writer(CartDomain { db: tables.clone() });
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
-        let stock = HttpStock::new(chassis::peer::client().unwrap(), url, breaker);
+        let stock = HttpStock::new(chassis::http::peer::client().unwrap(), url, breaker);
         let app = CartsApp { db: tables, writer, stock };
         app.db.ready().await;
         let running = chassis.serve(Router::new()).unwrap();

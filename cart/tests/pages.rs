@@ -2,9 +2,9 @@
 
 use axum::http::HeaderMap;
 use cart::store::{self, CARTS};
-use chassis::db::{Db, Dialect};
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
+use chassis::storage::{Db, Dialect};
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::any::AnyRow;

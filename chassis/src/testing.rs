@@ -1,8 +1,8 @@
 //! Fixtures for tests: databases, a bus, and waiting for a state.
 
+use crate::base::config::{DatabaseUrl, Host, Listen};
 use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay};
-use crate::config::{DatabaseUrl, Host, Listen};
-use crate::db::{Db, Dialect, Schema};
+use crate::storage::{Db, Dialect, Schema};
 use crate::writer::Domain;
 use async_trait::async_trait;
 use serde_json::Value;
@@ -173,7 +173,7 @@ pub fn peer(routes: axum::Router) -> String {
 #[macro_export]
 macro_rules! on_each_database {
     ($schema:expr; $($test:ident),* $(,)?) => {
-        fn tables() -> $crate::db::Schema {
+        fn tables() -> $crate::storage::Schema {
             $schema
         }
         mod sqlite {

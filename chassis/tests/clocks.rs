@@ -2,8 +2,8 @@
 
 mod common;
 
+use chassis::base::clock::jumps;
 use chassis::bus::{Bus, KafkaBus};
-use chassis::clock::jumps;
 use chassis::testing::{TestDb, eventually};
 use common::{Add, Scripted, Service};
 use rdkafka::config::ClientConfig;

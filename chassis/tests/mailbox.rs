@@ -2,11 +2,12 @@
 
 mod common;
 
+use chassis::base::patience::PATIENCE;
+use chassis::base::unavailable::Unavailable;
 use chassis::bus::NotSent;
-use chassis::db::{Db, Dialect, Tx};
-use chassis::patience::PATIENCE;
+use chassis::storage::{Db, Dialect, Tx};
 use chassis::testing::{TestDb, eventually};
-use chassis::writer::{NotDone, Unavailable};
+use chassis::writer::NotDone;
 use common::{Add, Negative, Scripted, Service, cart_added};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -236,7 +237,7 @@ async fn what_waits_for_the_broker_shows_in_the_metrics(db: TestDb) {
 }
 
 async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, Value) {
-    let client = chassis::peer::client().unwrap();
+    let client = chassis::http::peer::client().unwrap();
     let url = format!("{}/admin/parked{path}", service.running.management_url().unwrap());
     let answer = client.request(method, url).send().await.unwrap();
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
@@ -245,7 +246,7 @@ async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, 
 
 async fn metrics(service: &Service) -> String {
     let url = format!("{}/metrics", service.running.management_url().unwrap());
-    chassis::peer::client().unwrap().get(url).send().await.unwrap().text().await.unwrap()
+    chassis::http::peer::client().unwrap().get(url).send().await.unwrap().text().await.unwrap()
 }
 
 async fn parked(service: &Service) -> Vec<Value> {

@@ -1,11 +1,11 @@
 //! Pages of a table, small and large, on each database.
 
 use axum::http::HeaderMap;
-use chassis::db::{Db, Schema};
+use chassis::base::problem::Problem;
 use chassis::http::{Base, Query};
 use chassis::listing::{Field, Listing};
 use chassis::on_each_database;
-use chassis::problem::Problem;
+use chassis::storage::{Db, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, query};

@@ -1,7 +1,7 @@
 //! pgbouncer in front of Postgres: in session mode all works, and transaction mode is recognised before anything is written.
 //! `TEST_PGBOUNCER` is its program, which the gate has.
 
-use chassis::db::{Db, Schema};
+use chassis::storage::{Db, Schema};
 use chassis::testing::TestDb;
 use sqlx::query;
 use std::net::{TcpListener, TcpStream};

@@ -3,8 +3,9 @@
 
 mod common;
 
+use chassis::base::unavailable::Unavailable;
 use chassis::testing::{TestDb, eventually};
-use chassis::writer::{NotDone, Unavailable};
+use chassis::writer::NotDone;
 use common::{Add, Scripted, Service};
 use sqlx::Row;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,7 +183,7 @@ async fn a_service_whose_database_went_away_stays_ready_and_is_not_healthy() {
     let Some(mut db) = postgres().await else { return };
     let network = Network::before(&mut db).await;
     let service = Service::start(&db, &Scripted::default()).await;
-    let client = chassis::peer::client().unwrap();
+    let client = chassis::http::peer::client().unwrap();
     let status = async |path: &str| {
         let url = format!("{}/actuator/health{path}", service.running.url());
         client.get(url).send().await.unwrap().status().as_u16()

@@ -1,8 +1,8 @@
 //! TLS to Postgres by `sslmode`. The gate has a server with a certificate for `localhost`: `TEST_TLS_DATABASE_URL` leads to it
 //! at `localhost`, and the directory `TEST_TLS_CERTIFICATES` has `ca.pem`, which signed it, and `other.pem`, which did not.
 
-use chassis::config::DatabaseUrl;
-use chassis::db::{Db, Schema};
+use chassis::base::config::DatabaseUrl;
+use chassis::storage::{Db, Schema};
 use sqlx::{Row, query};
 
 struct Server {

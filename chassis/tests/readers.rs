@@ -3,9 +3,9 @@
 use axum::Router;
 use axum::routing::get;
 use chassis::Chassis;
-use chassis::db::{Db, Dialect, READ_TIMEOUT, Schema};
-use chassis::patience::{self, PATIENCE};
-use chassis::problem::Problem;
+use chassis::base::patience::{self, PATIENCE};
+use chassis::base::problem::Problem;
+use chassis::storage::{Db, Dialect, READ_TIMEOUT, Schema};
 use chassis::testing::{TestDb, TestLog, eventually};
 use futures_util::future::join_all;
 use sqlx::{Row, query};

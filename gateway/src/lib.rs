@@ -14,8 +14,8 @@ pub use cors::Cors;
 pub use trust::{Network, Proxies};
 
 use chassis::Running;
-use chassis::config::{Listen, base_url};
-use chassis::metrics::Metrics;
+use chassis::base::config::{Listen, base_url};
+use chassis::base::metrics::Metrics;
 use chassis::service::serve_bare;
 use std::sync::Arc;
 use tower::ServiceBuilder;

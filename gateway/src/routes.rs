@@ -6,13 +6,13 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use chassis::db::READ_TIMEOUT;
-use chassis::hal::{Index, Links};
+use chassis::base::metrics::Metrics;
+use chassis::base::patience::PATIENCE;
+use chassis::http::hal::{Index, Links};
+use chassis::http::queue::Queue;
 use chassis::http::{Base, Surface};
-use chassis::metrics::Metrics;
-use chassis::patience::PATIENCE;
-use chassis::queue::Queue;
 use chassis::service::HEALTH_PATH;
+use chassis::storage::READ_TIMEOUT;
 use std::time::Duration;
 
 /// How long a service may take to begin its answer. `cart` waits for gifticon and, with an

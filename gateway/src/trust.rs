@@ -4,8 +4,8 @@
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use chassis::base::patience;
 use chassis::http::{Client, is_host, is_prefix};
-use chassis::patience;
 use hyper::Request;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;

@@ -5,7 +5,7 @@ mod common;
 use axum::Router;
 use axum::routing::any;
 use chassis::Running;
-use chassis::patience::PATIENCE;
+use chassis::base::patience::PATIENCE;
 use chassis::testing::{eventually, peer};
 use common::{gateway, mirror, seen};
 use reqwest::{Client, StatusCode};

@@ -8,14 +8,14 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use chassis::db::Db;
-use chassis::hal::{Collection, Index, Item, Links};
+use chassis::base::i18n::Text;
+use chassis::base::problem::{Kind, Problem, kind};
+use chassis::http::hal::{Collection, Index, Item, Links};
 use chassis::http::{
     Base, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid, precondition_failed,
 };
-use chassis::lang::Text;
-use chassis::problem::{Kind, Problem, kind};
 use chassis::service::HEALTH_PATH;
+use chassis::storage::Db;
 use chassis::writer::NotDone;
 use common_events::{GifticonId, ReservationId, number};
 use garde::Validate;

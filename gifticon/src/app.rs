@@ -2,7 +2,7 @@
 
 use crate::domain::{Command, Gifticon, Refusal, Reservation, Stock, StockEvent};
 use crate::store;
-use chassis::db::{Db, Tx};
+use chassis::storage::{Db, Tx};
 use chassis::writer::{Domain, Writer};
 use common_events::{Event, GifticonId};
 use std::collections::BTreeMap;

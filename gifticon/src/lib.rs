@@ -12,10 +12,10 @@ pub mod domain;
 pub mod policy;
 pub mod store;
 
+use chassis::base::config::Host;
+use chassis::base::metrics::{Gauge, Metrics};
 use chassis::bus::Bus;
-use chassis::config::Host;
-use chassis::db::Db;
-use chassis::metrics::{Gauge, Metrics};
+use chassis::storage::Db;
 use chassis::{Chassis, Running};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,10 +2,10 @@
 
 use crate::domain::{Command, Gifticon, Reservation, Stock, StockEvent};
 use anyhow::ensure;
-use chassis::Counter;
-use chassis::db::{Db, Schema, Statement, Tx, now};
+use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
-use chassis::rows::{insert, look_up, of_each, read, select};
+use chassis::storage::rows::{insert, look_up, of_each, read, select};
+use chassis::storage::{Counter, Db, Schema, Statement, Tx};
 use common_events::{GifticonId, ReservationId};
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Row as _, query};

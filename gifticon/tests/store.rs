@@ -1,11 +1,10 @@
 //! What the tables of stock promise, on each database.
 
 use axum::http::HeaderMap;
-use chassis::Counter;
-use chassis::db::Db;
-use chassis::hal::Collection;
+use chassis::http::hal::Collection;
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
+use chassis::storage::{Counter, Db};
 use chassis::testing::{TestDb, carry_out, eventually};
 use common_events::{ExpectedVersions, GifticonId, ReservationId};
 use gifticon::app::{Answer, StockDomain};

@@ -11,8 +11,8 @@ pub mod projection;
 pub mod rebuild;
 pub mod store;
 
+use chassis::base::config::Host;
 use chassis::bus::Bus;
-use chassis::config::Host;
 use chassis::{Chassis, Running};
 use std::sync::Arc;
 

@@ -1,6 +1,9 @@
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    chassis::launch::service("mypage", mypage::ABOUT, 8084, mypage::start).await
+    chassis::service::launch::service("mypage", mypage::ABOUT, 8084, mypage::start).await
 }

@@ -2,7 +2,7 @@
 
 use crate::app::ViewDomain;
 use crate::projection::{Command, Details, Fact, Kind};
-use chassis::consumer::Policy;
+use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
 use common_events::{CartId, Envelope, Event, Payment};
 

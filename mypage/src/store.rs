@@ -3,10 +3,9 @@
 use crate::app::{Rebuilt, Tables};
 use crate::projection::{Command, Details, Fact, Kind, View, Views};
 use anyhow::Context;
-use chassis::Counter;
-use chassis::db::{Db, Dialect, Schema, Tx};
 use chassis::listing::{Field, Listing};
-use chassis::rows::{insert, look_up, read, select};
+use chassis::storage::rows::{insert, look_up, read, select};
+use chassis::storage::{Counter, Db, Dialect, Schema, Tx};
 use common_events::{CartId, GifticonId, PaymentId};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};

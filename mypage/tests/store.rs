@@ -1,10 +1,9 @@
 //! What the view's tables promise, on each database.
 
 use axum::http::HeaderMap;
-use chassis::Counter;
-use chassis::db::{Db, Schema};
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
+use chassis::storage::{Counter, Db, Schema};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, GifticonId, PaymentId};
 use mypage::app::ViewDomain;

@@ -7,12 +7,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
-use chassis::db::Db;
-use chassis::hal::{Collection, Index, Item, Links};
+use chassis::base::i18n::Text;
+use chassis::base::problem::{Kind, Problem};
+use chassis::http::hal::{Collection, Index, Item, Links};
 use chassis::http::{Base, Conditions, EntityTag, Id, Query, Surface};
-use chassis::lang::Text;
-use chassis::problem::{Kind, Problem};
 use chassis::service::HEALTH_PATH;
+use chassis::storage::Db;
 use common_events::{CartId, PaymentId};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use crate::domain::{Command, Payment, PaymentEvent, Payments, Refusal};
 use crate::store;
-use chassis::db::{Db, Tx};
+use chassis::storage::{Db, Tx};
 use chassis::writer::Domain;
 use common_events::{CartId, Decline, Event};
 

@@ -13,8 +13,8 @@ pub mod policy;
 pub mod provider;
 pub mod store;
 
+use chassis::base::config::Host;
 use chassis::bus::Bus;
-use chassis::config::Host;
 use chassis::{Chassis, Running};
 use std::sync::Arc;
 

@@ -1,6 +1,9 @@
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    chassis::launch::service("payment", payment::ABOUT, 8083, payment::start).await
+    chassis::service::launch::service("payment", payment::ABOUT, 8083, payment::start).await
 }

@@ -3,8 +3,8 @@
 use crate::app::PaymentDomain;
 use crate::domain::Command;
 use crate::provider::Builtin;
-use chassis::consumer::Policy;
-use chassis::telemetry;
+use chassis::base::trace;
+use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
 use common_events::{Envelope, Event};
 
@@ -23,7 +23,7 @@ impl Policy for FollowCart {
         match &envelope.event {
             // The original's event knows no amount: its gifticons cost nothing.
             Event::CartAdded(cart) => {
-                let (amount, trace) = (cart.amount.unwrap_or_default(), telemetry::current());
+                let (amount, trace) = (cart.amount.unwrap_or_default(), trace::current());
                 let trace = trace.map(|trace| trace.as_str().to_owned());
                 let cart_id = cart.id;
                 let mut commands = vec![Command::Request { cart_id, amount, trace }];

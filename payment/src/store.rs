@@ -1,10 +1,10 @@
 //! The payments' table. All SQL of this service is in this file.
 
 use crate::domain::{Command, Payment, PaymentEvent, Payments, Status};
-use chassis::Counter;
-use chassis::db::{Db, Schema, Tx, now};
+use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
-use chassis::rows::{insert, look_up, read, select};
+use chassis::storage::rows::{insert, look_up, read, select};
+use chassis::storage::{Counter, Db, Schema, Tx};
 use common_events::{CartId, PaymentId, status};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};

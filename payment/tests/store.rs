@@ -1,10 +1,9 @@
 //! What the payments' table promises, on each database.
 
 use axum::http::HeaderMap;
-use chassis::Counter;
-use chassis::db::Db;
 use chassis::http::{Base, Query};
 use chassis::on_each_database;
+use chassis::storage::{Counter, Db};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, PaymentId};
 use payment::app::PaymentDomain;

@@ -5,10 +5,10 @@
 pub mod failpoints;
 
 use anyhow::Context;
+use chassis::Running;
+use chassis::base::config::{DatabaseUrl, Host, KafkaSecurity, Listen, Topic, Unusable};
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
-use chassis::config::{DatabaseUrl, Host, KafkaSecurity, Listen, Topic};
 use chassis::service::serve_management;
-use chassis::{Running, Unusable};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct StandaloneConfig {
     pub data_dir: PathBuf,
 
     /// Bootstrap servers of Kafka, as HOST:PORT,HOST:PORT; unset means the embedded event log
-    #[arg(long, env, value_parser = chassis::config::brokers)]
+    #[arg(long, env, value_parser = chassis::base::config::brokers)]
     pub kafka_brokers: Option<String>,
 
     #[command(flatten)]
@@ -160,7 +160,7 @@ impl Started {
             }
             None => {
                 let log = EmbeddedLog::open(&dir.join("events.db")).await;
-                let log = log.map_err(|error| unusable(chassis::db::causes(&error)))?;
+                let log = log.map_err(|error| unusable(chassis::storage::causes(&error)))?;
                 log.keep_groups(&GROUPS);
                 Arc::new(self.log.insert(log).clone())
             }
@@ -234,7 +234,7 @@ fn named(error: anyhow::Error, address: &'static str) -> anyhow::Error {
     }
 }
 
-/// Starts the shop for [`chassis::launch::process`], and keeps the log to close it at the end.
+/// Starts the shop for [`chassis::service::launch::process`], and keeps the log to close it at the end.
 pub async fn start_parts(
     config: StandaloneConfig,
     log: &tokio::sync::OnceCell<EmbeddedLog>,

@@ -1,6 +1,9 @@
 use std::process::ExitCode;
 use tokio::sync::OnceCell;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
@@ -12,5 +15,5 @@ async fn main() -> ExitCode {
             log.close().await;
         }
     };
-    chassis::launch::process("standalone", standalone::ABOUT, 0, start, after).await
+    chassis::service::launch::process("standalone", standalone::ABOUT, 0, start, after).await
 }

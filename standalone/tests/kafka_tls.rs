@@ -4,8 +4,8 @@ mod common;
 #[path = "kafka_tls/oauth.rs"]
 mod oauth;
 
+use chassis::base::config::{KafkaSecurity, Mechanism, Protocol, Secret};
 use chassis::bus::{Bus, KafkaBus, Message};
-use chassis::config::{KafkaSecurity, Mechanism, Protocol, Secret};
 use chassis::testing::eventually;
 use common::Shop;
 use common::process::Process;

@@ -3,8 +3,8 @@
 
 mod common;
 
-use chassis::config::Listen;
-use chassis::launch::{OnKafka, command};
+use chassis::base::config::Listen;
+use chassis::service::launch::{OnKafka, command};
 use common::Web;
 use common::files::{documents, items, text, yaml};
 use serde_json::Value;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use chassis::patience::PATIENCE;
+use chassis::base::patience::PATIENCE;
 use common::process::Process;
 use common::{Shop, Web, inside};
 use reqwest::StatusCode;

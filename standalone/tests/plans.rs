@@ -4,8 +4,8 @@
 mod common;
 
 use chaos::{Web, story};
+use chassis::base::config::Listen;
 use chassis::bus::{Bus, EmbeddedLog};
-use chassis::config::Listen;
 use chassis::testing::{TestDb, eventually};
 use reqwest::Method;
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! The README says what is there, no more and no less.
 
-use chassis::launch::{OnKafka, command};
-use chassis::problem::{Kind, kind};
+use chassis::base::problem::{Kind, kind};
+use chassis::service::launch::{OnKafka, command};
 use std::collections::{BTreeMap, BTreeSet};
 
 const README: &str = include_str!("../../README.md");

@@ -3,9 +3,9 @@
 //! So a client that is slow with its body takes no place from others, its body is not part of the time that its request
 //! waits here, and a body that breaks off never is a matter between our processes.
 
-use crate::lang::Text;
-use crate::problem::{Problem, kind};
-use crate::writer::Unavailable;
+use crate::base::i18n::Text;
+use crate::base::problem::{Problem, kind};
+use crate::base::unavailable::Unavailable;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header;

@@ -1,7 +1,7 @@
 //! Entity tags and conditional requests: RFC 9110, sections 8.8.3 and 13.
 
-use crate::lang::Text;
-use crate::problem::{Problem, kind};
+use crate::base::i18n::Text;
+use crate::base::problem::{Problem, kind};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};

@@ -1,10 +1,10 @@
 //! One connection of a client: its requests, the refusal of what is none, and its end.
 
-use super::head::{self, HeadLimits, Refused};
-use super::observe::{self, REQUEST_ID};
-use super::socket::{Socket, Stream};
-use crate::lang::Text;
-use crate::problem::{Problem, kind};
+use crate::base::i18n::Text;
+use crate::base::problem::{Problem, kind};
+use crate::http::head::{self, HeadLimits, Refused};
+use crate::http::observe::{self, REQUEST_ID};
+use crate::http::socket::{Socket, Stream};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{self, HeaderName, HeaderValue};

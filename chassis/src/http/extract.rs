@@ -1,9 +1,9 @@
 //! What handlers take from a request, refused with a [`Problem`] where it is wrong.
 
-use super::unread::{self, unreadable};
-use super::{body, name, surface};
-use crate::lang::{KoreanRules, Text};
-use crate::problem::{Problem, kind};
+use crate::base::i18n::{KoreanRules, Text};
+use crate::base::problem::{Problem, kind};
+use crate::http::unread::{self, unreadable};
+use crate::http::{body, name, surface};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};

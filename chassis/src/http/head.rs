@@ -1,9 +1,9 @@
 //! What every server of ours asks of the head of a request, before any route sees it.
 
-use super::base::is_host;
-use super::observe::Facing;
-use crate::lang::Text;
-use crate::problem::{Problem, kind};
+use crate::base::i18n::Text;
+use crate::base::problem::{Problem, kind};
+use crate::http::base::is_host;
+use crate::http::observe::Facing;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, Request, Uri, Version};

@@ -2,14 +2,18 @@
 
 mod base;
 mod body;
+pub mod breaker;
 mod conditions;
 mod connection;
 mod door;
 mod extract;
+pub mod hal;
 mod head;
 mod name;
 mod observe;
+pub mod peer;
 mod query;
+pub mod queue;
 mod server;
 mod socket;
 mod surface;
@@ -32,9 +36,9 @@ pub(crate) use head::HeadLimits;
 pub use observe::Facing;
 pub(crate) use server::serve;
 
-use crate::metrics::Metrics;
-use crate::problem::Problem;
-use crate::queue::Queue;
+use crate::base::metrics::Metrics;
+use crate::base::problem::Problem;
+use crate::http::queue::Queue;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -70,7 +74,7 @@ pub(crate) enum Ready {
     /// A service is ready when its tables are there. Never Kafka: carts go on without it. Nor whether the database
     /// answers now: it is the same for all replicas, and a service without one ready replica answers nobody, where each
     /// of them says 503 with `Retry-After`.
-    Database(crate::db::Db),
+    Database(crate::storage::Db),
 }
 
 impl Layers {

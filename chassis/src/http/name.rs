@@ -1,6 +1,6 @@
 //! Names that people read.
 
-use crate::lang::{Lang, Text};
+use crate::base::i18n::{Lang, Text};
 use garde::{Path, Report, Validate};
 use serde::{Deserialize, Deserializer};
 use unicode_normalization::UnicodeNormalization;

@@ -1,12 +1,12 @@
 //! What is said of every request: its ids, its metrics, its log line, and its refusal in the
 //! client's language.
 
-use super::head::{self, Refused};
-use super::{Layers, Surface, body, surface};
-use crate::lang::{Lang, Text};
-use crate::patience;
-use crate::problem::{Kind, Problem, kind};
-use crate::telemetry::{self, Trace};
+use crate::base::i18n::{Lang, Text};
+use crate::base::patience;
+use crate::base::problem::{Kind, Problem, kind};
+use crate::base::trace::{self, Trace};
+use crate::http::head::{self, Refused};
+use crate::http::{Layers, Surface, body, surface};
 use axum::extract::{MatchedPath, NestedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -45,7 +45,7 @@ pub(super) async fn observe(
     let id = request_id(request.headers());
     let trace = Trace::of(request.headers());
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    request.headers_mut().insert(telemetry::TRACEPARENT, trace.header());
+    request.headers_mut().insert(trace::TRACEPARENT, trace.header());
 
     let shown = id.to_str().unwrap_or_default();
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
@@ -70,7 +70,7 @@ pub(super) async fn observe(
             Err(problem) => problem.into_response(),
         }
     };
-    let response = telemetry::with(trace, answer).instrument(seen.span.clone()).await;
+    let response = trace::with(trace, answer).instrument(seen.span.clone()).await;
     let response = answered_options(&seen.method, response);
     if let Some(at) = response.extensions().get::<Arc<Problem>>().and_then(|problem| problem.shed())
     {

@@ -1,7 +1,7 @@
 //! The query of a request.
 
-use super::extract::bad_query;
-use crate::problem::Problem;
+use crate::base::problem::Problem;
+use crate::http::extract::bad_query;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 

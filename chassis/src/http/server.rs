@@ -1,8 +1,8 @@
 //! The server loop. `axum::serve` has no read timeouts, so that clients who say nothing would hold
 //! their connections for ever.
 
-use super::head::HeadLimits;
-use super::{connection, door};
+use crate::http::head::HeadLimits;
+use crate::http::{connection, door};
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What a process serves: which paths there are, and which of them read a body.
 
-use super::query::decoded;
-use crate::lang::Text;
-use crate::problem::{Problem, kind};
+use crate::base::i18n::Text;
+use crate::base::problem::{Problem, kind};
+use crate::http::query::decoded;
 use axum::http::Method;
 
 /// The paths of a process, and which of them read a body.

@@ -1,7 +1,7 @@
 //! Why a JSON body could not be read, in both languages. serde says it in English, and often without the field.
 
-use crate::lang::Text;
-use crate::problem::{Problem, kind};
+use crate::base::i18n::Text;
+use crate::base::problem::{Problem, kind};
 use serde::de::DeserializeOwned;
 use serde_json::Error;
 use serde_json::value::RawValue;

@@ -1,7 +1,7 @@
 //! The order of a collection: what `sort` may say.
 
+use crate::base::problem::Problem;
 use crate::http::{Query, bad_query};
-use crate::problem::Problem;
 use std::fmt::Write as _;
 
 /// The most words of all `sort` parameters of a request, directions not counted.

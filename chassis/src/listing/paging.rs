@@ -1,8 +1,8 @@
 //! Which page a query asks for, and which pages are refused.
 
-use super::order::{Field, Order, unique_names};
+use crate::base::problem::Problem;
 use crate::http::{Query, bad_query};
-use crate::problem::Problem;
+use crate::listing::order::{Field, Order, unique_names};
 
 /// Items a page where the client does not say.
 const SIZE: i64 = 20;

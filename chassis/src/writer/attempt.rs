@@ -1,22 +1,24 @@
 //! One try at a batch: one transaction.
 
-use super::task::Batches;
-use super::{Domain, Order};
-use crate::db::{Connection, Dialect, Statement, Tx, may_be_committed, vanished};
-use crate::inbox::{self, Incoming};
-use crate::mailbox::Chore;
-use crate::outbox;
-use crate::parked;
-use crate::telemetry::Trace;
+use crate::base::metrics::Metrics;
+use crate::base::trace::Trace;
+use crate::mailbox::chores::Chore;
+use crate::mailbox::message::Incoming;
+use crate::mailbox::{inbox, outbox, parked};
+use crate::storage::{Connection, Db, Dialect, Statement, Tx, may_be_committed, vanished};
+use crate::writer::model::Domain;
+use crate::writer::order::Order;
 use anyhow::{Context, anyhow};
 use common_events::Event;
 use futures_util::FutureExt;
 use sqlx::{AssertSqlSafe, Row, query};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::warn;
+use uuid::Uuid;
 
 /// What takes longer, the statements of a batch or its commit, is taken for lost: Postgres itself ends a statement after
 /// 10 s, and a server that vanished says nothing, which TCP does not find out while one only waits.
@@ -25,8 +27,20 @@ const LOST: Duration = Duration::from_secs(15);
 const LONG: Duration = Duration::from_mins(30);
 
 /// Running time after which a writer makes sure that its row in `batches` is there: much less than
-/// [`crate::retention::WRITERS`] says.
+/// [`crate::mailbox::retention::WRITERS`] says.
 const MARK_MINUTES: i64 = 60;
+
+/// What tries batches, and knows which of them hold.
+pub(super) struct Attempts<D: Domain> {
+    domain: D,
+    db: Db,
+    metrics: Arc<Metrics>,
+    /// This writer among those of other replicas, and how many batches it tried.
+    name: String,
+    batch: AtomicI64,
+    /// The minute of running time from which on the row of this writer is to be made sure of.
+    mark_due: AtomicI64,
+}
 
 /// What a batch is to do.
 pub(super) struct Work<'a, D: Domain> {
@@ -53,7 +67,13 @@ struct Wrote<'c, 'w, D: Domain> {
     tx: Tx<'c>,
 }
 
-impl<D: Domain> Batches<D> {
+impl<D: Domain> Attempts<D> {
+    pub(super) fn new(domain: D, db: Db, metrics: Arc<Metrics>) -> Self {
+        let name = Uuid::new_v4().to_string();
+        let (batch, mark_due) = (AtomicI64::new(0), AtomicI64::new(0));
+        Self { domain, db, metrics, name, batch, mark_due }
+    }
+
     /// Does the work, all of it or nothing. A panic of the domain is a failure like another: the
     /// writer must outlive it.
     pub(super) async fn attempt(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {

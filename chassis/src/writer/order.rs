@@ -1,7 +1,7 @@
 //! A command that waits for the writer, and who gets at it first: the writer, or its caller who gives up.
 
-use super::{Domain, Outcome};
-use crate::telemetry::Trace;
+use crate::base::trace::Trace;
+use crate::writer::model::{Domain, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};

@@ -1,27 +1,30 @@
 //! The task: takes what waits, carries it out, answers.
 
-use super::{ChoreJob, Domain, Job, NotDone, NotTaken, Order, Unavailable, attempt};
-use crate::db::{self, Db};
-use crate::metrics::Metrics;
-use crate::pace::Pace;
+use crate::base::metrics::Metrics;
+use crate::base::pace::Pace;
+use crate::base::unavailable::Unavailable;
+use crate::mailbox::chores::ChoreJob;
+use crate::storage::{Db, is_at_fault};
+use crate::writer::attempt::{Attempts, Work};
+use crate::writer::job::{Job, NotTaken};
+use crate::writer::model::{Domain, NotDone};
+use crate::writer::order::Order;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
-use uuid::Uuid;
 
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
 /// carrying more a second.
 const BATCH: usize = 500;
-/// Under load, batches begin no sooner after each other, unless [`super::ENOUGH`] commands wait.
+/// Under load, batches begin no sooner after each other, unless [`crate::writer::job::ENOUGH`] commands wait.
 const APART: Duration = Duration::from_millis(5);
 
 /// The task.
 pub(crate) struct Task<D: Domain> {
     pub(super) jobs: mpsc::Receiver<Job<D>>,
-    /// Tells that [`super::ENOUGH`] of them wait.
+    /// Tells that [`crate::writer::job::ENOUGH`] of them wait.
     pub(super) enough: Arc<Notify>,
     pub(super) chores: mpsc::Receiver<ChoreJob>,
     pub(super) batches: Batches<D>,
@@ -29,16 +32,9 @@ pub(crate) struct Task<D: Domain> {
 
 /// What carries out batches.
 pub(super) struct Batches<D: Domain> {
-    pub(super) domain: D,
-    pub(super) db: Db,
-    pub(super) metrics: Arc<Metrics>,
+    attempts: Attempts<D>,
     relay: Arc<Notify>,
     committed: Arc<watch::Sender<u64>>,
-    /// This writer among those of other replicas, and how many batches it tried.
-    pub(super) name: String,
-    pub(super) batch: AtomicI64,
-    /// The minute of running time from which on the row of this writer is to be made sure of.
-    pub(super) mark_due: AtomicI64,
 }
 
 impl<D: Domain> Task<D> {
@@ -89,9 +85,7 @@ impl<D: Domain> Batches<D> {
         relay: Arc<Notify>,
         committed: Arc<watch::Sender<u64>>,
     ) -> Self {
-        let name = Uuid::new_v4().to_string();
-        let (batch, mark_due) = (AtomicI64::new(0), AtomicI64::new(0));
-        Self { domain, db, metrics, relay, committed, name, batch, mark_due }
+        Self { attempts: Attempts::new(domain, db, metrics), relay, committed }
     }
 
     /// One batch. If it fails, the commands of requests get one more try without the events, of
@@ -106,16 +100,16 @@ impl<D: Domain> Batches<D> {
                 Job::Events(some, answer) => events.push((some, answer)),
             }
         }
-        let work = attempt::Work {
+        let work = Work {
             orders: orders.iter().collect(),
             events: events.iter().flat_map(|(some, _)| some).collect(),
             chores: chores.iter().map(|(chore, _)| chore).collect(),
         };
-        let mut done = self.attempt(&work).await;
+        let mut done = self.attempts.attempt(&work).await;
         if let Err(error) = &done
             && (!events.is_empty() || is_conflict(error))
         {
-            let database = db::is_at_fault(error);
+            let database = is_at_fault(error);
             let why = NotTaken { reason: format!("{error:#}"), database };
             for (_, answer) in events.drain(..) {
                 let _ = answer.send(Err(why.clone()));
@@ -123,12 +117,12 @@ impl<D: Domain> Batches<D> {
             if orders.is_empty() && chores.is_empty() {
                 return;
             }
-            let work = attempt::Work {
+            let work = Work {
                 orders: orders.iter().collect(),
                 events: Vec::new(),
                 chores: chores.iter().map(|(chore, _)| chore).collect(),
             };
-            done = self.attempt(&work).await;
+            done = self.attempts.attempt(&work).await;
         }
         match done {
             Ok(done) => {
@@ -152,7 +146,7 @@ impl<D: Domain> Batches<D> {
                 });
             }
             Err(error) => {
-                let database = db::is_at_fault(&error); // which is logged once, by then
+                let database = is_at_fault(&error); // which is logged once, by then
                 let error = format!("{error:#}");
                 if database {
                     debug!(error, commands = orders.len(), "a batch could not be written");

@@ -7,10 +7,10 @@ use axum::Router;
 use chassis::bus::{
     Bus, Delivery, Health, Message, Monitor, NotSent, Place, Publisher, Subscription, TopicReplay,
 };
-use chassis::consumer::Policy;
-use chassis::db::{Db, Schema, Tx};
 use chassis::http::Surface;
+use chassis::storage::{Db, Schema, Tx};
 use chassis::testing::{TestDb, eventually};
+use chassis::workers::consumer::Policy;
 use chassis::writer::{Domain, Writer};
 use chassis::{Chassis, Running};
 use chrono::{DateTime, Utc};

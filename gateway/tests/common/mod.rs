@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::routing::any;
 use chassis::Running;
-use chassis::config::Listen;
+use chassis::base::config::Listen;
 use chassis::testing::peer;
 use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};

@@ -13,8 +13,8 @@ pub mod process;
 
 pub use chaos::{Dice, Web};
 use chassis::Running;
+use chassis::base::config::{KafkaSecurity, Topic};
 use chassis::bus::EmbeddedLog;
-use chassis::config::{KafkaSecurity, Topic};
 use chassis::testing::eventually;
 use standalone::{Listeners, StandaloneConfig};
 use std::path::Path;

@@ -3,8 +3,8 @@
 use super::{Broker, new_topic};
 use crate::common::Shop;
 use crate::common::process::Process;
+use chassis::base::config::{KafkaOauth, KafkaSecurity, Mechanism, Protocol};
 use chassis::bus::{Bus, Message};
-use chassis::config::{KafkaOauth, KafkaSecurity, Mechanism, Protocol};
 use chassis::testing::eventually;
 use reqwest::Method;
 use std::io::Write;

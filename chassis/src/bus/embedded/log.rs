@@ -1,18 +1,18 @@
 //! The file of the embedded log: messages in the batches in which they came, and where each group is.
 
-use super::super::{Delivery, Message, Place};
-use super::tail::Tail;
-use super::write::{self, Job};
-use super::{PARTITIONS, partition};
-use crate::config::DatabaseUrl;
-use crate::db::{Db, Schema};
+use crate::base::config::DatabaseUrl;
+use crate::bus::embedded::partition::PARTITIONS;
+use crate::bus::embedded::shared::{Positions, Shared, delivery};
+use crate::bus::embedded::write::{self, Job};
+use crate::bus::interface::{Delivery, Message, Place};
+use crate::storage::{Db, Schema};
 use sqlx::any::AnyRow;
 use sqlx::{Executor, Row as _, query};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::{mpsc, oneshot};
 
 /// Batches are rows, as they are records in Kafka's log: what is sent together is written, and read from the file,
 /// as one text. The view shows messages, for audits and for whoever looks into the file.
@@ -46,24 +46,10 @@ const INTO_BATCHES: &str = "
 /// Rows that are read at once.
 const PAGE: i64 = 64;
 
-/// A consumer group in a partition.
-pub(super) type GroupPartition = (String, i32);
-pub(super) type Positions = HashMap<GroupPartition, i64>;
-
 pub(super) struct Log {
     db: Db,
     jobs: mpsc::Sender<Job>,
     shared: Arc<Shared>,
-}
-
-/// What the writing task and the readers share.
-pub(super) struct Shared {
-    /// The last offset of each partition, -1 for none.
-    ends: Vec<AtomicI64>,
-    tail: Mutex<Tail>,
-    /// Where each group is, also what is not written yet.
-    positions: Mutex<Positions>,
-    changed: watch::Sender<u64>,
 }
 
 /// A batch as it is in the file.
@@ -82,16 +68,6 @@ impl Batch {
         let (first, at) = (self.first, self.at);
         let messages: Vec<Message> = serde_json::from_str(&self.messages)?;
         Ok((first..).zip(messages).map(move |(offset, message)| delivery(message, offset, at)))
-    }
-}
-
-fn delivery(message: Message, offset: i64, at: i64) -> Delivery {
-    Delivery {
-        place: Place { partition: partition(&message.key), offset },
-        key: Some(message.key),
-        payload: Some(message.payload.into_bytes()),
-        headers: message.headers,
-        at,
     }
 }
 
@@ -130,13 +106,7 @@ impl Log {
             positions.insert((row.try_get(0)?, partition), row.try_get(2)?);
         }
         let ends = ends(db).await?;
-        let next = ends.iter().max().map_or(0, |end| end + 1);
-        Ok(Shared {
-            ends: ends.into_iter().map(AtomicI64::new).collect(),
-            tail: Mutex::new(Tail::new(next)),
-            positions: Mutex::new(positions),
-            changed: watch::Sender::new(0),
-        })
+        Ok(Shared::new(ends, positions))
     }
 
     /// Appends in order; durable when it answers.
@@ -258,10 +228,7 @@ impl Log {
 
     /// Resolves at the next append after this call.
     pub(super) fn appended(&self) -> impl Future<Output = ()> + use<> {
-        let mut changed = self.shared.changed.subscribe();
-        async move {
-            let _ = changed.changed().await;
-        }
+        self.shared.appended()
     }
 
     /// Writes the positions.
@@ -297,37 +264,6 @@ async fn ends(db: &Db) -> anyhow::Result<Vec<i64>> {
         }
     }
     Ok(ends)
-}
-
-impl Shared {
-    fn end(&self, partition: i32) -> &AtomicI64 {
-        &self.ends[usize::try_from(partition).unwrap_or_default()]
-    }
-
-    fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn positions(&self) -> MutexGuard<'_, Positions> {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The offset of the message that comes next.
-    pub(super) fn next(&self) -> i64 {
-        self.tail().next()
-    }
-
-    /// Shows readers messages that are in the file now, from the next offset on.
-    pub(super) fn show(&self, messages: Vec<Message>, at: i64) {
-        let mut tail = self.tail();
-        for message in messages {
-            let delivery = delivery(message, tail.next(), at);
-            self.end(delivery.place.partition).store(delivery.place.offset, Ordering::Release);
-            tail.push(Arc::new(delivery));
-        }
-        drop(tail);
-        self.changed.send_modify(|count| *count += 1);
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The newest messages, in memory: groups that keep up never read the file.
 
-use super::super::Delivery;
+use crate::bus::interface::Delivery;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Place;
+    use crate::bus::interface::Place;
 
     fn tail(from: i64, count: i64) -> Tail {
         let mut tail = Tail::new(from);

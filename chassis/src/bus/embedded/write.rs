@@ -1,9 +1,9 @@
 //! The one task that writes the embedded log.
 
-use super::super::Message;
-use super::log::{GroupPartition, Positions, Shared};
-use crate::db::{Db, Statement, is_at_fault, now};
-use crate::rows;
+use crate::base::clock::now;
+use crate::bus::embedded::shared::{GroupPartition, Positions, Shared};
+use crate::bus::interface::Message;
+use crate::storage::{Db, Statement, is_at_fault, rows};
 use anyhow::ensure;
 use serde::Serialize;
 use sqlx::{Row as _, query};

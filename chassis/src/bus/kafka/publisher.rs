@@ -1,6 +1,6 @@
 //! Publishing to Kafka.
 
-use super::{KafkaBus, Watch, drop_aside};
+use crate::bus::kafka::{KafkaBus, Watch, drop_aside};
 use crate::bus::{Message, NotSent, Publisher};
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

@@ -1,8 +1,8 @@
 //! Reading a Kafka topic again, outside of any group.
 
-use super::reading::kind;
-use super::subscription::delivery;
-use super::{KafkaBus, Watch, drop_aside, topic};
+use crate::bus::kafka::reading::kind;
+use crate::bus::kafka::subscription::delivery;
+use crate::bus::kafka::{KafkaBus, Watch, drop_aside, topic};
 use crate::bus::{Delivery, ReadError, TopicReplay};
 use anyhow::{anyhow, bail};
 use async_trait::async_trait;

@@ -1,6 +1,6 @@
 //! Reading from Kafka, as a member of a consumer group.
 
-use super::{KafkaBus, Watch, drop_aside};
+use crate::bus::kafka::{KafkaBus, Watch, drop_aside};
 use crate::bus::{Delivery, Monitor, Place, Subscription};
 use async_trait::async_trait;
 use futures_util::FutureExt;

@@ -3,8 +3,8 @@
 //! librdkafka asks for a token on the thread that polls a client, which for a consumer is one of the runtime. So nothing is
 //! fetched there: one task of the process has the next token ready before anybody asks for it.
 
-use crate::clock;
-use crate::config::TokenRequest;
+use crate::base::clock;
+use crate::base::config::TokenRequest;
 use anyhow::{anyhow, bail};
 use rdkafka::client::OAuthToken;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};

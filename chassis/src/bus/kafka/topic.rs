@@ -1,7 +1,7 @@
 //! What is asked about a topic, and making it.
 
-use super::drop_aside;
-use super::tokens::Tokens;
+use crate::bus::kafka::drop_aside;
+use crate::bus::kafka::tokens::Tokens;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};

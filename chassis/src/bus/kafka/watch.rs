@@ -1,7 +1,7 @@
 //! Watches a client: whether it works, and how it reads.
 
-use super::reading::{self, Reading, is_ours, partitions};
-use super::tokens::Tokens;
+use crate::bus::kafka::reading::{self, Reading, is_ours, partitions};
+use crate::bus::kafka::tokens::Tokens;
 use crate::bus::{Health, ReadError};
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bus::embedded::partition::partition;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 

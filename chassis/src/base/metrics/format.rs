@@ -1,0 +1,118 @@
+//! The two text formats of metrics: that of Prometheus, which everything reads, and OpenMetrics, for those who ask for it.
+
+use crate::base::i18n::quality;
+use axum::http::{HeaderMap, header};
+use std::collections::HashSet;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `text/plain; version=0.0.4`.
+    Prometheus,
+    /// What the library writes.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Returns OpenMetrics where the client names it and likes it no less than plain text.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        let ranges: Vec<(String, u16)> =
+            lines.flat_map(|line| line.split(',')).filter_map(range).collect();
+        let best = |kind: &str| {
+            let named = ranges.iter().filter(|(named, _)| named == kind);
+            named.map(|(_, quality)| *quality).max().unwrap_or_default()
+        };
+        match best("application/openmetrics-text") {
+            wanted if wanted > 0 && wanted >= best("text/plain") => Self::OpenMetrics,
+            _ => Self::Prometheus,
+        }
+    }
+
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// Returns metrics that are written as OpenMetrics in this format.
+    pub(super) fn written(self, text: String) -> String {
+        match self {
+            Self::Prometheus => as_prometheus(&text),
+            Self::OpenMetrics => text,
+        }
+    }
+}
+
+/// Reads one range of `Accept`, as `text/plain;version=0.0.4;q=0.5`: its type, and its quality in thousandths.
+fn range(text: &str) -> Option<(String, u16)> {
+    let mut parts = text.split(';').map(str::trim);
+    let kind = parts.next()?.to_ascii_lowercase();
+    let weight = parts
+        .filter_map(|part| part.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    Some((kind, weight.map_or(Some(1_000), |(_, weight)| quality(weight.trim()))?))
+}
+
+/// In the format of Prometheus a counter is described under its whole name, with `_total`, and nothing marks the end.
+fn as_prometheus(text: &str) -> String {
+    let counters: HashSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut written = String::with_capacity(text.len() + 1_024);
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let described = ["# HELP ", "# TYPE "].iter().find_map(|start| {
+            let (name, rest) = line.strip_prefix(start)?.split_once(' ')?;
+            counters.contains(name).then(|| format!("{start}{name}_total {rest}"))
+        });
+        written.push_str(described.as_deref().unwrap_or(line));
+        written.push('\n');
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_for_those_who_ask_for_it() {
+        let of = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::ACCEPT, line.parse().unwrap());
+            }
+            Format::of(&headers)
+        };
+        for plain in [
+            &[][..],
+            &["*/*"],
+            &["text/plain"],
+            &["application/openmetrics-text;q=0"],
+            &["application/openmetrics-text;q=0.2, text/plain;q=0.5"],
+            &["application/json"],
+        ] {
+            assert_eq!(of(plain), Format::Prometheus, "{plain:?}");
+        }
+        for open in [
+            &["application/openmetrics-text"][..],
+            // As Prometheus 2 asks.
+            &[
+                "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+            ],
+            &["text/plain;q=0.5", "Application/OpenMetrics-Text; version=1.0.0"],
+        ] {
+            assert_eq!(of(open), Format::OpenMetrics, "{open:?}");
+        }
+    }
+
+    #[test]
+    fn a_counter_is_described_by_its_whole_name_for_prometheus() {
+        let open = "# HELP a Things.\n# TYPE a counter\na_total{x=\"1\"} 2\n# HELP a_b Now.\n# TYPE a_b gauge\n\
+                    # UNIT a_b seconds\na_b 1\n# EOF\n";
+        let plain = "# HELP a_total Things.\n# TYPE a_total counter\na_total{x=\"1\"} 2\n# HELP a_b Now.\n\
+                     # TYPE a_b gauge\na_b 1\n";
+        assert_eq!(as_prometheus(open), plain);
+    }
+}

@@ -1,0 +1,94 @@
+//! The trace that a request or an event belongs to: a W3C `traceparent`, passed on over HTTP, outbox and bus.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The W3C header that carries the trace.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// A `traceparent`: which story a piece of work belongs to, across services and events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace(Arc<str>);
+
+impl Trace {
+    /// A story that begins here.
+    fn begun() -> Self {
+        let (trace, span) = (Uuid::new_v4().simple(), Uuid::new_v4().simple().to_string());
+        Self(format!("00-{trace}-{}-01", &span[..16]).into())
+    }
+
+    /// The story that `headers` go on with, or a new one.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let header = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        header.and_then(Self::parse).unwrap_or_else(Self::begun)
+    }
+
+    /// Reads a `traceparent` of version 00.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = |part: &str, length| {
+            part.len() == length
+                && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                && (length == 2 || part.bytes().any(|byte| byte != b'0'))
+        };
+        let parts: Vec<&str> = text.split('-').collect();
+        let legal = matches!(parts[..], ["00", trace, span, flags]
+            if hex(trace, 32) && hex(span, 16) && hex(flags, 2));
+        legal.then(|| Self(text.into()))
+    }
+
+    /// The whole header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The 32 digits that all of the story share.
+    pub(crate) fn id(&self) -> &str {
+        &self.0[3..35]
+    }
+
+    /// The value of the header.
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.0).expect("a traceparent is a legal header")
+    }
+}
+
+tokio::task_local! {
+    static CURRENT: Trace;
+}
+
+/// Runs `work` as part of the story of `trace`. A spawned task must be put in again.
+pub async fn with<T>(trace: Trace, work: impl Future<Output = T>) -> T {
+    CURRENT.scope(trace, work).await
+}
+
+/// Runs `work` as part of the story of `trace`, if there is one.
+pub(crate) fn with_sync<T>(trace: Option<&Trace>, work: impl FnOnce() -> T) -> T {
+    match trace {
+        Some(trace) => CURRENT.sync_scope(trace.clone(), work),
+        None => work(),
+    }
+}
+
+/// The story that the running task belongs to.
+pub fn current() -> Option<Trace> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_made_or_passed_on() {
+        let made = Trace::begun();
+        assert_eq!(Trace::parse(made.as_str()), Some(made));
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(Trace::parse(given).unwrap().as_str(), given);
+        for wrong in
+            ["", "00-0-0-01", &given[..50], &given.to_uppercase(), &given.replace('b', "g")]
+        {
+            assert_eq!(Trace::parse(wrong), None, "{wrong} was taken");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! A service being put together, and running.
+
+mod admin;
+mod builder;
+mod gauges;
+pub mod launch;
+mod outbox_age;
+mod ports;
+mod process;
+mod running;
+
+pub use builder::Chassis;
+pub use process::{HEALTH_PATH, serve_bare, serve_management};
+pub use running::Running;

@@ -1,0 +1,121 @@
+//! A process with its ports: what serves a service, the gateway, or the management routes of several services.
+
+use crate::base::config::Listen;
+use crate::base::metrics::Metrics;
+use crate::base::tasks::Tasks;
+use crate::http::{self, Facing, HeadLimits, Layers, Ready, Surface};
+use crate::service::ports::{listen, listen_at};
+use crate::service::running::Running;
+use crate::storage::Db;
+use axum::Router;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::net::TcpListener;
+use tracing::info;
+
+/// The path of health, at both addresses.
+pub const HEALTH_PATH: &str = "/actuator/health";
+/// What every management address has.
+pub(super) const MANAGEMENT_PATHS: [&str; 2] = ["/metrics", HEALTH_PATH];
+
+/// A process with its ports, before it serves.
+pub(super) struct Process {
+    pub(super) name: &'static str,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tasks: Tasks,
+    pub(super) listener: TcpListener,
+    /// None where another process serves `management`.
+    pub(super) management_listener: Option<TcpListener>,
+    pub(super) management: Router,
+    pub(super) management_paths: Vec<&'static str>,
+    pub(super) db: Option<Db>,
+}
+
+impl Process {
+    pub(super) fn serve(
+        self,
+        surface: Surface,
+        routes: Router,
+        ready: Ready,
+        facing: Facing,
+        around: impl FnOnce(Router) -> Router,
+    ) -> anyhow::Result<Running> {
+        let draining = Arc::new(AtomicBool::new(false));
+        let (bodies, metrics) = (http::Memory::default(), self.metrics);
+        let surface = Arc::new(surface);
+        let layers =
+            Layers { metrics, draining: Arc::clone(&draining), ready, facing, bodies, surface };
+        let mut running = Running {
+            name: self.name,
+            addr: self.listener.local_addr()?,
+            management_addr: None,
+            management: None,
+            tasks: self.tasks,
+            db: self.db,
+            draining,
+        };
+        let management = Surface { paths: self.management_paths, bodies: &[] };
+        let management = layers.clone().management(management, self.management);
+        let limits = HeadLimits::of(facing);
+        running.serve("http", self.listener, around(layers.around(routes)), limits);
+        match self.management_listener {
+            Some(listener) => {
+                running.management_addr = Some(listener.local_addr()?);
+                running.serve("management", listener, management, limits);
+            }
+            None => running.management = Some(management),
+        }
+        info!(service = self.name, addr = %running.addr, "listening");
+        Ok(running)
+    }
+}
+
+/// Serves the management routes of several services at one address, each under its name as prefix.
+pub fn serve_management(
+    addr: SocketAddr,
+    services: Vec<(&'static str, Router)>,
+) -> anyhow::Result<Running> {
+    let listener = listen_at(addr, "MANAGEMENT_ADDR")?;
+    let paths =
+        vec!["/gifticon/metrics", "/cart/admin/parked", "/mypage/admin/rebuild", HEALTH_PATH];
+    let surface = Surface { paths, bodies: &[] };
+    let routes = services
+        .into_iter()
+        .fold(Router::new(), |routes, (name, service)| routes.nest(&format!("/{name}"), service));
+    let process = Process {
+        name: "management",
+        metrics: Arc::default(),
+        tasks: Tasks::default(),
+        listener,
+        management_listener: None,
+        management: Router::new(),
+        management_paths: MANAGEMENT_PATHS.to_vec(),
+        db: None,
+    };
+    process.serve(surface, routes, Ready::Always, Facing::Internal, |routes| routes)
+}
+
+/// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
+/// layers included.
+pub fn serve_bare(
+    name: &'static str,
+    addresses: &Listen,
+    metrics: Arc<Metrics>,
+    surface: Surface,
+    routes: Router,
+    around: impl FnOnce(Router) -> Router,
+) -> anyhow::Result<Running> {
+    let (listener, management_listener) = listen(addresses)?;
+    let process = Process {
+        name,
+        metrics,
+        tasks: Tasks::default(),
+        listener,
+        management_listener,
+        management: Router::new(),
+        management_paths: MANAGEMENT_PATHS.to_vec(),
+        db: None,
+    };
+    process.serve(surface, routes, Ready::Always, Facing::Public, around)
+}

@@ -1,0 +1,30 @@
+//! The databases: SQLite and Postgres behind one text of SQL.
+//!
+//! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
+//! whatever differs is in this folder.
+
+mod connection;
+mod counter;
+mod db;
+mod dialect;
+mod fault;
+mod file;
+mod pool;
+mod pooler;
+mod refusal;
+pub mod rows;
+mod running_time;
+mod schema;
+mod target;
+mod tx;
+
+pub use counter::Counter;
+pub use db::{Db, log_failure};
+pub use dialect::Dialect;
+pub use fault::causes;
+pub(crate) use fault::{is_at_fault, may_be_committed, vanished};
+pub(crate) use pool::Connection;
+pub use pool::READ_TIMEOUT;
+pub(crate) use running_time::{MINUTE, count_minute};
+pub use schema::Schema;
+pub use tx::{Statement, Tx};

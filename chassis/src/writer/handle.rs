@@ -1,0 +1,150 @@
+//! The way to the writer, for requests, workers and consumers.
+
+use crate::base::metrics::Metrics;
+use crate::base::patience;
+use crate::base::trace::{self, Trace};
+use crate::base::unavailable::Unavailable;
+use crate::mailbox::chores::ChoreJob;
+use crate::mailbox::message::Incoming;
+use crate::storage::Db;
+use crate::writer::job::{ENOUGH, Job, NotTaken, WAITING};
+use crate::writer::model::{Domain, NotDone, Outcome};
+use crate::writer::order::{Order, Waits};
+use crate::writer::task::{Batches, Task};
+use prometheus_client::metrics::histogram::Histogram;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+/// The way to the writer. Clones go to the same one.
+pub struct Writer<D: Domain> {
+    jobs: mpsc::Sender<Job<D>>,
+    enough: Arc<Notify>,
+    committed: Arc<watch::Sender<u64>>,
+    waited: Histogram,
+}
+
+impl<D: Domain> Clone for Writer<D> {
+    fn clone(&self) -> Self {
+        Self {
+            jobs: self.jobs.clone(),
+            enough: Arc::clone(&self.enough),
+            committed: Arc::clone(&self.committed),
+            waited: self.waited.clone(),
+        }
+    }
+}
+
+impl<D: Domain> fmt::Debug for Writer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
+
+impl<D: Domain> Writer<D> {
+    /// How many jobs wait.
+    fn waiting(&self) -> usize {
+        WAITING - self.jobs.capacity()
+    }
+
+    /// Carries out one command, and returns its outcome when it is durable.
+    ///
+    /// A command that the writer has not begun when the [patience](patience::until) of its request is over, or when the
+    /// returned future is dropped, is not carried out. Once it is begun, its caller waits for the truth.
+    ///
+    /// # Errors
+    /// [`Unavailable::Overloaded`] when it was not begun in time: nothing was done.
+    pub async fn ask(&self, command: D::Command) -> Outcome<D> {
+        self.ask_unless(command, std::future::pending()).await
+    }
+
+    /// Carries out one command as [`Writer::ask`] does, unless `withdrawn` resolves before the writer has begun it: for a
+    /// caller who must hear the outcome of what was begun.
+    ///
+    /// # Errors
+    /// [`Unavailable::Overloaded`] also when it was withdrawn: nothing was done.
+    pub async fn ask_unless(
+        &self,
+        command: D::Command,
+        withdrawn: impl Future<Output = ()>,
+    ) -> Outcome<D> {
+        const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
+        let (answer, mut answered) = oneshot::channel();
+        let order = Order::new(command, trace::current(), answer);
+        let waits = Waits::of(&order);
+        if self.jobs.try_send(Job::Command(order)).is_err() {
+            return Err(NotDone::Unavailable(OVERLOADED));
+        }
+        if self.waiting() >= ENOUGH {
+            self.enough.notify_one();
+        }
+        let lost = |_| Err(NotDone::Unavailable(Unavailable::Database));
+        tokio::select! {
+            biased;
+            outcome = &mut answered => return outcome.unwrap_or_else(lost),
+            () = sleep_until(patience::until()) => {}
+            () = withdrawn => {}
+        }
+        match waits.give_up() {
+            Some(waited) => {
+                self.waited.observe(waited.as_secs_f64());
+                Err(NotDone::Unavailable(OVERLOADED))
+            }
+            None => answered.await.unwrap_or_else(lost),
+        }
+    }
+
+    /// Carries out many commands of a worker in order, each with the story that it belongs to. They have time: none is
+    /// refused for how long it waited.
+    pub async fn ask_all(
+        &self,
+        commands: impl IntoIterator<Item = (D::Command, Option<Trace>), IntoIter: Send> + Send,
+    ) -> Vec<Outcome<D>> {
+        let mut waiting = Vec::new();
+        for (command, trace) in commands {
+            let (answer, answered) = oneshot::channel();
+            let _ = self.jobs.send(Job::Command(Order::new(command, trace, answer))).await;
+            waiting.push(answered);
+        }
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        for answered in waiting {
+            let lost = Err(NotDone::Unavailable(Unavailable::Database));
+            outcomes.push(answered.await.unwrap_or(lost));
+        }
+        outcomes
+    }
+
+    /// Acts on events, all in one transaction with their inbox marks.
+    pub(crate) async fn take(&self, events: Vec<Incoming<D::Command>>) -> Result<(), NotTaken> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job::Events(events, answer)).await.map_err(NotTaken::stopped)?;
+        answered.await.map_err(NotTaken::stopped)?
+    }
+
+    /// Changes whenever a transaction was committed: what workers wait for.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+}
+
+/// Makes the writer of a service.
+pub(crate) fn writer<D: Domain>(
+    domain: D,
+    db: Db,
+    metrics: Arc<Metrics>,
+    relay: Arc<Notify>,
+    chores: mpsc::Receiver<ChoreJob>,
+) -> (Writer<D>, Task<D>) {
+    let (sender, jobs) = mpsc::channel(WAITING);
+    let committed = Arc::new(watch::Sender::new(0));
+    let enough = Arc::new(Notify::new());
+    let writer = Writer {
+        jobs: sender,
+        enough: Arc::clone(&enough),
+        committed: Arc::clone(&committed),
+        waited: metrics.writer_wait_seconds.clone(),
+    };
+    let batches = Batches::new(domain, db, metrics, relay, committed);
+    (writer, Task { jobs, enough, chores, batches })
+}

@@ -1,0 +1,33 @@
+//! What waits for the writer.
+
+use crate::mailbox::message::Incoming;
+use crate::writer::model::Domain;
+use crate::writer::order::Order;
+use tokio::sync::oneshot;
+
+/// A batch is worth its fixed cost when so many commands wait: it begins at once then.
+pub(super) const ENOUGH: usize = 32;
+/// Jobs that may wait, beyond which requests are refused at once. It only bounds the memory: requests are refused by the time
+/// that they waited.
+pub(super) const WAITING: usize = 8_192;
+
+pub(super) enum Job<D: Domain> {
+    Command(Order<D>),
+    /// Events from the bus, handled together or not at all.
+    Events(Vec<Incoming<D::Command>>, oneshot::Sender<Result<(), NotTaken>>),
+}
+
+/// Why events were not acted on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct NotTaken {
+    pub(crate) reason: String,
+    /// The database failed, so that nothing is known about the events.
+    pub(crate) database: bool,
+}
+
+impl NotTaken {
+    pub(super) fn stopped<E>(_: E) -> Self {
+        Self { reason: "the writer has stopped".into(), database: true }
+    }
+}

@@ -165,7 +165,8 @@ fn every_file_and_test_that_a_page_names_is_there() {
         for line in prose(&text) {
             let quoted = quoted(line);
             for (place, file) in quoted.iter().enumerate() {
-                let is_source = file.ends_with(".rs") && file.contains('/');
+                let extension = Path::new(file).extension();
+                let is_source = extension.is_some_and(|rs| rs == "rs") && file.contains('/');
                 // `tests/api.rs` is that of each service.
                 let is_path = tops.iter().any(|top| file.starts_with(top))
                     || is_source && !file.starts_with("tests/");

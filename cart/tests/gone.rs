@@ -8,6 +8,7 @@ use cart::app::{CartDomain, CartsApp, Wanted};
 use cart::stock::HttpStock;
 use cart::store;
 use chassis::breaker::Breaker;
+use chassis::http::Surface;
 use chassis::testing::{TestDb, TestLog, peer};
 use chassis::{Chassis, Running};
 use common::{Gifticon, release, reserve};
@@ -41,7 +42,8 @@ impl Carts {
         let stock = HttpStock::new(chassis::peer::client().unwrap(), url, breaker);
         let app = CartsApp { db: tables, writer, stock };
         app.db.ready().await;
-        let running = chassis.serve(Router::new()).unwrap();
+        let running =
+            chassis.serve(Surface { paths: Vec::new(), bodies: &[] }, Router::new()).unwrap();
         Self { app, gifticon, db, running, _log: log }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 const GI: u64 = 1 << 30;
-/// The carts that the volumes have room for before the alert `VolumeFills`, as the README states.
+/// The carts that the volumes have room for before the alert `VolumeFills`, as the book states.
 const CARTS: u64 = 5_000_000;
 
 /// All objects of the bases and components, with the file that each is in.
@@ -185,8 +185,8 @@ fn the_volumes_hold_the_stated_number_of_carts_before_the_alert() {
     for service in ["gifticon", "cart", "payment", "mypage"] {
         assert!(usable(service) >= 2_000_000 * 340);
     }
-    let readme = text("README.md");
-    assert!(readme.contains("5 million carts") && readme.contains("500만"), "the README states it");
+    let (page, korean) = (text("docs/operate/kubernetes.md"), text("docs/ko/operate.md"));
+    assert!(page.contains("5 million carts") && korean.contains("500만"), "the book states it");
     let alerts = text("kubernetes/monitoring/alerts.yaml");
     assert!(alerts.contains("< 0.25"));
 }

@@ -1,0 +1,181 @@
+//! The tables of the book's reference say what is there, no more and no less.
+
+mod common;
+
+use chassis::base::problem::{Kind, kind};
+use chassis::service::launch::{OnKafka, command};
+use common::files::{below, text};
+use common::{Shop, Web};
+use std::collections::{BTreeMap, BTreeSet};
+
+const SERVICES: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
+
+/// Returns the rows of the first table of a page, as the texts of their cells.
+fn table(page: &str) -> Vec<Vec<String>> {
+    let text = text(&format!("docs/reference/{page}.md"));
+    let lines = text.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = lines.take_while(|line| line.starts_with('|')).skip(2);
+    let cells = |row: &str| {
+        row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = rows.map(cells).collect();
+    assert!(rows.len() > 5, "{page} has a table");
+    rows
+}
+
+/// Returns the names in a cell such as `` `GET` `POST` ``.
+fn names(cell: &str) -> Vec<String> {
+    cell.split(' ').map(|name| name.trim_matches('`').to_owned()).collect()
+}
+
+/// Returns the processes that a cell such as "the four services, standalone" names.
+fn processes(cell: &str) -> Vec<&str> {
+    let process = |one| match one {
+        "each" => [&SERVICES[..], &["gateway", "standalone"]].concat(),
+        "each service" | "the four services" => SERVICES.to_vec(),
+        one => vec![one],
+    };
+    cell.split(", ").flat_map(process).collect()
+}
+
+#[test]
+fn every_problem_is_in_the_catalogue() {
+    let services = [gifticon::api::PROBLEMS, cart::api::PROBLEMS, payment::api::PROBLEMS];
+    let others = [mypage::api::PROBLEMS, gateway::proxy::PROBLEMS, kind::ALL];
+    let all: Vec<Kind> = services.into_iter().chain(others).flatten().copied().collect();
+    let there: BTreeSet<(String, String)> = all
+        .iter()
+        .map(|kind| (format!("`/problems/{}`", kind.slug), kind.status.as_u16().to_string()))
+        .collect();
+    let rows = table("problems").into_iter();
+    let told: BTreeSet<_> = rows.map(|row| (row[0].clone(), row[1].clone())).collect();
+    assert_eq!(there, told);
+    // One slug has one meaning, also where two services use it.
+    let mut titles = BTreeMap::new();
+    for kind in all {
+        let other = titles.insert(kind.slug, (kind.status, kind.en, kind.ko));
+        assert!(
+            other.is_none_or(|other| other == (kind.status, kind.en, kind.ko)),
+            "{}",
+            kind.slug
+        );
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_table() {
+    let commands = [
+        command::<OnKafka<gifticon::GifticonConfig>>("gifticon", gifticon::ABOUT, 8081),
+        command::<OnKafka<cart::CartConfig>>("cart", cart::ABOUT, 8082),
+        command::<OnKafka<payment::PaymentConfig>>("payment", payment::ABOUT, 8083),
+        command::<OnKafka<mypage::MypageConfig>>("mypage", mypage::ABOUT, 8084),
+        command::<gateway::GatewayConfig>("gateway", gateway::ABOUT, 8088),
+        command::<standalone::StandaloneConfig>("standalone", standalone::ABOUT, 0),
+    ];
+    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for command in commands {
+        command.clone().debug_assert();
+        for setting in command.get_arguments() {
+            if let Some(variable) = setting.get_env() {
+                let of = there.entry(variable.to_string_lossy().into_owned()).or_default();
+                of.insert(command.get_name().to_owned());
+                assert!(setting.get_help().is_some(), "{variable:?} has no help");
+            }
+        }
+    }
+    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in table("settings") {
+        let of: BTreeSet<String> = processes(&row[1]).into_iter().map(Into::into).collect();
+        for variable in names(&row[0]) {
+            told.insert(variable, of.clone());
+        }
+    }
+    assert_eq!(there, told);
+}
+
+/// Returns the management addresses of the five processes, by name.
+fn managed(shop: &Shop) -> BTreeMap<&'static str, Web> {
+    let of = &shop.management;
+    let services = [&of.gifticon, &of.cart, &of.payment, &of.mypage];
+    let gateway = Web::new(of.cart.base.replace("/cart", "/gateway"));
+    let mut all: BTreeMap<_, _> = SERVICES.into_iter().zip(services.into_iter().cloned()).collect();
+    all.insert("gateway", gateway);
+    all
+}
+
+#[tokio::test]
+async fn every_metric_is_in_the_table() {
+    const FROM_THE_FIRST_CHANGE: &str = "breaker_transitions_total";
+    let shop = Shop::start().await;
+    let (mut there, mut told) = (BTreeSet::new(), BTreeSet::new());
+    for (process, web) in managed(&shop) {
+        let ask = async || {
+            let answer = web.client.get(format!("{}/metrics", web.base)).send().await.unwrap();
+            answer.text().await.unwrap()
+        };
+        ask().await; // the first request that is counted
+        let metrics = ask().await;
+        for line in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let end = if kind == "counter" { "_total" } else { "" };
+            there.insert((format!("{name}{end}"), process));
+        }
+    }
+    let rows = table("metrics");
+    for row in &rows {
+        let of = processes(&row[1]).into_iter().filter(|process| *process != "standalone");
+        told.extend(of.map(|process| (names(&row[0]).remove(0), process)));
+    }
+    told.retain(|(name, _)| name != FROM_THE_FIRST_CHANGE);
+    assert_eq!(there, told);
+    shop.stop().await;
+}
+
+/// Asserts that a path allows these methods, and what comes with them.
+async fn allows(web: &Web, path: &str, methods: &[String]) {
+    let url = format!("{}{}", web.base, path.replace("{id}", "1"));
+    let request = web.client.request(reqwest::Method::OPTIONS, &url);
+    let answer = request.send().await.unwrap();
+    let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_uppercase());
+    let allow: BTreeSet<String> =
+        allow.unwrap_or_default().split(',').map(|method| method.trim().to_owned()).collect();
+    let mut told: BTreeSet<String> = methods.iter().cloned().collect();
+    told.insert("OPTIONS".into());
+    if told.contains("GET") {
+        told.insert("HEAD".into());
+    }
+    assert_eq!(allow, told, "{url}");
+}
+
+#[tokio::test]
+async fn every_route_is_in_a_table() {
+    let shop = Shop::start().await;
+    let mut told = BTreeSet::new();
+    for row in table("http") {
+        let path = names(&row[0]).remove(0);
+        allows(&shop.web, &path, &names(&row[1])).await;
+        told.insert(path);
+    }
+    let managed = managed(&shop);
+    for row in table("management") {
+        let path = names(&row[0]).remove(0);
+        for process in processes(&row[2]).into_iter().filter(|process| *process != "standalone") {
+            allows(&managed[process], &path, &names(&row[1])).await;
+        }
+        told.insert(path);
+    }
+    shop.stop().await;
+    told.insert("/reservations/{id}".into()); // between services, told below the table
+    // Every route in the sources is told.
+    for one in SERVICES.into_iter().chain(["chassis"]) {
+        for file in below(&format!("{one}/src"), "rs") {
+            let source = std::fs::read_to_string(&file).unwrap();
+            let product = source.split("#[cfg(test)]").next().unwrap();
+            for route in product.split(".route(").skip(1) {
+                let Some(path) = route.trim_start().strip_prefix('"') else { continue };
+                let path = path.split('"').next().unwrap();
+                assert!(told.contains(path), "{path} of {} is in no table", file.display());
+            }
+        }
+    }
+}

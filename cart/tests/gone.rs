@@ -42,7 +42,8 @@ impl Carts {
         let stock = HttpStock::new(chassis::http::peer::client().unwrap(), url, breaker);
         let app = CartsApp { db: tables, writer, stock };
         app.db.ready().await;
-        let running = chassis.serve(Router::new()).unwrap();
+        let running =
+            chassis.serve(Surface { paths: Vec::new(), bodies: &[] }, Router::new()).unwrap();
         Self { app, gifticon, db, running, _log: log }
     }
 

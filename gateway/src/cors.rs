@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use chassis::http::is_host;
+use chassis::base::uri::is_host;
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 

@@ -5,7 +5,8 @@
 use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use chassis::base::patience;
-use chassis::http::{Client, is_host, is_prefix};
+use chassis::base::uri::{is_host, is_prefix};
+use chassis::http::Client;
 use hyper::Request;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;

@@ -10,6 +10,7 @@ pub mod policy;
 pub mod projection;
 pub mod rebuild;
 pub mod store;
+pub mod tables;
 
 use chassis::base::config::Host;
 use chassis::bus::Bus;

@@ -1,7 +1,7 @@
 //! The view's tables. All SQL of this service is in this file.
 
-use crate::app::{Rebuilt, Tables};
 use crate::projection::{Command, Details, Fact, Kind, View, Views};
+use crate::tables::{Rebuilt, Tables};
 use anyhow::Context;
 use chassis::listing::{Field, Listing};
 use chassis::storage::rows::{insert, look_up, read, select};

@@ -1,24 +1,18 @@
 //! Settings: flags with an environment variable of the same name.
 
+mod invalid;
 mod kafka;
 mod postgres;
+mod secret;
 
-pub(crate) use kafka::{ClientSetting, TokenRequest};
-pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol, Secret};
+pub use invalid::Unusable;
+pub(crate) use kafka::TokenRequest;
+pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol};
+pub(crate) use secret::ClientSetting;
+pub use secret::Secret;
 
-use crate::bus::KafkaBus;
-use crate::http::{has_port, is_host};
+use crate::base::uri::{has_port, is_host};
 use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};
-
-/// A setting that cannot be used: the process ends with status 2 and this line.
-#[derive(Debug, thiserror::Error)]
-#[error("{setting} cannot be used: {why}")]
-pub struct Unusable {
-    /// Its name.
-    pub setting: &'static str,
-    /// What is wrong, and what it should look like.
-    pub why: String,
-}
 
 /// Where a service listens and keeps its data.
 #[derive(Clone, Debug, clap::Args)]
@@ -89,13 +83,6 @@ pub struct Kafka {
 
     #[command(flatten)]
     pub security: KafkaSecurity,
-}
-
-impl Kafka {
-    /// Returns the bus that these settings name.
-    pub fn bus(&self) -> Result<KafkaBus, Unusable> {
-        KafkaBus::secured(&self.kafka_brokers, &self.topic.kafka_topic, &self.security)
-    }
 }
 
 /// The topic.

@@ -2,7 +2,6 @@
 
 mod format;
 
-use crate::bus::{Health, ReadError};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
 use format::Format;
@@ -169,9 +168,6 @@ impl Metrics {
             self.consumer_errors.clone(),
         );
         // A counter that begins with its first error has no rate at that moment.
-        for kind in ReadError::ALL {
-            drop(self.consumer_errors.get_or_create(&Kind { kind: Fixed(kind.label()) }));
-        }
         self.register(
             "inbox_tombstones",
             "Messages without a value, which are no events",
@@ -212,15 +208,17 @@ impl Metrics {
         self.batch_seconds.observe(took.as_secs_f64());
     }
 
-    /// How a subscription reads; `before` is what it said the last time.
-    pub(crate) fn consumer(&self, health: &Health, before: &Health) {
+    /// How a subscription reads: how many events its group has left, where that is known, and how many of its partitions
+    /// have events that cannot be read.
+    pub(crate) fn consumer(&self, lag: Option<i64>, stopped: i64) {
         #[expect(clippy::cast_precision_loss, reason = "a lag of 2^53 events is not met")]
-        self.consumer_lag.set(health.lag.map_or(f64::NAN, |lag| lag as f64));
-        self.consumer_stopped.set(health.stopped);
-        for (kind, count) in &health.errors {
-            let new = count.saturating_sub(before.errors.get(kind).copied().unwrap_or_default());
-            self.consumer_errors.get_or_create(&Kind { kind: Fixed(kind.label()) }).inc_by(new);
-        }
+        self.consumer_lag.set(lag.map_or(f64::NAN, |lag| lag as f64));
+        self.consumer_stopped.set(stopped);
+    }
+
+    /// A subscription met so many more errors of a kind.
+    pub(crate) fn consumer_errors(&self, kind: &'static str, more: u64) {
+        self.consumer_errors.get_or_create(&Kind { kind: Fixed(kind) }).inc_by(more);
     }
 
     /// A request was refused since it waited for too long in the queue that is called `at`.

@@ -12,3 +12,4 @@ pub mod problem;
 pub(crate) mod tasks;
 pub mod trace;
 pub mod unavailable;
+pub mod uri;

@@ -1,10 +1,10 @@
 //! The address that the client called, for links and `Location`.
 
+use crate::base::uri::{has_port, is_host, is_port, is_prefix};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use std::convert::Infallible;
-use std::net::Ipv6Addr;
 
 /// Scheme, host, port and prefix as the client sees them, without a slash at the end.
 ///
@@ -41,43 +41,6 @@ impl Base {
         let prefix = prefix.unwrap_or_default().trim_end_matches('/');
         Self(format!("{scheme}://{host}{port}{prefix}"))
     }
-}
-
-/// True for `HOST` and `HOST:PORT`: a name of letters, digits, dashes, underscores and dots, an IPv4
-/// address, or an IPv6 address in brackets. Anything else would let a header write into our links.
-pub fn is_host(text: &str) -> bool {
-    let (name, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("v6", port),
-        Some(_) => return false,
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    let port = match port.strip_prefix(':') {
-        Some(digits) => digits.is_empty() || is_port(digits),
-        None => port.is_empty(),
-    };
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
-    port && name.len() <= 253 && labels.all(|label| !label.is_empty() && label.bytes().all(letter))
-}
-
-/// True for the number of a port.
-fn is_port(digits: &str) -> bool {
-    digits.bytes().all(|byte| byte.is_ascii_digit())
-        && digits.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-/// True for a path that may stand before the paths of our links.
-pub fn is_prefix(text: &str) -> bool {
-    let legal = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'%')
-    };
-    text.starts_with('/') && !text.contains("//") && text.bytes().all(legal)
-}
-
-/// Whether a host names its port.
-pub(crate) fn has_port(host: &str) -> bool {
-    host.rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !host.ends_with(']'))
 }
 
 impl<S: Sync> FromRequestParts<S> for Base {
@@ -127,19 +90,6 @@ mod tests {
             ]),
             "http://[::1]/shop/carts/1"
         );
-    }
-
-    #[test]
-    fn a_host_has_a_name_and_perhaps_a_port() {
-        let hosts = "a a.b-c_d a.b. 127.0.0.1 127.0.0.1:80 [::1] [::1]:8088 a: a:65535";
-        for host in hosts.split(' ') {
-            assert!(is_host(host), "{host} was refused");
-        }
-        let others = ["", ".", ":80", ":::", "::1", "a:b", "a:+1", "a:0", "a:65536", "a..b", ".a"];
-        for host in others.into_iter().chain(["[::1", "[x]", "[::1]x", "[]", "a/b", "a@b", "가"]) {
-            assert!(!is_host(host), "{host} was taken");
-        }
-        assert!(!is_host(&"a".repeat(254)));
     }
 
     #[test]

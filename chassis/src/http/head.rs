@@ -2,8 +2,8 @@
 
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
-use crate::http::base::is_host;
-use crate::http::observe::Facing;
+use crate::base::uri::is_host;
+use crate::http::context::Facing;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, Request, Uri, Version};

@@ -5,8 +5,10 @@ use crate::base::i18n::{Lang, Text};
 use crate::base::patience;
 use crate::base::problem::{Kind, Problem, kind};
 use crate::base::trace::{self, Trace};
+use crate::http::context::{Context, Facing};
 use crate::http::head::{self, Refused};
-use crate::http::{Layers, Surface, body, surface};
+use crate::http::surface::Surface;
+use crate::http::{body, surface};
 use axum::extract::{MatchedPath, NestedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -21,17 +23,8 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// What is noted of a request whose client went away before it was answered, as nginx does.
 const CLIENT_GONE: u16 = 499;
 
-/// Whom a process faces: how loud the line of each request is, and where requests wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Facing {
-    /// The public door: one line a request at `info`. Its requests wait in a queue for each service behind it.
-    Public,
-    /// Behind the door: one line a request at `debug`. Its requests wait in one queue.
-    Internal,
-}
-
 pub(super) async fn observe(
-    State(layers): State<Layers>,
+    State(context): State<Context>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -49,7 +42,7 @@ pub(super) async fn observe(
 
     let shown = id.to_str().unwrap_or_default();
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
-    let mut seen = Seen { layers, started, method, uri, route, span, status: CLIENT_GONE };
+    let mut seen = Seen { context, started, method, uri, route, span, status: CLIENT_GONE };
     let answer = async {
         let refused = request.extensions_mut().remove::<Refused>();
         let request = match refused {
@@ -57,7 +50,7 @@ pub(super) async fn observe(
             None if !surface::has_id(instance.as_deref().unwrap_or_default(), &seen.route) => {
                 Err(surface::no_id())
             }
-            None => ready(&seen.layers, request).await,
+            None => ready(&seen.context, request).await,
         };
         match request {
             Ok((request, _)) if is_about_the_server(&request) => {
@@ -74,9 +67,9 @@ pub(super) async fn observe(
     let response = answered_options(&seen.method, response);
     if let Some(at) = response.extensions().get::<Arc<Problem>>().and_then(|problem| problem.shed())
     {
-        seen.layers.metrics.shed(at);
+        seen.context.metrics.shed(at);
     }
-    let mut response = in_language(response, lang, instance.as_deref(), &seen.layers.surface);
+    let mut response = in_language(response, lang, instance.as_deref(), &seen.context.surface);
     response.headers_mut().insert(REQUEST_ID, id);
     seen.status = response.status().as_u16();
     response
@@ -84,10 +77,10 @@ pub(super) async fn observe(
 
 /// Makes a request ready for its route: with its body in memory where the route reads one, else without it, so that
 /// what its path and method say of it is not held up by its body.
-async fn ready(layers: &Layers, mut request: Request) -> Result<(Request, body::Held), Problem> {
-    if layers.surface.reads_body(request.method(), request.uri().path()) {
+async fn ready(context: &Context, mut request: Request) -> Result<(Request, body::Held), Problem> {
+    if context.surface.reads_body(request.method(), request.uri().path()) {
         head::check_encoding(&request)?;
-        return layers.bodies.whole(request).await;
+        return context.bodies.whole(request).await;
     }
     if request.method() == Method::CONNECT {
         // No path has it. To a router that takes any method, and to HTTP clients, it is something of its own.
@@ -105,7 +98,7 @@ fn instance(request: &Request) -> Option<String> {
 
 /// A request. When it is over, also because its client went away, its metrics and its line are written.
 struct Seen {
-    layers: Layers,
+    context: Context,
     started: Instant,
     method: Method,
     uri: Uri,
@@ -118,10 +111,10 @@ impl Drop for Seen {
     fn drop(&mut self) {
         let (method, path, status) = (&self.method, self.uri.path(), self.status);
         let took = self.started.elapsed();
-        self.layers.metrics.request(std::mem::take(&mut self.route), method, status, took);
+        self.context.metrics.request(std::mem::take(&mut self.route), method, status, took);
         let duration_ms = took.as_secs_f64() * 1000.0;
         let span = &self.span;
-        match self.layers.facing {
+        match self.context.facing {
             Facing::Public => {
                 info!(parent: span, %method, path, status, duration_ms, "answered a request");
             }

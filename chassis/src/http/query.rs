@@ -1,6 +1,7 @@
 //! The query of a request.
 
 use crate::base::problem::Problem;
+use crate::base::uri::decoded;
 use crate::http::extract::bad_query;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -59,32 +60,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
             )
         })
     }
-}
-
-/// `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape is itself, as
-/// browsers have it. `None` where the bytes are not UTF-8.
-pub(crate) fn decoded(text: &str) -> Option<String> {
-    let escape = |digits: &[u8]| match digits {
-        [high, low, ..] => {
-            let digit = |byte: &u8| char::from(*byte).to_digit(16);
-            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-        }
-        _ => None,
-    };
-    let mut bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    while let [first, rest @ ..] = bytes {
-        bytes = rest;
-        match (first, escape(rest)) {
-            (b'%', Some(byte)) => {
-                decoded.push(byte);
-                bytes = &rest[2..];
-            }
-            (b'+', _) => decoded.push(b' '),
-            (byte, _) => decoded.push(*byte),
-        }
-    }
-    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]

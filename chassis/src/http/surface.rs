@@ -2,7 +2,7 @@
 
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
-use crate::http::query::decoded;
+use crate::base::uri::decoded;
 use axum::http::Method;
 
 /// The paths of a process, and which of them read a body.

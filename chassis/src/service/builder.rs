@@ -5,7 +5,7 @@ use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::tasks::{Tasks, on_a_thread};
 use crate::bus::Bus;
-use crate::http::{Facing, Ready, Surface};
+use crate::http::{Dependencies, Facing, Surface};
 use crate::mailbox::chores::{ChoreJob, Chores, RELAY};
 use crate::mailbox::retention::{INBOX, RETENTION, RetentionRule, WRITERS};
 use crate::service::admin::{self, Admin};
@@ -20,6 +20,7 @@ use crate::workers::lease::{self, Lease};
 use crate::workers::relay::Relay;
 use crate::workers::retention;
 use crate::writer::{self, Domain, Writer};
+use async_trait::async_trait;
 use axum::Router;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -183,7 +184,7 @@ impl Chassis {
         self.spawn("retention", async move {
             stop.run_until_cancelled(retention).await;
         });
-        let ready = Ready::Database(self.db.clone());
+        let dependencies = Arc::new(self.db.clone());
         let process = Process {
             name: self.name,
             metrics: self.metrics,
@@ -194,6 +195,17 @@ impl Chassis {
             management_paths: self.management_paths,
             db: Some(self.db),
         };
-        process.serve(surface, routes, ready, Facing::Internal, |routes| routes)
+        process.serve(surface, routes, dependencies, Facing::Internal, |routes| routes)
+    }
+}
+
+#[async_trait]
+impl Dependencies for Db {
+    fn are_there(&self) -> bool {
+        self.is_ready()
+    }
+
+    async fn answer(&self) -> bool {
+        self.answers().await
     }
 }

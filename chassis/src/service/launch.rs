@@ -2,7 +2,7 @@
 
 use crate::base::config::{Kafka, Process, Unusable};
 use crate::base::logging;
-use crate::bus::Bus;
+use crate::bus::{Bus, KafkaBus};
 use crate::http::peer;
 use crate::service::Running;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -62,7 +62,8 @@ pub async fn service<C: Args>(
     start: impl AsyncFnOnce(C, Arc<dyn Bus>) -> anyhow::Result<Running>,
 ) -> ExitCode {
     let start = async |config: OnKafka<C>| {
-        let bus = config.kafka.bus()?;
+        let Kafka { kafka_brokers, topic, security } = &config.kafka;
+        let bus = KafkaBus::secured(kafka_brokers, &topic.kafka_topic, security)?;
         Ok(vec![start(config.own, Arc::new(bus)).await?])
     };
     process(name, about, port, start, async || {}).await

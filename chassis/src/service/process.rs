@@ -3,7 +3,7 @@
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
 use crate::base::tasks::Tasks;
-use crate::http::{self, Facing, HeadLimits, Layers, Ready, Surface};
+use crate::http::{self, Context, Dependencies, Facing, HeadLimits, Nothing, Surface};
 use crate::service::ports::{listen, listen_at};
 use crate::service::running::Running;
 use crate::storage::Db;
@@ -37,15 +37,21 @@ impl Process {
         self,
         surface: Surface,
         routes: Router,
-        ready: Ready,
+        dependencies: Arc<dyn Dependencies>,
         facing: Facing,
         around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
         let (bodies, metrics) = (http::Memory::default(), self.metrics);
         let surface = Arc::new(surface);
-        let layers =
-            Layers { metrics, draining: Arc::clone(&draining), ready, facing, bodies, surface };
+        let context = Context {
+            metrics,
+            draining: Arc::clone(&draining),
+            dependencies,
+            facing,
+            bodies,
+            surface,
+        };
         let mut running = Running {
             name: self.name,
             addr: self.listener.local_addr()?,
@@ -56,9 +62,9 @@ impl Process {
             draining,
         };
         let management = Surface { paths: self.management_paths, bodies: &[] };
-        let management = layers.clone().management(management, self.management);
+        let management = http::management(context.clone(), management, self.management);
         let limits = HeadLimits::of(facing);
-        running.serve("http", self.listener, around(layers.around(routes)), limits);
+        running.serve("http", self.listener, around(http::public(context, routes)), limits);
         match self.management_listener {
             Some(listener) => {
                 running.management_addr = Some(listener.local_addr()?);
@@ -93,7 +99,7 @@ pub fn serve_management(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Ready::Always, Facing::Internal, |routes| routes)
+    process.serve(surface, routes, Arc::new(Nothing), Facing::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
@@ -117,5 +123,5 @@ pub fn serve_bare(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Ready::Always, Facing::Public, around)
+    process.serve(surface, routes, Arc::new(Nothing), Facing::Public, around)
 }

@@ -4,7 +4,7 @@ use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::pace::{Backoff, PAUSE_MAX, Pace};
 use crate::base::trace::{self, TRACEPARENT, Trace};
-use crate::bus::{Bus, Delivery, Health, Place, Subscription};
+use crate::bus::{Bus, Delivery, Health, Place, ReadError, Subscription};
 use crate::mailbox::chores::{Chore, Chores};
 use crate::mailbox::message::{Incoming, Rejection};
 use crate::mailbox::parked::{self, Waiting, Which};
@@ -163,10 +163,17 @@ pub(crate) async fn run<P: Policy>(
     let monitor = subscription.monitor();
     // Also where nothing comes. While a batch is tried again, nobody polls and Kafka's lag becomes unknown.
     let tells = async {
+        for kind in ReadError::ALL {
+            metrics.consumer_errors(kind.label(), 0); // a zero to compare with
+        }
         let mut before = Health::default();
         loop {
             let health = monitor();
-            metrics.consumer(&health, &before);
+            metrics.consumer(health.lag, health.stopped);
+            for (kind, count) in &health.errors {
+                let known = before.errors.get(kind).copied().unwrap_or_default();
+                metrics.consumer_errors(kind.label(), count.saturating_sub(known));
+            }
             before = health;
             tokio::time::sleep(TELLS).await;
         }

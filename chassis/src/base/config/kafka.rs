@@ -2,11 +2,10 @@
 
 mod oauth;
 
-use crate::base::config::Unusable;
+use crate::base::config::invalid::{Unusable, unusable};
+use crate::base::config::secret::{ClientSetting, Secret};
 use clap::ValueEnum;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 pub use oauth::KafkaOauth;
 pub(crate) use oauth::TokenRequest;
@@ -94,34 +93,6 @@ pub enum Identification {
     /// Not at all.
     None,
 }
-
-/// A secret. Its `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Returns the secret itself, for whoever it is a secret of.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Secret {
-    type Err = &'static str;
-
-    fn from_str(secret: &str) -> Result<Self, Self::Err> {
-        if secret.is_empty() { Err("it is empty") } else { Ok(Self(secret.to_owned())) }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
-
-/// A setting of librdkafka: our name, its name, the value.
-pub(crate) type ClientSetting = (&'static str, &'static str, String);
 
 /// The settings of librdkafka, and with OAUTHBEARER what gets its tokens.
 pub(crate) type Checked = (Vec<ClientSetting>, Option<TokenRequest>);
@@ -213,10 +184,6 @@ impl KafkaSecurity {
         }
         Ok(settings)
     }
-}
-
-fn unusable(setting: &'static str, why: &str) -> Unusable {
-    Unusable { setting, why: why.to_owned() }
 }
 
 /// The name that librdkafka and clap have for a value.

@@ -1,6 +1,6 @@
 //! The parameters of a Postgres URL.
 
-use crate::http::decoded;
+use crate::base::uri::decoded;
 
 /// Refuses parameters that sqlx does not know: it would log them, values and all, and go on without them.
 pub(super) fn check_parameters(url: &str) -> Result<(), String> {

@@ -1,6 +1,8 @@
 //! Publishing to Kafka.
 
-use crate::bus::kafka::{KafkaBus, Watch, drop_aside};
+use crate::bus::kafka::aside::drop_aside;
+use crate::bus::kafka::client::KafkaBus;
+use crate::bus::kafka::watch::Watch;
 use crate::bus::{Message, NotSent, Publisher};
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

@@ -1,8 +1,11 @@
 //! Reading a Kafka topic again, outside of any group.
 
+use crate::bus::kafka::aside::drop_aside;
+use crate::bus::kafka::client::KafkaBus;
 use crate::bus::kafka::reading::kind;
 use crate::bus::kafka::subscription::delivery;
-use crate::bus::kafka::{KafkaBus, Watch, drop_aside, topic};
+use crate::bus::kafka::topic;
+use crate::bus::kafka::watch::Watch;
 use crate::bus::{Delivery, ReadError, TopicReplay};
 use anyhow::{anyhow, bail};
 use async_trait::async_trait;

@@ -1,6 +1,8 @@
 //! Reading from Kafka, as a member of a consumer group.
 
-use crate::bus::kafka::{KafkaBus, Watch, drop_aside};
+use crate::bus::kafka::aside::drop_aside;
+use crate::bus::kafka::client::KafkaBus;
+use crate::bus::kafka::watch::Watch;
 use crate::bus::{Delivery, Monitor, Place, Subscription};
 use async_trait::async_trait;
 use futures_util::FutureExt;

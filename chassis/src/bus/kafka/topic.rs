@@ -1,6 +1,6 @@
 //! What is asked about a topic, and making it.
 
-use crate::bus::kafka::drop_aside;
+use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::tokens::Tokens;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};

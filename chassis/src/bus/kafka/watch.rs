@@ -24,7 +24,7 @@ const FORGOTTEN: Duration = Duration::from_secs(5);
 /// How long a client may fail to reach the brokers that it knows. It tries every second by itself, and is the same member
 /// of its group when it succeeds. A new one is another member, for which the group first waits until the old one's
 /// session ends; and a broker that was killed may have lost the timer for that (Kafka 4.4, see
-/// [`super::KafkaBus::consumer`]).
+/// [`crate::bus::kafka::client::KafkaBus::consumer`]).
 const AWAY: Duration = Duration::from_mins(2);
 /// How long a consumer may look for the coordinator of its group, with a broker there: the same, and was seen as well.
 const WITHOUT_COORDINATOR: Duration = Duration::from_secs(8);

@@ -1,7 +1,7 @@
 //! OAUTHBEARER: who asks which identity provider for tokens.
 
-use crate::base::config::Unusable;
-use crate::base::config::kafka::{ClientSetting, Secret, unusable};
+use crate::base::config::invalid::{Unusable, unusable};
+use crate::base::config::secret::{ClientSetting, Secret};
 use reqwest::Url;
 
 /// How the process gets tokens, by the client credentials grant.

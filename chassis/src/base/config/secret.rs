@@ -1,0 +1,32 @@
+//! What librdkafka is told, and secrets in it.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A secret. Its `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub(super) String);
+
+impl Secret {
+    /// Returns the secret itself, for whoever it is a secret of.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = &'static str;
+
+    fn from_str(secret: &str) -> Result<Self, Self::Err> {
+        if secret.is_empty() { Err("it is empty") } else { Ok(Self(secret.to_owned())) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// A setting of librdkafka: our name, its name, the value.
+pub(crate) type ClientSetting = (&'static str, &'static str, String);

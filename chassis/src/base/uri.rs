@@ -1,0 +1,84 @@
+//! Hosts, ports, paths and escapes, as addresses have them.
+
+use std::net::Ipv6Addr;
+
+/// True for `HOST` and `HOST:PORT`: a name of letters, digits, dashes, underscores and dots, an IPv4
+/// address, or an IPv6 address in brackets. Anything else would let a header write into our links.
+pub fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("v6", port),
+        Some(_) => return false,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        Some(digits) => digits.is_empty() || is_port(digits),
+        None => port.is_empty(),
+    };
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+    port && name.len() <= 253 && labels.all(|label| !label.is_empty() && label.bytes().all(letter))
+}
+
+/// True for the number of a port.
+pub(crate) fn is_port(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+        && digits.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// True for a path that may stand before the paths of our links.
+pub fn is_prefix(text: &str) -> bool {
+    let legal = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'%')
+    };
+    text.starts_with('/') && !text.contains("//") && text.bytes().all(legal)
+}
+
+/// Whether a host names its port.
+pub(crate) fn has_port(host: &str) -> bool {
+    host.rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !host.ends_with(']'))
+}
+
+/// `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape is itself, as
+/// browsers have it. `None` where the bytes are not UTF-8.
+pub(crate) fn decoded(text: &str) -> Option<String> {
+    let escape = |digits: &[u8]| match digits {
+        [high, low, ..] => {
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+        }
+        _ => None,
+    };
+    let mut bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while let [first, rest @ ..] = bytes {
+        bytes = rest;
+        match (first, escape(rest)) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                bytes = &rest[2..];
+            }
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(*byte),
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_a_name_and_perhaps_a_port() {
+        let hosts = "a a.b-c_d a.b. 127.0.0.1 127.0.0.1:80 [::1] [::1]:8088 a: a:65535";
+        for host in hosts.split(' ') {
+            assert!(is_host(host), "{host} was refused");
+        }
+        let others = ["", ".", ":80", ":::", "::1", "a:b", "a:+1", "a:0", "a:65536", "a..b", ".a"];
+        for host in others.into_iter().chain(["[::1", "[x]", "[::1]x", "[]", "a/b", "a@b", "가"]) {
+            assert!(!is_host(host), "{host} was taken");
+        }
+        assert!(!is_host(&"a".repeat(254)));
+    }
+}

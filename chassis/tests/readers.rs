@@ -4,6 +4,7 @@ use axum::Router;
 use axum::routing::get;
 use chassis::Chassis;
 use chassis::db::{Db, Dialect, READ_TIMEOUT, Schema};
+use chassis::http::Surface;
 use chassis::patience::{self, PATIENCE};
 use chassis::problem::Problem;
 use chassis::testing::{TestDb, TestLog, eventually};
@@ -92,7 +93,8 @@ async fn a_request_that_finds_no_reader_free_is_shed() {
         quick.fetch_all(query("select 1")).await?;
         Ok::<_, Problem>(())
     };
-    let running = chassis.serve(Router::new().route("/", get(quick))).unwrap();
+    let surface = Surface { paths: vec!["/"], bodies: &[] };
+    let running = chassis.serve(surface, Router::new().route("/", get(quick))).unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async || client.get(running.url()).send().await.unwrap();
     let asked = async {

@@ -51,7 +51,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
         .route("/reservations/{reservation}", put(reserve))
         .route("/gifticons/{id}", get(async || "ok").post(async || "ok"));
     let gifticon = serve("gifticon", gifticon)?;
-    let (client, url) = (peer::client()?, gifticon.url());
+    let (client, url) = (client::new()?, gifticon.url());
     let add = async move |Json(wanted): Json<Value>| -> Result<Json<Value>, Problem> {
         let url = format!("{url}/reservations/{}", uuid::Uuid::new_v4());
         let answer = client.put(url).json(&wanted).send().await.map_err(Problem::internal)?;

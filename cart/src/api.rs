@@ -1,6 +1,6 @@
 //! HTTP of carts.
 
-use crate::app::{CartsApp, NotAdded, Wanted};
+use crate::app::{AddCartError, CartsApp, Wanted};
 use crate::domain::{Cart, No, Refusal, Status};
 use crate::store::{self, CARTS};
 use axum::extract::State;
@@ -11,9 +11,11 @@ use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
 use chassis::http::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Body, Conditions, EntityTag, Id, Query, Surface, precondition_failed};
+use chassis::http::{
+    BaseUrl, Body, Conditions, EntityTag, Id, Query, Surface, precondition_failed,
+};
 use chassis::service::HEALTH_PATH;
-use chassis::writer::NotDone;
+use chassis::writer::CommandError;
 use common_events::{CartId, GifticonId, number, status};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -105,19 +107,19 @@ fn now(cart: Cart) -> CartView {
     CartView::new(cart, status)
 }
 
-async fn root(base: Base) -> Json<Index> {
+async fn root(base: BaseUrl) -> Json<Index> {
     Json(Index::new(
         Links::default().templated("carts", base.url("/carts{?page,size,sort,after,before}")),
     ))
 }
 
-async fn searches(base: Base) -> Json<Index> {
+async fn searches(base: BaseUrl) -> Json<Index> {
     Json(Index::new(Links::default().with("self", base.url("/carts/search"))))
 }
 
 async fn list(
     State(app): State<CartsApp>,
-    base: Base,
+    base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
     let read = |store::OneCart(cart)| (cart.id.0, now(cart));
@@ -126,7 +128,7 @@ async fn list(
 
 async fn one(
     State(app): State<CartsApp>,
-    base: Base,
+    base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
@@ -137,7 +139,7 @@ async fn one(
 
 async fn add(
     State(app): State<CartsApp>,
-    base: Base,
+    base: BaseUrl,
     headers: HeaderMap,
     Body(request): Body<Request>,
 ) -> Result<Response, Problem> {
@@ -182,12 +184,12 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     match app.remove(id, conditions.versions()).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(NotDone::Refused(Refusal::Absent)) => Err(no_cart()),
-        Err(NotDone::Refused(Refusal::Unexpected { current })) => {
+        Err(CommandError::Refused(Refusal::Absent)) => Err(no_cart()),
+        Err(CommandError::Refused(Refusal::Unexpected { current })) => {
             Err(precondition_failed(&EntityTag::of_version(current)))
         }
-        Err(NotDone::Refused(refusal)) => Err(Problem::internal(refusal)),
-        Err(NotDone::Unavailable(unavailable)) => Err(unavailable.into()),
+        Err(CommandError::Refused(refusal)) => Err(Problem::internal(refusal)),
+        Err(CommandError::Unavailable(unavailable)) => Err(unavailable.into()),
     }
 }
 
@@ -202,16 +204,16 @@ fn no_cart() -> Problem {
 }
 
 /// The one place that says which error becomes which answer.
-fn not_added(error: NotAdded) -> Problem {
+fn not_added(error: AddCartError) -> Problem {
     match error {
-        NotAdded::No(No::NoGifticon) => Problem::new(
+        AddCartError::No(No::NoGifticon) => Problem::new(
             NO_GIFTICON,
             Text::fixed(
                 "look at /gifticons for what there is",
                 "/gifticons 에서 판매 중인 기프티콘을 확인해 주세요",
             ),
         ),
-        NotAdded::No(No::Short { available }) => Problem::new(
+        AddCartError::No(No::Short { available }) => Problem::new(
             SHORT,
             Text::new(
                 format!("{available} are left; ask for no more"),
@@ -219,22 +221,22 @@ fn not_added(error: NotAdded) -> Problem {
             ),
         )
         .with("availableQuantity", available),
-        NotAdded::NoStock => Problem::new(
+        AddCartError::NoStock => Problem::new(
             NO_STOCK,
             Text::fixed("please try again shortly", "잠시 후 다시 시도해 주세요"),
         )
         .retry_after(1),
-        NotAdded::KeyReused => Problem::new(
+        AddCartError::KeyReused => Problem::new(
             KEY_REUSED,
             Text::fixed(
                 "send a new key, or the body that this one was sent with before",
                 "새 키를 쓰거나, 이 키와 함께 보냈던 본문을 그대로 보내 주세요",
             ),
         ),
-        NotAdded::KeyPending => Problem::unavailable(Text::fixed(
+        AddCartError::KeyPending => Problem::unavailable(Text::fixed(
             "the first request with this Idempotency-Key is under way; try again shortly",
             "같은 Idempotency-Key의 첫 요청을 처리하고 있습니다. 잠시 후 다시 시도해 주세요",
         )),
-        NotAdded::Unavailable(unavailable) => unavailable.into(),
+        AddCartError::Unavailable(unavailable) => unavailable.into(),
     }
 }

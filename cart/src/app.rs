@@ -1,14 +1,14 @@
 //! What can be done with carts. The saga of adding one is here.
 
 use crate::domain::{Cart, CartEvent, Carts, Command, Intent, No, Outcome, Refusal};
-use crate::stock::{HttpStock, NoAnswer};
+use crate::stock::{HttpStock, ReserveError};
 use crate::store;
 use chassis::base::clock::now;
 use chassis::base::patience::{self, PATIENCE};
 use chassis::base::trace;
 use chassis::base::unavailable::Unavailable;
 use chassis::storage::{Db, Tx};
-use chassis::writer::{Domain, NotDone, Writer};
+use chassis::writer::{CommandError, Domain, Writer};
 use common_events::{
     CartAdded, CartId, CartRemoved, Event, ExpectedVersions, GifticonId, ReservationId, status,
 };
@@ -45,7 +45,7 @@ pub enum Answer {
 
 /// Why no cart came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAdded {
+pub enum AddCartError {
     /// Gifticon said no.
     #[error("gifticon said no: {0:?}")]
     No(No),
@@ -179,7 +179,7 @@ impl CartsApp {
     ///
     /// The saga runs in a task of its own: a client that goes away must not stop it half way. One that goes before the
     /// writer has its intent stops all of it: requests that nobody waits for do not pile up behind the queue.
-    pub async fn add(&self, wanted: Wanted) -> Result<Cart, NotAdded> {
+    pub async fn add(&self, wanted: Wanted) -> Result<Cart, AddCartError> {
         let (mut answer, answered) = oneshot::channel();
         let (app, trace, until) = (self.clone(), trace::current(), patience::until());
         let saga = async move {
@@ -191,7 +191,7 @@ impl CartsApp {
             None => tokio::spawn(saga),
         };
         // A saga that panicked left an intent, which the sweeper ends.
-        answered.await.unwrap_or(Err(NotAdded::Unavailable(Unavailable::Database)))
+        answered.await.unwrap_or(Err(AddCartError::Unavailable(Unavailable::Database)))
     }
 
     /// Intent, reservation, cart. A crash between any two of them leaves an intent that the sweeper
@@ -201,11 +201,11 @@ impl CartsApp {
         &self,
         wanted: Wanted,
         until: Instant,
-        caller: &mut oneshot::Sender<Result<Cart, NotAdded>>,
-    ) -> Result<Cart, NotAdded> {
+        caller: &mut oneshot::Sender<Result<Cart, AddCartError>>,
+    ) -> Result<Cart, AddCartError> {
         let Wanted { gifticon_id, quantity, key } = wanted;
         if key.is_none() && !self.stock.can_be_asked() {
-            return Err(NotAdded::NoStock); // at once, and nothing written
+            return Err(AddCartError::NoStock); // at once, and nothing written
         }
         // In the order of time: rows that are written together are beside each other in their index.
         let reservation = ReservationId(Uuid::now_v7());
@@ -223,8 +223,8 @@ impl CartsApp {
         &self,
         intent: Intent,
         until: Instant,
-        caller: &oneshot::Sender<Result<Cart, NotAdded>>,
-    ) -> Result<Cart, NotAdded> {
+        caller: &oneshot::Sender<Result<Cart, AddCartError>>,
+    ) -> Result<Cart, AddCartError> {
         let Intent { reservation_id: reservation, gifticon_id, quantity, key, .. } = intent;
         let keyed = key.is_some();
         let waits = || !caller.is_closed() && Instant::now() < until;
@@ -237,22 +237,22 @@ impl CartsApp {
                 return self.confirm(reservation, confirm, caller).await;
             }
             Ok(Err(no)) => {
-                let written = self.writer.ask(Command::Refuse { reservation, no }).await;
+                let written = self.writer.execute(Command::Refuse { reservation, no }).await;
                 // A no that the key does not remember could be followed by a yes under it. The sweeper
                 // ends the intent, and gifticon holds nothing for it.
                 if written.is_ok() || !keyed {
-                    return Err(NotAdded::No(no));
+                    return Err(AddCartError::No(no));
                 }
             }
-            Err(NoAnswer::Unsent) => {
-                let _ = self.writer.ask(Command::Forget { reservation }).await;
+            Err(ReserveError::Unsent) => {
+                let _ = self.writer.execute(Command::Forget { reservation }).await;
             }
             // Where this fails, the sweeper does it.
-            Err(NoAnswer::Unknown) => {
-                let _ = self.writer.ask(Command::Abandon { reservation }).await;
+            Err(ReserveError::Unknown) => {
+                let _ = self.writer.execute(Command::Abandon { reservation }).await;
             }
         }
-        Err(NotAdded::NoStock)
+        Err(AddCartError::NoStock)
     }
 
     /// Makes the cart. Where the database fails, it tries again: the customer hears nothing until it is
@@ -261,20 +261,20 @@ impl CartsApp {
         &self,
         reservation: ReservationId,
         confirm: Command,
-        caller: &oneshot::Sender<Result<Cart, NotAdded>>,
-    ) -> Result<Cart, NotAdded> {
+        caller: &oneshot::Sender<Result<Cart, AddCartError>>,
+    ) -> Result<Cart, AddCartError> {
         let mut said = false;
         loop {
             // Nobody hears of a cart made now: let the customer's next try make one.
             let gone = caller.is_closed();
             let command = if gone { Command::Abandon { reservation } } else { confirm.clone() };
-            match self.writer.ask(command).await {
+            match self.writer.execute(command).await {
                 Ok(Answer::Cart(cart)) => {
                     fail::fail_point!("cart-after-confirm");
                     return Ok(cart);
                 }
-                Ok(_) | Err(NotDone::Refused(_)) => return Err(NotAdded::NoStock),
-                Err(NotDone::Unavailable(unavailable)) => {
+                Ok(_) | Err(CommandError::Refused(_)) => return Err(AddCartError::NoStock),
+                Err(CommandError::Unavailable(unavailable)) => {
                     if !std::mem::replace(&mut said, true) {
                         // One for each request: the database logs its outage itself.
                         debug!(reservation.id = %reservation, %unavailable, "a cart is not written yet");
@@ -291,24 +291,25 @@ impl CartsApp {
         &self,
         intent: Intent,
         until: Instant,
-        caller: &mut oneshot::Sender<Result<Cart, NotAdded>>,
-    ) -> Result<Option<Cart>, NotAdded> {
+        caller: &mut oneshot::Sender<Result<Cart, AddCartError>>,
+    ) -> Result<Option<Cart>, AddCartError> {
         let (started, mut until) = (Instant::now(), until);
         loop {
-            let asked = self.writer.ask_unless(Command::Intend(intent.clone()), caller.closed());
+            let asked =
+                self.writer.execute_unless(Command::Intend(intent.clone()), caller.closed());
             match patience::with(until, asked).await {
-                Ok(Answer::Before(Outcome::Refused(no), _)) => return Err(NotAdded::No(no)),
+                Ok(Answer::Before(Outcome::Refused(no), _)) => return Err(AddCartError::No(no)),
                 Ok(Answer::Before(_, Some(cart))) => return Ok(Some(cart)),
                 Ok(Answer::Before(..)) if started.elapsed() > FOR_THE_FIRST => {
-                    return Err(NotAdded::KeyPending);
+                    return Err(AddCartError::KeyPending);
                 }
                 Ok(Answer::Before(..)) => {
                     tokio::time::sleep(BETWEEN_LOOKS).await;
                     until = Instant::now() + PATIENCE; // it waits for the first, and not in a queue
                 }
                 Ok(_) => return Ok(None),
-                Err(NotDone::Refused(_)) => return Err(NotAdded::KeyReused),
-                Err(NotDone::Unavailable(unavailable)) => return Err(unavailable.into()),
+                Err(CommandError::Refused(_)) => return Err(AddCartError::KeyReused),
+                Err(CommandError::Unavailable(unavailable)) => return Err(unavailable.into()),
             }
         }
     }
@@ -318,7 +319,7 @@ impl CartsApp {
         &self,
         id: i64,
         expected: ExpectedVersions,
-    ) -> Result<(), NotDone<Refusal>> {
-        self.writer.ask(Command::Remove { id: CartId(id), expected }).await.map(|_| ())
+    ) -> Result<(), CommandError<Refusal>> {
+        self.writer.execute(Command::Remove { id: CartId(id), expected }).await.map(|_| ())
     }
 }

@@ -47,7 +47,7 @@ pub struct Budget {
 
 /// Starts the service on the bus it is given.
 pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
-    let client = chassis::http::peer::client()?;
+    let client = chassis::http::client::new()?;
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::CartDomain { db: db.clone() });

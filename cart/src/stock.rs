@@ -2,7 +2,7 @@
 
 use crate::domain::No;
 use chassis::base::{patience, trace};
-use chassis::http::breaker::{Breaker, Unanswered};
+use chassis::http::breaker::{Breaker, CallError};
 use common_events::{GifticonId, ReservationId};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub struct Reserved {
 
 /// Why there is no answer. Where a call was made, whether gifticon acted on it is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum ReserveError {
     /// Nothing was sent: the circuit is open.
     Unsent,
     /// Something was sent, and what came of it is unknown.
@@ -89,7 +89,7 @@ impl HttpStock {
         gifticon_id: GifticonId,
         quantity: i64,
         waits: impl Fn() -> bool,
-    ) -> Result<Result<Reserved, No>, NoAnswer> {
+    ) -> Result<Result<Reserved, No>, ReserveError> {
         // A connection that broke, as when a replica goes, or a moment in which a machine stood still, is no reason to send a
         // customer away: a reservation that is asked for twice is made once. But only a yes is an answer then. At another
         // replica a no may be told while the first is still being done, and takes the last units.
@@ -107,7 +107,7 @@ impl HttpStock {
                 }
             })
             .await;
-        if matches!(answer, Err(Unanswered::Late(_))) && self.breaker.is_closed() && waits() {
+        if matches!(answer, Err(CallError::Late(_))) && self.breaker.is_closed() && waits() {
             let again = self.breaker.call(self.ask(reservation, gifticon_id, quantity)).await;
             if matches!(again, Ok(Ok(_))) {
                 answer = again;
@@ -117,12 +117,12 @@ impl HttpStock {
             Ok(Ok(reserved)) => Ok(Ok(reserved)),
             Ok(Err(Some(no))) => Ok(Err(no)),
             // It was released before it was made: this request was given up by somebody else.
-            Ok(Err(None)) => Err(NoAnswer::Unknown),
-            Err(Unanswered::Open(_)) => Err(NoAnswer::Unsent),
+            Ok(Err(None)) => Err(ReserveError::Unknown),
+            Err(CallError::Open(_)) => Err(ReserveError::Unsent),
             Err(error) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 warn!(reservation.id = %reservation, error, "a reservation has an unknown outcome");
-                Err(NoAnswer::Unknown)
+                Err(ReserveError::Unknown)
             }
         }
     }

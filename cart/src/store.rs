@@ -5,7 +5,7 @@ use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::mailbox::retention::RetentionRule;
 use chassis::storage::rows::{Value, insert, insert_stamped, look_up, of_each, read, select};
-use chassis::storage::{Counter, Db, Schema, Tx};
+use chassis::storage::{Db, IdSequence, Schema, Tx};
 use common_events::{CartId, GifticonId, ReservationId, status};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -172,7 +172,7 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
     found.extend(locked(tx, db, CARTS.columns, "carts", "reservation_id", &ended).await?);
     carts.carts = found.into_iter().map(|OneCart(cart)| (cart.id, cart)).collect();
     if counts {
-        let counter = Counter::load(tx, db, CARTS.collection).await?;
+        let counter = IdSequence::load(tx, db, CARTS.collection).await?;
         (carts.last_id, carts.live) = (counter.last_id, counter.live);
     }
     Ok(carts)
@@ -269,7 +269,7 @@ pub fn save(tx: &mut Tx<'_>, carts: &Carts, events: &[CartEvent]) -> sqlx::Resul
         matches!(event, CartEvent::Confirmed(..) | CartEvent::Removed(_) | CartEvent::Unmade(_))
     };
     if events.iter().any(counts) {
-        Counter { last_id: carts.last_id, live: carts.live }.save(tx, CARTS.collection);
+        IdSequence { last_id: carts.last_id, live: carts.live }.save(tx, CARTS.collection);
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ async fn round(app: &CartsApp, lease: &mut Lease, watch: &mut Watch) -> anyhow::
     if !stale.is_empty() {
         info!(intents = stale.len(), "giving up intents that were left behind");
         let give_up = |reservation| (Command::GiveUp { reservation }, None);
-        app.writer.ask_all(stale.into_iter().map(give_up)).await;
+        app.writer.execute_all(stale.into_iter().map(give_up)).await;
     }
     let late = &AtomicUsize::new(0);
     let released = stream::iter(abandoned)
@@ -108,7 +108,7 @@ async fn round(app: &CartsApp, lease: &mut Lease, watch: &mut Watch) -> anyhow::
         .await;
     if !released.is_empty() {
         info!(reservations = released.len(), "gifticon let go of abandoned reservations");
-        app.writer.ask_all(released).await;
+        app.writer.execute_all(released).await;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Carts {
         let tables = chassis.db().clone();
         let writer = chassis.writer(CartDomain { db: tables.clone() });
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
-        let stock = HttpStock::new(chassis::http::peer::client().unwrap(), url, breaker);
+        let stock = HttpStock::new(chassis::http::client::new().unwrap(), url, breaker);
         let app = CartsApp { db: tables, writer, stock };
         app.db.ready().await;
         let running =

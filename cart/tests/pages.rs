@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use cart::store::{self, CARTS};
-use chassis::http::{Base, Query};
+use chassis::http::{BaseUrl, Query};
 use chassis::on_each_database;
 use chassis::storage::{Db, Dialect};
 use serde::Deserialize;
@@ -45,7 +45,7 @@ async fn live_carts_are_sorted_without_a_look_at_the_others(db: Db) {
 
     let asked = Query(vec![("sort".into(), "name".into()), ("size".into(), "3".into())]);
     let read = |Id { id }| (id, json!({ "id": id }));
-    let page = CARTS.page(&db, &Base::of(&HeaderMap::new()), &asked, read).await.unwrap();
+    let page = CARTS.page(&db, &BaseUrl::of(&HeaderMap::new()), &asked, read).await.unwrap();
     let page = serde_json::to_value(page).unwrap();
     let ids = page["_embedded"]["carts"].as_array().unwrap().iter().map(|cart| &cart["id"]);
     assert_eq!(ids.collect::<Vec<_>>(), [1_000, 2_000, 3_000]);

@@ -126,7 +126,7 @@ fn a_database_with_nobody_on_its_port_is_logged_once_with_the_cause() {
     let base = line.strip_prefix("cart listens on ").unwrap().to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = chassis::http::peer::client().unwrap();
+        let client = chassis::http::client::new().unwrap();
         for _ in 0..100 {
             let answer = client.get(format!("{base}/carts")).send().await.unwrap();
             assert_eq!(answer.status().as_u16(), 503);
@@ -190,7 +190,7 @@ fn neither_broker_nor_database_need_be_there_to_start_and_to_stop() {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                chassis::http::peer::client()
+                chassis::http::client::new()
                     .unwrap()
                     .get(url)
                     .send()

@@ -4,9 +4,9 @@ use axum::http::HeaderMap;
 use cart::app::{Answer, CartDomain};
 use cart::domain::{Cart, Command, Intent, No, Outcome, Refusal, Status};
 use cart::store;
-use chassis::http::{Base, Query};
+use chassis::http::{BaseUrl, Query};
 use chassis::on_each_database;
-use chassis::storage::{Counter, Db};
+use chassis::storage::{Db, IdSequence};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, ExpectedVersions, GifticonId, ReservationId};
 use serde_json::{Value, json};
@@ -95,10 +95,10 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     assert!(outcomes(&db, &intents).await.into_iter().all(|one| one == Ok(Answer::Intended)));
     let confirms: Vec<Command> = ids.into_iter().map(confirm).collect();
     assert!(outcomes(&db, &confirms).await.into_iter().all(|one| one.is_ok()));
-    assert_eq!(Counter::live(&db, "carts").await.unwrap(), 1_300);
+    assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 1_300);
     let removes: Vec<Command> = (1..=1_300).map(|id| remove(CartId(id))).collect();
     assert!(outcomes(&db, &removes).await.into_iter().all(|one| one.is_ok()));
-    assert_eq!(Counter::live(&db, "carts").await.unwrap(), 0);
+    assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 0);
     assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
 }
 
@@ -192,7 +192,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
     }
     assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap(), made);
     assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
-    assert_eq!(Counter::live(&db, "carts").await.unwrap(), 1);
+    assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 1);
     assert_eq!(done(&db, intend).await, Answer::Intended, "the key was not taken");
 }
 
@@ -233,7 +233,7 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
     let read = |store::OneCart(cart)| (cart.id.0, json!({ "id": cart.id }));
-    let page = store::CARTS.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
+    let page = store::CARTS.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["carts"].as_array().unwrap().clone();
     (page, items.iter().map(|item| item["id"].as_i64().unwrap()).collect())
@@ -310,7 +310,7 @@ async fn two_replicas_never_both_get_their_way() {
                 tokio::join!(at(&one, confirm(reservation)), at(&other, abandon));
             given_up.unwrap();
             assert!(matches!(confirmed, Ok(Answer::Cart(_)) | Err(Refusal::Abandoned)));
-            let live = Counter::live(&one, "carts").await.unwrap();
+            let live = IdSequence::live(&one, "carts").await.unwrap();
             assert_eq!(live, 40, "nobody was told of a cart");
             let waits = store::abandoned_intents(&one, 100).await.unwrap().contains(&reservation);
             assert_eq!(waits, confirmed.is_err(), "its stock goes back in one way");

@@ -17,7 +17,7 @@ const TOPIC: &str = "gifticon";
 const OUTBOX: &str = "select cast(coalesce(sum(size), 0) as bigint) from outbox";
 
 /// What must be nought in a shop that has settled: service, query, for either database, and what it counts.
-pub const NOUGHT: [(&str, &str, &str); 12] = [
+pub const INVARIANTS: [(&str, &str, &str); 12] = [
     ("gifticon", OUTBOX, "events in the outbox of gifticon"),
     ("cart", OUTBOX, "events in the outbox of cart"),
     ("payment", OUTBOX, "events in the outbox of payment"),
@@ -44,7 +44,7 @@ pub const NOUGHT: [(&str, &str, &str); 12] = [
 
 /// Looks once into the databases, and says what is not as it must be.
 pub async fn check(servers: &Servers) -> Result<(), String> {
-    for (service, query, what) in NOUGHT {
+    for (service, query, what) in INVARIANTS {
         let count = scalar(servers, service, query).await.map_err(|error| format!("{error:#}"))?;
         if count != 0 {
             return Err(format!("{count} {what}"));

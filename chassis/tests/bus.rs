@@ -2,7 +2,7 @@
 //! real broker where `TEST_KAFKA_BROKERS` names one (the gate does).
 
 use async_trait::async_trait;
-use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Place, Subscription};
+use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Subscription, TopicPosition};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
@@ -178,7 +178,7 @@ async fn take(from: &mut Box<dyn Subscription>, count: usize, done: bool) -> Vec
     taken
 }
 
-fn places(deliveries: &[Arc<Delivery>]) -> Vec<Place> {
+fn places(deliveries: &[Arc<Delivery>]) -> Vec<TopicPosition> {
     deliveries.iter().map(|delivery| delivery.place).collect()
 }
 

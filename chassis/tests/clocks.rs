@@ -100,15 +100,15 @@ async fn rows_of_writers_that_are_gone_expire() {
     jumps::within(JUMPS);
     for db in databases().await {
         let service = Service::start(&db, &Scripted::default()).await;
-        service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+        service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
         let service = change_and_restart(service, &db, &[]).await;
-        service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+        service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
         assert_eq!(service.count("batches").await, 2, "one for each writer");
         let service = change_and_restart(service, &db, &[ran_for(2 * DAY)]).await;
-        service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+        service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
         let one = async || (service.count("batches").await == 1).then_some(());
         eventually("the rows of writers before to expire", one).await;
-        assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 4);
+        assert_eq!(service.writer.execute(Add { id: 1, number: 1 }).await.unwrap(), 4);
         service.running.stop(Duration::from_secs(5)).await;
     }
 }
@@ -128,7 +128,7 @@ async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
     };
     let bus = Scripted::default();
     let one = Service::start(&db, &bus).await;
-    one.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+    one.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
     one.outbox_is_empty().await;
     let other = Service::start(&db, &bus).await;
     // Both have work for longer than a lease lasts without being renewed.
@@ -137,7 +137,7 @@ async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
     while started.elapsed() < Duration::from_secs(5) {
         rounds += 1;
         for service in [&one, &other] {
-            service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+            service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
         }
         one.outbox_is_empty().await;
     }
@@ -146,7 +146,7 @@ async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
     assert!(epoch <= 3, "the lease changed hands {epoch} times in {rounds} rounds");
 
     one.running.stop(Duration::from_secs(5)).await;
-    other.writer.ask(Add { id: 1, number: 7 }).await.unwrap();
+    other.writer.execute(Add { id: 1, number: 7 }).await.unwrap();
     other.outbox_is_empty().await;
     other.running.stop(Duration::from_secs(5)).await;
 }

@@ -4,10 +4,10 @@ mod common;
 
 use chassis::base::patience::PATIENCE;
 use chassis::base::unavailable::Unavailable;
-use chassis::bus::NotSent;
+use chassis::bus::PublishError;
 use chassis::storage::{Db, Dialect, Tx};
 use chassis::testing::{TestDb, eventually};
-use chassis::writer::NotDone;
+use chassis::writer::CommandError;
 use common::{Add, Negative, Scripted, Service, cart_added};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -63,7 +63,7 @@ on_each_database!(
 async fn commands_are_answered_in_order_and_are_durable(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
     let adds = (1..=1_200).map(|number| (Add { id: number % 3, number: 1 }, None));
-    let answers = service.writer.ask_all(adds).await;
+    let answers = service.writer.execute_all(adds).await;
     let answers: Vec<i64> = answers.into_iter().map(Result::unwrap).collect();
     for (place, answer) in answers.iter().enumerate() {
         assert_eq!(*answer, i64::try_from(place / 3 + 1).unwrap());
@@ -72,24 +72,24 @@ async fn commands_are_answered_in_order_and_are_durable(db: TestDb) {
     service.running.stop(Duration::from_secs(5)).await;
 
     let service = Service::start(&db, &Scripted::default()).await;
-    assert_eq!(service.writer.ask(Add { id: 0, number: 1 }).await.unwrap(), 401);
+    assert_eq!(service.writer.execute(Add { id: 0, number: 1 }).await.unwrap(), 401);
 }
 
 async fn a_refusal_or_a_failure_changes_nothing_and_stops_nothing(db: TestDb) {
     let service = Service::start(&db, &Scripted::default()).await;
-    service.writer.ask(Add { id: 1, number: 5 }).await.unwrap();
-    let refused = service.writer.ask(Add { id: 1, number: -1 }).await;
-    assert!(matches!(refused, Err(NotDone::Refused(_))));
+    service.writer.execute(Add { id: 1, number: 5 }).await.unwrap();
+    let refused = service.writer.execute(Add { id: 1, number: -1 }).await;
+    assert!(matches!(refused, Err(CommandError::Refused(_))));
     for fails in [13, 14] {
-        let failed = service.writer.ask(Add { id: 1, number: fails }).await;
-        assert!(matches!(failed, Err(NotDone::Unavailable(Unavailable::Failed))));
+        let failed = service.writer.execute(Add { id: 1, number: fails }).await;
+        assert!(matches!(failed, Err(CommandError::Unavailable(Unavailable::Failed))));
     }
-    assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 6);
+    assert_eq!(service.writer.execute(Add { id: 1, number: 1 }).await.unwrap(), 6);
 }
 
 /// Locks the row of the tally on Postgres, and the file on SQLite, until the transaction ends.
 async fn lock(service: &Service, elsewhere: &Db) -> Tx<'static> {
-    service.writer.ask(Add { id: 1, number: 0 }).await.unwrap();
+    service.writer.execute(Add { id: 1, number: 0 }).await.unwrap();
     service.outbox_is_empty().await;
     let mut tx = elsewhere.begin().await.unwrap();
     if service.db.dialect() == Dialect::Postgres {
@@ -104,13 +104,13 @@ async fn lock(service: &Service, elsewhere: &Db) -> Tx<'static> {
 fn ask_many(
     service: &Service,
     count: usize,
-) -> JoinSet<(Result<i64, NotDone<Negative>>, Duration)> {
+) -> JoinSet<(Result<i64, CommandError<Negative>>, Duration)> {
     let mut asked = JoinSet::new();
     for _ in 0..count {
         let writer = service.writer.clone();
         asked.spawn(async move {
             let began = Instant::now();
-            (writer.ask(Add { id: 1, number: 1 }).await, began.elapsed())
+            (writer.execute(Add { id: 1, number: 1 }).await, began.elapsed())
         });
     }
     asked
@@ -125,7 +125,7 @@ async fn who_waits_in_vain_for_the_writer_is_refused_after_the_patience_and_noth
     let mut asked = ask_many(&service, 600); // more than go into one batch
     let (first, waited) = asked.join_next().await.unwrap().unwrap();
     let overloaded = Unavailable::Overloaded { at: "writer" };
-    assert!(matches!(first, Err(NotDone::Unavailable(why)) if why == overloaded));
+    assert!(matches!(first, Err(CommandError::Unavailable(why)) if why == overloaded));
     assert!(waited >= PATIENCE, "it was refused after {waited:?}");
     assert!(waited < PATIENCE * 2, "it was refused after {waited:?} only");
     locked.commit().await.unwrap();
@@ -136,7 +136,7 @@ async fn who_waits_in_vain_for_the_writer_is_refused_after_the_patience_and_noth
         "what is told is what was done"
     );
     // SQLite looks at its lock every 100 ms.
-    assert!(service.writer.ask(Add { id: 1, number: 1 }).await.is_ok(), "it goes on at once");
+    assert!(service.writer.execute(Add { id: 1, number: 1 }).await.is_ok(), "it goes on at once");
 }
 
 async fn a_pause_of_the_database_refuses_nobody_however_many_wait(db: TestDb) {
@@ -163,13 +163,14 @@ async fn what_its_caller_gave_up_is_not_done(db: TestDb) {
     let locked = lock(&service, &elsewhere).await;
     let writer = service.writer.clone();
     // One keeps the writer busy, so that the other waits in the queue on both databases.
-    let busy = tokio::spawn(async move { writer.ask(Add { id: 1, number: 1 }).await });
+    let busy = tokio::spawn(async move { writer.execute(Add { id: 1, number: 1 }).await });
     sleep(Duration::from_millis(50)).await;
-    let gone = timeout(Duration::from_millis(100), service.writer.ask(Add { id: 1, number: 100 }));
+    let gone =
+        timeout(Duration::from_millis(100), service.writer.execute(Add { id: 1, number: 100 }));
     assert!(gone.await.is_err(), "it waits");
     locked.commit().await.unwrap();
     assert_eq!(busy.await.unwrap().unwrap(), 1);
-    assert_eq!(service.writer.ask(Add { id: 1, number: 1 }).await.unwrap(), 2);
+    assert_eq!(service.writer.execute(Add { id: 1, number: 1 }).await.unwrap(), 2);
 }
 
 fn numbers(bus: &Scripted) -> Vec<i64> {
@@ -182,7 +183,7 @@ async fn what_happened_is_told_in_order_and_leaves_the_outbox(db: TestDb) {
     let bus = Scripted::default();
     let service = Service::start(&db, &bus).await;
     let adds = (0..2_500).map(|number| (Add { id: number % 7, number: number + 100 }, None));
-    for answer in service.writer.ask_all(adds).await {
+    for answer in service.writer.execute_all(adds).await {
         answer.unwrap();
     }
     service.outbox_is_empty().await;
@@ -200,11 +201,11 @@ async fn what_happened_is_told_in_order_and_leaves_the_outbox(db: TestDb) {
 
 async fn an_unknown_outcome_is_sent_again_with_all_that_follows(db: TestDb) {
     let bus = Scripted::default();
-    let unknown = || Err(NotSent::Unknown("the test says so".into()));
+    let unknown = || Err(PublishError::Unknown("the test says so".into()));
     bus.answer_next([Ok(()), unknown(), Ok(())]);
     let service = Service::start(&db, &bus).await;
     for number in 1..=3 {
-        service.writer.ask(Add { id: 1, number }).await.unwrap(); // a transaction each
+        service.writer.execute(Add { id: 1, number }).await.unwrap(); // a transaction each
     }
     service.outbox_is_empty().await;
     let sent = numbers(&bus);
@@ -223,9 +224,10 @@ async fn an_unknown_outcome_is_sent_again_with_all_that_follows(db: TestDb) {
 
 async fn what_waits_for_the_broker_shows_in_the_metrics(db: TestDb) {
     let bus = Scripted::default();
-    bus.answer_next((0..1_000).map(|_| Err(NotSent::Unknown("the broker is away".into()))));
+    bus.answer_next((0..1_000).map(|_| Err(PublishError::Unknown("the broker is away".into()))));
     let service = Service::start(&db, &bus).await;
-    for answer in service.writer.ask_all((1..=3).map(|number| (Add { id: 1, number }, None))).await
+    for answer in
+        service.writer.execute_all((1..=3).map(|number| (Add { id: 1, number }, None))).await
     {
         answer.unwrap();
     }
@@ -237,7 +239,7 @@ async fn what_waits_for_the_broker_shows_in_the_metrics(db: TestDb) {
 }
 
 async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, Value) {
-    let client = chassis::http::peer::client().unwrap();
+    let client = chassis::http::client::new().unwrap();
     let url = format!("{}/admin/parked{path}", service.running.management_url().unwrap());
     let answer = client.request(method, url).send().await.unwrap();
     let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
@@ -246,7 +248,7 @@ async fn admin(service: &Service, method: reqwest::Method, path: &str) -> (u16, 
 
 async fn metrics(service: &Service) -> String {
     let url = format!("{}/metrics", service.running.management_url().unwrap());
-    chassis::http::peer::client().unwrap().get(url).send().await.unwrap().text().await.unwrap()
+    chassis::http::client::new().unwrap().get(url).send().await.unwrap().text().await.unwrap()
 }
 
 async fn parked(service: &Service) -> Vec<Value> {
@@ -255,10 +257,10 @@ async fn parked(service: &Service) -> Vec<Value> {
 
 async fn what_the_broker_refuses_is_parked_and_can_be_sent_again(db: TestDb) {
     let bus = Scripted::default();
-    bus.answer_next([Err(NotSent::Refused("too large".into()))]);
+    bus.answer_next([Err(PublishError::Refused("too large".into()))]);
     let service = Service::start(&db, &bus).await;
     for answer in
-        service.writer.ask_all((1..=2).map(|number| (Add { id: number, number }, None))).await
+        service.writer.execute_all((1..=2).map(|number| (Add { id: number, number }, None))).await
     {
         answer.unwrap();
     }
@@ -543,12 +545,12 @@ async fn two_replicas_send_each_event_in_order(db: TestDb) {
     let bus = Scripted::default();
     let (one, two) = (Service::start(&db, &bus).await, Service::start(&db, &bus).await);
     // The row is there before both want it: one that is not cannot be locked.
-    one.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+    one.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
     for round in 0..10 {
         let adds = |from| (from..from + 50).map(|number| (Add { id: 1, number }, None));
         let (a, b) = tokio::join!(
-            one.writer.ask_all(adds(round * 100 + 1_000)),
-            two.writer.ask_all(adds(round * 100 + 1_050))
+            one.writer.execute_all(adds(round * 100 + 1_000)),
+            two.writer.execute_all(adds(round * 100 + 1_050))
         );
         assert!(a.into_iter().chain(b).all(|answer| answer.is_ok()));
     }

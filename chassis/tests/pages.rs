@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use chassis::base::problem::Problem;
-use chassis::http::{Base, Query};
+use chassis::http::{BaseUrl, Query};
 use chassis::listing::{Field, Listing};
 use chassis::on_each_database;
 use chassis::storage::{Db, Schema};
@@ -62,7 +62,7 @@ async fn ask(db: &Db, asked: &str) -> Result<(Value, Vec<Thing>), Problem> {
     let pairs = asked.split('&').filter_map(|pair| pair.split_once('='));
     let asked = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
     let read = |thing: Thing| (thing.id, thing);
-    let page = THINGS.page(db, &Base::of(&HeaderMap::new()), &asked, read).await?;
+    let page = THINGS.page(db, &BaseUrl::of(&HeaderMap::new()), &asked, read).await?;
     let page = serde_json::to_value(page).unwrap();
     let things = serde_json::from_value(page["_embedded"]["things"].clone()).unwrap();
     Ok((page, things))

@@ -5,7 +5,7 @@ mod common;
 
 use chassis::base::unavailable::Unavailable;
 use chassis::testing::{TestDb, eventually};
-use chassis::writer::NotDone;
+use chassis::writer::CommandError;
 use common::{Add, Scripted, Service};
 use sqlx::Row;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,11 +119,11 @@ async fn service() -> Option<(Service, Network)> {
 
 async fn asked_while_it_vanishes(
     at: At,
-) -> Option<(Result<i64, NotDone<common::Negative>>, Service)> {
+) -> Option<(Result<i64, CommandError<common::Negative>>, Service)> {
     let (service, network) = service().await?;
-    service.writer.ask(Add { id: 1, number: 1 }).await.unwrap();
+    service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
     *network.vanishes.lock().unwrap() = Some(at);
-    let asked = service.writer.ask(Add { id: 1, number: KNOWN }).await;
+    let asked = service.writer.execute(Add { id: 1, number: KNOWN }).await;
     assert!(network.vanishes.lock().unwrap().is_none(), "it did vanish");
     Some((asked, service))
 }
@@ -131,14 +131,15 @@ async fn asked_while_it_vanishes(
 /// The service works on, and has told all of what it did.
 async fn works_on(service: &Service) {
     let began = Instant::now();
-    eventually("an answer", async || service.writer.ask(Add { id: 2, number: 1 }).await.ok()).await;
+    eventually("an answer", async || service.writer.execute(Add { id: 2, number: 1 }).await.ok())
+        .await;
     service.outbox_is_empty().await;
     assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
 }
 
 async fn nothing_was_done(at: At) {
     let Some((asked, service)) = asked_while_it_vanishes(at).await else { return };
-    assert!(matches!(asked, Err(NotDone::Unavailable(Unavailable::Database))));
+    assert!(matches!(asked, Err(CommandError::Unavailable(Unavailable::Database))));
     assert_eq!(service.total(1).await, 1);
     works_on(&service).await;
 }
@@ -183,7 +184,7 @@ async fn a_service_whose_database_went_away_stays_ready_and_is_not_healthy() {
     let Some(mut db) = postgres().await else { return };
     let network = Network::before(&mut db).await;
     let service = Service::start(&db, &Scripted::default()).await;
-    let client = chassis::http::peer::client().unwrap();
+    let client = chassis::http::client::new().unwrap();
     let status = async |path: &str| {
         let url = format!("{}/actuator/health{path}", service.running.url());
         client.get(url).send().await.unwrap().status().as_u16()

@@ -22,7 +22,7 @@ pub struct Envelope {
 
 /// Why a message is not an event.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub enum DecodeError {
     /// Not JSON, or not a JSON object.
     #[error("the message is not a JSON object: {0}")]
     NotJson(serde_json::Error),
@@ -39,7 +39,7 @@ pub enum Unreadable {
     },
 }
 
-impl Unreadable {
+impl DecodeError {
     /// Whether this may have told something of a cart: it says it is an event of a cart or of its payment. Anything else
     /// is no event of ours, or one that nobody in the shop acts on.
     pub fn is_about_a_cart(&self) -> bool {
@@ -82,31 +82,31 @@ impl Envelope {
     }
 
     /// Reads a message, ours or the original's.
-    pub fn from_json(json: &[u8]) -> Result<Self, Unreadable> {
+    pub fn from_json(json: &[u8]) -> Result<Self, DecodeError> {
         let head: Head<'_> = match serde_json::from_slice(json) {
             Ok(head) => head,
             Err(source) => return Self::without_head(json, source),
         };
-        let event_type = head.event_type.ok_or(Unreadable::NoEventType)?;
+        let event_type = head.event_type.ok_or(DecodeError::NoEventType)?;
         let event = Event::from_json(&event_type, json).map_err(|source| {
-            Unreadable::Malformed { event_type: event_type.into_owned(), source }
+            DecodeError::Malformed { event_type: event_type.into_owned(), source }
         })?;
         Ok(Self { event_id: head.event_id, occurred_at: head.occurred_at, event })
     }
 
     /// Returns what a message is whose head cannot be read. An unknown type may have any head.
-    fn without_head(json: &[u8], source: serde_json::Error) -> Result<Self, Unreadable> {
+    fn without_head(json: &[u8], source: serde_json::Error) -> Result<Self, DecodeError> {
         let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(json) else {
-            return Err(Unreadable::NotJson(source));
+            return Err(DecodeError::NotJson(source));
         };
         match fields.get("eventType") {
             Some(Value::String(event_type)) if Event::is_known(event_type) => {
-                Err(Unreadable::Malformed { event_type: event_type.clone(), source })
+                Err(DecodeError::Malformed { event_type: event_type.clone(), source })
             }
             Some(Value::String(_)) => {
                 Ok(Self { event_id: None, occurred_at: None, event: Event::Unknown })
             }
-            _ => Err(Unreadable::NoEventType),
+            _ => Err(DecodeError::NoEventType),
         }
     }
 

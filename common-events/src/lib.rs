@@ -18,7 +18,7 @@ mod event;
 pub mod number;
 mod version;
 
-pub use envelope::{Envelope, Unreadable};
+pub use envelope::{DecodeError, Envelope};
 pub use event::{CartAdded, CartRemoved, Decline, Event, Payment, Stock, status};
 pub use version::ExpectedVersions;
 

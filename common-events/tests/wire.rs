@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use common_events::{
-    CartAdded, CartId, CartRemoved, Decline, Envelope, Event, GifticonId, Payment, PaymentId,
-    ReservationId, Stock, Unreadable,
+    CartAdded, CartId, CartRemoved, Decline, DecodeError, Envelope, Event, GifticonId, Payment,
+    PaymentId, ReservationId, Stock,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -220,16 +220,16 @@ fn a_number_of_an_event_is_read_by_its_value_and_never_rounded() {
 #[test]
 fn what_is_no_event_says_why() {
     let reason = |json: &[u8]| Envelope::from_json(json).unwrap_err();
-    assert!(matches!(reason(b"\xff\xfe"), Unreadable::NotJson(_)));
-    assert!(matches!(reason(b"[1]"), Unreadable::NotJson(_)));
-    assert!(matches!(reason(b""), Unreadable::NotJson(_)));
-    assert!(matches!(reason(b"{}"), Unreadable::NoEventType));
-    assert!(matches!(reason(br#"{"eventType":null}"#), Unreadable::NoEventType));
-    assert!(matches!(reason(br#"{"eventType":5}"#), Unreadable::NoEventType));
-    assert!(matches!(reason(br#"{"eventType":"CartAdded"}"#), Unreadable::Malformed { .. }));
+    assert!(matches!(reason(b"\xff\xfe"), DecodeError::NotJson(_)));
+    assert!(matches!(reason(b"[1]"), DecodeError::NotJson(_)));
+    assert!(matches!(reason(b""), DecodeError::NotJson(_)));
+    assert!(matches!(reason(b"{}"), DecodeError::NoEventType));
+    assert!(matches!(reason(br#"{"eventType":null}"#), DecodeError::NoEventType));
+    assert!(matches!(reason(br#"{"eventType":5}"#), DecodeError::NoEventType));
+    assert!(matches!(reason(br#"{"eventType":"CartAdded"}"#), DecodeError::Malformed { .. }));
     assert!(matches!(
         reason(br#"{"eventType":"CartAdded","id":1,"gifticonId":1,"quantity":1.5}"#),
-        Unreadable::Malformed { .. }
+        DecodeError::Malformed { .. }
     ));
 }
 

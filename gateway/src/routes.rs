@@ -10,7 +10,7 @@ use chassis::base::metrics::Metrics;
 use chassis::base::patience::PATIENCE;
 use chassis::http::hal::{Index, Links};
 use chassis::http::queue::Queue;
-use chassis::http::{Base, Surface};
+use chassis::http::{BaseUrl, Surface};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::READ_TIMEOUT;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
     router
 }
 
-async fn root(base: Base) -> Json<Index> {
+async fn root(base: BaseUrl) -> Json<Index> {
     let links = ["gifticons", "carts", "payments", "mypages"].into_iter().fold(
         Links::default(),
         |links, name| {

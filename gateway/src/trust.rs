@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use chassis::base::patience;
 use chassis::base::uri::{is_host, is_prefix};
-use chassis::http::Client;
+use chassis::http::PeerAddr;
 use hyper::Request;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -99,7 +99,7 @@ struct Called {
 /// Replaces what the request says of its client by what is known: what trusted proxies say, else what
 /// the connection and `Host` say.
 pub(crate) fn tell(trusted: &[Network], mut request: Request<Body>) -> Request<Body> {
-    let peer = request.extensions().get::<Client>().map(|client| client.0.ip().to_canonical());
+    let peer = request.extensions().get::<PeerAddr>().map(|client| client.0.ip().to_canonical());
     let headers = request.headers_mut();
     let called = peer.map(|peer| called(trusted, peer, headers));
     let host = headers.get(header::HOST).filter(|host| host.to_str().is_ok_and(is_host)).cloned();

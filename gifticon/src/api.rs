@@ -12,11 +12,11 @@ use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
 use chassis::http::hal::{Collection, Index, Item, Links};
 use chassis::http::{
-    Base, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid, precondition_failed,
+    BaseUrl, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid, precondition_failed,
 };
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
-use chassis::writer::NotDone;
+use chassis::writer::CommandError;
 use common_events::{GifticonId, ReservationId, number};
 use garde::Validate;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -204,18 +204,18 @@ impl From<Reservation> for ReservationView {
 }
 
 /// A gifticon as an answer, and its tag.
-fn item(base: &Base, gifticon: Gifticon) -> (EntityTag, Json<Item<GifticonView>>) {
+fn item(base: &BaseUrl, gifticon: Gifticon) -> (EntityTag, Json<Item<GifticonView>>) {
     let (id, tag) = (gifticon.id, EntityTag::of_version(gifticon.version));
     let view = GifticonView::from(gifticon);
     (tag, Json(Item::new(base, GIFTICONS.collection, GIFTICONS.singular, id, view)))
 }
 
-async fn root(base: Base) -> Json<Index> {
+async fn root(base: BaseUrl) -> Json<Index> {
     let url = base.url("/gifticons{?page,size,sort,after,before}");
     Json(Index::new(Links::default().templated("gifticons", url)))
 }
 
-async fn searches(base: Base) -> Json<Index> {
+async fn searches(base: BaseUrl) -> Json<Index> {
     let url = base.url("/gifticons/search/findByGifticonId{?gifticonId}");
     let links = Links::default().templated("findByGifticonId", url);
     Json(Index::new(links.with("self", base.url("/gifticons/search"))))
@@ -223,7 +223,7 @@ async fn searches(base: Base) -> Json<Index> {
 
 async fn list(
     State(api): State<Api>,
-    base: Base,
+    base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
     let read = |store::OneGifticon(one)| (one.id, GifticonView::from(one));
@@ -232,7 +232,7 @@ async fn list(
 
 async fn one(
     State(api): State<Api>,
-    base: Base,
+    base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
@@ -242,7 +242,7 @@ async fn one(
 
 async fn find(
     State(api): State<Api>,
-    base: Base,
+    base: BaseUrl,
     query: Query,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
@@ -253,7 +253,7 @@ async fn find(
 
 async fn register(
     State(api): State<Api>,
-    base: Base,
+    base: BaseUrl,
     Body(wanted): Body<Registration>,
 ) -> Result<Response, Problem> {
     let register = Command::Register {
@@ -270,7 +270,7 @@ async fn register(
 
 async fn change(
     State(api): State<Api>,
-    base: Base,
+    base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
     Body(patch): Body<Patch>,
@@ -321,7 +321,7 @@ async fn release(State(api): State<Api>, Uuid(id): Uuid) -> Result<StatusCode, P
 
 impl Api {
     async fn ask(&self, command: Command) -> Result<Answer, Problem> {
-        self.writer.ask(command).await.map_err(refused)
+        self.writer.execute(command).await.map_err(refused)
     }
 
     async fn change(&self, command: Command) -> Result<Gifticon, Problem> {
@@ -347,10 +347,10 @@ fn absent() -> Problem {
 }
 
 /// The one place that says which refusal becomes which answer.
-fn refused(error: NotDone<Refusal>) -> Problem {
+fn refused(error: CommandError<Refusal>) -> Problem {
     let refusal = match error {
-        NotDone::Refused(refusal) => refusal,
-        NotDone::Unavailable(unavailable) => return unavailable.into(),
+        CommandError::Refused(refusal) => refusal,
+        CommandError::Unavailable(unavailable) => return unavailable.into(),
     };
     match refusal {
         Refusal::Exists(id) => Problem::new(

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::storage::rows::{insert, look_up, of_each, read, select};
-use chassis::storage::{Counter, Db, Schema, Statement, Tx};
+use chassis::storage::{Db, IdSequence, Schema, Statement, Tx};
 use common_events::{GifticonId, ReservationId};
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Row as _, query};
@@ -146,7 +146,7 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         stock.reservations.insert(reservation.id, reservation);
     }
     if counts {
-        let counter = Counter::load(tx, db, GIFTICONS.collection).await?;
+        let counter = IdSequence::load(tx, db, GIFTICONS.collection).await?;
         (stock.last_id, stock.live) = (counter.last_id, counter.live);
     }
     Ok(stock)
@@ -201,7 +201,7 @@ pub fn save(tx: &mut Tx<'_>, stock: &Stock, events: &[StockEvent]) -> sqlx::Resu
     insert_reservations(tx, &reservations(made))?;
     release_reservations(tx, &names(&released))?;
     if counts {
-        let counter = Counter { last_id: stock.last_id, live: stock.live };
+        let counter = IdSequence { last_id: stock.last_id, live: stock.live };
         counter.save(tx, GIFTICONS.collection);
     }
     Ok(())

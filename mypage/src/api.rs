@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
 use chassis::http::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Conditions, EntityTag, Id, Query, Surface};
+use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use chrono::{DateTime, SecondsFormat};
@@ -114,7 +114,11 @@ fn time(millis: i64) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn answer(base: &Base, conditions: &Conditions, shown: Option<Shown>) -> Result<Response, Problem> {
+fn answer(
+    base: &BaseUrl,
+    conditions: &Conditions,
+    shown: Option<Shown>,
+) -> Result<Response, Problem> {
     let shown = shown.ok_or_else(absent)?;
     let id = shown.id;
     let view = MypageView::from(shown);
@@ -134,13 +138,13 @@ fn absent() -> Problem {
     )
 }
 
-async fn root(base: Base) -> Json<Index> {
+async fn root(base: BaseUrl) -> Json<Index> {
     Json(Index::new(
         Links::default().templated("mypages", base.url("/mypages{?page,size,sort,after,before}")),
     ))
 }
 
-async fn searches(base: Base) -> Json<Index> {
+async fn searches(base: BaseUrl) -> Json<Index> {
     let url = base.url("/mypages/search/findByCartId{?cartId}");
     let links = Links::default().templated("findByCartId", url);
     Json(Index::new(links.with("self", base.url("/mypages/search"))))
@@ -148,7 +152,7 @@ async fn searches(base: Base) -> Json<Index> {
 
 async fn list(
     State(db): State<Db>,
-    base: Base,
+    base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<MypageView>>>, Problem> {
     let read = |shown: store::Shown| (shown.id, MypageView::from(shown));
@@ -157,7 +161,7 @@ async fn list(
 
 async fn one(
     State(db): State<Db>,
-    base: Base,
+    base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
@@ -166,7 +170,7 @@ async fn one(
 
 async fn find(
     State(db): State<Db>,
-    base: Base,
+    base: BaseUrl,
     query: Query,
     conditions: Conditions,
 ) -> Result<Response, Problem> {

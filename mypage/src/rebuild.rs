@@ -11,9 +11,9 @@ use crate::projection::Command;
 use anyhow::bail;
 use chassis::base::pace::Backoff;
 use chassis::base::unavailable::Unavailable;
-use chassis::workers::History;
+use chassis::workers::Replays;
 use chassis::workers::consumer::TRIES;
-use chassis::writer::{NotDone, Writer};
+use chassis::writer::{CommandError, Writer};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tracing::{debug, error, info};
@@ -22,7 +22,7 @@ use uuid::Uuid;
 /// What a rebuild needs.
 #[derive(Clone)]
 pub struct Rebuild {
-    history: Arc<History>,
+    replays: Arc<Replays>,
     writer: Writer<ViewDomain>,
     /// Held while one runs in this process.
     running: Arc<Mutex<()>>,
@@ -35,8 +35,8 @@ pub struct Stopping;
 
 impl Rebuild {
     /// A rebuild from `history` through `writer`.
-    pub fn new(history: History, writer: Writer<ViewDomain>) -> Self {
-        Self { history: Arc::new(history), writer, running: Arc::default() }
+    pub fn new(replays: Replays, writer: Writer<ViewDomain>) -> Self {
+        Self { replays: Arc::new(history), writer, running: Arc::default() }
     }
 
     /// Rebuilds the view, and answers how many events that took; none where one is running already. It
@@ -83,11 +83,11 @@ impl Rebuild {
         let (mut failures, mut backoff) = (0, Backoff::default());
         loop {
             let asked = commands.iter().map(|command| (command.clone(), None));
-            let outcomes = self.writer.ask_all(asked.collect::<Vec<_>>()).await;
+            let outcomes = self.writer.execute_all(asked.collect::<Vec<_>>()).await;
             let Some(error) = outcomes.into_iter().find_map(Result::err) else { return Ok(()) };
             let unavailable = match error {
-                NotDone::Unavailable(unavailable) => unavailable,
-                refused @ NotDone::Refused(_) => bail!(refused.to_string()),
+                CommandError::Unavailable(unavailable) => unavailable,
+                refused @ CommandError::Refused(_) => bail!(refused.to_string()),
             };
             failures += u32::from(unavailable == Unavailable::Failed);
             if failures == TRIES {

@@ -5,7 +5,7 @@ use crate::tables::{Rebuilt, Tables};
 use anyhow::Context;
 use chassis::listing::{Field, Listing};
 use chassis::storage::rows::{insert, look_up, read, select};
-use chassis::storage::{Counter, Db, Dialect, Schema, Tx};
+use chassis::storage::{Db, Dialect, IdSequence, Schema, Tx};
 use common_events::{CartId, GifticonId, PaymentId};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
@@ -112,7 +112,7 @@ const REBUILT: &str = "views_rebuilt";
 
 /// Reads the views that the commands are about, in order and locked.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Tables> {
-    let counter = Counter::load(tx, db, MYPAGES.collection).await?;
+    let counter = IdSequence::load(tx, db, MYPAGES.collection).await?;
     let about = |command: &&Command| match command {
         Command::Told(fact) | Command::Replayed { fact, .. } => Some(fact.cart_id.0),
         Command::BeginRebuild { .. } | Command::FinishRebuild { .. } => None,
@@ -165,7 +165,8 @@ pub async fn save(
     if let Some(rebuilt) = &tables.rebuilt {
         save_views(tx, REBUILT, &rebuilt.views, &replayed)?;
     }
-    Counter { last_id: tables.shown.last_id, live: tables.shown.live }.save(tx, MYPAGES.collection);
+    IdSequence { last_id: tables.shown.last_id, live: tables.shown.live }
+        .save(tx, MYPAGES.collection);
     if commands.iter().any(|command| matches!(command, Command::FinishRebuild { .. })) {
         tx.flush().await?; // into the tables that change places now
         finish_rebuild(tx, db).await?;

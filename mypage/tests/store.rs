@@ -1,9 +1,9 @@
 //! What the view's tables promise, on each database.
 
 use axum::http::HeaderMap;
-use chassis::http::{Base, Query};
+use chassis::http::{BaseUrl, Query};
 use chassis::on_each_database;
-use chassis::storage::{Counter, Db, Schema};
+use chassis::storage::{Db, IdSequence, Schema};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, GifticonId, PaymentId};
 use mypage::app::ViewDomain;
@@ -83,14 +83,14 @@ async fn a_fact_that_comes_twice_changes_nothing(db: Db) {
     let once = store::by_cart(&db, 7).await.unwrap();
     told(&db, &[added(7)]).await;
     assert_eq!(store::by_cart(&db, 7).await.unwrap(), once);
-    assert_eq!(Counter::live(&db, "mypages").await.unwrap(), 1);
+    assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 1);
     assert_eq!(once.unwrap().steps.len(), 1);
 }
 
 async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     let facts: Vec<Fact> = (1..=1_300).flat_map(|cart| [added(cart), paid(cart)]).collect();
     told(&db, &facts).await;
-    assert_eq!(Counter::live(&db, "mypages").await.unwrap(), 1_300);
+    assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 1_300);
     assert_eq!(store::by_id(&db, 1_300).await.unwrap().unwrap().status, "PaymentApproved");
 }
 
@@ -118,7 +118,7 @@ async fn a_rebuild_takes_the_place_of_the_old_tables_and_keeps_ids(db: Db) {
         let after = [store::by_cart(&db, 7).await.unwrap(), store::by_cart(&db, 8).await.unwrap()];
         assert_eq!(after, before);
         assert_eq!(store::by_cart(&db, 9).await.unwrap().unwrap().id, 3);
-        assert_eq!(Counter::live(&db, "mypages").await.unwrap(), 3);
+        assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 3);
     }
     told(&db, &[added(10)]).await;
     assert_eq!(store::by_cart(&db, 10).await.unwrap().unwrap().id, 4);
@@ -138,7 +138,7 @@ async fn a_rebuild_keeps_what_the_topic_no_longer_tells(db: Db) {
     let second = store::by_cart(&db, 2).await.unwrap().expect("none of its story is there");
     assert_eq!((second.details, second.steps.len()), (added(2).details, 1));
     assert_eq!(store::by_cart(&db, 3).await.unwrap().map(|third| third.id), Some(3));
-    assert_eq!(Counter::live(&db, "mypages").await.unwrap(), 3);
+    assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 3);
 }
 
 async fn a_rebuild_that_was_overtaken_changes_nothing(db: Db) {
@@ -194,7 +194,7 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
     let read = |shown: store::Shown| (shown.id, json!({ "cart": shown.cart_id }));
-    let page = store::MYPAGES.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
+    let page = store::MYPAGES.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["mypages"].as_array().unwrap().clone();
     (page, items.iter().map(|item| item["cart"].as_i64().unwrap()).collect())
@@ -286,6 +286,6 @@ async fn two_replicas_make_one_row_of_a_cart() {
             assert_eq!(shown.details.name.as_deref(), Some("아메리카노"));
             assert_eq!(shown.steps.len(), 2);
         }
-        assert_eq!(Counter::live(&other, "mypages").await.unwrap(), 40);
+        assert_eq!(IdSequence::live(&other, "mypages").await.unwrap(), 40);
     }
 }

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
 use chassis::http::hal::{Collection, Index, Item, Links};
-use chassis::http::{Base, Conditions, EntityTag, Id, Query, Surface};
+use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use common_events::{CartId, PaymentId};
@@ -73,7 +73,7 @@ impl From<Payment> for PaymentView {
 }
 
 fn answer(
-    base: &Base,
+    base: &BaseUrl,
     conditions: &Conditions,
     payment: Option<Payment>,
 ) -> Result<Response, Problem> {
@@ -93,13 +93,13 @@ fn answer(
     conditions.answer(&tag, Json(item))
 }
 
-async fn root(base: Base) -> Json<Index> {
+async fn root(base: BaseUrl) -> Json<Index> {
     Json(Index::new(
         Links::default().templated("payments", base.url("/payments{?page,size,sort,after,before}")),
     ))
 }
 
-async fn searches(base: Base) -> Json<Index> {
+async fn searches(base: BaseUrl) -> Json<Index> {
     let url = base.url("/payments/search/findByCartId{?cartId}");
     let links = Links::default().templated("findByCartId", url);
     Json(Index::new(links.with("self", base.url("/payments/search"))))
@@ -107,7 +107,7 @@ async fn searches(base: Base) -> Json<Index> {
 
 async fn list(
     State(db): State<Db>,
-    base: Base,
+    base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<PaymentView>>>, Problem> {
     let read =
@@ -117,7 +117,7 @@ async fn list(
 
 async fn one(
     State(db): State<Db>,
-    base: Base,
+    base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
@@ -127,7 +127,7 @@ async fn one(
 /// `id` is the original's name for the cart id here.
 async fn find(
     State(db): State<Db>,
-    base: Base,
+    base: BaseUrl,
     query: Query,
     conditions: Conditions,
 ) -> Result<Response, Problem> {

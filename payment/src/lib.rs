@@ -57,15 +57,15 @@ pub async fn start_with(
 async fn put_together(
     host: Host,
     provider: Arc<dyn provider::Provider>,
-    at_hand: Option<provider::Builtin>,
+    inline_provider: Option<provider::Builtin>,
     bus: Arc<dyn Bus>,
 ) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("payment", &host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::PaymentDomain { db: db.clone() });
     chassis.relay();
-    chassis.react(policy::FollowCart { at_hand }, &writer);
-    let committed = at_hand.is_none().then(|| writer.committed());
+    chassis.react(policy::FollowCart { inline_provider }, &writer);
+    let committed = inline_provider.is_none().then(|| writer.committed());
     let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"), committed);
     let stop = chassis.stopping();
     chassis.spawn("provider", async move {

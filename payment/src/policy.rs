@@ -13,7 +13,7 @@ use common_events::{Envelope, Event};
 pub struct FollowCart {
     /// A provider that is no further away than this: what it says is written with what it was asked. Any other is
     /// asked by the worker, when the question is durable.
-    pub at_hand: Option<Builtin>,
+    pub inline_provider: Option<Builtin>,
 }
 
 impl Policy for FollowCart {
@@ -27,7 +27,7 @@ impl Policy for FollowCart {
                 let trace = trace.map(|trace| trace.as_str().to_owned());
                 let cart_id = cart.id;
                 let mut commands = vec![Command::Request { cart_id, amount, trace }];
-                if let Some(builtin) = self.at_hand {
+                if let Some(builtin) = self.inline_provider {
                     commands.push(Command::GivenBack { cart_id }); // where the cart is gone already
                     commands.push(Command::Decide { cart_id, verdict: builtin.verdict(amount) });
                 }
@@ -36,7 +36,7 @@ impl Policy for FollowCart {
             Event::CartRemoved(cart) => {
                 let cart_id = cart.id;
                 let mut commands = vec![Command::Cancel { cart_id }];
-                commands.extend(self.at_hand.map(|_| Command::GivenBack { cart_id }));
+                commands.extend(self.inline_provider.map(|_| Command::GivenBack { cart_id }));
                 commands
             }
             Event::PaymentApproved(_)
@@ -83,7 +83,7 @@ mod tests {
 
     /// How the payment of a cart ends with the built-in provider, and that nothing is left to the worker.
     fn ends(events: &[Event]) -> Status {
-        let policy = FollowCart { at_hand: Some(Builtin { limit: Some(5_000) }) };
+        let policy = FollowCart { inline_provider: Some(Builtin { limit: Some(5_000) }) };
         let mut payments = Payments::default();
         for event in events {
             let envelope = Envelope::new(event.clone(), Uuid::nil(), DateTime::default());

@@ -116,7 +116,7 @@ async fn round(
     let answers: Vec<Answered> = answers.into_iter().flatten().collect();
     let count = answers.len();
     anyhow::ensure!(count > 0, "the provider answered none of {questions} questions");
-    for outcome in writer.ask_all(answers).await {
+    for outcome in writer.execute_all(answers).await {
         outcome?;
     }
     Ok(count)

@@ -4,7 +4,7 @@ use crate::domain::{Command, Payment, PaymentEvent, Payments, Status};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::storage::rows::{insert, look_up, read, select};
-use chassis::storage::{Counter, Db, Schema, Tx};
+use chassis::storage::{Db, IdSequence, Schema, Tx};
 use common_events::{CartId, PaymentId, status};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -70,7 +70,7 @@ pub fn schema() -> Schema {
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Payments> {
     // Always, and first: a row that is not there yet cannot be locked, and two replicas that made it at
     // once would lose what the first wrote.
-    let counter = Counter::load(tx, db, PAYMENTS.collection).await?;
+    let counter = IdSequence::load(tx, db, PAYMENTS.collection).await?;
     let mut payments =
         Payments { last_id: counter.last_id, live: counter.live, ..Payments::default() };
     let ids: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
@@ -91,7 +91,7 @@ pub fn save(tx: &mut Tx<'_>, payments: &Payments, events: &[PaymentEvent]) -> sq
         !matches!(event, PaymentEvent::Requested { .. } | PaymentEvent::CancelWanted { .. })
     };
     if events.iter().any(counts) {
-        let counter = Counter { last_id: payments.last_id, live: payments.live };
+        let counter = IdSequence { last_id: payments.last_id, live: payments.live };
         counter.save(tx, PAYMENTS.collection);
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! What the payments' table promises, on each database.
 
 use axum::http::HeaderMap;
-use chassis::http::{Base, Query};
+use chassis::http::{BaseUrl, Query};
 use chassis::on_each_database;
-use chassis::storage::{Counter, Db};
+use chassis::storage::{Db, IdSequence};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, PaymentId};
 use payment::app::PaymentDomain;
@@ -79,13 +79,13 @@ async fn ids_count_from_one_in_the_order_of_decisions(db: Db) {
     done(&db, &[approve(5), approve(6), approve(99)]).await;
     assert_eq!(store::by_cart(&db, 6).await.unwrap().unwrap().id, Some(PaymentId(1)));
     assert_eq!(store::by_cart(&db, 5).await.unwrap().unwrap().id, Some(PaymentId(2)));
-    assert_eq!(Counter::live(&db, "payments").await.unwrap(), 2);
+    assert_eq!(IdSequence::live(&db, "payments").await.unwrap(), 2);
     // Cancelling keeps the id.
     done(&db, &[Command::Cancel { cart_id: CartId(6) }]).await;
     done(&db, &[Command::GivenBack { cart_id: CartId(6) }]).await;
     let cancelled = store::by_id(&db, 1).await.unwrap().unwrap();
     assert_eq!((cancelled.cart_id, cancelled.status), (CartId(6), Status::Cancelled));
-    assert_eq!(Counter::live(&db, "payments").await.unwrap(), 2);
+    assert_eq!(IdSequence::live(&db, "payments").await.unwrap(), 2);
 }
 
 async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
@@ -140,7 +140,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         store::save(&mut tx, &payments, &events).unwrap();
     }
     assert_eq!(to_do(&db).await, [(1, Some(Ask::Approve { amount: 100 }))]);
-    assert_eq!(Counter::live(&db, "payments").await.unwrap(), 0);
+    assert_eq!(IdSequence::live(&db, "payments").await.unwrap(), 0);
     done(&db, &[approve(1)]).await;
     assert_eq!(store::by_cart(&db, 1).await.unwrap().unwrap().id, Some(PaymentId(1)));
 }
@@ -152,7 +152,7 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let read = |store::OnePayment(payment)| {
         (payment.id.map_or(0, |id| id.0), json!({ "cart": payment.cart_id }))
     };
-    let page = store::PAYMENTS.page(db, &Base::of(&HeaderMap::new()), &query, read).await;
+    let page = store::PAYMENTS.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["payments"].as_array().unwrap().clone();
     (page, items.iter().map(|item| item["cart"].as_i64().unwrap()).collect())
@@ -217,7 +217,7 @@ async fn two_replicas_count_together_and_lose_no_cancel() {
             }
         };
         tokio::join!(decide(&one), decide(&other));
-        assert_eq!(Counter::live(&one, "payments").await.unwrap(), 60);
+        assert_eq!(IdSequence::live(&one, "payments").await.unwrap(), 60);
         assert!(store::by_id(&one, 60).await.unwrap().is_some());
     }
 }

@@ -6,7 +6,7 @@ pub mod failpoints;
 
 use anyhow::Context;
 use chassis::Running;
-use chassis::base::config::{DatabaseUrl, Host, KafkaSecurity, Listen, Topic, Unusable};
+use chassis::base::config::{DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, Topic};
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
 use chassis::service::serve_management;
 use std::net::SocketAddr;
@@ -145,7 +145,7 @@ struct Started {
 impl Started {
     async fn all(&mut self, config: StandaloneConfig) -> anyhow::Result<()> {
         let dir = config.data_dir;
-        let unusable = |why: String| Unusable { setting: "DATA_DIR", why };
+        let unusable = |why: String| InvalidSetting { setting: "DATA_DIR", why };
         if dir.exists() && !dir.is_dir() {
             let why =
                 format!("{} is a file; name a directory, which is made if missing", dir.display());
@@ -226,10 +226,12 @@ impl Started {
 
 /// A service names its own settings; here they have other names.
 fn named(error: anyhow::Error, address: &'static str) -> anyhow::Error {
-    match error.downcast::<Unusable>() {
-        Ok(Unusable { setting: "LISTEN_ADDR", why }) => Unusable { setting: address, why }.into(),
-        Ok(unusable @ Unusable { setting: "MANAGEMENT_ADDR", .. }) => unusable.into(),
-        Ok(Unusable { why, .. }) => Unusable { setting: "DATA_DIR", why }.into(),
+    match error.downcast::<InvalidSetting>() {
+        Ok(InvalidSetting { setting: "LISTEN_ADDR", why }) => {
+            InvalidSetting { setting: address, why }.into()
+        }
+        Ok(unusable @ InvalidSetting { setting: "MANAGEMENT_ADDR", .. }) => unusable.into(),
+        Ok(InvalidSetting { why, .. }) => InvalidSetting { setting: "DATA_DIR", why }.into(),
         Err(error) => error.context("the shop cannot start"),
     }
 }

@@ -5,7 +5,7 @@ mod kafka;
 mod postgres;
 mod secret;
 
-pub use invalid::Unusable;
+pub use invalid::InvalidSetting;
 pub(crate) use kafka::TokenRequest;
 pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol};
 pub(crate) use secret::ClientSetting;

@@ -1,6 +1,6 @@
 //! Logs to standard error.
 
-use crate::base::config::{LogFormat, Unusable};
+use crate::base::config::{InvalidSetting, LogFormat};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
@@ -9,11 +9,11 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 const USUAL: &str = "info,librdkafka=off,rdkafka=off";
 
 /// Starts logging to standard error. Keep the guard: it writes what is left when it is dropped.
-pub fn start(format: LogFormat) -> Result<WorkerGuard, Unusable> {
+pub fn start(format: LogFormat) -> Result<WorkerGuard, InvalidSetting> {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     #[expect(clippy::disallowed_methods, reason = "the variable of tracing, by its own name")]
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| USUAL.to_owned());
-    let filter = EnvFilter::try_new(wanted).map_err(|error| Unusable {
+    let filter = EnvFilter::try_new(wanted).map_err(|error| InvalidSetting {
         setting: EnvFilter::DEFAULT_ENV,
         why: format!("{error}; it looks like info or warn,chassis=debug"),
     })?;

@@ -199,7 +199,7 @@ impl Metrics {
         self.register("db_pool_connections", "Reading connections by state", self.pool.clone());
     }
 
-    /// One batch of the writer was committed. Those of chores alone would make the mean meaningless.
+    /// One batch of the writer was committed. Those of housekeeping alone would make the mean meaningless.
     pub(crate) fn batch(&self, size: usize, took: Duration) {
         if size == 0 {
             return;

@@ -35,12 +35,12 @@ pub trait Publisher: Send + Sync + 'static {
     ///
     /// A message that failed may have arrived all the same. Messages of one key arrive in the order
     /// given here, whatever fails.
-    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>>;
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>>;
 }
 
 /// Why a message was not sent, as far as is known.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum NotSent {
+pub enum PublishError {
     /// It will be refused however often it is sent: too large, for one.
     #[error("the broker refuses the message: {0}")]
     Refused(String),
@@ -57,7 +57,7 @@ pub trait Subscription: Send + 'static {
 
     /// Says that the effects of all messages up to and including these are durable. What was polled
     /// and not said to be done comes again, to this member or another, at the latest after a restart.
-    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()>;
+    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()>;
 
     /// The name of the topic, which identifies messages together with their place.
     fn topic(&self) -> &str;
@@ -84,7 +84,7 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Where it is in the topic.
-    pub place: Place,
+    pub place: TopicPosition,
     /// Absent where the sender gave none.
     pub key: Option<String>,
     /// What the sender wrote, which need not be JSON. None for a null value (a tombstone), which is not the same as an
@@ -105,14 +105,14 @@ impl Delivery {
 
 /// A place in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct TopicPosition {
     /// Which partition.
     pub partition: i32,
     /// Which message in it. Counts up, with gaps allowed.
     pub offset: i64,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for TopicPosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.partition, self.offset)
     }

@@ -7,5 +7,7 @@ mod kafka;
 
 pub use embedded::EmbeddedLog;
 pub use health::{Health, Monitor, ReadError};
-pub use interface::{Bus, Delivery, Message, NotSent, Place, Publisher, Subscription, TopicReplay};
+pub use interface::{
+    Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
+};
 pub use kafka::KafkaBus;

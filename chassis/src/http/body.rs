@@ -27,18 +27,18 @@ const ALL_BODIES: usize = 64 * 1024 * 1024;
 
 /// A bound on the memory for the bodies of a server. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(Arc<Semaphore>);
+pub(crate) struct BodyMemory(Arc<Semaphore>);
 
-impl Default for Memory {
+impl Default for BodyMemory {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(ALL_BODIES)))
     }
 }
 
-/// A part of the [`Memory`], given back when it is dropped.
+/// A part of the [`BodyMemory`], given back when it is dropped.
 pub(super) type Held = Option<OwnedSemaphorePermit>;
 
-impl Memory {
+impl BodyMemory {
     /// Returns the request with its body in memory, and what it takes of it. Keep that until the request is answered.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ pub(super) fn without(mut request: Request) -> Request {
     request.map(|_| Body::empty())
 }
 
-/// Returns the bytes of a body that [`Memory::whole`] has read.
+/// Returns the bytes of a body that [`BodyMemory::whole`] has read.
 pub(super) async fn bytes(body: Body) -> Result<Bytes, Problem> {
     body.collect().await.map(Collected::to_bytes).map_err(|_| broken())
 }
@@ -124,7 +124,7 @@ mod tests {
         Request::new(Body::from(vec![b'x'; bytes]))
     }
 
-    async fn status(memory: &Memory, bytes: usize) -> u16 {
+    async fn status(memory: &BodyMemory, bytes: usize) -> u16 {
         match memory.whole(request(bytes)).await {
             Ok(_) => 200,
             Err(problem) => problem.into_response().status().as_u16(),
@@ -133,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_bodies_of_all_requests_together_are_bounded() {
-        let memory = Memory(Arc::new(Semaphore::new(100)));
+        let memory = BodyMemory(Arc::new(Semaphore::new(100)));
         let (_, held) = memory.whole(request(80)).await.ok().unwrap();
         assert_eq!(status(&memory, 20).await, 200);
         assert_eq!(status(&memory, 21).await, 503);
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_as_it_is_up_to_its_bound() {
-        let memory = Memory::default();
+        let memory = BodyMemory::default();
         let (read, _held) = memory.whole(request(MOST_BYTES)).await.ok().unwrap();
         assert_eq!(bytes(read.into_body()).await.ok().unwrap(), vec![b'x'; MOST_BYTES]);
         assert_eq!(status(&memory, MOST_BYTES + 1).await, 413);

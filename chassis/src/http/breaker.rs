@@ -32,7 +32,7 @@ type Policy = OrElse<SuccessRateOverTimeWindow<Exponential>, InARow<Exponential>
 
 /// A call that brought no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Unanswered {
+pub enum CallError {
     /// The peer failed too often lately: nothing was sent.
     #[error("the circuit to {0} is open")]
     Open(&'static str),
@@ -180,15 +180,15 @@ impl Breaker {
     pub async fn call<T>(
         &self,
         call: impl Future<Output = anyhow::Result<T>>,
-    ) -> Result<T, Unanswered> {
+    ) -> Result<T, CallError> {
         if !self.machine.is_call_permitted() {
-            return Err(Unanswered::Open(self.peer));
+            return Err(CallError::Open(self.peer));
         }
         let half_open = self.watch.state.load(Ordering::Relaxed) == State::HalfOpen as i64;
         let _probe = match half_open.then(|| self.probes.try_acquire()) {
             Some(Err(_)) => {
                 self.watch.rejected.inc();
-                return Err(Unanswered::Open(self.peer));
+                return Err(CallError::Open(self.peer));
             }
             probe => probe,
         };
@@ -199,11 +199,11 @@ impl Breaker {
             }
             Ok(Err(source)) => {
                 self.failed(false);
-                Err(Unanswered::Failed { peer: self.peer, source })
+                Err(CallError::Failed { peer: self.peer, source })
             }
             Err(_) => {
                 self.failed(true);
-                Err(Unanswered::Late(self.peer))
+                Err(CallError::Late(self.peer))
             }
         }
     }
@@ -221,13 +221,13 @@ mod tests {
         Breaker::new("peer", Duration::from_millis(budget), &Metrics::default())
     }
 
-    async fn fail(breaker: &Breaker) -> Unanswered {
+    async fn fail(breaker: &Breaker) -> CallError {
         breaker.call(async { anyhow::bail!("no") as anyhow::Result<()> }).await.unwrap_err()
     }
 
     async fn be_late(breaker: &Breaker) {
         let late = breaker.call(pending::<anyhow::Result<()>>()).await;
-        assert!(matches!(late, Err(Unanswered::Late(_))));
+        assert!(matches!(late, Err(CallError::Late(_))));
     }
 
     #[tokio::test]
@@ -255,14 +255,14 @@ mod tests {
             be_late(&breaker).await;
         }
         for _ in 3..IN_A_ROW {
-            assert!(matches!(fail(&breaker).await, Unanswered::Failed { .. }));
+            assert!(matches!(fail(&breaker).await, CallError::Failed { .. }));
         }
         let called = AtomicUsize::new(0);
         let call = async {
             called.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
-        assert!(matches!(breaker.call(call).await, Err(Unanswered::Open(_))));
+        assert!(matches!(breaker.call(call).await, Err(CallError::Open(_))));
         assert_eq!(called.load(Ordering::Relaxed), 0, "an open circuit sends nothing");
         assert_eq!(breaker.watch.gauge.get(), State::Open as i64);
     }
@@ -292,7 +292,7 @@ mod tests {
         let mut calls: Vec<_> = calls.map(Box::pin).collect();
         let mut refused = 0;
         for call in &mut calls {
-            if let Some(Err(Unanswered::Open(_))) = futures_util::FutureExt::now_or_never(call) {
+            if let Some(Err(CallError::Open(_))) = futures_util::FutureExt::now_or_never(call) {
                 refused += 1;
             }
         }

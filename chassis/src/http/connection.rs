@@ -3,7 +3,7 @@
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
 use crate::http::head::{self, HeadLimits, Refused};
-use crate::http::observe::{self, REQUEST_ID};
+use crate::http::request_log::{self, REQUEST_ID};
 use crate::http::socket::{Socket, Stream};
 use axum::Router;
 use axum::body::Body;
@@ -44,7 +44,7 @@ const SALVAGED_LINES: usize = 100;
 
 /// The address of the client, in the extensions of its requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Client(pub SocketAddr);
+pub struct PeerAddr(pub SocketAddr);
 
 /// The client went away before its request was answered.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub(super) async fn serve(
     let (app, watched) = (TowerToHyperService::new(router.clone()), stream.clone());
     let stopping = stop.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Client(client));
+        request.extensions_mut().insert(PeerAddr(client));
         if let Err(problem) = head::check(&mut request) {
             request.extensions_mut().insert(Refused(problem));
         }
@@ -125,7 +125,7 @@ pub(super) async fn serve(
             let (recent, unread) = (socket.recent(), &parts.read_buf[..]);
             let head = if unread.len() > recent.len() { unread } else { recent };
             let mut request = salvaged(head);
-            request.extensions_mut().insert(Client(client));
+            request.extensions_mut().insert(PeerAddr(client));
             request.extensions_mut().insert(Refused(problem));
             answer(&mut io, request, router).await;
         } else if error.is_user() {

@@ -1,7 +1,7 @@
 //! What the layers need to know of the process.
 
 use crate::base::metrics::Metrics;
-use crate::http::body::Memory;
+use crate::http::body::BodyMemory;
 use crate::http::surface::Surface;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whom a process faces: how loud the line of each request is, and where requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Facing {
+pub enum Exposure {
     /// The public door: one line a request at `info`. Its requests wait in a queue for each service behind it.
     Public,
     /// Behind the door: one line a request at `debug`. Its requests wait in one queue.
@@ -48,8 +48,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) dependencies: Arc<dyn Dependencies>,
-    pub(crate) facing: Facing,
-    pub(crate) bodies: Memory,
+    pub(crate) facing: Exposure,
+    pub(crate) bodies: BodyMemory,
     pub(crate) surface: Arc<Surface>,
 }
 

@@ -1,6 +1,6 @@
 //! Answers in the HAL style of the original: fields, then `_links`; collections in pages.
 
-use crate::http::Base;
+use crate::http::BaseUrl;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -50,7 +50,7 @@ pub struct Item<T> {
 
 impl<T> Item<T> {
     /// `fields` under `/{collection}/{id}`, linked as `self` and under its singular name.
-    pub fn new(base: &Base, collection: &str, singular: &str, id: i64, fields: T) -> Self {
+    pub fn new(base: &BaseUrl, collection: &str, singular: &str, id: i64, fields: T) -> Self {
         let own = base.url(&format!("/{collection}/{id}"));
         let links = Links::default().with("self", own.clone()).with(singular, own);
         Self { fields, links }

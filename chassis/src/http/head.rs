@@ -3,7 +3,7 @@
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
 use crate::base::uri::is_host;
-use crate::http::context::Facing;
+use crate::http::context::Exposure;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, Request, Uri, Version};
@@ -27,10 +27,10 @@ impl HeadLimits {
     const INTERNAL: Self = Self { lines: 116, bytes: 72 * 1024 };
 
     /// Returns those of a process that faces `facing`.
-    pub(crate) fn of(facing: Facing) -> Self {
+    pub(crate) fn of(facing: Exposure) -> Self {
         match facing {
-            Facing::Public => Self::PUBLIC,
-            Facing::Internal => Self::INTERNAL,
+            Exposure::Public => Self::PUBLIC,
+            Exposure::Internal => Self::INTERNAL,
         }
     }
 }

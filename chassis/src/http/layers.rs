@@ -1,9 +1,9 @@
 //! The layers that every request goes through.
 
 use crate::base::problem::Problem;
-use crate::http::context::{Context, Facing};
-use crate::http::observe::observe;
+use crate::http::context::{Context, Exposure};
 use crate::http::queue::Queue;
+use crate::http::request_log::observe;
 use crate::http::surface::Surface;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -23,8 +23,8 @@ const IN_PROGRESS: usize = 1_024;
 /// Returns what the public address serves: `routes` within their limits, and health.
 pub(crate) fn public(context: Context, routes: Router) -> Router {
     let routes = match context.facing {
-        Facing::Public => routes, // it has a queue for each service behind it
-        Facing::Internal => {
+        Exposure::Public => routes, // it has a queue for each service behind it
+        Exposure::Internal => {
             let queue = Queue::new(IN_PROGRESS, &context.metrics);
             routes.layer(axum::middleware::from_fn_with_state(queue, queued))
         }
@@ -35,7 +35,7 @@ pub(crate) fn public(context: Context, routes: Router) -> Router {
 /// Returns what the management address serves: `routes`, metrics and health.
 pub(crate) fn management(mut context: Context, surface: Surface, routes: Router) -> Router {
     context.surface = Arc::new(surface);
-    context.facing = Facing::Internal;
+    context.facing = Exposure::Internal;
     let metrics = Arc::clone(&context.metrics);
     observed(
         context,

@@ -2,7 +2,7 @@
 //! their connections for ever.
 
 use crate::http::head::HeadLimits;
-use crate::http::{connection, door};
+use crate::http::{connection, handshake_filter};
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(crate) async fn serve(
     while let Ok(accepted) = timeout_at(last.min(Instant::now() + QUIET), listener.accept()).await {
         take(accepted).await;
     }
-    if let Err(error) = door::shut(&listener).await {
+    if let Err(error) = handshake_filter::shut(&listener).await {
         debug!(error = %error, "who comes in this moment may be cut");
     }
     // The kernel is asked, since the runtime may not have heard of all who wait.
@@ -75,7 +75,7 @@ pub(crate) async fn serve(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Facing;
+    use crate::http::Exposure;
     use axum::routing::get;
     use std::io::{ErrorKind, Read, Write};
     use std::{net, thread};
@@ -115,7 +115,7 @@ mod tests {
         });
         let clients: Vec<_> = clients.collect();
         let router = Router::new().route("/", get(|| async {}));
-        serve(listener, router, HeadLimits::of(Facing::Public), stop, connections).await;
+        serve(listener, router, HeadLimits::of(Exposure::Public), stop, connections).await;
         for client in clients {
             assert!(client.await.unwrap() > 0);
         }

@@ -8,8 +8,8 @@ pub use order::Field;
 
 use crate::base::problem::Problem;
 use crate::http::hal::{Collection, Item, Links, PageInfo};
-use crate::http::{Base, Query};
-use crate::storage::{Counter, Db, rows};
+use crate::http::{BaseUrl, Query};
+use crate::storage::{Db, IdSequence, rows};
 use paging::{Begin, MAX_SKIPPED, Paging};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,12 +46,12 @@ impl Listing {
     pub async fn page<R: DeserializeOwned, T: Serialize>(
         &self,
         db: &Db,
-        base: &Base,
+        base: &BaseUrl,
         query: &Query,
         read: impl Fn(R) -> (i64, T),
     ) -> Result<Collection<Item<T>>, Problem> {
         let paging = Paging::read(self.fields, query)?;
-        let total = Counter::live(db, self.collection).await?;
+        let total = IdSequence::live(db, self.collection).await?;
         paging.bound(self.fields, total)?;
         let (rows, more) = self.rows(db, &paging, total).await?;
         let items: Vec<(i64, T)> = rows.into_iter().map(read).collect();
@@ -148,7 +148,7 @@ impl Listing {
         rows::read(select.bind(key).bind(count), db).await
     }
 
-    fn links(&self, base: &Base, paging: &Paging, page: PageInfo, around: &Around) -> Links {
+    fn links(&self, base: &BaseUrl, paging: &Paging, page: PageInfo, around: &Around) -> Links {
         let at = |number: i64, begin: Begin| {
             let key = match begin {
                 Begin::Number => String::new(),

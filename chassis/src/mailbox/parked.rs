@@ -2,7 +2,7 @@
 
 use crate::base::clock::now;
 use crate::base::trace::{TRACEPARENT, Trace};
-use crate::bus::{Delivery, Place};
+use crate::bus::{Delivery, TopicPosition};
 use crate::mailbox::message::{Incoming, OUTBOX, Rejection};
 use crate::storage::{Db, Tx};
 use serde::Serialize;
@@ -159,7 +159,7 @@ pub(crate) async fn waiting(db: &Db, which: &Which, after: i64) -> anyhow::Resul
             from_outbox: place == OUTBOX,
             holds_key: row.try_get::<i64, _>(7)? == 1,
             delivery: Delivery {
-                place: Place {
+                place: TopicPosition {
                     partition: partition.parse().unwrap_or_default(),
                     offset: offset.parse().unwrap_or_default(),
                 },

@@ -4,7 +4,7 @@ use crate::base::i18n::Text;
 use crate::base::patience;
 use crate::base::problem::{Problem, kind};
 use crate::http::{Id, Query};
-use crate::mailbox::chores::{Chore, Chores};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::mailbox::parked::{self, Parked};
 use crate::storage::Db;
 use crate::workers::consumer::Replay;
@@ -22,7 +22,7 @@ const MOST: i64 = 1_000;
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) db: Db,
-    pub(crate) chores: Chores,
+    pub(crate) housekeeping: Housekeeper,
     pub(crate) replay: Arc<dyn Replay>,
 }
 
@@ -71,7 +71,7 @@ async fn discard(
             "이벤트를 버리는 이유를 ?reason=TEXT 로 적어 주세요".into(),
         ));
     };
-    match admin.chores.ask(Chore::Discard { parked: id }).await? {
+    match admin.housekeeping.execute(HousekeepingCommand::Discard { parked: id }).await? {
         0 => Err(not_parked()),
         _ => {
             info!(parked.id = id, reason, "gave a parked event up");

@@ -1,12 +1,12 @@
 //! A service that is being put together.
 
-use crate::base::config::{Host, Unusable};
+use crate::base::config::{Host, InvalidSetting};
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::tasks::{Tasks, on_a_thread};
 use crate::bus::Bus;
-use crate::http::{Dependencies, Facing, Surface};
-use crate::mailbox::chores::{ChoreJob, Chores, RELAY};
+use crate::http::{Dependencies, Exposure, Surface};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingJob, RELAY};
 use crate::mailbox::retention::{INBOX, RETENTION, RetentionRule, WRITERS};
 use crate::service::admin::{self, Admin};
 use crate::service::gauges;
@@ -15,9 +15,9 @@ use crate::service::process::{MANAGEMENT_PATHS, Process};
 use crate::service::running::Running;
 use crate::storage::{Db, Schema, causes};
 use crate::workers::consumer::{self, Policy, Reader, Replayer};
-use crate::workers::history::History;
 use crate::workers::lease::{self, Lease};
 use crate::workers::relay::Relay;
+use crate::workers::replays::Replays;
 use crate::workers::retention;
 use crate::writer::{self, Domain, Writer};
 use async_trait::async_trait;
@@ -37,8 +37,8 @@ pub struct Chassis {
     management_listener: Option<TcpListener>,
     tasks: Tasks,
     wake_relay: Arc<Notify>,
-    chores: Chores,
-    chores_taken: Option<mpsc::Receiver<ChoreJob>>,
+    housekeeping: Housekeeper,
+    housekeeping_jobs: Option<mpsc::Receiver<HousekeepingJob>>,
     management: Router,
     management_paths: Vec<&'static str>,
     retention: Vec<RetentionRule>,
@@ -55,8 +55,8 @@ impl Chassis {
         let (listener, management_listener) = listen(&host.listen)?;
         let db = Db::open(&host.database_url, &schema)
             .await
-            .map_err(|error| Unusable { setting: "DATABASE_URL", why: causes(&error) })?;
-        let (sender, chores_taken) = mpsc::channel(64);
+            .map_err(|error| InvalidSetting { setting: "DATABASE_URL", why: causes(&error) })?;
+        let (sender, housekeeping_jobs) = mpsc::channel(64);
         let metrics = Arc::new(Metrics::default());
         metrics.register_mailbox();
         let chassis = Self {
@@ -68,8 +68,8 @@ impl Chassis {
             management_listener,
             tasks: Tasks::default(),
             wake_relay: Arc::default(),
-            chores: Chores(sender),
-            chores_taken: Some(chores_taken),
+            housekeeping: Housekeeper(sender),
+            housekeeping_jobs: Some(housekeeping_jobs),
             management: Router::new(),
             management_paths: MANAGEMENT_PATHS.to_vec(),
             retention: vec![INBOX, WRITERS],
@@ -97,9 +97,9 @@ impl Chassis {
     /// # Panics
     /// When it is called twice: there is one.
     pub fn writer<D: Domain>(&mut self, domain: D) -> Writer<D> {
-        let chores = self.chores_taken.take().expect("a service has one writer");
+        let housekeeping = self.housekeeping_jobs.take().expect("a service has one writer");
         let (relay, metrics) = (Arc::clone(&self.wake_relay), Arc::clone(&self.metrics));
-        let (writer, task) = writer::writer(domain, self.db.clone(), metrics, relay, chores);
+        let (writer, task) = writer::writer(domain, self.db.clone(), metrics, relay, housekeeping);
         let phase = &self.tasks.writer;
         self.tasks.spawn(phase, "writer", on_a_thread("writer", task.run(phase.stop.clone())));
         writer
@@ -110,7 +110,7 @@ impl Chassis {
         let relay = Relay {
             service: self.name,
             db: self.db.clone(),
-            chores: self.chores.clone(),
+            housekeeping: self.housekeeping.clone(),
             lease: self.lease(RELAY),
             wake: Arc::clone(&self.wake_relay),
             metrics: Arc::clone(&self.metrics),
@@ -126,10 +126,13 @@ impl Chassis {
         let replayer = Replayer {
             reader: Arc::clone(&reader),
             db: self.db.clone(),
-            chores: self.chores.clone(),
+            housekeeping: self.housekeeping.clone(),
         };
-        let admin =
-            Admin { db: self.db.clone(), chores: self.chores.clone(), replay: Arc::new(replayer) };
+        let admin = Admin {
+            db: self.db.clone(),
+            housekeeping: self.housekeeping.clone(),
+            replay: Arc::new(replayer),
+        };
         self.manage(admin::PATHS, admin::routes(admin));
         let (bus, db) = (Arc::clone(&self.bus), self.db.clone());
         let (metrics, stop) = (Arc::clone(&self.metrics), self.tasks.background.stop.clone());
@@ -148,13 +151,13 @@ impl Chassis {
     }
 
     /// A way to read the topic again from its beginning.
-    pub fn history(&self) -> History {
-        History::new(Arc::clone(&self.bus), self.tasks.http.stop.clone())
+    pub fn replays(&self) -> Replays {
+        Replays::new(Arc::clone(&self.bus), self.tasks.http.stop.clone())
     }
 
     /// A lease on work that one replica at a time may do.
     pub fn lease(&self, name: &'static str) -> Lease {
-        Lease::new(name, &self.db, self.chores.clone(), lease::TERM)
+        Lease::new(name, &self.db, self.housekeeping.clone(), lease::TERM)
     }
 
     /// What tells background tasks to stop.
@@ -177,8 +180,8 @@ impl Chassis {
         let retention = retention::run(
             self.retention.clone(),
             self.db.clone(),
-            self.chores.clone(),
-            Lease::new(RETENTION, &self.db, self.chores.clone(), retention::TERM),
+            self.housekeeping.clone(),
+            Lease::new(RETENTION, &self.db, self.housekeeping.clone(), retention::TERM),
         );
         let stop = self.stopping();
         self.spawn("retention", async move {
@@ -195,7 +198,7 @@ impl Chassis {
             management_paths: self.management_paths,
             db: Some(self.db),
         };
-        process.serve(surface, routes, dependencies, Facing::Internal, |routes| routes)
+        process.serve(surface, routes, dependencies, Exposure::Internal, |routes| routes)
     }
 }
 

@@ -1,9 +1,9 @@
 //! From `main` to the exit code.
 
-use crate::base::config::{Kafka, Process, Unusable};
+use crate::base::config::{InvalidSetting, Kafka, Process};
 use crate::base::logging;
 use crate::bus::{Bus, KafkaBus};
-use crate::http::peer;
+use crate::http::client;
 use crate::service::Running;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
@@ -119,7 +119,7 @@ pub async fn process<C: Args>(
         Ok(running) => running,
         Err(error) => {
             eprintln!("{name}: {error:#}");
-            return if error.is::<Unusable>() {
+            return if error.is::<InvalidSetting>() {
                 ExitCode::from(UNUSABLE)
             } else {
                 ExitCode::FAILURE

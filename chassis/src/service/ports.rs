@@ -1,6 +1,6 @@
 //! The ports of a process.
 
-use crate::base::config::{Listen, Unusable};
+use crate::base::config::{InvalidSetting, Listen};
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -25,6 +25,6 @@ pub(super) fn listen_at(addr: SocketAddr, setting: &'static str) -> anyhow::Resu
     listen().map_err(|error| {
         let why =
             format!("{addr}: {error}; it looks like 127.0.0.1:8080, with port 0 for a free one");
-        Unusable { setting, why }.into()
+        InvalidSetting { setting, why }.into()
     })
 }

@@ -3,7 +3,7 @@
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
 use crate::base::tasks::Tasks;
-use crate::http::{self, Context, Dependencies, Facing, HeadLimits, Nothing, Surface};
+use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, Nothing, Surface};
 use crate::service::ports::{listen, listen_at};
 use crate::service::running::Running;
 use crate::storage::Db;
@@ -38,11 +38,11 @@ impl Process {
         surface: Surface,
         routes: Router,
         dependencies: Arc<dyn Dependencies>,
-        facing: Facing,
+        facing: Exposure,
         around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
-        let (bodies, metrics) = (http::Memory::default(), self.metrics);
+        let (bodies, metrics) = (http::BodyMemory::default(), self.metrics);
         let surface = Arc::new(surface);
         let context = Context {
             metrics,
@@ -99,7 +99,7 @@ pub fn serve_management(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(Nothing), Facing::Internal, |routes| routes)
+    process.serve(surface, routes, Arc::new(Nothing), Exposure::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
@@ -123,5 +123,5 @@ pub fn serve_bare(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(Nothing), Facing::Public, around)
+    process.serve(surface, routes, Arc::new(Nothing), Exposure::Public, around)
 }

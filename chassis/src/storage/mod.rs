@@ -4,11 +4,11 @@
 //! whatever differs is in this folder.
 
 mod connection;
-mod counter;
 mod db;
 mod dialect;
 mod fault;
 mod file;
+mod id_sequence;
 mod pool;
 mod pooler;
 mod refusal;
@@ -18,11 +18,11 @@ mod schema;
 mod target;
 mod tx;
 
-pub use counter::Counter;
 pub use db::{Db, log_failure};
 pub use dialect::Dialect;
 pub use fault::causes;
 pub(crate) use fault::{is_at_fault, may_be_committed, vanished};
+pub use id_sequence::IdSequence;
 pub(crate) use pool::Connection;
 pub use pool::READ_TIMEOUT;
 pub(crate) use running_time::{MINUTE, count_minute};

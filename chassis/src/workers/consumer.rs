@@ -4,8 +4,8 @@ use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::pace::{Backoff, PAUSE_MAX, Pace};
 use crate::base::trace::{self, TRACEPARENT, Trace};
-use crate::bus::{Bus, Delivery, Health, Place, ReadError, Subscription};
-use crate::mailbox::chores::{Chore, Chores};
+use crate::bus::{Bus, Delivery, Health, ReadError, Subscription, TopicPosition};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::mailbox::message::{Incoming, Rejection};
 use crate::mailbox::parked::{self, Waiting, Which};
 use crate::storage::Db;
@@ -99,7 +99,7 @@ impl<P: Policy> Reader<P> {
             return;
         }
         for then in ["once more", "one by one"] {
-            let Err(error) = self.writer.take(events.clone()).await else { return };
+            let Err(error) = self.writer.apply_events(events.clone()).await else { return };
             if !error.database {
                 info!(%error, "a batch of events failed; trying {then}");
             }
@@ -113,10 +113,10 @@ impl<P: Policy> Reader<P> {
     /// fails although it works.
     async fn handle_alone(&self, mut event: IncomingOf<P>) {
         let (mut tries, mut backoff, meaning) = (0, Backoff::default(), event.meaning.clone());
-        while let Err(error) = self.writer.take(vec![event.clone()]).await {
+        while let Err(error) = self.writer.apply_events(vec![event.clone()]).await {
             let reason = without_nul(&error.reason);
             // A batch of nothing but its mark tells whether it is the event or the database.
-            if !error.database && self.writer.take(Vec::new()).await.is_ok() {
+            if !error.database && self.writer.apply_events(Vec::new()).await.is_ok() {
                 tries += 1;
             }
             if error.database {
@@ -208,7 +208,7 @@ async fn follow<P: Policy>(
             }
         };
         pace.begins(deliveries.len());
-        let places: Vec<Place> = deliveries.iter().map(|delivery| delivery.place).collect();
+        let places: Vec<TopicPosition> = deliveries.iter().map(|delivery| delivery.place).collect();
         let topic = subscription.topic().to_owned();
         let events = deliveries.into_iter().map(|delivery| reader.read(&topic, delivery)).collect();
         // What is not finished when the service stops comes again after its start.
@@ -234,7 +234,7 @@ pub(crate) trait Replay: Send + Sync {
 pub(crate) struct Replayer<P: Policy> {
     pub(crate) reader: Arc<Reader<P>>,
     pub(crate) db: Db,
-    pub(crate) chores: Chores,
+    pub(crate) housekeeping: Housekeeper,
 }
 
 #[async_trait]
@@ -287,15 +287,17 @@ impl<P: Policy> Replayer<P> {
     /// Acts on a parked event, and answers whether it is dealt with.
     async fn act(&self, waiting: Waiting) -> anyhow::Result<bool> {
         if waiting.from_outbox {
-            self.chores.ask(Chore::SendAgain { parked: waiting.row }).await?;
+            self.housekeeping
+                .execute(HousekeepingCommand::SendAgain { parked: waiting.row })
+                .await?;
             return Ok(true);
         }
         let mut event = self.reader.read("", Arc::new(waiting.delivery));
         (event.id, event.parked) = (waiting.event_id, Some(waiting.row));
         if !event.matters() {
-            self.chores.ask(Chore::Discard { parked: waiting.row }).await?;
+            self.housekeeping.execute(HousekeepingCommand::Discard { parked: waiting.row }).await?;
             return Ok(true);
         }
-        Ok(event.meaning.is_ok() && self.reader.writer.take(vec![event]).await.is_ok())
+        Ok(event.meaning.is_ok() && self.reader.writer.apply_events(vec![event]).await.is_ok())
     }
 }

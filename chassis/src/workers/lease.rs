@@ -1,6 +1,6 @@
 //! Work that one replica at a time may do.
 
-use crate::mailbox::chores::{Chore, Chores};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::storage::{Db, Dialect, log_failure};
 use sqlx::{Row, query};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Lease {
     name: &'static str,
     holder: String,
     db: Db,
-    chores: Chores,
+    housekeeping: Housekeeper,
     term: Duration,
     /// How long another's lease must be seen unchanged.
     expires_after: Duration,
@@ -32,13 +32,27 @@ pub struct Lease {
 
 impl Lease {
     /// A lease for whoever calls [`Lease::hold`] at least once in half of `term` while it has work.
-    pub(crate) fn new(name: &'static str, db: &Db, chores: Chores, term: Duration) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        db: &Db,
+        housekeeping: Housekeeper,
+        term: Duration,
+    ) -> Self {
         let expires_after = match db.dialect() {
             Dialect::Sqlite => Duration::ZERO, // one process: the holder from before is gone
             Dialect::Postgres => term,
         };
         let holder = Uuid::new_v4().to_string();
-        Self { name, holder, db: db.clone(), chores, term, expires_after, held: None, seen: None }
+        Self {
+            name,
+            holder,
+            db: db.clone(),
+            housekeeping,
+            term,
+            expires_after,
+            held: None,
+            seen: None,
+        }
     }
 
     /// Takes or renews the lease, and returns its epoch; none where another replica has it.
@@ -65,8 +79,9 @@ impl Lease {
             }
         };
         let asked = Instant::now(); // trusted from here: others see the renewal later than this
-        let lease = Chore::Lease { name: self.name, holder: self.holder.clone(), renewals };
-        let epoch = self.chores.ask(lease).await?;
+        let lease =
+            HousekeepingCommand::Lease { name: self.name, holder: self.holder.clone(), renewals };
+        let epoch = self.housekeeping.execute(lease).await?;
         Ok((epoch > 0).then_some((epoch, asked)))
     }
 

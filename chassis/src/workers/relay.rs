@@ -4,8 +4,8 @@ use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::pace::Pace;
 use crate::base::trace::TRACEPARENT;
-use crate::bus::{Bus, Message, NotSent, Publisher};
-use crate::mailbox::chores::{Chore, Chores, Refused};
+use crate::bus::{Bus, Message, PublishError, Publisher};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand, Refused};
 use crate::mailbox::outbox::{self, Outgoing};
 use crate::storage::{Db, log_failure};
 use crate::workers::lease::Lease;
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Relay {
     pub(crate) service: &'static str,
     pub(crate) db: Db,
-    pub(crate) chores: Chores,
+    pub(crate) housekeeping: Housekeeper,
     pub(crate) lease: Lease,
     pub(crate) wake: Arc<Notify>,
     pub(crate) metrics: Arc<Metrics>,
@@ -75,7 +75,7 @@ impl Relay {
                     pace.begins(count);
                 }
                 Err(error) => {
-                    if error.is::<NotSent>() {
+                    if error.is::<PublishError>() {
                         self.outage.failed(&format!("{error:#}"));
                     } else {
                         log_failure(&error, "the relay failed; it goes on shortly");
@@ -111,10 +111,10 @@ impl Relay {
             for (event, result) in batch.events.into_iter().zip(&mut results) {
                 match result {
                     Ok(()) => {}
-                    Err(NotSent::Refused(reason)) => {
+                    Err(PublishError::Refused(reason)) => {
                         not_taken.push(Refused { event, at: batch.created_at, reason });
                     }
-                    Err(error @ NotSent::Unknown(_)) => unknown = unknown.or(Some(error)),
+                    Err(error @ PublishError::Unknown(_)) => unknown = unknown.or(Some(error)),
                 }
             }
             if unknown.is_some() {
@@ -130,7 +130,9 @@ impl Relay {
             }
             self.metrics.parked_total.inc_by(refused.len() as u64);
             self.metrics.relayed_total.inc_by((count - refused.len()) as u64);
-            self.chores.ask(Chore::Sent { seqs: sent, refused, epoch }).await?;
+            self.housekeeping
+                .execute(HousekeepingCommand::Sent { seqs: sent, refused, epoch })
+                .await?;
         }
         unknown.map_or(Ok(count), |error| Err(error.into()))
     }

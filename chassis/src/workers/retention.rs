@@ -2,7 +2,7 @@
 //!
 //! Age is counted in minutes that the service has run, not by the wall clock: see `running_time.rs`.
 
-use crate::mailbox::chores::{Chore, Chores};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::mailbox::retention::{PieceSize, RetentionRule};
 use crate::storage::MINUTE;
 use crate::storage::{Db, log_failure};
@@ -16,17 +16,22 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The term of that lease: it is renewed at each second look, so a replica that works is never taken for one that is gone.
 pub(crate) const TERM: Duration = Duration::from_secs(12);
 /// Counts the service's running time and deletes expired rows, for ever. One replica at a time does it.
-pub(crate) async fn run(rules: Vec<RetentionRule>, db: Db, chores: Chores, mut lease: Lease) {
+pub(crate) async fn run(
+    rules: Vec<RetentionRule>,
+    db: Db,
+    housekeeping: Housekeeper,
+    mut lease: Lease,
+) {
     db.ready().await;
     let mut counting = None;
     loop {
         if let Some(epoch) = lease.hold().await
-            && let Err(error) = count(&mut counting, epoch, &chores).await
+            && let Err(error) = count(&mut counting, epoch, &housekeeping).await
         {
             log_failure(&error, "could not count the running time");
         }
         for rule in &rules {
-            if let Err(error) = delete_expired(*rule, &db, &chores, &mut lease).await {
+            if let Err(error) = delete_expired(*rule, &db, &housekeeping, &mut lease).await {
                 log_failure(&error, "could not delete expired rows; trying again later");
             }
         }
@@ -39,12 +44,12 @@ pub(crate) async fn run(rules: Vec<RetentionRule>, db: Db, chores: Chores, mut l
 async fn count(
     counting: &mut Option<(i64, Instant)>,
     epoch: i64,
-    chores: &Chores,
+    housekeeping: &Housekeeper,
 ) -> anyhow::Result<()> {
     match counting {
         Some((same, since)) if *same == epoch => {
             if since.elapsed() >= MINUTE {
-                chores.ask(Chore::CountMinute { epoch }).await?;
+                housekeeping.execute(HousekeepingCommand::CountMinute { epoch }).await?;
                 *since = Instant::now();
             }
         }
@@ -57,7 +62,7 @@ async fn count(
 async fn delete_expired(
     rule: RetentionRule,
     db: &Db,
-    chores: &Chores,
+    housekeeping: &Housekeeper,
     lease: &mut Lease,
 ) -> anyhow::Result<()> {
     let before = db.read_running_time().await? - i64::try_from(rule.after.as_secs() / 60)?;
@@ -65,7 +70,9 @@ async fn delete_expired(
     let mut all = 0;
     while lease.hold().await.is_some() {
         let began = Instant::now();
-        let rows = chores.ask(Chore::Expire { rule, before, size: size.clone() }).await?;
+        let rows = housekeeping
+            .execute(HousekeepingCommand::Expire { rule, before, size: size.clone() })
+            .await?;
         if rows == 0 {
             break;
         }
@@ -88,7 +95,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_minute_is_counted_for_each_that_passes_and_one_for_a_long_stop() {
         let (sender, mut taken) = mpsc::channel(1);
-        let chores = Chores(sender);
+        let housekeeping = Housekeeper(sender);
         let counted = Arc::new(AtomicI64::new(0));
         let calls = Arc::clone(&counted);
         tokio::spawn(async move {
@@ -100,7 +107,7 @@ mod tests {
         let mut counting = None;
         let mut look = async |epoch, after| {
             tokio::time::advance(after).await;
-            count(&mut counting, epoch, &chores).await.unwrap();
+            count(&mut counting, epoch, &housekeeping).await.unwrap();
             counted.load(Ordering::Relaxed)
         };
         assert_eq!(look(1, Duration::from_hours(1)).await, 0, "nobody knows who ran before");

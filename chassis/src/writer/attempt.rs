@@ -2,7 +2,7 @@
 
 use crate::base::metrics::Metrics;
 use crate::base::trace::Trace;
-use crate::mailbox::chores::Chore;
+use crate::mailbox::housekeeping::HousekeepingCommand;
 use crate::mailbox::message::Incoming;
 use crate::mailbox::{inbox, outbox, parked};
 use crate::storage::{Connection, Db, Dialect, Statement, Tx, may_be_committed, vanished};
@@ -46,7 +46,7 @@ pub(super) struct Attempts<D: Domain> {
 pub(super) struct Work<'a, D: Domain> {
     pub(super) orders: Vec<&'a Order<D>>,
     pub(super) events: Vec<&'a Incoming<D::Command>>,
-    pub(super) chores: Vec<&'a Chore>,
+    pub(super) housekeeping: Vec<&'a HousekeepingCommand>,
 }
 
 /// What a batch did.
@@ -159,7 +159,7 @@ impl<D: Domain> Attempts<D> {
         }
         parked::park(&mut tx, &sorted.park).await?;
         parked::unpark(&mut tx, &sorted.unpark).await?;
-        for chore in &work.chores {
+        for chore in &work.housekeeping {
             done.rows.push(chore.run(&mut tx).await?);
         }
         let batch = self.batch.fetch_add(1, Ordering::Relaxed) + 1;

@@ -4,11 +4,11 @@ use crate::base::metrics::Metrics;
 use crate::base::patience;
 use crate::base::trace::{self, Trace};
 use crate::base::unavailable::Unavailable;
-use crate::mailbox::chores::ChoreJob;
+use crate::mailbox::housekeeping::HousekeepingJob;
 use crate::mailbox::message::Incoming;
 use crate::storage::Db;
-use crate::writer::job::{ENOUGH, Job, NotTaken, WAITING};
-use crate::writer::model::{Domain, NotDone, Outcome};
+use crate::writer::job::{ENOUGH, EventError, Job, WAITING};
+use crate::writer::model::{CommandError, Domain, Outcome};
 use crate::writer::order::{Order, Waits};
 use crate::writer::task::{Batches, Task};
 use prometheus_client::metrics::histogram::Histogram;
@@ -55,16 +55,16 @@ impl<D: Domain> Writer<D> {
     ///
     /// # Errors
     /// [`Unavailable::Overloaded`] when it was not begun in time: nothing was done.
-    pub async fn ask(&self, command: D::Command) -> Outcome<D> {
-        self.ask_unless(command, std::future::pending()).await
+    pub async fn execute(&self, command: D::Command) -> Outcome<D> {
+        self.execute_unless(command, std::future::pending()).await
     }
 
-    /// Carries out one command as [`Writer::ask`] does, unless `withdrawn` resolves before the writer has begun it: for a
+    /// Carries out one command as [`Writer::execute`] does, unless `withdrawn` resolves before the writer has begun it: for a
     /// caller who must hear the outcome of what was begun.
     ///
     /// # Errors
     /// [`Unavailable::Overloaded`] also when it was withdrawn: nothing was done.
-    pub async fn ask_unless(
+    pub async fn execute_unless(
         &self,
         command: D::Command,
         withdrawn: impl Future<Output = ()>,
@@ -74,12 +74,12 @@ impl<D: Domain> Writer<D> {
         let order = Order::new(command, trace::current(), answer);
         let waits = Waits::of(&order);
         if self.jobs.try_send(Job::Command(order)).is_err() {
-            return Err(NotDone::Unavailable(OVERLOADED));
+            return Err(CommandError::Unavailable(OVERLOADED));
         }
         if self.waiting() >= ENOUGH {
             self.enough.notify_one();
         }
-        let lost = |_| Err(NotDone::Unavailable(Unavailable::Database));
+        let lost = |_| Err(CommandError::Unavailable(Unavailable::Database));
         tokio::select! {
             biased;
             outcome = &mut answered => return outcome.unwrap_or_else(lost),
@@ -89,7 +89,7 @@ impl<D: Domain> Writer<D> {
         match waits.give_up() {
             Some(waited) => {
                 self.waited.observe(waited.as_secs_f64());
-                Err(NotDone::Unavailable(OVERLOADED))
+                Err(CommandError::Unavailable(OVERLOADED))
             }
             None => answered.await.unwrap_or_else(lost),
         }
@@ -97,7 +97,7 @@ impl<D: Domain> Writer<D> {
 
     /// Carries out many commands of a worker in order, each with the story that it belongs to. They have time: none is
     /// refused for how long it waited.
-    pub async fn ask_all(
+    pub async fn execute_all(
         &self,
         commands: impl IntoIterator<Item = (D::Command, Option<Trace>), IntoIter: Send> + Send,
     ) -> Vec<Outcome<D>> {
@@ -109,17 +109,20 @@ impl<D: Domain> Writer<D> {
         }
         let mut outcomes = Vec::with_capacity(waiting.len());
         for answered in waiting {
-            let lost = Err(NotDone::Unavailable(Unavailable::Database));
+            let lost = Err(CommandError::Unavailable(Unavailable::Database));
             outcomes.push(answered.await.unwrap_or(lost));
         }
         outcomes
     }
 
     /// Acts on events, all in one transaction with their inbox marks.
-    pub(crate) async fn take(&self, events: Vec<Incoming<D::Command>>) -> Result<(), NotTaken> {
+    pub(crate) async fn apply_events(
+        &self,
+        events: Vec<Incoming<D::Command>>,
+    ) -> Result<(), EventError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job::Events(events, answer)).await.map_err(NotTaken::stopped)?;
-        answered.await.map_err(NotTaken::stopped)?
+        self.jobs.send(Job::Events(events, answer)).await.map_err(EventError::stopped)?;
+        answered.await.map_err(EventError::stopped)?
     }
 
     /// Changes whenever a transaction was committed: what workers wait for.
@@ -134,7 +137,7 @@ pub(crate) fn writer<D: Domain>(
     db: Db,
     metrics: Arc<Metrics>,
     relay: Arc<Notify>,
-    chores: mpsc::Receiver<ChoreJob>,
+    housekeeping: mpsc::Receiver<HousekeepingJob>,
 ) -> (Writer<D>, Task<D>) {
     let (sender, jobs) = mpsc::channel(WAITING);
     let committed = Arc::new(watch::Sender::new(0));
@@ -146,5 +149,5 @@ pub(crate) fn writer<D: Domain>(
         waited: metrics.writer_wait_seconds.clone(),
     };
     let batches = Batches::new(domain, db, metrics, relay, committed);
-    (writer, Task { jobs, enough, chores, batches })
+    (writer, Task { jobs, enough, housekeeping, batches })
 }

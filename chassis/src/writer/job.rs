@@ -14,19 +14,19 @@ pub(super) const WAITING: usize = 8_192;
 pub(super) enum Job<D: Domain> {
     Command(Order<D>),
     /// Events from the bus, handled together or not at all.
-    Events(Vec<Incoming<D::Command>>, oneshot::Sender<Result<(), NotTaken>>),
+    Events(Vec<Incoming<D::Command>>, oneshot::Sender<Result<(), EventError>>),
 }
 
 /// Why events were not acted on.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
-pub(crate) struct NotTaken {
+pub(crate) struct EventError {
     pub(crate) reason: String,
     /// The database failed, so that nothing is known about the events.
     pub(crate) database: bool,
 }
 
-impl NotTaken {
+impl EventError {
     pub(super) fn stopped<E>(_: E) -> Self {
         Self { reason: "the writer has stopped".into(), database: true }
     }

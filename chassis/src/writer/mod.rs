@@ -15,4 +15,4 @@ mod task;
 
 pub use handle::Writer;
 pub(crate) use handle::writer;
-pub use model::{Domain, NotDone};
+pub use model::{CommandError, Domain};

@@ -59,7 +59,7 @@ pub trait Domain: Send + Sync + 'static {
 
 /// Why a command was not carried out. It changed nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum NotDone<R> {
+pub enum CommandError<R> {
     /// The rules say no.
     #[error("{0}")]
     Refused(R),
@@ -68,4 +68,4 @@ pub enum NotDone<R> {
     Unavailable(Unavailable),
 }
 
-pub(super) type Outcome<D> = Result<<D as Domain>::Answer, NotDone<<D as Domain>::Refusal>>;
+pub(super) type Outcome<D> = Result<<D as Domain>::Answer, CommandError<<D as Domain>::Refusal>>;

@@ -3,11 +3,11 @@
 use crate::base::metrics::Metrics;
 use crate::base::pace::Pace;
 use crate::base::unavailable::Unavailable;
-use crate::mailbox::chores::ChoreJob;
+use crate::mailbox::housekeeping::HousekeepingJob;
 use crate::storage::{Db, is_at_fault};
 use crate::writer::attempt::{Attempts, Work};
-use crate::writer::job::{Job, NotTaken};
-use crate::writer::model::{Domain, NotDone};
+use crate::writer::job::{EventError, Job};
+use crate::writer::model::{CommandError, Domain};
 use crate::writer::order::Order;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) struct Task<D: Domain> {
     pub(super) jobs: mpsc::Receiver<Job<D>>,
     /// Tells that [`crate::writer::job::ENOUGH`] of them wait.
     pub(super) enough: Arc<Notify>,
-    pub(super) chores: mpsc::Receiver<ChoreJob>,
+    pub(super) housekeeping: mpsc::Receiver<HousekeepingJob>,
     pub(super) batches: Batches<D>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Batches<D: Domain> {
 impl<D: Domain> Task<D> {
     /// Works until `stop`, and then does what still waits.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let (mut jobs, mut chores) = (Vec::new(), Vec::new());
+        let (mut jobs, mut housekeeping) = (Vec::new(), Vec::new());
         let mut pace = Pace::new(APART, BATCH);
         loop {
             tokio::select! {
@@ -51,7 +51,7 @@ impl<D: Domain> Task<D> {
             if jobs.is_empty() {
                 tokio::select! {
                     _ = self.jobs.recv_many(&mut jobs, BATCH) => {}
-                    _ = self.chores.recv_many(&mut chores, BATCH) => {}
+                    _ = self.housekeeping.recv_many(&mut housekeeping, BATCH) => {}
                     () = stop.cancelled() => {}
                 }
             }
@@ -60,18 +60,18 @@ impl<D: Domain> Task<D> {
             {
                 jobs.push(job);
             }
-            while let Ok(chore) = self.chores.try_recv() {
-                chores.push(chore);
+            while let Ok(chore) = self.housekeeping.try_recv() {
+                housekeeping.push(chore);
             }
-            if jobs.is_empty() && chores.is_empty() {
+            if jobs.is_empty() && housekeeping.is_empty() {
                 stop.cancelled().await; // or nobody is left who could ask
                 return;
             }
             jobs.retain(|job| !matches!(job, Job::Command(order) if order.is_given_up()));
             let now: Vec<_> = jobs.drain(..jobs.len().min(BATCH)).collect();
             pace.begins(now.len());
-            if !now.is_empty() || !chores.is_empty() {
-                self.batches.carry_out(now, std::mem::take(&mut chores)).await;
+            if !now.is_empty() || !housekeeping.is_empty() {
+                self.batches.carry_out(now, std::mem::take(&mut housekeeping)).await;
             }
         }
     }
@@ -91,7 +91,7 @@ impl<D: Domain> Batches<D> {
     /// One batch. If it fails, the commands of requests get one more try without the events, of
     /// which one may be what failed; their consumer finds out which. So do those that another
     /// replica was in the way of.
-    async fn carry_out(&self, jobs: Vec<Job<D>>, chores: Vec<ChoreJob>) {
+    async fn carry_out(&self, jobs: Vec<Job<D>>, housekeeping: Vec<HousekeepingJob>) {
         let mut orders: Vec<Order<D>> = Vec::new();
         let mut events = Vec::new();
         for job in jobs {
@@ -103,24 +103,24 @@ impl<D: Domain> Batches<D> {
         let work = Work {
             orders: orders.iter().collect(),
             events: events.iter().flat_map(|(some, _)| some).collect(),
-            chores: chores.iter().map(|(chore, _)| chore).collect(),
+            housekeeping: housekeeping.iter().map(|(chore, _)| chore).collect(),
         };
         let mut done = self.attempts.attempt(&work).await;
         if let Err(error) = &done
             && (!events.is_empty() || is_conflict(error))
         {
             let database = is_at_fault(error);
-            let why = NotTaken { reason: format!("{error:#}"), database };
+            let why = EventError { reason: format!("{error:#}"), database };
             for (_, answer) in events.drain(..) {
                 let _ = answer.send(Err(why.clone()));
             }
-            if orders.is_empty() && chores.is_empty() {
+            if orders.is_empty() && housekeeping.is_empty() {
                 return;
             }
             let work = Work {
                 orders: orders.iter().collect(),
                 events: Vec::new(),
-                chores: chores.iter().map(|(chore, _)| chore).collect(),
+                housekeeping: housekeeping.iter().map(|(chore, _)| chore).collect(),
             };
             done = self.attempts.attempt(&work).await;
         }
@@ -130,7 +130,7 @@ impl<D: Domain> Batches<D> {
                     self.relay.notify_one();
                 }
                 self.committed.send_modify(|count| *count += 1);
-                for ((_, answer), rows) in chores.into_iter().zip(done.rows) {
+                for ((_, answer), rows) in housekeeping.into_iter().zip(done.rows) {
                     let _ = answer.send(Ok(rows));
                 }
                 for (_, answer) in events {
@@ -141,7 +141,7 @@ impl<D: Domain> Batches<D> {
                 let taken: Vec<_> = taken.collect();
                 tokio::spawn(async move {
                     for (order, outcome) in taken {
-                        let _ = order.answer.send(outcome.map_err(NotDone::Refused));
+                        let _ = order.answer.send(outcome.map_err(CommandError::Refused));
                     }
                 });
             }
@@ -155,9 +155,9 @@ impl<D: Domain> Batches<D> {
                 }
                 let why = if database { Unavailable::Database } else { Unavailable::Failed };
                 for order in orders {
-                    let _ = order.answer.send(Err(NotDone::Unavailable(why)));
+                    let _ = order.answer.send(Err(CommandError::Unavailable(why)));
                 }
-                for (_, answer) in chores {
+                for (_, answer) in housekeeping {
                     let failed = if database {
                         anyhow::Error::new(Unavailable::Database)
                     } else {

@@ -5,7 +5,8 @@ use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
 use chassis::bus::{
-    Bus, Delivery, Health, Message, Monitor, NotSent, Place, Publisher, Subscription, TopicReplay,
+    Bus, Delivery, Health, Message, Monitor, Place, PublishError, Publisher, Subscription,
+    TopicReplay,
 };
 use chassis::http::Surface;
 use chassis::storage::{Db, Schema, Tx};
@@ -168,7 +169,7 @@ struct Script {
     done: Mutex<Vec<Place>>,
     sent: Mutex<Vec<Message>>,
     /// What the next messages are answered with; `Ok` when it is empty.
-    answers: Mutex<VecDeque<Result<(), NotSent>>>,
+    answers: Mutex<VecDeque<Result<(), PublishError>>>,
 }
 
 impl Scripted {
@@ -197,7 +198,7 @@ impl Scripted {
         (self.put(Some(&id.to_string()), &json), json)
     }
 
-    pub fn answer_next(&self, answers: impl IntoIterator<Item = Result<(), NotSent>>) {
+    pub fn answer_next(&self, answers: impl IntoIterator<Item = Result<(), PublishError>>) {
         self.0.answers.lock().unwrap().extend(answers);
     }
 
@@ -234,12 +235,12 @@ impl Bus for Scripted {
 
 #[async_trait]
 impl Publisher for Scripted {
-    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>> {
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>> {
         let mut answers = self.0.answers.lock().unwrap();
         let mut results = Vec::new();
         for message in messages {
             let answer = answers.pop_front().unwrap_or(Ok(()));
-            if !matches!(answer, Err(NotSent::Refused(_))) {
+            if !matches!(answer, Err(PublishError::Refused(_))) {
                 // An unknown outcome may well have arrived.
                 self.0.sent.lock().unwrap().push(message.clone());
             }

@@ -1,6 +1,6 @@
 //! The guarantees, checked from inside by SQL.
 
-use chaos::inside::NOUGHT;
+use chaos::inside::INVARIANTS;
 use chassis::testing::eventually;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// What the databases of a shop without customers come to look like inside: nothing half done, nothing
 /// in disagreement with what is shown, and the topic in order.
 pub async fn settled(dir: &Path) {
-    for (service, query, what) in NOUGHT {
+    for (service, query, what) in INVARIANTS {
         let file = dir.join(service).with_extension("db");
         eventually(&format!("no {what}"), async || (scalar(&file, query).await == 0).then_some(()))
             .await;

@@ -3,7 +3,7 @@
 /// A setting that cannot be used: the process ends with status 2 and this line.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting} cannot be used: {why}")]
-pub struct Unusable {
+pub struct InvalidSetting {
     /// Its name.
     pub setting: &'static str,
     /// What is wrong, and what it should look like.
@@ -11,6 +11,6 @@ pub struct Unusable {
 }
 
 /// Returns that `setting` cannot be used, and `why`.
-pub(super) fn unusable(setting: &'static str, why: &str) -> Unusable {
-    Unusable { setting, why: why.to_owned() }
+pub(super) fn unusable(setting: &'static str, why: &str) -> InvalidSetting {
+    InvalidSetting { setting, why: why.to_owned() }
 }

@@ -2,7 +2,7 @@
 
 mod oauth;
 
-use crate::base::config::invalid::{Unusable, unusable};
+use crate::base::config::invalid::{InvalidSetting, unusable};
 use crate::base::config::secret::{ClientSetting, Secret};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ pub(crate) type Checked = (Vec<ClientSetting>, Option<TokenRequest>);
 
 impl KafkaSecurity {
     /// Returns what the settings mean, or the first one that does not fit the others or this build.
-    pub(crate) fn checked(&self) -> Result<Checked, Unusable> {
+    pub(crate) fn checked(&self) -> Result<Checked, InvalidSetting> {
         let protocol = self.kafka_security_protocol;
         let tls = matches!(protocol, Protocol::Ssl | Protocol::SaslSsl);
         let sasl = matches!(protocol, Protocol::SaslPlaintext | Protocol::SaslSsl);
@@ -156,7 +156,7 @@ impl KafkaSecurity {
         all.into_iter().filter_map(|(ours, theirs, value)| Some((ours, theirs, value?))).collect()
     }
 
-    fn tls_settings(&self) -> Result<Vec<ClientSetting>, Unusable> {
+    fn tls_settings(&self) -> Result<Vec<ClientSetting>, InvalidSetting> {
         let files = [
             ("KAFKA_SSL_CA_LOCATION", "ssl.ca.location", &self.kafka_ssl_ca_location),
             (
@@ -192,7 +192,7 @@ fn name_of(value: &impl ValueEnum) -> String {
 }
 
 /// Returns the path of a file that can be read.
-fn readable(setting: &'static str, path: &Path) -> Result<String, Unusable> {
+fn readable(setting: &'static str, path: &Path) -> Result<String, InvalidSetting> {
     let why =
         |what: &str| unusable(setting, &format!("{}: {what}; it is a PEM file", path.display()));
     std::fs::read(path).map_err(|error| why(&error.to_string()))?;

@@ -4,7 +4,7 @@ use crate::base::config::DatabaseUrl;
 use crate::bus::embedded::partition::PARTITIONS;
 use crate::bus::embedded::shared::{Positions, Shared, delivery};
 use crate::bus::embedded::write::{self, Job};
-use crate::bus::interface::{Delivery, Message, Place};
+use crate::bus::interface::{Delivery, Message, TopicPosition};
 use crate::storage::{Db, Schema};
 use sqlx::any::AnyRow;
 use sqlx::{Executor, Row as _, query};
@@ -121,7 +121,7 @@ impl Log {
         &self,
         mut from: i64,
         most: usize,
-        wanted: impl Fn(Place) -> bool,
+        wanted: impl Fn(TopicPosition) -> bool,
     ) -> anyhow::Result<(Vec<Arc<Delivery>>, i64)> {
         let mut taken = Vec::new();
         while taken.len() < most {

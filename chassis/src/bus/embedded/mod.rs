@@ -14,7 +14,7 @@ mod write;
 
 use crate::bus::health::{Health, Monitor};
 use crate::bus::interface::{
-    Bus, Delivery, Message, NotSent, Place, Publisher, Subscription, TopicReplay,
+    Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
 };
 use async_trait::async_trait;
 use groups::{Groups, Member};
@@ -94,9 +94,9 @@ impl TopicReplay for Replay {
 
 #[async_trait]
 impl Publisher for EmbeddedLog {
-    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>> {
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>> {
         let appended = self.log.append(messages.to_vec()).await;
-        vec![appended.map_err(|error| NotSent::Unknown(error.to_string())); messages.len()]
+        vec![appended.map_err(|error| PublishError::Unknown(error.to_string())); messages.len()]
     }
 }
 
@@ -124,8 +124,9 @@ impl Reader {
             return Ok(vec![]);
         }
         let next = &self.next;
-        let wanted =
-            |place: Place| next.get(&place.partition).is_some_and(|next| place.offset >= *next);
+        let wanted = |place: TopicPosition| {
+            next.get(&place.partition).is_some_and(|next| place.offset >= *next)
+        };
         let (taken, from) = self.log.read(self.from, most, wanted).await?;
         self.from = from;
         Ok(taken)
@@ -150,7 +151,7 @@ impl Subscription for Reader {
         }
     }
 
-    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()> {
+    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()> {
         if self.member.moved() {
             return Ok(()); // another member may have these partitions now; it does them again
         }

@@ -2,7 +2,7 @@
 
 use crate::bus::embedded::partition::partition;
 use crate::bus::embedded::tail::Tail;
-use crate::bus::interface::{Delivery, Message, Place};
+use crate::bus::interface::{Delivery, Message, TopicPosition};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +75,7 @@ impl Shared {
 /// Returns a message as its readers get it.
 pub(super) fn delivery(message: Message, offset: i64, at: i64) -> Delivery {
     Delivery {
-        place: Place { partition: partition(&message.key), offset },
+        place: TopicPosition { partition: partition(&message.key), offset },
         key: Some(message.key),
         payload: Some(message.payload.into_bytes()),
         headers: message.headers,

@@ -46,12 +46,12 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::interface::Place;
+    use crate::bus::interface::TopicPosition;
 
     fn tail(from: i64, count: i64) -> Tail {
         let mut tail = Tail::new(from);
         for offset in from..from + count {
-            let place = Place { partition: 0, offset };
+            let place = TopicPosition { partition: 0, offset };
             let message = Delivery { place, key: None, payload: None, headers: vec![], at: 0 };
             tail.push(Arc::new(message));
         }

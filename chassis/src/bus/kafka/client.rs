@@ -1,6 +1,6 @@
 //! A topic of a Kafka cluster, and the clients for it.
 
-use crate::base::config::{ClientSetting, KafkaSecurity, Unusable};
+use crate::base::config::{ClientSetting, InvalidSetting, KafkaSecurity};
 use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::tokens::Tokens;
 use crate::bus::kafka::topic::{self, LastFailure};
@@ -45,10 +45,14 @@ impl KafkaBus {
     }
 
     /// The same with TLS or SASL. Fails where librdkafka cannot use a setting.
-    pub fn secured(brokers: &str, topic: &str, security: &KafkaSecurity) -> Result<Self, Unusable> {
+    pub fn secured(
+        brokers: &str,
+        topic: &str,
+        security: &KafkaSecurity,
+    ) -> Result<Self, InvalidSetting> {
         let (security, request) = security.checked()?;
         let tokens = request.map_or_else(|| Ok(Tokens::default()), Tokens::of);
-        let tokens = tokens.map_err(|error| Unusable {
+        let tokens = tokens.map_err(|error| InvalidSetting {
             setting: "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL",
             why: format!("there can be no client for it: {error}"),
         })?;
@@ -68,7 +72,7 @@ impl KafkaBus {
                 };
                 let named = bus.security.iter().find(|(_, name, _)| error.contains(*name));
                 let setting = named.map_or("KAFKA_SECURITY_PROTOCOL", |(setting, ..)| setting);
-                return Err(Unusable { setting, why: error });
+                return Err(InvalidSetting { setting, why: error });
             }
         }
         Ok(bus)

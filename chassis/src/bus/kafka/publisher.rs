@@ -3,7 +3,7 @@
 use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::client::KafkaBus;
 use crate::bus::kafka::watch::Watch;
-use crate::bus::{Message, NotSent, Publisher};
+use crate::bus::{Message, PublishError, Publisher};
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -42,7 +42,7 @@ impl KafkaPublisher {
 
 #[async_trait]
 impl Publisher for KafkaPublisher {
-    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), NotSent>> {
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>> {
         let producer = self.lock().clone();
         let mut waiting = Vec::with_capacity(messages.len());
         for message in messages {
@@ -63,7 +63,7 @@ impl Publisher for KafkaPublisher {
                     Ok(delivery) => match delivery.await {
                         Ok(Ok(_)) => Ok(()),
                         Ok(Err((error, _))) => Err(not_sent(&error)),
-                        Err(_) => Err(NotSent::Unknown("the producer was closed".into())),
+                        Err(_) => Err(PublishError::Unknown("the producer was closed".into())),
                     },
                     Err(error) => Err(not_sent(&error)),
                 });
@@ -89,14 +89,14 @@ impl Publisher for KafkaPublisher {
     }
 }
 
-fn not_sent(error: &KafkaError) -> NotSent {
+fn not_sent(error: &KafkaError) -> PublishError {
     match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidMessageSize
             | RDKafkaErrorCode::InvalidRecord
             | RDKafkaErrorCode::InvalidMessage,
-        ) => NotSent::Refused(error.to_string()),
-        _ => NotSent::Unknown(error.to_string()),
+        ) => PublishError::Refused(error.to_string()),
+        _ => PublishError::Unknown(error.to_string()),
     }
 }

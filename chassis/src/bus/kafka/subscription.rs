@@ -3,7 +3,7 @@
 use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::client::KafkaBus;
 use crate::bus::kafka::watch::Watch;
-use crate::bus::{Delivery, Monitor, Place, Subscription};
+use crate::bus::{Delivery, Monitor, Subscription, TopicPosition};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -119,7 +119,7 @@ impl Subscription for KafkaSubscription {
         Ok(taken)
     }
 
-    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()> {
+    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()> {
         let mut ends: HashMap<i32, i64> = HashMap::new();
         for place in deliveries {
             let end = ends.entry(place.partition).or_default();
@@ -162,7 +162,7 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
         headers.iter().filter_map(text).collect()
     });
     Arc::new(Delivery {
-        place: Place { partition: message.partition(), offset: message.offset() },
+        place: TopicPosition { partition: message.partition(), offset: message.offset() },
         key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
         payload: message.payload().map(<[u8]>::to_vec),
         headers,

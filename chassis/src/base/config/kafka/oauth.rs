@@ -1,6 +1,6 @@
 //! OAUTHBEARER: who asks which identity provider for tokens.
 
-use crate::base::config::invalid::{Unusable, unusable};
+use crate::base::config::invalid::{InvalidSetting, unusable};
 use crate::base::config::secret::{ClientSetting, Secret};
 use reqwest::Url;
 
@@ -51,13 +51,16 @@ impl KafkaOauth {
     }
 
     /// Fails by the first of these settings that is there, for a mechanism that uses none of them.
-    pub(super) fn unused(&self) -> Result<(), Unusable> {
+    pub(super) fn unused(&self) -> Result<(), InvalidSetting> {
         let why = "it needs KAFKA_SASL_MECHANISM to be OAUTHBEARER";
         self.first().map_or(Ok(()), |name| Err(unusable(name, why)))
     }
 
     /// Returns what to ask for a token. `of_sasl` are the settings of SASL, of which only the mechanism goes with it.
-    pub(super) fn request(&self, of_sasl: &[ClientSetting]) -> Result<TokenRequest, Unusable> {
+    pub(super) fn request(
+        &self,
+        of_sasl: &[ClientSetting],
+    ) -> Result<TokenRequest, InvalidSetting> {
         let other = of_sasl.iter().find(|(name, ..)| *name != "KAFKA_SASL_MECHANISM");
         if let Some(&(name, ..)) = other {
             return Err(unusable(

@@ -17,7 +17,7 @@ fn parsed(flags: &str) -> Result<Vec<(&'static str, String)>, &'static str> {
             assert!(!format!("{request:?}").contains("s3cret"), "{request:?}");
             Ok(settings.into_iter().map(|(_, name, value)| (name, value)).collect())
         }
-        Err(Unusable { setting, why }) => {
+        Err(InvalidSetting { setting, why }) => {
             assert!(!why.contains("s3cret"), "{why}");
             Err(setting)
         }

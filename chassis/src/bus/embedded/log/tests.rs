@@ -26,7 +26,7 @@ async fn a_file_with_a_row_for_each_message_is_converted() {
     let all = log.all().await.unwrap();
     assert_eq!(all.len(), 1_203);
     for (seq, message) in (0..).zip(&all) {
-        let place = Place { partition: partition(&seq.to_string()), offset: seq };
+        let place = TopicPosition { partition: partition(&seq.to_string()), offset: seq };
         assert_eq!((message.place, message.at), (place, 7));
         assert_eq!(message.key, Some(seq.to_string()));
         assert_eq!(message.payload, Some(format!(r#"{{"a":"\"{seq}"}}"#).into_bytes()));

@@ -5,7 +5,7 @@ use crate::base::i18n::{Lang, Text};
 use crate::base::patience;
 use crate::base::problem::{Kind, Problem, kind};
 use crate::base::trace::{self, Trace};
-use crate::http::context::{Context, Facing};
+use crate::http::context::{Context, Exposure};
 use crate::http::head::{self, Refused};
 use crate::http::surface::Surface;
 use crate::http::{body, surface};
@@ -42,7 +42,7 @@ pub(super) async fn observe(
 
     let shown = id.to_str().unwrap_or_default();
     let span = info_span!("request", request.id = shown, trace.id = trace.id());
-    let mut seen = Seen { context, started, method, uri, route, span, status: CLIENT_GONE };
+    let mut seen = RequestLog { context, started, method, uri, route, span, status: CLIENT_GONE };
     let answer = async {
         let refused = request.extensions_mut().remove::<Refused>();
         let request = match refused {
@@ -97,7 +97,7 @@ fn instance(request: &Request) -> Option<String> {
 }
 
 /// A request. When it is over, also because its client went away, its metrics and its line are written.
-struct Seen {
+struct RequestLog {
     context: Context,
     started: Instant,
     method: Method,
@@ -107,7 +107,7 @@ struct Seen {
     status: u16,
 }
 
-impl Drop for Seen {
+impl Drop for RequestLog {
     fn drop(&mut self) {
         let (method, path, status) = (&self.method, self.uri.path(), self.status);
         let took = self.started.elapsed();
@@ -115,10 +115,10 @@ impl Drop for Seen {
         let duration_ms = took.as_secs_f64() * 1000.0;
         let span = &self.span;
         match self.context.facing {
-            Facing::Public => {
+            Exposure::Public => {
                 info!(parent: span, %method, path, status, duration_ms, "answered a request");
             }
-            Facing::Internal => {
+            Exposure::Internal => {
                 debug!(parent: span, %method, path, status, duration_ms, "answered a request");
             }
         }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// One write of the plumbing.
 #[derive(Clone, Debug)]
-pub(crate) enum Chore {
+pub(crate) enum HousekeepingCommand {
     /// The broker has these rows of the outbox, but for what it will never take. Only the holder of the relay's
     /// lease may say so.
     Sent { seqs: Vec<i64>, refused: Vec<Refused>, epoch: i64 },
@@ -42,7 +42,7 @@ pub(crate) struct Refused {
 /// The relay's lease.
 pub(crate) const RELAY: &str = "relay";
 
-impl Chore {
+impl HousekeepingCommand {
     /// Does it, and answers how many rows it changed, or what its variant says.
     pub(crate) async fn run(&self, tx: &mut Tx<'_>) -> anyhow::Result<i64> {
         let changed = match self {
@@ -145,15 +145,15 @@ async fn lease(tx: &mut Tx<'_>, name: &str, holder: &str, renewals: i64) -> anyh
 }
 
 /// A chore and where its number of rows goes.
-pub(crate) type ChoreJob = (Chore, oneshot::Sender<anyhow::Result<i64>>);
+pub(crate) type HousekeepingJob = (HousekeepingCommand, oneshot::Sender<anyhow::Result<i64>>);
 
 /// The way of the plumbing to the service's writer.
 #[derive(Clone, Debug)]
-pub(crate) struct Chores(pub(crate) mpsc::Sender<ChoreJob>);
+pub(crate) struct Housekeeper(pub(crate) mpsc::Sender<HousekeepingJob>);
 
-impl Chores {
+impl Housekeeper {
     /// Has a chore done in the writer's next transaction.
-    pub(crate) async fn ask(&self, chore: Chore) -> anyhow::Result<i64> {
+    pub(crate) async fn execute(&self, chore: HousekeepingCommand) -> anyhow::Result<i64> {
         let (answer, answered) = oneshot::channel();
         self.0
             .send((chore, answer))

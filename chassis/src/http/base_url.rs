@@ -10,9 +10,9 @@ use std::convert::Infallible;
 ///
 /// Our gateway says them in `X-Forwarded-*` and drops what its client said there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base(String);
+pub struct BaseUrl(String);
 
-impl Base {
+impl BaseUrl {
     /// The absolute address of `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.0)
@@ -43,7 +43,7 @@ impl Base {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Base {
+impl<S: Sync> FromRequestParts<S> for BaseUrl {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -60,7 +60,7 @@ mod tests {
         for (name, value) in pairs {
             headers.insert(*name, value.parse().unwrap());
         }
-        Base::of(&headers).url("/carts/1")
+        BaseUrl::of(&headers).url("/carts/1")
     }
 
     #[test]

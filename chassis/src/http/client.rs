@@ -9,7 +9,7 @@ const SAYS_SO: Duration = Duration::from_secs(2);
 
 /// A client that keeps its connections for less long than our servers do, so that none is used while
 /// it is being closed.
-pub fn client() -> reqwest::Result<reqwest::Client> {
+pub fn new() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .pool_idle_timeout(KEPT_ALIVE)
         .connect_timeout(Duration::from_secs(1))
@@ -21,7 +21,7 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
 
 /// Whether the process that listens at `addr` is ready.
 pub(crate) async fn is_ready(addr: SocketAddr) -> bool {
-    let Ok(client) = client() else { return false };
+    let Ok(client) = new() else { return false };
     let url = format!("http://{addr}/actuator/health/readiness");
     let answer = client.get(url).timeout(SAYS_SO).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())

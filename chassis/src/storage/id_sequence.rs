@@ -5,14 +5,14 @@ use sqlx::{AssertSqlSafe, Row, query};
 
 /// The counter of one kind of thing, read and locked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counter {
+pub struct IdSequence {
     /// The last id that was given.
     pub last_id: i64,
     /// Rows that listings show.
     pub live: i64,
 }
 
-impl Counter {
+impl IdSequence {
     /// Reads it, and keeps other replicas from giving ids until the transaction ends. The service's
     /// migration made the row: one that is not there could not be locked.
     pub async fn load(tx: &mut Tx<'_>, db: &Db, name: &str) -> sqlx::Result<Self> {

@@ -13,20 +13,20 @@ use tracing::warn;
 const BATCH: usize = 500;
 
 /// A way to read the topic again.
-pub struct History {
+pub struct Replays {
     bus: Arc<dyn Bus>,
     stop: CancellationToken,
 }
 
-impl History {
+impl Replays {
     /// Reads from `bus`. Whoever reads gives up when `stop` is cancelled.
     pub(crate) fn new(bus: Arc<dyn Bus>, stop: CancellationToken) -> Self {
         Self { bus, stop }
     }
 
     /// Begins to read every event that is in the topic now.
-    pub async fn open(&self) -> anyhow::Result<Reading> {
-        Ok(Reading(self.bus.replay().await?))
+    pub async fn open(&self) -> anyhow::Result<EventReplay> {
+        Ok(EventReplay(self.bus.replay().await?))
     }
 
     /// What is cancelled when the service begins to stop.
@@ -36,9 +36,9 @@ impl History {
 }
 
 /// The topic being read again.
-pub struct Reading(Box<dyn TopicReplay>);
+pub struct EventReplay(Box<dyn TopicReplay>);
 
-impl Reading {
+impl EventReplay {
     /// Returns the next events in the order of the topic, with the times at which they happened, or none when all
     /// were read. What is no event is passed over, and a database that fails is waited for.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<(Envelope, DateTime<Utc>)>>> {

@@ -17,9 +17,9 @@ COPY payment/Cargo.toml payment/
 COPY mypage/Cargo.toml mypage/
 COPY gateway/Cargo.toml gateway/
 COPY standalone/Cargo.toml standalone/
-COPY chaos/Cargo.toml chaos/
-COPY bench/Cargo.toml bench/
-RUN for manifest in */Cargo.toml; do \
+COPY tools/chaos/Cargo.toml tools/chaos/
+COPY tools/bench/Cargo.toml tools/bench/
+RUN for manifest in */Cargo.toml tools/*/Cargo.toml; do \
       crate=$(dirname "$manifest") && mkdir "$crate/src" && touch "$crate/src/lib.rs" && \
       echo 'fn main() {}' >"$crate/src/main.rs"; \
     done && \

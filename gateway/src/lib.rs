@@ -4,17 +4,18 @@
 //! request is read whole, within the bounds that all our servers keep, before a service is asked; answers are
 //! streamed. A request that may have been acted on is never sent twice.
 
+mod config;
 mod connect;
 mod cors;
 pub mod proxy;
 pub mod routes;
 mod trust;
 
+pub use config::GatewayConfig;
 pub use cors::Cors;
 pub use trust::{Network, Proxies};
 
 use chassis::Running;
-use chassis::base::config::{Listen, base_url};
 use chassis::base::metrics::Metrics;
 use chassis::service::serve_bare;
 use std::sync::Arc;
@@ -22,35 +23,6 @@ use tower::ServiceBuilder;
 
 /// What `--help` says of it.
 pub const ABOUT: &str = "The public door of the gifticon shop";
-
-/// The settings of the gateway.
-#[derive(Clone, Debug, clap::Args)]
-pub struct GatewayConfig {
-    #[command(flatten)]
-    pub listen: Listen,
-
-    #[command(flatten)]
-    pub cors: Cors,
-
-    #[command(flatten)]
-    pub proxies: Proxies,
-
-    /// Base URL of the gifticon service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub gifticon_url: String,
-
-    /// Base URL of the cart service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub cart_url: String,
-
-    /// Base URL of the payment service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub payment_url: String,
-
-    /// Base URL of the mypage service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub mypage_url: String,
-}
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {

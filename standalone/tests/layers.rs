@@ -92,7 +92,7 @@ impl Crate {
 }
 
 impl Source {
-    /// Finds the `use` items of a file, and the paths in its code that begin with `crate::`. Tests are left out.
+    /// Finds the `use` items of a file, and the paths in its code. Tests are left out.
     fn parse(text: &str, module: &[String]) -> Self {
         let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -101,7 +101,8 @@ impl Source {
         for line in code {
             let begins = ["use ", "pub use ", "pub(crate) use ", "pub(super) use "];
             if item.is_empty() && !begins.iter().any(|begin| line.trim_start().starts_with(begin)) {
-                source.imports.extend(inline_paths(line));
+                let inline = inline_paths(line).into_iter();
+                source.imports.extend(inline.map(|path| absolute(&path, module)));
                 continue;
             }
             item.push_str(line.trim());
@@ -122,14 +123,11 @@ impl Source {
     }
 }
 
-/// Returns the paths within a line of code that begin with `crate::`.
-fn inline_paths(line: &str) -> Vec<Vec<String>> {
+/// Returns the paths within a line of code, such as `crate::a::b` and `child::c`.
+fn inline_paths(line: &str) -> Vec<String> {
     let ends = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
-    let path = |rest: &str| {
-        let path = rest.split(ends).next().unwrap();
-        path.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    };
-    line.split("crate::").skip(1).map(path).collect()
+    let path = |word: &&str| word.contains("::") && !word.starts_with("::");
+    line.split(ends).filter(path).map(|word| word.trim_end_matches(':').to_owned()).collect()
 }
 
 /// Returns the paths of a tree such as `a::{b, c as d}`, each with the name that it gets.
@@ -220,7 +218,8 @@ fn chassis_is_made_of_layers_that_import_one_way() {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    for entry in std::fs::read_dir(root()).unwrap() {
+    let folders = [root(), root().join("tools")].map(|folder| std::fs::read_dir(folder).unwrap());
+    for entry in folders.into_iter().flatten() {
         let folder = entry.unwrap().path().join("src");
         if !folder.join("lib.rs").exists() {
             continue;
@@ -235,9 +234,9 @@ fn no_files_import_each_other_in_a_circle() {
 fn imports_are_read_as_the_compiler_reads_them() {
     let module = vec!["a".to_owned(), "b".to_owned()];
     let text = "use crate::x::{self, y::{Z, W as V}};\nuse super::c::D;\npub use e::F;\n\
-                fn f() { crate::g::h() }\n#[cfg(test)]\nmod tests { use crate::q; }\n";
+                fn f() { crate::g::h(child::i()) }\n#[cfg(test)]\nmod tests { use crate::q; }\n";
     let source = Source::parse(text, &module);
     let imports: Vec<String> = source.imports.iter().map(|path| path.join("::")).collect();
-    assert_eq!(imports, ["x", "x::y::Z", "x::y::W", "a::c::D", "g::h"]);
+    assert_eq!(imports, ["x", "x::y::Z", "x::y::W", "a::c::D", "g::h", "a::b::child::i"]);
     assert_eq!(source.exports["F"].join("::"), "a::b::e::F");
 }

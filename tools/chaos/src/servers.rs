@@ -71,7 +71,7 @@ impl Servers {
 
     /// Starts the broker, on the data that is there.
     pub fn start_kafka(&self) -> anyhow::Result<()> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/kafka-up");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/kafka-up");
         let up = Command::new(script)
             .arg(self.dir.path().join("kafka"))
             .arg(self.kafka_port.to_string())

@@ -19,6 +19,7 @@ pub mod bus;
 pub mod http;
 pub mod listing;
 pub mod mailbox;
+pub mod model;
 pub mod service;
 pub mod storage;
 #[cfg(feature = "testing")]

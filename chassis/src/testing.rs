@@ -2,8 +2,9 @@
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
 use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay};
+use crate::model::{Outcome, Publications, Rules, handle_all};
 use crate::storage::{Db, Dialect, Schema};
-use crate::writer::Domain;
+use crate::writer::WriteModel;
 use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -83,26 +84,36 @@ impl TestDb {
     }
 }
 
-/// Carries commands out as the writer does, in one transaction, and answers what each came to.
-pub async fn carry_out<D: Domain>(
+/// Carries commands out as the writer does, in one transaction, and returns the outcome of each.
+pub async fn carry_out<M: WriteModel>(
     db: &Db,
-    domain: &D,
-    commands: &[D::Command],
-) -> anyhow::Result<Vec<Result<D::Answer, D::Refusal>>> {
+    model: &M,
+    commands: &[M::Command],
+) -> anyhow::Result<Vec<Outcome<M>>> {
     let mut tx = db.begin().await?;
-    let mut batch = domain.load(&mut tx, &commands.iter().collect::<Vec<_>>()).await?;
-    let (mut events, mut outcomes) = (Vec::new(), Vec::new());
-    for command in commands {
-        outcomes.push(D::decide(&batch, command).map(|happened| {
-            happened.iter().for_each(|event| D::evolve(&mut batch, event));
-            let new = !happened.is_empty();
-            events.extend(happened);
-            D::answer(&batch, command, new)
-        }));
-    }
-    domain.save(&mut tx, &batch, &events).await?;
+    let mut state = model.load(&mut tx, &commands.iter().collect::<Vec<_>>()).await?;
+    let (outcomes, _) = handle_all::<M>(&mut state, commands);
+    model.save(&mut tx, &state).await?;
     tx.commit().await?;
     Ok(outcomes)
+}
+
+/// Carries commands out on `state`, and checks that each that is refused leaves it as it was and publishes nothing.
+///
+/// # Panics
+/// Where a refusal changed something.
+pub fn refusals_change_nothing<R: Rules>(state: &mut R::State, commands: &[R::Command])
+where
+    R::State: Clone + std::fmt::Debug + PartialEq,
+    R::Command: std::fmt::Debug,
+{
+    for command in commands {
+        let (before, mut out) = (state.clone(), Publications::default());
+        if R::handle(state, command, &mut out).is_err() {
+            assert_eq!(*state, before, "it was changed by {command:?}, which was refused");
+            assert_eq!(out.into_events(), [], "{command:?} was refused");
+        }
+    }
 }
 
 /// An embedded log in a directory of its own.

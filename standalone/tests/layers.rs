@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The folders of `chassis`, each with those that it may import.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("base", &[]),
     ("storage", &["base"]),
     ("http", &["base"]),
     ("bus", &["base", "storage"]),
     ("listing", &["base", "storage", "http"]),
     ("mailbox", &["base", "storage", "bus"]),
-    ("writer", &["base", "storage", "mailbox"]),
-    ("workers", &["base", "storage", "bus", "mailbox", "writer"]),
+    ("model", &[]),
+    ("writer", &["base", "storage", "mailbox", "model"]),
+    ("workers", &["base", "storage", "bus", "mailbox", "model", "writer"]),
     ("service", &["base", "storage", "bus", "http", "mailbox", "workers", "writer"]),
-    ("testing", &["base", "storage", "bus", "writer"]),
+    ("testing", &["base", "storage", "bus", "model", "writer"]),
 ];
 
 /// A module's path within its crate: empty for `lib.rs`.

@@ -19,7 +19,7 @@ use crate::workers::lease::{self, Lease};
 use crate::workers::relay::Relay;
 use crate::workers::replays::Replays;
 use crate::workers::retention;
-use crate::writer::{self, Domain, Writer};
+use crate::writer::{self, WriteModel, Writer};
 use async_trait::async_trait;
 use axum::Router;
 use std::sync::Arc;
@@ -96,10 +96,10 @@ impl Chassis {
     ///
     /// # Panics
     /// When it is called twice: there is one.
-    pub fn writer<D: Domain>(&mut self, domain: D) -> Writer<D> {
+    pub fn writer<M: WriteModel>(&mut self, model: M) -> Writer<M> {
         let housekeeping = self.housekeeping_jobs.take().expect("a service has one writer");
         let (relay, metrics) = (Arc::clone(&self.wake_relay), Arc::clone(&self.metrics));
-        let (writer, task) = writer::writer(domain, self.db.clone(), metrics, relay, housekeeping);
+        let (writer, task) = writer::writer(model, self.db.clone(), metrics, relay, housekeeping);
         let phase = &self.tasks.writer;
         self.tasks.spawn(phase, "writer", on_a_thread("writer", task.run(phase.stop.clone())));
         writer
@@ -121,7 +121,7 @@ impl Chassis {
     }
 
     /// Starts acting on the events of others, in the consumer group named like the service.
-    pub fn react<P: Policy>(&mut self, policy: P, writer: &Writer<P::Domain>) {
+    pub fn react<P: Policy>(&mut self, policy: P, writer: &Writer<P::Model>) {
         let reader = Arc::new(Reader::new(policy, writer.clone(), Arc::clone(&self.metrics)));
         let replayer = Replayer {
             reader: Arc::clone(&reader),

@@ -15,6 +15,7 @@ mod refusal;
 pub mod rows;
 mod running_time;
 mod schema;
+mod table;
 mod target;
 mod tx;
 
@@ -27,4 +28,5 @@ pub(crate) use pool::Connection;
 pub use pool::READ_TIMEOUT;
 pub(crate) use running_time::{MINUTE, count_minute};
 pub use schema::Schema;
+pub use table::Table;
 pub use tx::{Statement, Tx};

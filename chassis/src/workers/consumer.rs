@@ -8,8 +8,9 @@ use crate::bus::{Bus, Delivery, Health, ReadError, Subscription, TopicPosition};
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::mailbox::message::{Incoming, Rejection};
 use crate::mailbox::parked::{self, Waiting, Which};
+use crate::model::Rules;
 use crate::storage::Db;
-use crate::writer::{Domain, Writer};
+use crate::writer::{WriteModel, Writer};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use common_events::Envelope;
@@ -32,28 +33,25 @@ const TELLS: Duration = Duration::from_secs(1);
 /// What a service does about the events of others.
 pub trait Policy: Send + Sync + 'static {
     /// What its writer takes.
-    type Domain: Domain;
+    type Model: WriteModel;
 
     /// The commands that follow from an event that happened `at`. Pure, and with no wildcard arm: a
     /// new event makes every policy decide.
-    fn react(
-        &self,
-        envelope: &Envelope,
-        at: DateTime<Utc>,
-    ) -> Vec<<Self::Domain as Domain>::Command>;
+    fn react(&self, envelope: &Envelope, at: DateTime<Utc>)
+    -> Vec<<Self::Model as Rules>::Command>;
 }
 
 /// Reads messages for a policy.
 pub(crate) struct Reader<P: Policy> {
     policy: P,
-    writer: Writer<P::Domain>,
+    writer: Writer<P::Model>,
     metrics: Arc<Metrics>,
 }
 
-type IncomingOf<P> = Incoming<<<P as Policy>::Domain as Domain>::Command>;
+type IncomingOf<P> = Incoming<<<P as Policy>::Model as Rules>::Command>;
 
 impl<P: Policy> Reader<P> {
-    pub(crate) fn new(policy: P, writer: Writer<P::Domain>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(policy: P, writer: Writer<P::Model>, metrics: Arc<Metrics>) -> Self {
         Self { policy, writer, metrics }
     }
 

@@ -5,8 +5,9 @@ use crate::base::trace::Trace;
 use crate::mailbox::housekeeping::HousekeepingCommand;
 use crate::mailbox::message::Incoming;
 use crate::mailbox::{inbox, outbox, parked};
+use crate::model::handle_all;
 use crate::storage::{Connection, Db, Dialect, Statement, Tx, may_be_committed, vanished};
-use crate::writer::model::Domain;
+use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
 use anyhow::{Context, anyhow};
 use common_events::Event;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 /// What takes longer, the statements of a batch or its commit, is taken for lost: Postgres itself ends a statement after
 /// 10 s, and a server that vanished says nothing, which TCP does not find out while one only waits.
 const LOST: Duration = Duration::from_secs(15);
-/// The same for the statements of a batch that [has time](Domain::has_time).
+/// The same for the statements of a batch that [has time](WriteModel::may_take_minutes).
 const LONG: Duration = Duration::from_mins(30);
 
 /// Running time after which a writer makes sure that its row in `batches` is there: much less than
@@ -31,8 +32,8 @@ const LONG: Duration = Duration::from_mins(30);
 const MARK_MINUTES: i64 = 60;
 
 /// What tries batches, and knows which of them hold.
-pub(super) struct Attempts<D: Domain> {
-    domain: D,
+pub(super) struct Attempts<M: WriteModel> {
+    model: M,
     db: Db,
     metrics: Arc<Metrics>,
     /// This writer among those of other replicas, and how many batches it tried.
@@ -43,16 +44,16 @@ pub(super) struct Attempts<D: Domain> {
 }
 
 /// What a batch is to do.
-pub(super) struct Work<'a, D: Domain> {
-    pub(super) orders: Vec<&'a Order<D>>,
-    pub(super) events: Vec<&'a Incoming<D::Command>>,
+pub(super) struct Work<'a, M: WriteModel> {
+    pub(super) orders: Vec<&'a Order<M>>,
+    pub(super) events: Vec<&'a Incoming<M::Command>>,
     pub(super) housekeeping: Vec<&'a HousekeepingCommand>,
 }
 
 /// What a batch did.
-pub(super) struct Done<D: Domain> {
+pub(super) struct Done<M: WriteModel> {
     /// One for each order that was taken.
-    pub(super) outcomes: Vec<Result<D::Answer, D::Refusal>>,
+    pub(super) outcomes: Vec<Result<M::Reply, M::Refusal>>,
     /// One for each chore.
     pub(super) rows: Vec<i64>,
     /// How many events went to the outbox.
@@ -60,23 +61,23 @@ pub(super) struct Done<D: Domain> {
 }
 
 /// A batch before its commit.
-struct Wrote<'c, 'w, D: Domain> {
-    done: Done<D>,
-    sorted: inbox::Sorted<'w, D::Command>,
+struct Wrote<'c, 'w, M: WriteModel> {
+    done: Done<M>,
+    sorted: inbox::Sorted<'w, M::Command>,
     batch: i64,
     tx: Tx<'c>,
 }
 
-impl<D: Domain> Attempts<D> {
-    pub(super) fn new(domain: D, db: Db, metrics: Arc<Metrics>) -> Self {
+impl<M: WriteModel> Attempts<M> {
+    pub(super) fn new(model: M, db: Db, metrics: Arc<Metrics>) -> Self {
         let name = Uuid::new_v4().to_string();
         let (batch, mark_due) = (AtomicI64::new(0), AtomicI64::new(0));
-        Self { domain, db, metrics, name, batch, mark_due }
+        Self { model, db, metrics, name, batch, mark_due }
     }
 
     /// Does the work, all of it or nothing. A panic of the domain is a failure like another: the
     /// writer must outlive it.
-    pub(super) async fn attempt(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
+    pub(super) async fn attempt(&self, work: &Work<'_, M>) -> anyhow::Result<Done<M>> {
         let began = Instant::now();
         let tried = AssertUnwindSafe(self.transact(work)).catch_unwind().await;
         let tried = tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")));
@@ -86,7 +87,7 @@ impl<D: Domain> Attempts<D> {
         Ok(done)
     }
 
-    async fn transact(&self, work: &Work<'_, D>) -> anyhow::Result<Done<D>> {
+    async fn transact(&self, work: &Work<'_, M>) -> anyhow::Result<Done<M>> {
         if !self.db.is_ready() {
             return Err(vanished()).context("the database is not ready yet");
         }
@@ -119,12 +120,13 @@ impl<D: Domain> Attempts<D> {
     }
 
     /// How long the statements of a batch may take, and how long its commit.
-    fn patience(&self, work: &Work<'_, D>) -> (Duration, Duration) {
+    fn patience(&self, work: &Work<'_, M>) -> (Duration, Duration) {
         match self.db.dialect() {
             Dialect::Sqlite => (Duration::MAX, Duration::MAX), // a file does not vanish
             Dialect::Postgres => {
-                let has_time = work.orders.iter().any(|order| D::has_time(&order.command));
-                (if has_time { LONG } else { LOST }, LOST)
+                let may_take_minutes =
+                    work.orders.iter().any(|order| M::may_take_minutes(&order.command));
+                (if may_take_minutes { LONG } else { LOST }, LOST)
             }
         }
     }
@@ -133,8 +135,8 @@ impl<D: Domain> Attempts<D> {
     async fn write<'c, 'w>(
         &self,
         connection: &'c mut Connection,
-        work: &Work<'w, D>,
-    ) -> anyhow::Result<Wrote<'c, 'w, D>> {
+        work: &Work<'w, M>,
+    ) -> anyhow::Result<Wrote<'c, 'w, M>> {
         if self.db.minute() >= self.mark_due.load(Ordering::Relaxed) {
             // The row by which commits are told must be there to be locked; retention deletes that of an idle writer.
             let due = self.db.minute() + MARK_MINUTES;
@@ -152,10 +154,10 @@ impl<D: Domain> Attempts<D> {
             incoming.commands().iter().map(|command| (command, incoming.trace.as_ref()))
         });
         let of_orders = taken.iter().map(|order| (&order.command, order.trace.as_ref()));
-        let all: Vec<(&D::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
+        let all: Vec<(&M::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
         if !all.is_empty() {
-            self.decide(&mut tx, &all, taken.len(), &mut done).await?;
+            self.handle(&mut tx, &all, taken.len(), &mut done).await?;
         }
         parked::park(&mut tx, &sorted.park).await?;
         parked::unpark(&mut tx, &sorted.unpark).await?;
@@ -169,7 +171,7 @@ impl<D: Domain> Attempts<D> {
     }
 
     /// Takes the orders that nobody gave up, some of which an attempt before this one may have taken.
-    fn take<'w>(&self, orders: &[&'w Order<D>]) -> Vec<&'w Order<D>> {
+    fn take<'w>(&self, orders: &[&'w Order<M>]) -> Vec<&'w Order<M>> {
         let mut taken = Vec::with_capacity(orders.len());
         for order in orders {
             if let Some(waited) = order.take() {
@@ -222,46 +224,31 @@ impl<D: Domain> Attempts<D> {
         Ok(last)
     }
 
-    /// Decides all commands, of which the first `asked` come from callers who want an answer.
-    async fn decide(
+    /// Carries out all commands, of which the first `asked` come from callers who want a reply.
+    async fn handle(
         &self,
         tx: &mut Tx<'_>,
-        commands: &[(&D::Command, Option<&Trace>)],
+        commands: &[(&M::Command, Option<&Trace>)],
         asked: usize,
-        done: &mut Done<D>,
+        done: &mut Done<M>,
     ) -> anyhow::Result<()> {
-        let named: Vec<&D::Command> = commands.iter().map(|(command, _)| *command).collect();
-        let mut batch = self.domain.load(tx, &named).await?;
-        let mut events: Vec<D::Event> = Vec::new();
-        let mut traces: Vec<Option<&Trace>> = Vec::new();
-        for (place, (command, trace)) in commands.iter().enumerate() {
-            let outcome = match D::decide(&batch, command) {
-                Ok(happened) => {
-                    for event in &happened {
-                        D::evolve(&mut batch, event);
-                    }
-                    let new = !happened.is_empty();
-                    traces.resize(traces.len() + happened.len(), *trace);
-                    events.extend(happened);
-                    Ok(D::answer(&batch, command, new))
-                }
-                Err(refusal) => Err(refusal),
-            };
+        let commands_alone: Vec<&M::Command> =
+            commands.iter().map(|(command, _)| *command).collect();
+        let mut state = self.model.load(tx, &commands_alone).await?;
+        let (outcomes, published) = handle_all::<M>(&mut state, commands_alone);
+        for (number, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                outcome if place < asked => done.outcomes.push(outcome),
+                outcome if number < asked => done.outcomes.push(outcome),
                 Ok(_) => {}
-                // Nobody is there to be told no: the event cannot be acted on.
+                // Nobody is there to be told of the refusal: the event cannot be acted on.
                 Err(refusal) => return Err(anyhow!("refused: {refusal}")),
             }
         }
-        if events.is_empty() {
-            return Ok(());
-        }
-        self.domain.save(tx, &batch, &events).await?;
-        let published = D::published(&batch, &events);
+        self.model.save(tx, &state).await?;
+        let published = published.into_events();
         done.published = published.len();
         let outgoing: Vec<(Event, Option<&Trace>)> =
-            published.into_iter().map(|(place, event)| (event, traces[place])).collect();
+            published.into_iter().map(|(command, event)| (event, commands[command].1)).collect();
         outbox::append(tx, &outgoing)?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::mailbox::housekeeping::HousekeepingJob;
 use crate::mailbox::message::Incoming;
 use crate::storage::Db;
 use crate::writer::job::{ENOUGH, EventError, Job, WAITING};
-use crate::writer::model::{CommandError, Domain, Outcome};
+use crate::writer::model::{CommandError, Outcome, WriteModel};
 use crate::writer::order::{Order, Waits};
 use crate::writer::task::{Batches, Task};
 use prometheus_client::metrics::histogram::Histogram;
@@ -18,14 +18,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 /// The way to the writer. Clones go to the same one.
-pub struct Writer<D: Domain> {
-    jobs: mpsc::Sender<Job<D>>,
+pub struct Writer<M: WriteModel> {
+    jobs: mpsc::Sender<Job<M>>,
     enough: Arc<Notify>,
     committed: Arc<watch::Sender<u64>>,
     waited: Histogram,
 }
 
-impl<D: Domain> Clone for Writer<D> {
+impl<M: WriteModel> Clone for Writer<M> {
     fn clone(&self) -> Self {
         Self {
             jobs: self.jobs.clone(),
@@ -36,13 +36,13 @@ impl<D: Domain> Clone for Writer<D> {
     }
 }
 
-impl<D: Domain> fmt::Debug for Writer<D> {
+impl<M: WriteModel> fmt::Debug for Writer<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
-impl<D: Domain> Writer<D> {
+impl<M: WriteModel> Writer<M> {
     /// How many jobs wait.
     fn waiting(&self) -> usize {
         WAITING - self.jobs.capacity()
@@ -55,7 +55,7 @@ impl<D: Domain> Writer<D> {
     ///
     /// # Errors
     /// [`Unavailable::Overloaded`] when it was not begun in time: nothing was done.
-    pub async fn execute(&self, command: D::Command) -> Outcome<D> {
+    pub async fn execute(&self, command: M::Command) -> Outcome<M> {
         self.execute_unless(command, std::future::pending()).await
     }
 
@@ -66,9 +66,9 @@ impl<D: Domain> Writer<D> {
     /// [`Unavailable::Overloaded`] also when it was withdrawn: nothing was done.
     pub async fn execute_unless(
         &self,
-        command: D::Command,
+        command: M::Command,
         withdrawn: impl Future<Output = ()>,
-    ) -> Outcome<D> {
+    ) -> Outcome<M> {
         const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
         let (answer, mut answered) = oneshot::channel();
         let order = Order::new(command, trace::current(), answer);
@@ -99,8 +99,8 @@ impl<D: Domain> Writer<D> {
     /// refused for how long it waited.
     pub async fn execute_all(
         &self,
-        commands: impl IntoIterator<Item = (D::Command, Option<Trace>), IntoIter: Send> + Send,
-    ) -> Vec<Outcome<D>> {
+        commands: impl IntoIterator<Item = (M::Command, Option<Trace>), IntoIter: Send> + Send,
+    ) -> Vec<Outcome<M>> {
         let mut waiting = Vec::new();
         for (command, trace) in commands {
             let (answer, answered) = oneshot::channel();
@@ -118,7 +118,7 @@ impl<D: Domain> Writer<D> {
     /// Acts on events, all in one transaction with their inbox marks.
     pub(crate) async fn apply_events(
         &self,
-        events: Vec<Incoming<D::Command>>,
+        events: Vec<Incoming<M::Command>>,
     ) -> Result<(), EventError> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send(Job::Events(events, answer)).await.map_err(EventError::stopped)?;
@@ -132,13 +132,13 @@ impl<D: Domain> Writer<D> {
 }
 
 /// Makes the writer of a service.
-pub(crate) fn writer<D: Domain>(
-    domain: D,
+pub(crate) fn writer<M: WriteModel>(
+    model: M,
     db: Db,
     metrics: Arc<Metrics>,
     relay: Arc<Notify>,
     housekeeping: mpsc::Receiver<HousekeepingJob>,
-) -> (Writer<D>, Task<D>) {
+) -> (Writer<M>, Task<M>) {
     let (sender, jobs) = mpsc::channel(WAITING);
     let committed = Arc::new(watch::Sender::new(0));
     let enough = Arc::new(Notify::new());
@@ -148,6 +148,6 @@ pub(crate) fn writer<D: Domain>(
         committed: Arc::clone(&committed),
         waited: metrics.writer_wait_seconds.clone(),
     };
-    let batches = Batches::new(domain, db, metrics, relay, committed);
+    let batches = Batches::new(model, db, metrics, relay, committed);
     (writer, Task { jobs, enough, housekeeping, batches })
 }

@@ -1,7 +1,7 @@
 //! What waits for the writer.
 
 use crate::mailbox::message::Incoming;
-use crate::writer::model::Domain;
+use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
 use tokio::sync::oneshot;
 
@@ -11,10 +11,10 @@ pub(super) const ENOUGH: usize = 32;
 /// that they waited.
 pub(super) const WAITING: usize = 8_192;
 
-pub(super) enum Job<D: Domain> {
-    Command(Order<D>),
+pub(super) enum Job<M: WriteModel> {
+    Command(Order<M>),
     /// Events from the bus, handled together or not at all.
-    Events(Vec<Incoming<D::Command>>, oneshot::Sender<Result<(), EventError>>),
+    Events(Vec<Incoming<M::Command>>, oneshot::Sender<Result<(), EventError>>),
 }
 
 /// Why events were not acted on.

@@ -15,4 +15,4 @@ mod task;
 
 pub use handle::Writer;
 pub(crate) use handle::writer;
-pub use model::{CommandError, Domain};
+pub use model::{CommandError, WriteModel};

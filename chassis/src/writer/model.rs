@@ -1,60 +1,30 @@
-//! What a service decides, as the writer sees it.
+//! What the writer needs of a service.
 
 use crate::base::unavailable::Unavailable;
+use crate::model::Rules;
 use crate::storage::Tx;
-use common_events::Event;
-use std::fmt;
 
-/// What a service decides: its `domain.rs` and `store.rs` as the writer sees them.
-pub trait Domain: Send + Sync + 'static {
-    /// The rows that the commands of a batch name, in memory.
-    type Batch: Send + Sync;
-    /// What is asked. Cloned when a batch fails and is tried again.
-    type Command: Clone + Send + Sync + 'static;
-    /// What happened. Private to the service; [`Domain::published`] says what others hear of it.
-    type Event: Send + Sync;
-    /// What the caller of a command wants to know.
-    type Answer: Send + 'static;
-    /// Why the rules say no.
-    type Refusal: fmt::Display + Send + 'static;
-
+/// The rules of a service with the tables that they work on: its `domain.rs` and `store.rs` as the writer sees them.
+pub trait WriteModel: Rules + Send + Sync + 'static {
     /// Reads, and on Postgres locks in order, what the commands name.
     fn load(
         &self,
         tx: &mut Tx<'_>,
         commands: &[&Self::Command],
-    ) -> impl Future<Output = anyhow::Result<Self::Batch>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Self::State>> + Send;
 
-    /// The events that follow from `command`; none if its work is done already; or why it may not
-    /// be. Pure.
-    fn decide(
-        batch: &Self::Batch,
-        command: &Self::Command,
-    ) -> Result<Vec<Self::Event>, Self::Refusal>;
-
-    /// Folds one event in. Pure.
-    fn evolve(batch: &mut Self::Batch, event: &Self::Event);
-
-    /// What the caller of `command` is told, once its events are folded in; `new` says whether there
-    /// were any. Pure.
-    fn answer(batch: &Self::Batch, command: &Self::Command, new: bool) -> Self::Answer;
-
-    /// Writes what changed, many rows a statement.
+    /// Writes what became of the state, many rows a statement.
     fn save(
         &self,
         tx: &mut Tx<'_>,
-        batch: &Self::Batch,
-        events: &[Self::Event],
+        state: &Self::State,
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Whether a batch with `command` may take minutes. Of another one the writer takes it that the server vanished.
-    /// Pure.
-    fn has_time(_command: &Self::Command) -> bool {
+    /// True for a command that may take minutes. A batch without one is given up after 15 s: the server is then assumed to be
+    /// gone. Pure.
+    fn may_take_minutes(_command: &Self::Command) -> bool {
         false
     }
-
-    /// What others hear, in order: each with the place in `events` of the one that caused it. Pure.
-    fn published(batch: &Self::Batch, events: &[Self::Event]) -> Vec<(usize, Event)>;
 }
 
 /// Why a command was not carried out. It changed nothing.
@@ -68,4 +38,5 @@ pub enum CommandError<R> {
     Unavailable(Unavailable),
 }
 
-pub(super) type Outcome<D> = Result<<D as Domain>::Answer, CommandError<<D as Domain>::Refusal>>;
+/// The reply to a command, or why it was not carried out.
+pub(super) type Outcome<M> = Result<<M as Rules>::Reply, CommandError<<M as Rules>::Refusal>>;

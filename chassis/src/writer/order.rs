@@ -1,7 +1,7 @@
 //! A command that waits for the writer, and who gets at it first: the writer, or its caller who gives up.
 
 use crate::base::trace::Trace;
-use crate::writer::model::{Domain, Outcome};
+use crate::writer::model::{Outcome, WriteModel};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -32,20 +32,20 @@ impl Claim {
 }
 
 /// A command on its way to the writer.
-pub(super) struct Order<D: Domain> {
-    pub(super) command: D::Command,
+pub(super) struct Order<M: WriteModel> {
+    pub(super) command: M::Command,
     /// The story that it belongs to.
     pub(super) trace: Option<Trace>,
     /// Where its outcome goes.
-    pub(super) answer: oneshot::Sender<Outcome<D>>,
+    pub(super) answer: oneshot::Sender<Outcome<M>>,
     claim: Arc<Claim>,
 }
 
-impl<D: Domain> Order<D> {
+impl<M: WriteModel> Order<M> {
     pub(super) fn new(
-        command: D::Command,
+        command: M::Command,
         trace: Option<Trace>,
-        answer: oneshot::Sender<Outcome<D>>,
+        answer: oneshot::Sender<Outcome<M>>,
     ) -> Self {
         let claim = Claim { state: AtomicU8::new(WAITING), since: Instant::now() };
         Self { command, trace, answer, claim: Arc::new(claim) }
@@ -70,7 +70,7 @@ impl<D: Domain> Order<D> {
 pub(super) struct Waits(Arc<Claim>);
 
 impl Waits {
-    pub(super) fn of<D: Domain>(order: &Order<D>) -> Self {
+    pub(super) fn of<M: WriteModel>(order: &Order<M>) -> Self {
         Self(Arc::clone(&order.claim))
     }
 

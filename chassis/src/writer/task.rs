@@ -7,7 +7,7 @@ use crate::mailbox::housekeeping::HousekeepingJob;
 use crate::storage::{Db, is_at_fault};
 use crate::writer::attempt::{Attempts, Work};
 use crate::writer::job::{EventError, Job};
-use crate::writer::model::{CommandError, Domain};
+use crate::writer::model::{CommandError, WriteModel};
 use crate::writer::order::Order;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,22 +22,22 @@ const BATCH: usize = 500;
 const APART: Duration = Duration::from_millis(5);
 
 /// The task.
-pub(crate) struct Task<D: Domain> {
-    pub(super) jobs: mpsc::Receiver<Job<D>>,
+pub(crate) struct Task<M: WriteModel> {
+    pub(super) jobs: mpsc::Receiver<Job<M>>,
     /// Tells that [`crate::writer::job::ENOUGH`] of them wait.
     pub(super) enough: Arc<Notify>,
     pub(super) housekeeping: mpsc::Receiver<HousekeepingJob>,
-    pub(super) batches: Batches<D>,
+    pub(super) batches: Batches<M>,
 }
 
 /// What carries out batches.
-pub(super) struct Batches<D: Domain> {
-    attempts: Attempts<D>,
+pub(super) struct Batches<M: WriteModel> {
+    attempts: Attempts<M>,
     relay: Arc<Notify>,
     committed: Arc<watch::Sender<u64>>,
 }
 
-impl<D: Domain> Task<D> {
+impl<M: WriteModel> Task<M> {
     /// Works until `stop`, and then does what still waits.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let (mut jobs, mut housekeeping) = (Vec::new(), Vec::new());
@@ -77,22 +77,22 @@ impl<D: Domain> Task<D> {
     }
 }
 
-impl<D: Domain> Batches<D> {
+impl<M: WriteModel> Batches<M> {
     pub(super) fn new(
-        domain: D,
+        model: M,
         db: Db,
         metrics: Arc<Metrics>,
         relay: Arc<Notify>,
         committed: Arc<watch::Sender<u64>>,
     ) -> Self {
-        Self { attempts: Attempts::new(domain, db, metrics), relay, committed }
+        Self { attempts: Attempts::new(model, db, metrics), relay, committed }
     }
 
     /// One batch. If it fails, the commands of requests get one more try without the events, of
     /// which one may be what failed; their consumer finds out which. So do those that another
     /// replica was in the way of.
-    async fn carry_out(&self, jobs: Vec<Job<D>>, housekeeping: Vec<HousekeepingJob>) {
-        let mut orders: Vec<Order<D>> = Vec::new();
+    async fn carry_out(&self, jobs: Vec<Job<M>>, housekeeping: Vec<HousekeepingJob>) {
+        let mut orders: Vec<Order<M>> = Vec::new();
         let mut events = Vec::new();
         for job in jobs {
             match job {

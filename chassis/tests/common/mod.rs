@@ -5,14 +5,15 @@ use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
 use chassis::bus::{
-    Bus, Delivery, Health, Message, Monitor, Place, PublishError, Publisher, Subscription,
+    Bus, Delivery, Health, Message, Monitor, PublishError, Publisher, Subscription, TopicPosition,
     TopicReplay,
 };
 use chassis::http::Surface;
+use chassis::model::{Publications, Rules, Tracked};
 use chassis::storage::{Db, Schema, Tx};
 use chassis::testing::{TestDb, eventually};
 use chassis::workers::consumer::Policy;
-use chassis::writer::{Domain, Writer};
+use chassis::writer::{WriteModel, Writer};
 use chassis::{Chassis, Running};
 use chrono::{DateTime, Utc};
 use common_events::{Envelope, Event, GifticonId, Stock};
@@ -40,71 +41,65 @@ pub struct Add {
 #[error("negative")]
 pub struct Negative;
 
-impl Domain for Tally {
-    type Batch = BTreeMap<i64, i64>;
+/// The totals that a batch works on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    totals: Tracked<i64, (i64, i64)>,
+    /// A command of the batch is to fail in the database.
+    fails: bool,
+}
+
+impl Rules for Tally {
+    type State = Totals;
     type Command = Add;
-    type Event = Add;
-    type Answer = i64;
+    type Reply = i64;
     type Refusal = Negative;
 
-    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Add]) -> anyhow::Result<Self::Batch> {
-        let mut totals = BTreeMap::new();
-        for add in commands {
-            let select = format!("select total from tallies where id = $1{}", self.0.for_update());
-            let row =
-                query(sqlx::AssertSqlSafe(select)).bind(add.id).fetch_optional(&mut **tx).await?;
-            totals.insert(add.id, row.map_or(Ok(0), |row| row.try_get(0))?);
-        }
-        Ok(totals)
-    }
-
-    fn decide(_: &Self::Batch, add: &Add) -> Result<Vec<Add>, Negative> {
+    fn handle(state: &mut Totals, add: &Add, out: &mut Publications) -> Result<i64, Negative> {
         assert_ne!(add.number, 13, "this panic is part of the test");
-        if add.number < 0 { Err(Negative) } else { Ok(vec![*add]) }
+        if add.number < 0 {
+            return Err(Negative);
+        }
+        state.fails |= add.number == 14;
+        let (_, total) = state.totals.change(&add.id).expect("it was loaded");
+        *total += add.number;
+        out.publish(Event::QuantityModified(Stock {
+            id: add.number,
+            gifticon_id: Some(GifticonId(add.id)),
+            name: None,
+            available_quantity: Some(*total),
+            price: None,
+        }));
+        Ok(*total)
+    }
+}
+
+impl WriteModel for Tally {
+    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Add]) -> anyhow::Result<Totals> {
+        let mut state = Totals::default();
+        for id in commands.iter().map(|add| add.id) {
+            let select = format!("select total from tallies where id = $1{}", self.0.for_update());
+            let row = query(sqlx::AssertSqlSafe(select)).bind(id).fetch_optional(&mut **tx).await?;
+            state.totals.read(id, (id, row.map_or(Ok(0), |row| row.try_get(0))?));
+        }
+        Ok(state)
     }
 
-    fn evolve(totals: &mut Self::Batch, add: &Add) {
-        *totals.entry(add.id).or_default() += add.number;
-    }
-
-    fn answer(totals: &Self::Batch, add: &Add, _: bool) -> i64 {
-        totals[&add.id]
-    }
-
-    async fn save(
-        &self,
-        tx: &mut Tx<'_>,
-        totals: &Self::Batch,
-        adds: &[Add],
-    ) -> anyhow::Result<()> {
-        for add in adds {
-            if add.number == 14 {
-                bail!("the database fails, says the test");
-            }
+    async fn save(&self, tx: &mut Tx<'_>, state: &Totals) -> anyhow::Result<()> {
+        if state.fails {
+            bail!("the database fails, says the test");
+        }
+        for (id, total) in state.totals.changed() {
             query(
                 "insert into tallies (id, total) values ($1, $2) \
                  on conflict (id) do update set total = excluded.total",
             )
-            .bind(add.id)
-            .bind(totals[&add.id])
+            .bind(*id)
+            .bind(*total)
             .execute(&mut **tx)
             .await?;
         }
         Ok(())
-    }
-
-    fn published(totals: &Self::Batch, adds: &[Add]) -> Vec<(usize, Event)> {
-        let told = |(place, add): (usize, &Add)| {
-            let stock = Stock {
-                id: add.number,
-                gifticon_id: Some(GifticonId(add.id)),
-                name: None,
-                available_quantity: Some(totals[&add.id]),
-                price: None,
-            };
-            (place, Event::QuantityModified(stock))
-        };
-        adds.iter().enumerate().map(told).collect()
     }
 }
 
@@ -112,7 +107,7 @@ impl Domain for Tally {
 pub struct AddQuantities;
 
 impl Policy for AddQuantities {
-    type Domain = Tally;
+    type Model = Tally;
 
     fn react(&self, envelope: &Envelope, _: DateTime<Utc>) -> Vec<Add> {
         match &envelope.event {
@@ -166,7 +161,7 @@ struct Script {
     coming: Mutex<VecDeque<Arc<Delivery>>>,
     put: Notify,
     next: Mutex<i64>,
-    done: Mutex<Vec<Place>>,
+    done: Mutex<Vec<TopicPosition>>,
     sent: Mutex<Vec<Message>>,
     /// What the next messages are answered with; `Ok` when it is empty.
     answers: Mutex<VecDeque<Result<(), PublishError>>>,
@@ -174,15 +169,15 @@ struct Script {
 
 impl Scripted {
     /// Has a message come. Messages that come together are put in one by one and polled together.
-    pub fn put(&self, key: Option<&str>, payload: impl AsRef<[u8]>) -> Place {
+    pub fn put(&self, key: Option<&str>, payload: impl AsRef<[u8]>) -> TopicPosition {
         let mut next = self.0.next.lock().unwrap();
         *next += 1;
         self.put_at(*next, key, Some(payload.as_ref()))
     }
 
     /// Has a message come that is at this offset; without a payload, a tombstone.
-    pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> Place {
-        let place = Place { partition: 0, offset };
+    pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> TopicPosition {
+        let place = TopicPosition { partition: 0, offset };
         let payload = payload.map(<[u8]>::to_vec);
         let delivery =
             Delivery { place, key: key.map(Into::into), payload, headers: vec![], at: 0 };
@@ -192,7 +187,7 @@ impl Scripted {
     }
 
     /// Has a `CartAdded` come, with an id of its own.
-    pub fn put_cart(&self, id: i64, quantity: i64) -> (Place, String) {
+    pub fn put_cart(&self, id: i64, quantity: i64) -> (TopicPosition, String) {
         let event = uuid::Uuid::new_v4();
         let json = cart_added(event, id, quantity);
         (self.put(Some(&id.to_string()), &json), json)
@@ -202,7 +197,7 @@ impl Scripted {
         self.0.answers.lock().unwrap().extend(answers);
     }
 
-    pub fn is_done(&self, place: Place) -> bool {
+    pub fn is_done(&self, place: TopicPosition) -> bool {
         self.0.done.lock().unwrap().contains(&place)
     }
 
@@ -266,7 +261,7 @@ impl Subscription for Scripted {
         }
     }
 
-    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()> {
+    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()> {
         self.0.done.lock().unwrap().extend(deliveries);
         Ok(())
     }

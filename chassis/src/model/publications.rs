@@ -1,0 +1,78 @@
+//! The events that a batch publishes.
+
+use common_events::Event;
+
+/// The events that a batch of commands publishes, in order, each with the number of the command that caused it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Publications {
+    command: usize,
+    events: Vec<(usize, Event)>,
+    /// One for each key, published after the others.
+    latest: Vec<(usize, Event)>,
+}
+
+impl Publications {
+    /// What is published from here on is caused by the command with this number in its batch.
+    pub(crate) fn begin(&mut self, command: usize) {
+        self.command = command;
+    }
+
+    /// Publishes `event`. It takes the place of one of [`Publications::publish_latest`] with the same key.
+    pub fn publish(&mut self, event: Event) {
+        self.drop_latest(&event);
+        self.events.push((self.command, event));
+    }
+
+    /// Publishes `event`, which says how something is now, at the end of the batch, unless a later event with its key makes
+    /// it obsolete: a hundred sales of one gifticon are one event.
+    pub fn publish_latest(&mut self, event: Event) {
+        self.drop_latest(&event);
+        self.latest.push((self.command, event));
+    }
+
+    fn drop_latest(&mut self, event: &Event) {
+        let key = event.key();
+        self.latest.retain(|(_, other)| other.key() != key);
+    }
+
+    /// Returns the events in order, each with the number of the command that caused it.
+    pub fn into_events(self) -> Vec<(usize, Event)> {
+        [self.events, self.latest].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common_events::{GifticonId, Stock};
+
+    fn stock(gifticon: i64, units: i64) -> Stock {
+        Stock {
+            id: gifticon,
+            gifticon_id: Some(GifticonId(gifticon)),
+            name: None,
+            available_quantity: Some(units),
+            price: None,
+        }
+    }
+
+    #[test]
+    fn of_the_latest_one_is_published_for_each_key_after_the_others() {
+        let mut out = Publications::default();
+        for (command, gifticon) in [(0, 1), (1, 2), (2, 1)] {
+            out.begin(command);
+            out.publish_latest(Event::QuantityModified(stock(gifticon, 9)));
+        }
+        out.begin(3);
+        out.publish(Event::GifticonRegistered(stock(3, 5)));
+        out.begin(4);
+        out.publish(Event::GifticonDeleted(stock(2, 9)));
+        let events = out.into_events();
+        let told: Vec<_> =
+            events.iter().map(|(command, event)| (*command, event.event_type())).collect();
+        assert_eq!(
+            told,
+            [(3, "GifticonRegistered"), (4, "GifticonDeleted"), (2, "QuantityModified")]
+        );
+    }
+}

@@ -1,7 +1,8 @@
 //! HTTP of carts.
 
-use crate::app::{AddCartError, CartsApp, Wanted};
-use crate::domain::{Cart, No, Refusal, Status};
+use crate::app::{AddCartError, CartRequest, CartsApp};
+use crate::domain::{Cart, Refusal, Rejection, Status};
+use crate::rows::StoredCart;
 use crate::store::{self, CARTS};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -20,21 +21,21 @@ use common_events::{CartId, GifticonId, number, status};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-pub const NO_CART: Kind = Kind::new(
+pub const UNKNOWN_CART: Kind = Kind::new(
     "no-such-cart",
     StatusCode::NOT_FOUND,
     "There is no such cart",
     "없는 장바구니입니다",
 );
-pub const NO_GIFTICON: Kind = Kind::new(
+pub const UNKNOWN_GIFTICON: Kind = Kind::new(
     "no-such-gifticon",
     StatusCode::NOT_FOUND,
     "There is no such gifticon",
     "없는 기프티콘입니다",
 );
-pub const SHORT: Kind =
+pub const INSUFFICIENT_STOCK: Kind =
     Kind::new("not-enough-stock", StatusCode::CONFLICT, "Not enough are left", "수량이 부족합니다");
-pub const NO_STOCK: Kind = Kind::new(
+pub const STOCK_UNAVAILABLE: Kind = Kind::new(
     "stock-unavailable",
     StatusCode::SERVICE_UNAVAILABLE,
     "Too many customers are here at once",
@@ -46,16 +47,17 @@ pub const KEY_REUSED: Kind = Kind::new(
     "This Idempotency-Key belongs to another request",
     "다른 요청에 쓰인 Idempotency-Key입니다",
 );
-/// The problems of this service, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] = &[NO_CART, NO_GIFTICON, SHORT, NO_STOCK, KEY_REUSED];
+/// The problems of this service, for the test that compares with the reference.
+pub const PROBLEMS: &[Kind] =
+    &[UNKNOWN_CART, UNKNOWN_GIFTICON, INSUFFICIENT_STOCK, STOCK_UNAVAILABLE, KEY_REUSED];
 
-/// What [`routes`] serves.
+/// Returns what [`routes`] serves.
 pub fn surface() -> Surface {
     let paths = vec!["/", "/carts", "/carts/{id}", "/carts/search", HEALTH_PATH];
     Surface { paths, bodies: &[(Method::POST, "/carts")] }
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn routes(app: CartsApp) -> Router {
     Router::new()
         .route("/", get(root))
@@ -67,7 +69,7 @@ pub fn routes(app: CartsApp) -> Router {
 
 #[derive(Debug, Deserialize, Validate)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct AddRequest {
     #[serde(deserialize_with = "number::saturating")]
     #[garde(range(min = 1, max = 9_007_199_254_740_991))]
     gifticon_id: i64,
@@ -102,8 +104,9 @@ impl CartView {
     }
 }
 
-fn now(cart: Cart) -> CartView {
-    let status = store::text(cart.status);
+/// Returns the cart as it is now.
+fn view(cart: Cart) -> CartView {
+    let status = cart.status.text();
     CartView::new(cart, status)
 }
 
@@ -122,7 +125,7 @@ async fn list(
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
-    let read = |store::OneCart(cart)| (cart.id.0, now(cart));
+    let read = |StoredCart(cart)| (cart.id.0, view(cart));
     Ok(Json(CARTS.page(&app.db, &base, &query, read).await?))
 }
 
@@ -132,23 +135,24 @@ async fn one(
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let cart = store::by_id(&app.db, id).await?.ok_or_else(no_cart)?;
+    let cart = store::by_id(&app.db, id).await?.ok_or_else(unknown_cart)?;
     let tag = EntityTag::of_version(cart.status.version());
-    conditions.answer(&tag, Json(Item::new(&base, CARTS.collection, CARTS.singular, id, now(cart))))
+    let item = Item::new(&base, CARTS.collection, CARTS.singular, id, view(cart));
+    conditions.answer(&tag, Json(item))
 }
 
 async fn add(
     State(app): State<CartsApp>,
     base: BaseUrl,
     headers: HeaderMap,
-    Body(request): Body<Request>,
+    Body(body): Body<AddRequest>,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted {
-        gifticon_id: GifticonId(request.gifticon_id),
-        quantity: request.quantity,
+    let request = CartRequest {
+        gifticon_id: GifticonId(body.gifticon_id),
+        quantity: body.quantity,
         key: idempotency_key(&headers)?,
     };
-    let cart = app.add(wanted).await.map_err(not_added)?;
+    let cart = app.add(request).await.map_err(problem)?;
     let id = cart.id.0;
     // As it was when it was added, also when this is the repeat of a request long ago.
     let view = CartView::new(cart, status::CART_ADDED);
@@ -158,14 +162,14 @@ async fn add(
     Ok(tag.on((StatusCode::CREATED, [(header::LOCATION, location)], Json(item))))
 }
 
-/// The key, where the client sent one that can be kept.
+/// Returns the key, where the client sent one that can be kept.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
-    let fit =
+    let valid =
         (1..=255).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if !fit || values.next().is_some() {
+    if !valid || values.next().is_some() {
         return Err(Problem::new(
             kind::MALFORMED,
             Text::fixed(
@@ -184,8 +188,8 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     match app.remove(id, conditions.versions()).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(CommandError::Refused(Refusal::Absent)) => Err(no_cart()),
-        Err(CommandError::Refused(Refusal::Unexpected { current })) => {
+        Err(CommandError::Refused(Refusal::Absent)) => Err(unknown_cart()),
+        Err(CommandError::Refused(Refusal::UnexpectedVersion { current })) => {
             Err(precondition_failed(&EntityTag::of_version(current)))
         }
         Err(CommandError::Refused(refusal)) => Err(Problem::internal(refusal)),
@@ -193,9 +197,9 @@ async fn remove(
     }
 }
 
-fn no_cart() -> Problem {
+fn unknown_cart() -> Problem {
     Problem::new(
-        NO_CART,
+        UNKNOWN_CART,
         Text::fixed(
             "it was never there or is cancelled; /mypages tells its story",
             "없거나 이미 취소되었습니다. 진행 내역은 /mypages 에 있습니다",
@@ -203,26 +207,26 @@ fn no_cart() -> Problem {
     )
 }
 
-/// The one place that says which error becomes which answer.
-fn not_added(error: AddCartError) -> Problem {
+/// Returns the problem that a customer sees for an error.
+fn problem(error: AddCartError) -> Problem {
     match error {
-        AddCartError::No(No::NoGifticon) => Problem::new(
-            NO_GIFTICON,
+        AddCartError::Rejected(Rejection::UnknownGifticon) => Problem::new(
+            UNKNOWN_GIFTICON,
             Text::fixed(
                 "look at /gifticons for what there is",
                 "/gifticons 에서 판매 중인 기프티콘을 확인해 주세요",
             ),
         ),
-        AddCartError::No(No::Short { available }) => Problem::new(
-            SHORT,
+        AddCartError::Rejected(Rejection::InsufficientStock { available }) => Problem::new(
+            INSUFFICIENT_STOCK,
             Text::new(
                 format!("{available} are left; ask for no more"),
                 format!("남은 수량은 {available}개입니다. 수량을 줄여 주세요"),
             ),
         )
         .with("availableQuantity", available),
-        AddCartError::NoStock => Problem::new(
-            NO_STOCK,
+        AddCartError::StockUnavailable => Problem::new(
+            STOCK_UNAVAILABLE,
             Text::fixed("please try again shortly", "잠시 후 다시 시도해 주세요"),
         )
         .retry_after(1),

@@ -1,6 +1,6 @@
 //! Carts: where a customer's purchase begins and ends.
 //!
-//! Adding one is a saga (`app.rs`): its intent is written first, then gifticon is asked to hold the
+//! Adding one is a saga (`app.rs`): an attempt is written first, then gifticon is asked to hold the
 //! stock, behind a circuit breaker and within a budget, then the cart and its `CartAdded` are written
 //! together. What a crash or an unknown outcome leaves behind, the sweeper ends. Cancelling one is a
 //! single write with `CartRemoved`; stock and payment follow by the event.
@@ -9,6 +9,7 @@ pub mod api;
 pub mod app;
 pub mod domain;
 pub mod policy;
+pub mod rows;
 pub mod stock;
 pub mod store;
 pub mod sweeper;
@@ -50,7 +51,7 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let client = chassis::http::client::new()?;
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::CartDomain { db: db.clone() });
+    let writer = chassis.writer(app::CartModel { db: db.clone() });
     let budget = Duration::from_millis(config.budget.gifticon_timeout_ms);
     let breaker = Breaker::new("gifticon", budget, chassis.metrics());
     let stock = stock::HttpStock::new(client, config.gifticon_url, breaker);
@@ -58,9 +59,9 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);
-    let left = sweeper::left_by_the_last_process(&app.db).await;
+    let left_behind = sweeper::left_by_the_last_process(&app.db).await;
     let calls = budget * stock::CALLS_MAX;
-    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), calls, left);
+    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), calls, left_behind);
     let stop = chassis.stopping();
     chassis.spawn("sweeper", async move {
         stop.run_until_cancelled(sweeper).await;

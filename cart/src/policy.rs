@@ -1,6 +1,6 @@
 //! What carts do about the events of others.
 
-use crate::app::CartDomain;
+use crate::app::CartModel;
 use crate::domain::Command;
 use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
@@ -11,7 +11,7 @@ use common_events::{Envelope, Event};
 pub struct FollowPayment;
 
 impl Policy for FollowPayment {
-    type Domain = CartDomain;
+    type Model = CartModel;
 
     fn react(&self, envelope: &Envelope, _: DateTime<Utc>) -> Vec<Command> {
         match &envelope.event {

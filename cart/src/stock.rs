@@ -1,6 +1,6 @@
 //! Gifticon as the cart knows it: a place that holds stock, behind a circuit breaker.
 
-use crate::domain::No;
+use crate::domain::Rejection;
 use chassis::base::{patience, trace};
 use chassis::http::breaker::{Breaker, CallError};
 use common_events::{GifticonId, ReservationId};
@@ -10,13 +10,13 @@ use serde_json::json;
 use std::time::Duration;
 use tracing::warn;
 
-/// How long a release may take. It is nobody's request, so it may wait for longer.
+/// How long a release may take. No customer waits for it, so it may take longer than a reservation.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often gifticon is called for one cart at most, each time within the budget.
 pub const CALLS_MAX: u32 = 2;
 
-/// What gifticon holds now.
+/// A reservation that gifticon holds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Reserved {
     /// Name of the gifticon.
@@ -25,16 +25,16 @@ pub struct Reserved {
     pub price: i64,
 }
 
-/// Why there is no answer. Where a call was made, whether gifticon acted on it is unknown.
+/// Why gifticon gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReserveError {
     /// Nothing was sent: the circuit is open.
     Unsent,
-    /// Something was sent, and what came of it is unknown.
+    /// Something was sent, and whether gifticon acted on it is unknown.
     Unknown,
 }
 
-/// Why a release is not sure.
+/// Why it is not certain that stock was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
     /// No answer in time.
@@ -53,52 +53,52 @@ pub struct HttpStock {
     breaker: Breaker,
 }
 
-/// What else gifticon's 409 may mean.
+/// The body of gifticon's 409. Without a quantity, the reservation was released before it was made.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Conflict {
     available_quantity: Option<i64>,
 }
 
-/// Whether there was no answer because the connection broke.
-fn broke(error: &anyhow::Error) -> bool {
+/// Returns whether there was no answer because the connection broke.
+fn is_broken_connection(error: &anyhow::Error) -> bool {
     error.downcast_ref::<reqwest::Error>().is_some_and(|error| !error.is_decode())
 }
 
-/// gifticon answered what it should not.
+/// Gifticon answered with a status that it should not.
 #[derive(Debug, thiserror::Error)]
 #[error("gifticon answered {0}")]
-struct Unexpected(StatusCode);
+struct UnexpectedStatusError(StatusCode);
 
 impl HttpStock {
-    /// Gifticon at `url`.
+    /// Returns the way to gifticon at `url`.
     pub fn new(client: Client, url: String, breaker: Breaker) -> Self {
         Self { client, url, breaker }
     }
 
-    /// Whether a call would be made now.
-    pub fn can_be_asked(&self) -> bool {
+    /// Returns whether a call would be made now.
+    pub fn can_be_called(&self) -> bool {
         self.breaker.permits()
     }
 
-    /// Holds stock under `reservation`. A call that is late while the circuit is closed is made once more, where `waits` says
-    /// that the customer still waits.
+    /// Reserves stock under `reservation`, or returns why gifticon refuses. A call that is late while the circuit is closed is
+    /// made once more if `caller_waits` says that the customer still waits.
     pub async fn reserve(
         &self,
         reservation: ReservationId,
         gifticon_id: GifticonId,
         quantity: i64,
-        waits: impl Fn() -> bool,
-    ) -> Result<Result<Reserved, No>, ReserveError> {
+        caller_waits: impl Fn() -> bool,
+    ) -> Result<Result<Reserved, Rejection>, ReserveError> {
         // A connection that broke, as when a replica goes, or a moment in which a machine stood still, is no reason to send a
-        // customer away: a reservation that is asked for twice is made once. But only a yes is an answer then. At another
-        // replica a no may be told while the first is still being done, and takes the last units.
+        // customer away: a reservation that is requested twice is made once. But a second call counts only if it succeeds:
+        // another replica may refuse it while the first call is still being done and takes the last units.
         let mut answer = self
             .breaker
             .call(async {
-                match self.ask(reservation, gifticon_id, quantity).await {
-                    Err(error) if broke(&error) => {
-                        match self.ask(reservation, gifticon_id, quantity).await {
+                match self.call(reservation, gifticon_id, quantity).await {
+                    Err(error) if is_broken_connection(&error) => {
+                        match self.call(reservation, gifticon_id, quantity).await {
                             Ok(Err(_)) => Err(error),
                             answer => answer,
                         }
@@ -107,16 +107,16 @@ impl HttpStock {
                 }
             })
             .await;
-        if matches!(answer, Err(CallError::Late(_))) && self.breaker.is_closed() && waits() {
-            let again = self.breaker.call(self.ask(reservation, gifticon_id, quantity)).await;
-            if matches!(again, Ok(Ok(_))) {
-                answer = again;
+        if matches!(answer, Err(CallError::Late(_))) && self.breaker.is_closed() && caller_waits() {
+            let second = self.breaker.call(self.call(reservation, gifticon_id, quantity)).await;
+            if matches!(second, Ok(Ok(_))) {
+                answer = second;
             }
         }
         match answer {
             Ok(Ok(reserved)) => Ok(Ok(reserved)),
-            Ok(Err(Some(no))) => Ok(Err(no)),
-            // It was released before it was made: this request was given up by somebody else.
+            Ok(Err(Some(rejection))) => Ok(Err(rejection)),
+            // It was released before it was made: the sweeper ended this attempt.
             Ok(Err(None)) => Err(ReserveError::Unknown),
             Err(CallError::Open(_)) => Err(ReserveError::Unsent),
             Err(error) => {
@@ -127,16 +127,17 @@ impl HttpStock {
         }
     }
 
-    /// Asks once. 404 and 409 are answers, and do not count against gifticon; a 409 with nothing that is
-    /// left means that the reservation was released before.
-    async fn ask(
+    /// Calls once. Returns what is reserved, or why not: 404 and 409 are answers, and do not count against gifticon. `None`
+    /// means that the reservation was released before.
+    async fn call(
         &self,
         reservation: ReservationId,
         gifticon_id: GifticonId,
         quantity: i64,
-    ) -> anyhow::Result<Result<Reserved, Option<No>>> {
+    ) -> anyhow::Result<Result<Reserved, Option<Rejection>>> {
         let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
-        // What waits for longer is not begun there: nobody would hear of it. We count it as late before gifticon says so.
+        // Gifticon does not begin what waited longer than this: nobody would hear of it. By then this
+        // side has counted it as late.
         let budget = patience::header(self.breaker.budget());
         let request = self.client.put(self.address(reservation)).json(&body);
         let mut request = request.header(patience::BUDGET, budget);
@@ -146,19 +147,20 @@ impl HttpStock {
         let response = request.send().await?;
         match response.status() {
             StatusCode::OK | StatusCode::CREATED => Ok(Ok(response.json().await?)),
-            StatusCode::NOT_FOUND => Ok(Err(Some(No::NoGifticon))),
+            StatusCode::NOT_FOUND => Ok(Err(Some(Rejection::UnknownGifticon))),
             StatusCode::CONFLICT => {
                 let conflict: Conflict = response.json().await?;
-                Ok(Err(conflict.available_quantity.map(|available| No::Short { available })))
+                let rejection = |available| Rejection::InsufficientStock { available };
+                Ok(Err(conflict.available_quantity.map(rejection)))
             }
-            status => Err(Unexpected(status).into()),
+            status => Err(UnexpectedStatusError(status).into()),
         }
     }
 
-    /// Lets go of what is held under `reservation`, if anything is.
+    /// Releases what is held under `reservation`, if anything is.
     ///
     /// # Errors
-    /// Where it is not sure that nothing is held now.
+    /// Where it is not certain that nothing is held now.
     pub async fn release(&self, reservation: ReservationId) -> Result<(), ReleaseError> {
         let request = self.client.delete(self.address(reservation)).timeout(RELEASE_TIMEOUT);
         match request.send().await {

@@ -239,7 +239,7 @@ async fn a_customer_who_went_away_gets_no_cart_when_gifticon_answers_at_last() {
 }
 
 #[tokio::test]
-async fn an_intent_that_a_crash_left_is_swept() {
+async fn an_attempt_that_a_crash_left_is_swept() {
     let cart = Cart::start().await;
     let file = cart.db.url.as_str().to_owned();
     let id = uuid::Uuid::new_v4().to_string();

@@ -1,10 +1,10 @@
-//! Callers who go away while their intent waits for the writer leave nothing behind.
+//! Callers who go away while their attempt waits for the writer leave nothing behind.
 
 mod common;
 
 use axum::Router;
 use axum::routing::put;
-use cart::app::{CartDomain, CartsApp, Wanted};
+use cart::app::{CartModel, CartRequest, CartsApp};
 use cart::stock::HttpStock;
 use cart::store;
 use chassis::http::Surface;
@@ -37,7 +37,7 @@ impl Carts {
         let bus = Arc::new(log.log.clone());
         let mut chassis = Chassis::open("cart", &db.host(), store::schema(), bus).await.unwrap();
         let tables = chassis.db().clone();
-        let writer = chassis.writer(CartDomain { db: tables.clone() });
+        let writer = chassis.writer(CartModel { db: tables.clone() });
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
         let stock = HttpStock::new(chassis::http::client::new().unwrap(), url, breaker);
         let app = CartsApp { db: tables, writer, stock };
@@ -56,7 +56,7 @@ impl Carts {
 
     /// A caller who goes away after 200 ms, well within the patience.
     async fn goes(&self, key: Option<&str>) {
-        let gone = timeout(Duration::from_millis(200), self.app.add(wanted(key))).await;
+        let gone = timeout(Duration::from_millis(200), self.app.add(request(key))).await;
         assert!(gone.is_err(), "it was answered: {gone:?}");
     }
 
@@ -72,17 +72,17 @@ impl Carts {
     }
 }
 
-fn wanted(key: Option<&str>) -> Wanted {
-    Wanted { gifticon_id: GifticonId(1), quantity: 1, key: key.map(Into::into) }
+fn request(key: Option<&str>) -> CartRequest {
+    CartRequest { gifticon_id: GifticonId(1), quantity: 1, key: key.map(Into::into) }
 }
 
 #[tokio::test]
-async fn those_who_go_away_before_their_intent_is_taken_reserve_nothing() {
+async fn those_who_go_away_before_their_attempt_is_taken_reserve_nothing() {
     let carts = Carts::start().await;
     let mut locked = carts.lock().await;
     join_all((0..200).map(|_| carts.goes(None))).await;
     locked.execute("rollback").await.unwrap();
-    carts.app.add(wanted(None)).await.unwrap();
+    carts.app.add(request(None)).await.unwrap();
     carts.has_one_cart(locked).await;
 }
 
@@ -93,7 +93,7 @@ async fn a_key_whose_first_request_was_withdrawn_is_free_for_the_next_try() {
     carts.goes(Some("k")).await;
     let again = async {
         let (first, second) =
-            tokio::join!(carts.app.add(wanted(Some("k"))), carts.app.add(wanted(Some("k"))));
+            tokio::join!(carts.app.add(request(Some("k"))), carts.app.add(request(Some("k"))));
         assert_eq!(first.unwrap(), second.unwrap(), "one key, one cart");
     };
     let unlocks = async {

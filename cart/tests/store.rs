@@ -1,10 +1,12 @@
 //! What the carts' tables promise, on each database.
 
 use axum::http::HeaderMap;
-use cart::app::{Answer, CartDomain};
-use cart::domain::{Cart, Command, Intent, No, Outcome, Refusal, Status};
+use cart::app::CartModel;
+use cart::domain::{Attempt, Cart, Command, Outcome, Refusal, Rejection, Reply, Status};
+use cart::rows::StoredCart;
 use cart::store;
 use chassis::http::{BaseUrl, Query};
+use chassis::model::Publications;
 use chassis::on_each_database;
 use chassis::storage::{Db, IdSequence};
 use chassis::testing::{TestDb, carry_out};
@@ -18,26 +20,27 @@ on_each_database!(
     a_cart_comes_back_as_it_was_made,
     ids_count_from_one_without_gaps,
     a_batch_of_many_rows_is_one_transaction,
-    intents_wait_until_they_are_ended,
+    attempts_wait_until_they_are_ended,
     a_key_remembers_how_its_request_ended,
     a_key_that_another_replica_took_is_not_taken_again,
+    a_key_whose_cart_was_rolled_back_is_free,
     what_is_gone_is_not_shown,
     a_transaction_that_is_dropped_leaves_nothing,
     the_table_refuses_what_no_cart_can_be,
-    no_more_intents_are_read_than_wanted,
+    no_more_attempts_are_read_than_wanted,
     pages_lead_through_the_live_carts_only,
 );
 
-fn intend(key: Option<&str>) -> (ReservationId, Command) {
+fn begin(key: Option<&str>) -> (ReservationId, Command) {
     let reservation_id = ReservationId(Uuid::new_v4());
-    let intent = Intent {
+    let attempt = Attempt {
         reservation_id,
         gifticon_id: GifticonId(1),
         quantity: 3,
         key: key.map(Into::into),
-        abandoned: false,
+        cancelled: false,
     };
-    (reservation_id, Command::Intend(intent))
+    (reservation_id, Command::BeginAttempt(attempt))
 }
 
 fn confirm(reservation: ReservationId) -> Command {
@@ -48,20 +51,20 @@ fn remove(id: CartId) -> Command {
     Command::Remove { id, expected: ExpectedVersions::default() }
 }
 
-async fn outcomes(db: &Db, commands: &[Command]) -> Vec<Result<Answer, Refusal>> {
-    carry_out(db, &CartDomain { db: db.clone() }, commands).await.unwrap()
+async fn outcomes(db: &Db, commands: &[Command]) -> Vec<Result<Reply, Refusal>> {
+    carry_out(db, &CartModel { db: db.clone() }, commands).await.unwrap()
 }
 
-async fn done(db: &Db, command: Command) -> Answer {
+async fn done(db: &Db, command: Command) -> Reply {
     outcomes(db, &[command]).await.remove(0).unwrap()
 }
 
 /// Adds a cart in two transactions, as a request does.
 async fn add(db: &Db, key: Option<&str>) -> Cart {
-    let (reservation, intend) = intend(key);
-    assert_eq!(done(db, intend).await, Answer::Intended);
+    let (reservation, begun) = begin(key);
+    assert_eq!(done(db, begun).await, Reply::Begun);
     match done(db, confirm(reservation)).await {
-        Answer::Cart(cart) => cart,
+        Reply::Cart(cart) => cart,
         other => panic!("{other:?}"),
     }
 }
@@ -72,7 +75,7 @@ async fn a_cart_comes_back_as_it_was_made(db: Db) {
     assert_eq!((made.name.as_str(), made.amount(), made.added_at), ("아메리카노", 15_000, 2_000));
     assert_eq!(
         done(&db, confirm(made.reservation_id)).await,
-        Answer::Cart(made),
+        Reply::Cart(made),
         "confirmed twice is once"
     );
     done(&db, Command::MarkPaid { id: CartId(1) }).await;
@@ -82,87 +85,114 @@ async fn a_cart_comes_back_as_it_was_made(db: Db) {
 
 async fn ids_count_from_one_without_gaps(db: Db) {
     for wanted in 1..=3 {
-        let (refused, intend) = intend(None);
-        done(&db, intend).await;
-        done(&db, Command::Refuse { reservation: refused, no: No::NoGifticon }).await;
+        let (refused, begun) = begin(None);
+        done(&db, begun).await;
+        done(&db, Command::Refuse { reservation: refused, rejection: Rejection::UnknownGifticon })
+            .await;
         assert_eq!(add(&db, None).await.id, CartId(wanted));
     }
 }
 
 async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
-    let (ids, intents): (Vec<_>, Vec<_>) =
-        (0..1_300).map(|n| intend(Some(&format!("key {n}")))).unzip();
-    assert!(outcomes(&db, &intents).await.into_iter().all(|one| one == Ok(Answer::Intended)));
+    let (ids, attempts): (Vec<_>, Vec<_>) =
+        (0..1_300).map(|n| begin(Some(&format!("key {n}")))).unzip();
+    assert!(outcomes(&db, &attempts).await.into_iter().all(|one| one == Ok(Reply::Begun)));
     let confirms: Vec<Command> = ids.into_iter().map(confirm).collect();
     assert!(outcomes(&db, &confirms).await.into_iter().all(|one| one.is_ok()));
     assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 1_300);
     let removes: Vec<Command> = (1..=1_300).map(|id| remove(CartId(id))).collect();
     assert!(outcomes(&db, &removes).await.into_iter().all(|one| one.is_ok()));
     assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 0);
-    assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
+    assert!(store::pending_attempts(&db, 10).await.unwrap().is_empty());
 }
 
-async fn intents_wait_until_they_are_ended(db: Db) {
-    let (id, intend) = intend(None);
-    done(&db, intend).await;
-    assert_eq!(store::pending_intents(&db, 10).await.unwrap(), [id]);
-    assert!(store::abandoned_intents(&db, 10).await.unwrap().is_empty());
+async fn attempts_wait_until_they_are_ended(db: Db) {
+    let (id, begun) = begin(None);
+    done(&db, begun).await;
+    assert_eq!(store::pending_attempts(&db, 10).await.unwrap(), [id]);
+    assert!(store::cancelled_attempts(&db, 10).await.unwrap().is_empty());
 
-    done(&db, Command::Abandon { reservation: id }).await;
-    assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
-    assert_eq!(store::abandoned_intents(&db, 10).await.unwrap(), [id]);
-    assert_eq!(outcomes(&db, &[confirm(id)]).await, [Err(Refusal::Abandoned)]);
+    done(&db, Command::CancelAttempt { reservation: id }).await;
+    assert!(store::pending_attempts(&db, 10).await.unwrap().is_empty());
+    assert_eq!(store::cancelled_attempts(&db, 10).await.unwrap(), [id]);
+    assert_eq!(outcomes(&db, &[confirm(id)]).await, [Err(Refusal::AttemptCancelled)]);
 
-    done(&db, Command::Forget { reservation: id }).await;
-    assert!(store::abandoned_intents(&db, 10).await.unwrap().is_empty());
+    done(&db, Command::CloseAttempt { reservation: id }).await;
+    assert!(store::cancelled_attempts(&db, 10).await.unwrap().is_empty());
 }
 
 async fn a_key_remembers_how_its_request_ended(db: Db) {
     let made = add(&db, Some("added")).await;
-    let ends = [("gone", No::NoGifticon), ("short", No::Short { available: 2 })];
-    for (key, no) in ends {
-        let (reservation, intend) = intend(Some(key));
-        done(&db, intend).await;
-        done(&db, Command::Refuse { reservation, no }).await;
+    let ends = [
+        ("gone", Rejection::UnknownGifticon),
+        ("short", Rejection::InsufficientStock { available: 2 }),
+    ];
+    for (key, rejection) in ends {
+        let (reservation, begun) = begin(Some(key));
+        done(&db, begun).await;
+        done(&db, Command::Refuse { reservation, rejection }).await;
     }
-    let ask = async |key| done(&db, intend(Some(key)).1).await;
-    assert_eq!(ask("added").await, Answer::Before(Outcome::Added(made.id), Some(made.clone())));
-    for (key, no) in ends {
-        assert_eq!(ask(key).await, Answer::Before(Outcome::Refused(no), None));
+    let ask = async |key| done(&db, begin(Some(key)).1).await;
+    assert_eq!(ask("added").await, Reply::Repeated(Outcome::Added(made.id), Some(made.clone())));
+    for (key, rejection) in ends {
+        assert_eq!(ask(key).await, Reply::Repeated(Outcome::Rejected(rejection), None));
     }
-    assert_eq!(ask("new").await, Answer::Intended);
-    assert_eq!(ask("new").await, Answer::Before(Outcome::Pending, None));
+    assert_eq!(ask("new").await, Reply::Begun);
+    assert_eq!(ask("new").await, Reply::Repeated(Outcome::Pending, None));
 
-    let (_, other) = intend(Some("added"));
-    let Command::Intend(mut other) = other else { panic!("it intends") };
+    let (_, other) = begin(Some("added"));
+    let Command::BeginAttempt(mut other) = other else { panic!("it begins") };
     other.quantity = 4;
-    assert_eq!(outcomes(&db, &[Command::Intend(other)]).await, [Err(Refusal::KeyReused)]);
+    assert_eq!(outcomes(&db, &[Command::BeginAttempt(other)]).await, [Err(Refusal::KeyReused)]);
 
-    // A request that was given up leaves its key for the next try.
-    let (reservation, first) = intend(Some("again"));
+    // A request that was cancelled leaves its key for the next try.
+    let (reservation, first) = begin(Some("again"));
     done(&db, first).await;
-    done(&db, Command::Abandon { reservation }).await;
-    assert_eq!(ask("again").await, Answer::Intended);
+    done(&db, Command::CancelAttempt { reservation }).await;
+    assert_eq!(ask("again").await, Reply::Begun);
     // Also where both are in one batch.
-    let (reservation, first) = intend(Some("at once"));
-    let (_, second) = intend(Some("at once"));
+    let (reservation, first) = begin(Some("at once"));
+    let (_, second) = begin(Some("at once"));
     done(&db, first).await;
-    let both = outcomes(&db, &[Command::Abandon { reservation }, second]).await;
-    assert_eq!(both, [Ok(Answer::Done), Ok(Answer::Intended)]);
+    let both = outcomes(&db, &[Command::CancelAttempt { reservation }, second]).await;
+    assert_eq!(both, [Ok(Reply::Done), Ok(Reply::Begun)]);
 }
 
 async fn a_key_that_another_replica_took_is_not_taken_again(db: Db) {
-    let (_, mine) = intend(Some("k"));
+    let (_, mine) = begin(Some("k"));
     let mut stale = {
         let mut tx = db.begin().await.unwrap();
         store::load(&mut tx, &db, &[&mine]).await.unwrap()
     };
     add(&db, Some("k")).await;
-    let events = stale.decide(&mine).unwrap();
-    events.iter().for_each(|event| stale.evolve(event));
+    stale.handle(&mine, &mut Publications::default()).unwrap();
     let mut tx = db.begin().await.unwrap();
-    store::save(&mut tx, &stale, &events).unwrap();
+    store::save(&mut tx, &stale).unwrap();
     assert!(tx.flush().await.is_err(), "two requests got one key");
+}
+
+async fn a_key_whose_cart_was_rolled_back_is_free(db: Db) {
+    let cart = add(&db, Some("k")).await;
+    let other = add(&db, Some("other")).await;
+    done(&db, Command::CancelAttempt { reservation: cart.reservation_id }).await;
+    assert!(store::by_id(&db, cart.id.0).await.unwrap().is_none());
+    assert_eq!(done(&db, begin(Some("k")).1).await, Reply::Begun);
+    let again = Reply::Repeated(Outcome::Added(other.id), Some(other));
+    assert_eq!(done(&db, begin(Some("other")).1).await, again, "it is another's");
+    // Also where its repeat is in the same batch.
+    let cart = add(&db, Some("at once")).await;
+    let cancel = Command::CancelAttempt { reservation: cart.reservation_id };
+    let repeat = || begin(Some("at once")).1;
+    let three = outcomes(&db, &[repeat(), cancel, repeat()]).await;
+    let repeated = Reply::Repeated(Outcome::Added(cart.id), Some(cart));
+    assert_eq!(three, [Ok(repeated), Ok(Reply::Done), Ok(Reply::Begun)]);
+    assert_eq!(done(&db, repeat()).await, Reply::Repeated(Outcome::Pending, None));
+    // And where the cart was made in that batch.
+    let (reservation, begun) = begin(Some("made at once"));
+    done(&db, begun).await;
+    let cancel = Command::CancelAttempt { reservation };
+    assert!(outcomes(&db, &[confirm(reservation), cancel]).await.iter().all(Result::is_ok));
+    assert_eq!(done(&db, begin(Some("made at once")).1).await, Reply::Begun);
 }
 
 async fn what_is_gone_is_not_shown(db: Db) {
@@ -177,23 +207,20 @@ async fn what_is_gone_is_not_shown(db: Db) {
 
 async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
     let made = add(&db, None).await;
-    let (_, intend) = intend(Some("k"));
-    let commands = [intend.clone(), remove(made.id)];
+    let (_, begun) = begin(Some("k"));
+    let commands = [begun.clone(), remove(made.id)];
     {
         let mut tx = db.begin().await.unwrap();
         let mut carts = store::load(&mut tx, &db, &[&commands[0], &commands[1]]).await.unwrap();
-        let mut events = Vec::new();
         for command in &commands {
-            let happened = carts.decide(command).unwrap();
-            happened.iter().for_each(|event| carts.evolve(event));
-            events.extend(happened);
+            carts.handle(command, &mut Publications::default()).unwrap();
         }
-        store::save(&mut tx, &carts, &events).unwrap();
+        store::save(&mut tx, &carts).unwrap();
     }
     assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap(), made);
-    assert!(store::pending_intents(&db, 10).await.unwrap().is_empty());
+    assert!(store::pending_attempts(&db, 10).await.unwrap().is_empty());
     assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 1);
-    assert_eq!(done(&db, intend).await, Answer::Intended, "the key was not taken");
+    assert_eq!(done(&db, begun).await, Reply::Begun, "the key was not taken");
 }
 
 async fn the_table_refuses_what_no_cart_can_be(db: Db) {
@@ -216,23 +243,23 @@ async fn the_table_refuses_what_no_cart_can_be(db: Db) {
     }
 }
 
-async fn no_more_intents_are_read_than_wanted(db: Db) {
-    let (mut ids, intents): (Vec<_>, Vec<_>) = (0..3).map(|_| intend(None)).unzip();
-    outcomes(&db, &intents).await;
+async fn no_more_attempts_are_read_than_wanted(db: Db) {
+    let (mut ids, attempts): (Vec<_>, Vec<_>) = (0..3).map(|_| begin(None)).unzip();
+    outcomes(&db, &attempts).await;
     ids.sort();
-    assert_eq!(store::pending_intents(&db, 10).await.unwrap(), ids);
-    assert_eq!(store::pending_intents(&db, 1).await.unwrap(), ids[..1]);
+    assert_eq!(store::pending_attempts(&db, 10).await.unwrap(), ids);
+    assert_eq!(store::pending_attempts(&db, 1).await.unwrap(), ids[..1]);
     for &reservation in &ids {
-        done(&db, Command::Abandon { reservation }).await;
+        done(&db, Command::CancelAttempt { reservation }).await;
     }
-    assert_eq!(store::abandoned_intents(&db, 2).await.unwrap(), ids[..2]);
+    assert_eq!(store::cancelled_attempts(&db, 2).await.unwrap(), ids[..2]);
 }
 
 /// A page, and the ids on it.
 async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
-    let read = |store::OneCart(cart)| (cart.id.0, json!({ "id": cart.id }));
+    let read = |StoredCart(cart)| (cart.id.0, json!({ "id": cart.id }));
     let page = store::CARTS.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["carts"].as_array().unwrap().clone();
@@ -240,8 +267,8 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
 }
 
 async fn pages_lead_through_the_live_carts_only(db: Db) {
-    let (ids, intents): (Vec<_>, Vec<_>) = (0..45).map(|_| intend(None)).unzip();
-    outcomes(&db, &intents).await;
+    let (ids, attempts): (Vec<_>, Vec<_>) = (0..45).map(|_| begin(None)).unzip();
+    outcomes(&db, &attempts).await;
     outcomes(&db, &ids.into_iter().map(confirm).collect::<Vec<_>>()).await;
     let gone = (1..=45).filter(|id| id % 9 == 0).map(|id| remove(CartId(id)));
     outcomes(&db, &gone.collect::<Vec<_>>()).await;
@@ -267,11 +294,11 @@ async fn pages_lead_through_the_live_carts_only(db: Db) {
 }
 
 /// What a replica makes of a command, which it tries again once where the other was in its way.
-async fn at(replica: &Db, command: Command) -> Result<Answer, Refusal> {
-    let (domain, commands) = (CartDomain { db: replica.clone() }, [command]);
-    match carry_out(replica, &domain, &commands).await {
+async fn at(replica: &Db, command: Command) -> Result<Reply, Refusal> {
+    let (model, commands) = (CartModel { db: replica.clone() }, [command]);
+    match carry_out(replica, &model, &commands).await {
         Ok(mut outcomes) => outcomes.remove(0),
-        Err(_) => carry_out(replica, &domain, &commands).await.unwrap().remove(0),
+        Err(_) => carry_out(replica, &model, &commands).await.unwrap().remove(0),
     }
 }
 
@@ -296,23 +323,23 @@ async fn two_replicas_never_both_get_their_way() {
         }
         for n in 0..20 {
             let key = format!("key {n}");
-            let (reservation, first) = intend(Some(&key));
-            let (twin, second) = intend(Some(&key));
-            let answers = tokio::join!(at(&one, first), at(&other, second));
-            let reservation = match answers {
-                (Ok(Answer::Intended), Ok(Answer::Before(Outcome::Pending, None))) => reservation,
-                (Ok(Answer::Before(Outcome::Pending, None)), Ok(Answer::Intended)) => twin,
+            let (reservation, first) = begin(Some(&key));
+            let (twin, second) = begin(Some(&key));
+            let replies = tokio::join!(at(&one, first), at(&other, second));
+            let reservation = match replies {
+                (Ok(Reply::Begun), Ok(Reply::Repeated(Outcome::Pending, None))) => reservation,
+                (Ok(Reply::Repeated(Outcome::Pending, None)), Ok(Reply::Begun)) => twin,
                 both => panic!("one key, and {both:?}"),
             };
-            // The request goes on at one while it is given up at the other.
-            let abandon = Command::Abandon { reservation };
-            let (confirmed, given_up) =
-                tokio::join!(at(&one, confirm(reservation)), at(&other, abandon));
-            given_up.unwrap();
-            assert!(matches!(confirmed, Ok(Answer::Cart(_)) | Err(Refusal::Abandoned)));
+            // The request goes on at one while it is cancelled at the other.
+            let cancel = Command::CancelAttempt { reservation };
+            let (confirmed, cancelled) =
+                tokio::join!(at(&one, confirm(reservation)), at(&other, cancel));
+            cancelled.unwrap();
+            assert!(matches!(confirmed, Ok(Reply::Cart(_)) | Err(Refusal::AttemptCancelled)));
             let live = IdSequence::live(&one, "carts").await.unwrap();
             assert_eq!(live, 40, "nobody was told of a cart");
-            let waits = store::abandoned_intents(&one, 100).await.unwrap().contains(&reservation);
+            let waits = store::cancelled_attempts(&one, 100).await.unwrap().contains(&reservation);
             assert_eq!(waits, confirmed.is_err(), "its stock goes back in one way");
 
             let id = CartId(n + 1);

@@ -71,11 +71,13 @@ fn the_rules_know_no_plumbing() {
     for rules in [
         "gifticon/src/domain.rs",
         "cart/src/domain.rs",
+        "cart/src/domain/cart.rs",
         "payment/src/domain.rs",
         "mypage/src/projection.rs",
     ] {
         let text = std::fs::read_to_string(format!("{root}/{rules}")).unwrap();
         let (text, _) = text.split_once("#[cfg(test)]").expect("rules have tests");
+        let text = text.replace("chassis::model", "");
         for name in
             ["chassis", "sqlx", "tokio", "axum", "reqwest", "async fn", "Utc::now", "println!"]
         {
@@ -138,6 +140,9 @@ fn sql_and_status_codes_are_where_they_belong() {
     for service in ["gifticon", "cart", "payment", "mypage"] {
         for file in std::fs::read_dir(format!("{root}/{service}/src")).unwrap() {
             let path = file.unwrap().path();
+            if path.is_dir() {
+                continue; // parts of the rules
+            }
             let (text, name) = (std::fs::read_to_string(&path).unwrap(), path.file_name().unwrap());
             assert!(
                 name == "store.rs" || !text.contains("sqlx::"),

@@ -198,19 +198,19 @@ impl Cart {
         .await;
     }
 
-    /// Waits until no intent is left.
+    /// Waits until no attempt is left.
     pub async fn ends(&self) {
         let file = self.db.url.as_str().to_owned();
-        eventually("the last intent to end", async || {
+        eventually("the last attempt to end", async || {
             let mut connection = AnyConnection::connect(&file).await.unwrap();
-            let intents =
+            let attempts =
                 sqlx::query("select 1 from intents").fetch_all(&mut connection).await.unwrap();
-            intents.is_empty().then_some(())
+            attempts.is_empty().then_some(())
         })
         .await;
     }
 
-    /// Waits until gifticon holds `wanted` reservations and no intent is left.
+    /// Waits until gifticon holds `wanted` reservations and no attempt is left.
     pub async fn settles(&self, wanted: usize) {
         self.ends().await;
         eventually(&format!("{wanted} reservations"), async || {

@@ -1,0 +1,146 @@
+//! What the rules are about: carts, attempts to add one, and idempotency keys.
+
+use common_events::{CartAdded, CartId, CartRemoved, Event, GifticonId, ReservationId, status};
+
+/// A cart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cart {
+    pub id: CartId,
+    pub gifticon_id: GifticonId,
+    pub quantity: i64,
+    /// Under which its stock is held.
+    pub reservation_id: ReservationId,
+    /// Name of the gifticon when it was reserved.
+    pub name: String,
+    /// Won for one unit when it was reserved.
+    pub price: i64,
+    pub status: Status,
+    /// Milliseconds since 1970.
+    pub added_at: i64,
+}
+
+impl Cart {
+    /// Returns the won to pay in all.
+    pub fn amount(&self) -> i64 {
+        self.price.saturating_mul(self.quantity)
+    }
+
+    /// Returns whether it still holds stock.
+    pub fn is_live(&self) -> bool {
+        self.status != Status::Removed
+    }
+
+    /// Returns what others hear of it when it is made.
+    pub(super) fn added_event(&self) -> Event {
+        Event::CartAdded(CartAdded {
+            id: self.id,
+            gifticon_id: self.gifticon_id,
+            quantity: self.quantity,
+            status: Some(status::CART_ADDED.into()),
+            reservation_id: Some(self.reservation_id),
+            name: Some(self.name.clone()),
+            price: Some(self.price),
+            amount: Some(self.amount()),
+        })
+    }
+
+    /// Returns what others hear of it when it is removed.
+    pub(super) fn removed_event(&self) -> Event {
+        Event::CartRemoved(CartRemoved {
+            id: self.id,
+            gifticon_id: self.gifticon_id,
+            quantity: self.quantity,
+            status: Some(status::CART_REMOVED.into()),
+            reservation_id: Some(self.reservation_id),
+        })
+    }
+}
+
+/// Where a cart is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It holds stock; its payment is not decided as far as it knows.
+    Added,
+    /// It holds stock and is paid.
+    Paid,
+    /// It holds nothing any more.
+    Removed,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Added, Self::Paid, Self::Removed];
+
+    /// Returns the text that customers read, which is also stored.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Added => status::CART_ADDED,
+            Self::Paid => status::PAYMENT_APPROVED,
+            Self::Removed => status::CART_REMOVED,
+        }
+    }
+
+    /// Returns the version of a cart with this status, for its `ETag`. Nothing else that customers read of a cart changes,
+    /// and a status never comes back.
+    pub fn version(self) -> i64 {
+        match self {
+            Self::Added => 1,
+            Self::Paid => 2,
+            Self::Removed => 3,
+        }
+    }
+}
+
+/// An attempt to add a cart, while gifticon's answer is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub reservation_id: ReservationId,
+    pub gifticon_id: GifticonId,
+    pub quantity: i64,
+    /// The `Idempotency-Key` of the request.
+    pub key: Option<String>,
+    /// True once no cart may come of it. It is kept until gifticon has released what it may hold.
+    pub cancelled: bool,
+}
+
+/// An `Idempotency-Key`, and what the request with it led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    pub key: String,
+    pub gifticon_id: GifticonId,
+    pub quantity: i64,
+    pub outcome: Outcome,
+}
+
+/// How a request to add a cart ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is still under way.
+    Pending,
+    /// With this cart.
+    Added(CartId),
+    /// Gifticon refused it.
+    Rejected(Rejection),
+}
+
+/// Why gifticon refuses to reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// There is no such gifticon.
+    UnknownGifticon,
+    /// It has this many units left, which are not enough.
+    InsufficientStock { available: i64 },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_status_has_a_text_and_a_version_of_its_own() {
+        let texts: BTreeSet<_> = Status::ALL.iter().map(|status| status.text()).collect();
+        let versions: BTreeSet<_> = Status::ALL.iter().map(|status| status.version()).collect();
+        assert_eq!((texts.len(), versions.len()), (3, 3));
+    }
+}

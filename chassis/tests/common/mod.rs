@@ -18,7 +18,7 @@ use chassis::{Chassis, Running};
 use chrono::{DateTime, Utc};
 use common_events::{Envelope, Event, GifticonId, Stock};
 use sqlx::{Row, query};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 

@@ -4,7 +4,7 @@
 
 use chassis::model::{Ids, Tracked};
 use common_events::{CartId, GifticonId, PaymentId, status};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// The kinds of facts. The `status` of a view is that of the last kind, in this order, that is known.
@@ -99,6 +99,7 @@ macro_rules! details {
 }
 
 details! {
+    #[serde(deserialize_with = "gifticon_id")]
     gifticon_id: GifticonId,
     name: String,
     /// Won for one unit.
@@ -106,7 +107,17 @@ details! {
     quantity: i64,
     /// Won in all.
     amount: i64,
+    #[serde(deserialize_with = "payment_id")]
     payment_id: PaymentId,
+}
+
+// Ids of events are read from JSON text alone, and the details are a part of a row that serde has in memory.
+fn gifticon_id<'de, D: Deserializer<'de>>(id: D) -> Result<Option<GifticonId>, D::Error> {
+    Ok(Option::deserialize(id)?.map(GifticonId))
+}
+
+fn payment_id<'de, D: Deserializer<'de>>(id: D) -> Result<Option<PaymentId>, D::Error> {
+    Ok(Option::deserialize(id)?.map(PaymentId))
 }
 
 /// What a customer sees of a cart.

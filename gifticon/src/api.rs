@@ -1,66 +1,26 @@
 //! HTTP of the catalogue and of reservations.
 
-use crate::app::{Answer, StockWriter};
-use crate::domain::{Change, Command, Gifticon, MOST_UNITS, Refusal, Reservation};
-use crate::store::{self, GIFTICONS};
+mod problems;
+
+pub use problems::PROBLEMS;
+
+use crate::app::StockWriter;
+use crate::domain::{Change, Command, Gifticon, Reply, Reservation, UNITS_MAX};
+use crate::store::{self, GIFTICONS, GifticonRow};
 use axum::extract::State;
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use chassis::base::i18n::Text;
-use chassis::base::problem::{Kind, Problem, kind};
+use chassis::base::problem::Problem;
 use chassis::http::hal::{Collection, Index, Item, Links};
-use chassis::http::{
-    BaseUrl, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid, precondition_failed,
-};
+use chassis::http::{BaseUrl, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
-use chassis::writer::CommandError;
 use common_events::{GifticonId, ReservationId, number};
 use garde::Validate;
+use problems::{refused, unexpected, unknown_gifticon};
 use serde::{Deserialize, Deserializer, Serialize};
-
-pub const EXISTS: Kind = Kind::new(
-    "gifticon-exists",
-    StatusCode::CONFLICT,
-    "This gifticon exists already",
-    "이미 등록된 기프티콘입니다",
-);
-pub const HELD: Kind = Kind::new(
-    "gifticon-held",
-    StatusCode::CONFLICT,
-    "Live carts hold this gifticon",
-    "장바구니에 담긴 기프티콘입니다",
-);
-pub const NO_GIFTICON: Kind = Kind::new(
-    "no-such-gifticon",
-    StatusCode::NOT_FOUND,
-    "There is no such gifticon",
-    "없는 기프티콘입니다",
-);
-pub const SHORT: Kind =
-    Kind::new("not-enough-stock", StatusCode::CONFLICT, "Not enough are left", "수량이 부족합니다");
-pub const RELEASED: Kind = Kind::new(
-    "reservation-released",
-    StatusCode::CONFLICT,
-    "This reservation was released already",
-    "이미 해제된 예약입니다",
-);
-pub const DIFFERS: Kind = Kind::new(
-    "reservation-differs",
-    StatusCode::UNPROCESSABLE_ENTITY,
-    "This reservation was made for something else",
-    "다른 내용으로 만들어진 예약입니다",
-);
-pub const UNCONDITIONAL: Kind = Kind::new(
-    "version-needed",
-    StatusCode::PRECONDITION_REQUIRED,
-    "An absolute quantity needs If-Match",
-    "절대 수량에는 If-Match가 필요합니다",
-);
-/// The problems of this service, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] = &[EXISTS, HELD, NO_GIFTICON, SHORT, RELEASED, DIFFERS, UNCONDITIONAL];
 
 /// What handlers need.
 #[derive(Clone, Debug)]
@@ -69,7 +29,7 @@ pub struct Api {
     pub writer: StockWriter,
 }
 
-/// What [`routes`] serves.
+/// Returns what [`routes`] serves.
 pub fn surface() -> Surface {
     let paths = vec![
         "/",
@@ -90,7 +50,7 @@ pub fn surface() -> Surface {
     }
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn routes(api: Api) -> Router {
     Router::new()
         .route("/", get(root))
@@ -104,39 +64,39 @@ pub fn routes(api: Api) -> Router {
 
 #[derive(Debug, Deserialize, Validate)]
 #[serde(rename_all = "camelCase")]
-struct Registration {
+struct RegisterRequest {
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = MOST_NUMBER))]
+    #[garde(range(min = 1, max = GIFTICON_ID_MAX))]
     gifticon_id: i64,
     #[garde(dive)]
     name: Name,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 0, max = MOST_UNITS))]
+    #[garde(range(min = 0, max = UNITS_MAX))]
     available_quantity: i64,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 0, max = MOST_WON))]
+    #[garde(range(min = 0, max = PRICE_MAX))]
     price: i64,
 }
 
 /// The largest whole number that every JSON reader keeps exact.
-const MOST_NUMBER: i64 = 9_007_199_254_740_991;
+const GIFTICON_ID_MAX: i64 = 9_007_199_254_740_991;
 /// Won for one unit at most: times the largest quantity it still fits into an `i64`.
-const MOST_WON: i64 = 1_000_000_000;
+const PRICE_MAX: i64 = 1_000_000_000;
 
 #[derive(Debug, Deserialize, Validate)]
 #[serde(rename_all = "camelCase")]
-struct Patch {
+struct ChangeRequest {
     #[serde(default, deserialize_with = "named")]
     #[garde(dive)]
     name: Option<Name>,
     #[serde(default, deserialize_with = "number::saturating_option")]
-    #[garde(range(min = 0, max = MOST_WON))]
+    #[garde(range(min = 0, max = PRICE_MAX))]
     price: Option<i64>,
     #[serde(default, deserialize_with = "number::saturating_option")]
-    #[garde(range(min = -MOST_UNITS, max = MOST_UNITS))]
+    #[garde(range(min = -UNITS_MAX, max = UNITS_MAX))]
     restock: Option<i64>,
     #[serde(default, deserialize_with = "number::saturating_option")]
-    #[garde(range(min = 0, max = MOST_UNITS))]
+    #[garde(range(min = 0, max = UNITS_MAX))]
     available_quantity: Option<i64>,
 }
 
@@ -147,12 +107,12 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::
 
 #[derive(Debug, Deserialize, Validate)]
 #[serde(rename_all = "camelCase")]
-struct Wanted {
+struct ReserveRequest {
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = MOST_NUMBER))]
+    #[garde(range(min = 1, max = GIFTICON_ID_MAX))]
     gifticon_id: i64,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = MOST_UNITS))]
+    #[garde(range(min = 1, max = UNITS_MAX))]
     quantity: i64,
 }
 
@@ -203,7 +163,7 @@ impl From<Reservation> for ReservationView {
     }
 }
 
-/// A gifticon as an answer, and its tag.
+/// Returns the body of an answer about a gifticon, and its tag.
 fn item(base: &BaseUrl, gifticon: Gifticon) -> (EntityTag, Json<Item<GifticonView>>) {
     let (id, tag) = (gifticon.id, EntityTag::of_version(gifticon.version));
     let view = GifticonView::from(gifticon);
@@ -226,7 +186,7 @@ async fn list(
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
-    let read = |store::OneGifticon(one)| (one.id, GifticonView::from(one));
+    let read = |row: GifticonRow| (row.id, GifticonView::from(Gifticon::from(row)));
     Ok(Json(GIFTICONS.page(&api.db, &base, &query, read).await?))
 }
 
@@ -236,7 +196,7 @@ async fn one(
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let (tag, item) = item(&base, store::by_row(&api.db, id).await?.ok_or_else(absent)?);
+    let (tag, item) = item(&base, store::by_row(&api.db, id).await?.ok_or_else(unknown_gifticon)?);
     conditions.answer(&tag, item)
 }
 
@@ -247,22 +207,23 @@ async fn find(
     conditions: Conditions,
 ) -> Result<Response, Problem> {
     let number = query.number(&["gifticonId", "GifticonId"])?;
-    let (tag, item) = item(&base, store::by_number(&api.db, number).await?.ok_or_else(absent)?);
+    let (tag, item) =
+        item(&base, store::by_number(&api.db, number).await?.ok_or_else(unknown_gifticon)?);
     conditions.answer(&tag, item)
 }
 
 async fn register(
     State(api): State<Api>,
     base: BaseUrl,
-    Body(wanted): Body<Registration>,
+    Body(request): Body<RegisterRequest>,
 ) -> Result<Response, Problem> {
     let register = Command::Register {
-        gifticon_id: GifticonId(wanted.gifticon_id),
-        name: wanted.name.into_string(),
-        available: wanted.available_quantity,
-        price: wanted.price,
+        gifticon_id: GifticonId(request.gifticon_id),
+        name: request.name.into_string(),
+        available: request.available_quantity,
+        price: request.price,
     };
-    let gifticon = api.change(register).await?;
+    let gifticon = api.execute_on_gifticon(register).await?;
     let location = base.url(&format!("/gifticons/{}", gifticon.id));
     let (tag, item) = item(&base, gifticon);
     Ok(tag.on((StatusCode::CREATED, [(header::LOCATION, location)], item)))
@@ -273,16 +234,16 @@ async fn change(
     base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
-    Body(patch): Body<Patch>,
+    Body(request): Body<ChangeRequest>,
 ) -> Result<Response, Problem> {
     let change = Change {
-        name: patch.name.map(Name::into_string),
-        price: patch.price,
-        restock: patch.restock,
-        available: patch.available_quantity,
+        name: request.name.map(Name::into_string),
+        price: request.price,
+        restock: request.restock,
+        available: request.available_quantity,
         expected: conditions.versions(),
     };
-    let (tag, item) = item(&base, api.change(Command::Change { id, change }).await?);
+    let (tag, item) = item(&base, api.execute_on_gifticon(Command::Change { id, change }).await?);
     Ok(tag.on(item))
 }
 
@@ -291,116 +252,43 @@ async fn delete(
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<StatusCode, Problem> {
-    api.ask(Command::Delete { id, expected: conditions.versions() }).await?;
+    api.execute(Command::Delete { id, expected: conditions.versions() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn reserve(
     State(api): State<Api>,
     Uuid(id): Uuid,
-    Body(wanted): Body<Wanted>,
+    Body(request): Body<ReserveRequest>,
 ) -> Result<(StatusCode, Json<ReservationView>), Problem> {
     let reserve = Command::Reserve {
         reservation: ReservationId(id),
-        gifticon_id: GifticonId(wanted.gifticon_id),
-        quantity: wanted.quantity,
+        gifticon_id: GifticonId(request.gifticon_id),
+        quantity: request.quantity,
     };
-    match api.ask(reserve).await? {
-        Answer::Reservation(reservation, new) => {
-            let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    match api.execute(reserve).await? {
+        Reply::Reservation { reservation, is_new } => {
+            let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
             Ok((status, Json(reservation.into())))
         }
-        answer => Err(unexpected(&answer)),
+        reply => Err(unexpected(&reply)),
     }
 }
 
 async fn release(State(api): State<Api>, Uuid(id): Uuid) -> Result<StatusCode, Problem> {
-    api.ask(Command::Release { reservation: ReservationId(id) }).await?;
+    api.execute(Command::Release { reservation: ReservationId(id) }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl Api {
-    async fn ask(&self, command: Command) -> Result<Answer, Problem> {
+    async fn execute(&self, command: Command) -> Result<Reply, Problem> {
         self.writer.execute(command).await.map_err(refused)
     }
 
-    async fn change(&self, command: Command) -> Result<Gifticon, Problem> {
-        match self.ask(command).await? {
-            Answer::Gifticon(gifticon) => Ok(gifticon),
-            answer => Err(unexpected(&answer)),
+    async fn execute_on_gifticon(&self, command: Command) -> Result<Gifticon, Problem> {
+        match self.execute(command).await? {
+            Reply::Gifticon(gifticon) => Ok(gifticon),
+            reply => Err(unexpected(&reply)),
         }
-    }
-}
-
-fn unexpected(answer: &Answer) -> Problem {
-    Problem::internal(anyhow::anyhow!("the writer answered {answer:?}"))
-}
-
-fn absent() -> Problem {
-    Problem::new(
-        NO_GIFTICON,
-        Text::fixed(
-            "look at /gifticons for what there is",
-            "/gifticons 에서 판매 중인 기프티콘을 확인해 주세요",
-        ),
-    )
-}
-
-/// The one place that says which refusal becomes which answer.
-fn refused(error: CommandError<Refusal>) -> Problem {
-    let refusal = match error {
-        CommandError::Refused(refusal) => refusal,
-        CommandError::Unavailable(unavailable) => return unavailable.into(),
-    };
-    match refusal {
-        Refusal::Exists(id) => Problem::new(
-            EXISTS,
-            Text::new(
-                format!("gifticon {id} is on sale; change it, or choose another gifticonId"),
-                format!("{id}번 기프티콘은 이미 있습니다. 수정하거나 다른 gifticonId를 써 주세요"),
-            ),
-        ),
-        Refusal::Absent => absent(),
-        Refusal::Short { available } => Problem::new(
-            SHORT,
-            Text::new(format!("{available} are left"), format!("남은 수량은 {available}개입니다")),
-        )
-        .with("availableQuantity", available),
-        Refusal::Released => {
-            Problem::new(RELEASED, Text::fixed("make a new reservation", "새로 예약해 주세요"))
-        }
-        Refusal::Differs => Problem::new(
-            DIFFERS,
-            Text::fixed("use a new reservation id", "새 예약 번호를 써 주세요"),
-        ),
-        Refusal::Held { held } => Problem::new(
-            HELD,
-            Text::new(
-                format!("carts hold {held} units; it can be deleted when they are gone"),
-                format!("장바구니에 {held}개가 담겨 있어 아직 삭제할 수 없습니다"),
-            ),
-        ),
-        Refusal::Unexpected { current } => precondition_failed(&EntityTag::of_version(current)),
-        Refusal::Unconditional => Problem::new(
-            UNCONDITIONAL,
-            Text::fixed(
-                "send If-Match with the ETag that you read (* takes any), or restock with the difference",
-                "조회한 ETag(또는 모든 버전을 뜻하는 *)를 If-Match로 보내거나 restock으로 차이를 보내 주세요",
-            ),
-        ),
-        Refusal::OutOfBounds(units) => Problem::new(
-            kind::INVALID,
-            Text::new(
-                format!("the stock would be {units}; it can be 0 to {MOST_UNITS}"),
-                format!("재고가 {units}개가 됩니다. 0에서 {MOST_UNITS} 사이여야 합니다"),
-            ),
-        )
-        .error(
-            "restock",
-            Text::new(
-                format!("would make the stock {units}"),
-                format!("재고가 {units}개가 됩니다"),
-            ),
-        ),
     }
 }

@@ -1,10 +1,10 @@
 //! The catalogue and its stock.
 //!
-//! An MD registers gifticons and restocks them. A cart holds stock under a reservation that it names
+//! A merchandiser (MD) registers gifticons and restocks them. A cart holds stock under a reservation that it names
 //! itself (`PUT /reservations/{id}`), so that a call that comes twice, or whose answer is lost, takes
-//! stock once; the stock returns when the reservation is released, by the same route or because
-//! `CartRemoved` says so. A release that comes first leaves a tombstone, at which the reservation
-//! that comes later fails: nothing leaks, in whatever order things arrive.
+//! stock once. The stock returns when the reservation is released: by `DELETE` on the same route, or by the event
+//! `CartRemoved`. A release that comes first leaves a tombstone, so that the reservation that comes later is refused. So no
+//! stock is held for ever, in whatever order calls and events arrive.
 
 pub mod api;
 pub mod app;
@@ -20,7 +20,7 @@ use chassis::{Chassis, Running};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What `--help` says of it.
+/// What `--help` says of this service.
 pub const ABOUT: &str = "Catalogue, stock and reservations of the gifticon shop";
 
 /// The settings of this service.
@@ -30,11 +30,11 @@ pub struct GifticonConfig {
     pub host: Host,
 }
 
-/// Starts the service on the bus it is given.
+/// Starts the service on `bus`.
 pub async fn start(config: GifticonConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("gifticon", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::StockDomain { db: db.clone() });
+    let writer = chassis.writer(app::StockModel { db: db.clone() });
     chassis.relay();
     chassis.react(policy::ReturnStock, &writer);
     let (stop, watched) = (chassis.stopping(), watch_stock(db.clone(), chassis.metrics()));
@@ -44,7 +44,10 @@ pub async fn start(config: GifticonConfig, bus: Arc<dyn Bus>) -> anyhow::Result<
     chassis.serve(api::surface(), api::routes(api::Api { db, writer }))
 }
 
-/// Keeps the gauges of stock.
+/// Time between two readings of the stock for its gauges.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Sets the gauges of the stock, for ever.
 fn watch_stock(db: Db, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
     let (available, held) = (Gauge::<i64>::default(), Gauge::<i64>::default());
     metrics.register(
@@ -60,7 +63,7 @@ fn watch_stock(db: Db, metrics: &Metrics) -> impl Future<Output = ()> + use<> {
                 available.set(units.0);
                 held.set(units.1);
             }
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            tokio::time::sleep(GAUGE_INTERVAL).await;
         }
     }
 }

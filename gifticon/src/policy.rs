@@ -1,6 +1,6 @@
-//! What stock does about the events of others.
+//! What the stock does when it hears the events of others.
 
-use crate::app::StockDomain;
+use crate::app::StockModel;
 use crate::domain::Command;
 use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
@@ -11,7 +11,7 @@ use common_events::{Envelope, Event};
 pub struct ReturnStock;
 
 impl Policy for ReturnStock {
-    type Domain = StockDomain;
+    type Model = StockModel;
 
     fn react(&self, envelope: &Envelope, _: DateTime<Utc>) -> Vec<Command> {
         match &envelope.event {

@@ -1,21 +1,96 @@
 //! The tables of stock. All SQL of this service is in this file.
 
-use crate::domain::{Command, Gifticon, Reservation, Stock, StockEvent};
+use crate::domain::{Command, Gifticon, Reservation, Stock};
 use anyhow::ensure;
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
+use chassis::model::{Ids, Tracked};
 use chassis::storage::rows::{insert, look_up, of_each, read, select};
-use chassis::storage::{Db, IdSequence, Schema, Statement, Tx};
+use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
+use chassis::table;
 use common_events::{GifticonId, ReservationId};
-use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Row as _, query};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
+
+table! {
+    /// A gifticon, as it is stored.
+    pub struct GifticonRow in "gifticons" {
+        id: i64,
+        gifticon_id: GifticonId,
+        name: String,
+        available: i64,
+        held: i64,
+        price: i64,
+        version: i64,
+    }
+}
+
+table! {
+    /// A reservation, as it is stored.
+    struct ReservationRow in "reservations" {
+        id: ReservationId,
+        gifticon_id: Option<GifticonId>,
+        quantity: i64,
+        name: String,
+        price: i64,
+        left_over: i64,
+        status: String,
+        /// Milliseconds since 1970.
+        changed_at: i64,
+    }
+}
+
+const HELD: &str = "Held";
+const RELEASED: &str = "Released";
+
+impl From<&Gifticon> for GifticonRow {
+    fn from(gifticon: &Gifticon) -> Self {
+        let Gifticon { id, gifticon_id, ref name, available, held, price, version } = *gifticon;
+        Self { id, gifticon_id, name: name.clone(), available, held, price, version }
+    }
+}
+
+impl From<GifticonRow> for Gifticon {
+    fn from(row: GifticonRow) -> Self {
+        let GifticonRow { id, gifticon_id, name, available, held, price, version } = row;
+        Self { id, gifticon_id, name, available, held, price, version }
+    }
+}
+
+impl ReservationRow {
+    fn of(reservation: &Reservation, changed_at: i64) -> Self {
+        Self {
+            id: reservation.id,
+            gifticon_id: reservation.gifticon_id,
+            quantity: reservation.quantity,
+            name: reservation.name.clone(),
+            price: reservation.price,
+            left_over: reservation.left,
+            status: if reservation.held { HELD } else { RELEASED }.to_owned(),
+            changed_at,
+        }
+    }
+}
+
+impl From<ReservationRow> for Reservation {
+    fn from(row: ReservationRow) -> Self {
+        Self {
+            id: row.id,
+            gifticon_id: row.gifticon_id,
+            quantity: row.quantity,
+            name: row.name,
+            price: row.price,
+            left: row.left_over,
+            held: row.status == HELD,
+        }
+    }
+}
 
 /// Gifticons on sale, as they are listed.
 pub const GIFTICONS: Listing = Listing {
     collection: "gifticons",
     singular: "gifticon",
-    columns: "id, gifticon_id, name, available, held, price, version",
+    columns: GifticonRow::COLUMNS,
     from: "from gifticons where true",
     fields: &[
         Field::unique("id", "id"),
@@ -27,62 +102,21 @@ pub const GIFTICONS: Listing = Listing {
     searchable: true,
 };
 
-#[derive(Deserialize)]
-#[serde(remote = "Gifticon")]
-struct GifticonRow {
-    id: i64,
-    gifticon_id: GifticonId,
-    name: String,
-    available: i64,
-    held: i64,
-    price: i64,
-    version: i64,
-}
-
-/// A gifticon as it is read.
-#[derive(Deserialize)]
-pub struct OneGifticon(#[serde(with = "GifticonRow")] pub Gifticon);
-
-#[derive(Deserialize)]
-#[serde(remote = "Reservation")]
-struct ReservationRow {
-    id: ReservationId,
-    gifticon_id: Option<GifticonId>,
-    quantity: i64,
-    name: String,
-    price: i64,
-    #[serde(rename = "left_over")]
-    left: i64,
-    #[serde(rename = "status", deserialize_with = "is_held")]
-    held: bool,
-}
-
-#[derive(Deserialize)]
-struct OneReservation(#[serde(with = "ReservationRow")] Reservation);
-
-fn is_held<'de, D: Deserializer<'de>>(status: D) -> Result<bool, D::Error> {
-    Ok(String::deserialize(status)? == HELD)
-}
-
-const RESERVATION: &str = "id, gifticon_id, quantity, name, price, left_over, status";
-const HELD: &str = "Held";
-const RELEASED: &str = "Released";
-
-/// The tables.
+/// Returns the tables.
 pub fn schema() -> Schema {
     Schema::new(&[(1001, "gifticon", include_str!("../migrations/1001_gifticon.sql"))])
         .on_sqlite(&[(1002, "clustered", include_str!("../migrations/1002_clustered.sql"))])
 }
 
-/// What commands name.
+/// The ids of the rows that commands name.
 #[derive(Default)]
 struct Named {
     numbers: BTreeSet<i64>,
     rows: BTreeSet<i64>,
     reservations: BTreeSet<ReservationId>,
     released: BTreeSet<ReservationId>,
-    /// Whether gifticons come or go.
-    counts: bool,
+    /// True if gifticons come or go, so that the id sequence is needed.
+    sequence: bool,
 }
 
 impl Named {
@@ -91,14 +125,14 @@ impl Named {
         for command in commands {
             match command {
                 Command::Register { gifticon_id, .. } => {
-                    named.counts = true;
+                    named.sequence = true;
                     named.numbers.insert(gifticon_id.0);
                 }
                 Command::Change { id, .. } => {
                     named.rows.insert(*id);
                 }
                 Command::Delete { id, .. } => {
-                    named.counts = true;
+                    named.sequence = true;
                     named.rows.insert(*id);
                 }
                 Command::Reserve { reservation, gifticon_id, .. } => {
@@ -115,179 +149,109 @@ impl Named {
     }
 }
 
-/// Reads what the commands name, locked: gifticons first, and then their reservations.
-///
-/// So whoever waited for a gifticon sees all its reservations. The other way round, a question that is
-/// asked again at another replica would not see that the first took the last units, and hear a no
-/// although they are held.
+/// Reads what the commands name. Locks gifticons before their reservations: whoever then holds the lock of a gifticon sees
+/// all its reservations. In the other order, a retry at another replica could be told "not enough stock" while its first
+/// attempt holds the last units.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Stock> {
     let mut stock = Stock::default();
-    let Named { mut numbers, rows, reservations, released, counts } = Named::by(commands);
+    let Named { mut numbers, rows, reservations, released, sequence } = Named::by(commands);
+    let rest = |among: &str| format!("from reservations where id {among}");
+    let to_release: Vec<ReservationRow> =
+        look_up(tx, &texts(&released), ReservationRow::COLUMNS, rest).await?;
+    numbers.extend(to_release.iter().filter_map(|row| row.gifticon_id).map(|number| number.0));
     let lock = db.for_update();
-    let of = |among: &str| format!("from reservations where id {among}");
-    let held: Vec<OneReservation> = look_up(tx, &names(&released), RESERVATION, of).await?;
-    numbers.extend(held.iter().filter_map(|held| held.0.gifticon_id).map(|id| id.0));
     for (column, ids) in [("gifticon_id", numbers), ("id", rows)] {
-        let of = |among: &str| format!("from gifticons where {column} {among} order by id{lock}");
+        // By the same column in both, so that two replicas do not wait for each other.
+        let rest = |among: &str| format!("from gifticons where {column} {among} order by id{lock}");
         let ids = Vec::from_iter(ids);
-        for OneGifticon(gifticon) in look_up(tx, &ids, GIFTICONS.columns, of).await? {
-            stock.gifticons.insert(gifticon.gifticon_id, gifticon);
+        let found: Vec<GifticonRow> = look_up(tx, &ids, GifticonRow::COLUMNS, rest).await?;
+        for row in found {
+            stock.gifticons.read(row.gifticon_id, row.into());
         }
     }
-    let of = |among: &str| format!("from reservations where id {among} order by id{lock}");
-    for OneReservation(reservation) in look_up(tx, &names(&reservations), RESERVATION, of).await? {
-        let locked = |of| stock.gifticons.contains_key(&of);
+    for row in ReservationRow::lock(tx, db, "id", &texts(&reservations)).await? {
+        let reservation = Reservation::from(row);
+        let is_locked = |number| stock.gifticons.get(&number).is_some();
         // Another replica made it just now. The batch is tried again, and finds it in time.
         ensure!(
-            !reservation.held || reservation.gifticon_id.is_none_or(locked),
+            !reservation.held || reservation.gifticon_id.is_none_or(is_locked),
             "reservation {} was made meanwhile",
             reservation.id
         );
-        stock.reservations.insert(reservation.id, reservation);
+        stock.reservations.read(reservation.id, reservation);
     }
-    if counts {
-        let counter = IdSequence::load(tx, db, GIFTICONS.collection).await?;
-        (stock.last_id, stock.live) = (counter.last_id, counter.live);
+    if sequence {
+        let sequence = IdSequence::load(tx, db, GIFTICONS.collection).await?;
+        stock.ids = Ids::read(sequence.last_id, sequence.live);
     }
     Ok(stock)
 }
 
-fn names(ids: &BTreeSet<ReservationId>) -> Vec<String> {
-    ids.iter().map(ToString::to_string).collect()
+fn texts<'i>(ids: impl IntoIterator<Item = &'i ReservationId>) -> Vec<String> {
+    ids.into_iter().map(ToString::to_string).collect()
 }
 
-/// Writes what `events` changed.
-pub fn save(tx: &mut Tx<'_>, stock: &Stock, events: &[StockEvent]) -> sqlx::Result<()> {
-    let (mut gifticons, mut made, mut released) =
-        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let mut deleted = HashSet::new();
-    let mut counts = false;
-    for event in events {
-        match event {
-            StockEvent::Registered(gifticon) => {
-                counts = true;
-                gifticons.insert(gifticon.gifticon_id);
-            }
-            StockEvent::Changed { gifticon_id, .. } => {
-                gifticons.insert(*gifticon_id);
-            }
-            StockEvent::Deleted(gifticon) => {
-                counts = true;
-                deleted.insert(gifticon.id);
-            }
-            StockEvent::Reserved(reservation) => {
-                made.insert(reservation.id);
-                gifticons.extend(reservation.gifticon_id);
-            }
-            StockEvent::Forestalled(id) => {
-                made.insert(*id);
-            }
-            StockEvent::Released(id) => {
-                gifticons.extend(stock.reservations.get(id).and_then(|r| r.gifticon_id));
-                released.insert(*id);
-            }
-        }
-    }
-    for id in deleted {
-        tx.later(Statement::new("delete from gifticons where id = $1").number(id));
-    }
-    let gifticons: Vec<&Gifticon> =
-        gifticons.iter().filter_map(|id| stock.gifticons.get(id)).collect();
-    save_gifticons(tx, &gifticons)?;
-    released.retain(|id| !made.contains(id)); // what was made in this batch is written as it is now
-    let reservations = |ids: BTreeSet<ReservationId>| -> Vec<&Reservation> {
-        ids.iter().filter_map(|id| stock.reservations.get(id)).collect()
-    };
-    insert_reservations(tx, &reservations(made))?;
-    release_reservations(tx, &names(&released))?;
-    if counts {
-        let counter = IdSequence { last_id: stock.last_id, live: stock.live };
-        counter.save(tx, GIFTICONS.collection);
+/// Writes what was added, changed and removed.
+pub fn save(tx: &mut Tx<'_>, stock: &Stock) -> sqlx::Result<()> {
+    save_gifticons(tx, &stock.gifticons)?;
+    save_reservations(tx, &stock.reservations)?;
+    if let Some((last_id, live)) = stock.ids.changed() {
+        IdSequence { last_id, live }.save(tx, GIFTICONS.collection);
     }
     Ok(())
 }
 
-fn save_gifticons(tx: &mut Tx<'_>, gifticons: &[&Gifticon]) -> sqlx::Result<()> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: i64,
-        gifticon_id: GifticonId,
-        name: &'a str,
-        available: i64,
-        held: i64,
-        price: i64,
-        version: i64,
+/// Deletes first: a number may be given again in the same batch.
+fn save_gifticons(tx: &mut Tx<'_>, gifticons: &Tracked<GifticonId, Gifticon>) -> sqlx::Result<()> {
+    let removed: Vec<i64> = gifticons.removed().map(|gifticon| gifticon.id).collect();
+    if !removed.is_empty() {
+        let delete =
+            of_each(tx, &removed, |among| format!("delete from gifticons where id {among}"))?;
+        tx.later(delete);
     }
-    let rows = gifticons.iter().map(|gifticon| Row {
-        id: gifticon.id,
-        gifticon_id: gifticon.gifticon_id,
-        name: &gifticon.name,
-        available: gifticon.available,
-        held: gifticon.held,
-        price: gifticon.price,
-        version: gifticon.version,
-    });
-    let set = "on conflict (id) do update set name = excluded.name, available = excluded.available, \
-               held = excluded.held, price = excluded.price, version = excluded.version";
-    insert(tx, "gifticons", &rows.collect::<Vec<_>>(), set)
+    let rows = gifticons.added().chain(gifticons.changed());
+    let rows: Vec<GifticonRow> = rows.map(Into::into).collect();
+    let overwrite = GifticonRow::on_conflict("id", &["gifticon_id"]);
+    insert(tx, GifticonRow::NAME, &rows, &overwrite)
 }
 
-/// Writes new reservations. One that another replica made first fails the batch, which then reads it:
-/// overwriting the tombstone of a release would leak its stock.
-fn insert_reservations(tx: &mut Tx<'_>, reservations: &[&Reservation]) -> sqlx::Result<()> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        id: ReservationId,
-        gifticon_id: Option<GifticonId>,
-        quantity: i64,
-        name: &'a str,
-        price: i64,
-        left_over: i64,
-        status: &'static str,
-        changed_at: i64,
-    }
+/// Inserts new reservations, and sets the status of those that were released. A new one that another replica made first
+/// fails the batch, which then reads it: overwriting the tombstone of a release would leak its stock.
+fn save_reservations(
+    tx: &mut Tx<'_>,
+    reservations: &Tracked<ReservationId, Reservation>,
+) -> sqlx::Result<()> {
     let changed_at = now();
-    let rows = reservations.iter().map(|reservation| Row {
-        id: reservation.id,
-        gifticon_id: reservation.gifticon_id,
-        quantity: reservation.quantity,
-        name: &reservation.name,
-        price: reservation.price,
-        left_over: reservation.left,
-        status: if reservation.held { HELD } else { RELEASED },
-        changed_at,
-    });
-    insert(tx, "reservations", &rows.collect::<Vec<_>>(), "")
-}
-
-fn release_reservations(tx: &mut Tx<'_>, ids: &[String]) -> sqlx::Result<()> {
-    if ids.is_empty() {
-        return Ok(());
+    let rows = reservations.added().map(|reservation| ReservationRow::of(reservation, changed_at));
+    ReservationRow::insert(tx, &rows.collect::<Vec<_>>())?;
+    let released = texts(reservations.changed().map(|reservation| &reservation.id));
+    if !released.is_empty() {
+        let update = of_each(tx, &released, |among| {
+            format!("update reservations set status = $2, changed_at = $3 where id {among}")
+        })?;
+        tx.later(update.text(RELEASED).number(changed_at));
     }
-    let update = of_each(tx, ids, |among| {
-        format!("update reservations set status = $2, changed_at = $3 where id {among}")
-    })?;
-    tx.later(update.text(RELEASED).number(now()));
     Ok(())
 }
 
-/// The gifticon of a row.
+/// Returns the gifticon of a row.
 pub async fn by_row(db: &Db, id: i64) -> sqlx::Result<Option<Gifticon>> {
-    one(db, "id", id).await
+    by(db, "id", id).await
 }
 
-/// The gifticon with the MD's number.
+/// Returns the gifticon with the number that the MD gave it.
 pub async fn by_number(db: &Db, number: i64) -> sqlx::Result<Option<Gifticon>> {
-    one(db, "gifticon_id", number).await
+    by(db, "gifticon_id", number).await
 }
 
-async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Gifticon>> {
-    let of = format!("from gifticons where {column} = $1");
-    let one = select(db.dialect(), GIFTICONS.columns, &of).bind(value);
-    Ok(read(one, db).await?.pop().map(|OneGifticon(gifticon)| gifticon))
+async fn by(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Gifticon>> {
+    let rest = format!("from gifticons where {column} = $1");
+    let select = select(db.dialect(), GifticonRow::COLUMNS, &rest).bind(value);
+    let mut rows: Vec<GifticonRow> = read(select, db).await?;
+    Ok(rows.pop().map(Gifticon::from))
 }
 
-/// Units available and held, of all gifticons.
+/// Returns the units available and held, of all gifticons.
 pub async fn units(db: &Db) -> sqlx::Result<(i64, i64)> {
     let sums = "select cast(coalesce(sum(available), 0) as bigint), \
                 cast(coalesce(sum(held), 0) as bigint) from gifticons";

@@ -3,13 +3,14 @@
 use axum::http::HeaderMap;
 use chassis::http::hal::Collection;
 use chassis::http::{BaseUrl, Query};
+use chassis::model::Publications;
 use chassis::on_each_database;
 use chassis::storage::{Db, IdSequence};
 use chassis::testing::{TestDb, carry_out, eventually};
 use common_events::{ExpectedVersions, GifticonId, ReservationId};
-use gifticon::app::{Answer, StockDomain};
-use gifticon::domain::{Change, Command, Refusal};
-use gifticon::store::{self, GIFTICONS};
+use gifticon::app::StockModel;
+use gifticon::domain::{Change, Command, Refusal, Reply};
+use gifticon::store::{self, GIFTICONS, GifticonRow};
 use serde_json::Value;
 use sqlx::{Row, query};
 use uuid::Uuid;
@@ -44,22 +45,24 @@ fn new_reservation() -> ReservationId {
     ReservationId(Uuid::new_v4())
 }
 
-async fn done(db: &Db, commands: &[Command]) -> Vec<Answer> {
-    let outcomes = carry_out(db, &StockDomain { db: db.clone() }, commands).await.unwrap();
+async fn done(db: &Db, commands: &[Command]) -> Vec<Reply> {
+    let outcomes = carry_out(db, &StockModel { db: db.clone() }, commands).await.unwrap();
     outcomes.into_iter().map(Result::unwrap).collect()
 }
 
 async fn refused(db: &Db, command: Command) -> Refusal {
-    let mut outcomes = carry_out(db, &StockDomain { db: db.clone() }, &[command]).await.unwrap();
+    let mut outcomes = carry_out(db, &StockModel { db: db.clone() }, &[command]).await.unwrap();
     outcomes.remove(0).unwrap_err()
 }
 
 async fn what_is_saved_comes_back_the_same(db: Db) {
     let (held, early) = (new_reservation(), new_reservation());
-    let answers = done(&db, &[register(7, 10), reserve(held, 7, 3)]).await;
-    let Answer::Gifticon(at_first) = &answers[0] else { panic!("{answers:?}") };
+    let replies = done(&db, &[register(7, 10), reserve(held, 7, 3)]).await;
+    let Reply::Gifticon(at_first) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!((at_first.id, at_first.available), (1, 10));
-    let Answer::Reservation(made, true) = &answers[1] else { panic!("{answers:?}") };
+    let Reply::Reservation { reservation: made, is_new: true } = &replies[1] else {
+        panic!("{replies:?}")
+    };
     assert_eq!((made.left, made.price, made.name.as_str()), (7, 4993, "Gifticon 0007"));
 
     let read = store::by_number(&db, 7).await.unwrap().unwrap();
@@ -68,8 +71,11 @@ async fn what_is_saved_comes_back_the_same(db: Db) {
     // The repeat is answered as the first time, although stock has moved on since.
     done(&db, &[reserve(new_reservation(), 7, 2)]).await;
     let again = done(&db, &[reserve(held, 7, 3)]).await;
-    assert!(matches!(&again[0], Answer::Reservation(again, false) if again == made), "{again:?}");
-    assert_eq!(refused(&db, reserve(held, 7, 4)).await, Refusal::Differs);
+    assert!(
+        matches!(&again[0], Reply::Reservation { reservation, is_new: false } if reservation == made),
+        "{again:?}"
+    );
+    assert_eq!(refused(&db, reserve(held, 7, 4)).await, Refusal::ReservationDiffers);
 
     done(&db, &[Command::Release { reservation: held }, Command::Release { reservation: early }])
         .await;
@@ -77,7 +83,7 @@ async fn what_is_saved_comes_back_the_same(db: Db) {
     let read = store::by_row(&db, 1).await.unwrap().unwrap();
     assert_eq!((read.available, read.held), (8, 2));
     for gone in [held, early] {
-        assert_eq!(refused(&db, reserve(gone, 7, 1)).await, Refusal::Released);
+        assert_eq!(refused(&db, reserve(gone, 7, 1)).await, Refusal::ReservationReleased);
     }
     let change =
         Change {
@@ -87,7 +93,7 @@ async fn what_is_saved_comes_back_the_same(db: Db) {
     let read = store::by_row(&db, 1).await.unwrap().unwrap();
     assert_eq!((read.name.as_str(), read.price, read.available), ("라떼", 1, 13));
     assert_eq!(store::units(&db).await.unwrap(), (13, 2));
-    assert_eq!(refused(&db, delete(1)).await, Refusal::Held { held: 2 });
+    assert_eq!(refused(&db, delete(1)).await, Refusal::GifticonHeld { held: 2 });
 }
 
 async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
@@ -116,9 +122,9 @@ async fn what_comes_and_goes_in_one_batch_is_as_it_ended(db: Db) {
         [register(1, 5), reserve(once, 1, 2), release, register(2, 1), delete, register(2, 9)];
     done(&db, &batch).await;
     assert_eq!(store::units(&db).await.unwrap(), (14, 0));
-    assert_eq!(refused(&db, reserve(once, 1, 2)).await, Refusal::Released);
+    assert_eq!(refused(&db, reserve(once, 1, 2)).await, Refusal::ReservationReleased);
     assert_eq!(store::by_number(&db, 2).await.unwrap().unwrap().id, 3);
-    assert_eq!(refused(&db, reserve(never, 3, 1)).await, Refusal::Absent);
+    assert_eq!(refused(&db, reserve(never, 3, 1)).await, Refusal::UnknownGifticon);
 }
 
 async fn a_reservation_that_another_replica_released_is_not_overwritten(db: Db) {
@@ -132,13 +138,12 @@ async fn a_reservation_that_another_replica_released_is_not_overwritten(db: Db) 
     // … when the other one took a release of it, which came first.
     done(&db, &[Command::Release { reservation: id }]).await;
     let mut stock = stale;
-    let events = stock.decide(&reserve(id, 1, 2)).unwrap();
-    events.iter().for_each(|event| stock.evolve(event));
+    stock.handle(&reserve(id, 1, 2), &mut Publications::default()).unwrap();
     let mut tx = db.begin().await.unwrap();
-    store::save(&mut tx, &stock, &events).unwrap();
+    store::save(&mut tx, &stock).unwrap();
     assert!(tx.flush().await.is_err(), "the tombstone was overwritten");
     drop(tx);
-    assert_eq!(refused(&db, reserve(id, 1, 2)).await, Refusal::Released);
+    assert_eq!(refused(&db, reserve(id, 1, 2)).await, Refusal::ReservationReleased);
     assert_eq!(store::units(&db).await.unwrap(), (5, 0));
 }
 
@@ -157,9 +162,8 @@ async fn two_replicas_answer_one_question_with_one_yes() {
 
     let mut tx = one.begin().await.unwrap();
     let mut stock = store::load(&mut tx, &one, &[&question]).await.unwrap();
-    let events = stock.decide(&question).unwrap();
-    events.iter().for_each(|event| stock.evolve(event));
-    store::save(&mut tx, &stock, &events).unwrap();
+    stock.handle(&question, &mut Publications::default()).unwrap();
+    store::save(&mut tx, &stock).unwrap();
     let repeat = question.clone();
     let again = tokio::spawn(async move { done(&other, &[repeat]).await });
     let blocked = "select count(*) from pg_stat_activity \
@@ -171,8 +175,8 @@ async fn two_replicas_answer_one_question_with_one_yes() {
     .await;
     assert!(!again.is_finished(), "it did not wait for the first");
     tx.commit().await.unwrap();
-    let answers = again.await.unwrap();
-    assert!(matches!(answers[0], Answer::Reservation(_, false)), "{answers:?}");
+    let replies = again.await.unwrap();
+    assert!(matches!(replies[0], Reply::Reservation { is_new: false, .. }), "{replies:?}");
 
     // And a release of it at one does not stand in the way of the other.
     let Command::Reserve { reservation, .. } = question else { unreachable!() };
@@ -182,7 +186,7 @@ async fn two_replicas_answer_one_question_with_one_yes() {
 
 async fn a_second_registration_of_a_number_fails_in_the_table(db: Db) {
     done(&db, &[register(1, 5)]).await;
-    assert_eq!(refused(&db, register(1, 5)).await, Refusal::Exists(GifticonId(1)));
+    assert_eq!(refused(&db, register(1, 5)).await, Refusal::GifticonExists(GifticonId(1)));
     let twice = "insert into gifticons (id, gifticon_id, name, available, held, price, version) \
                  values (9, 1, 'x', 1, 0, 1, 1)";
     let mut tx = db.begin().await.unwrap();
@@ -204,9 +208,9 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         let mut tx = db.begin().await.unwrap();
         let command = reserve(new_reservation(), 1, 2);
         let mut stock = store::load(&mut tx, &db, &[&command]).await.unwrap();
-        let events = stock.decide(&command).unwrap();
-        events.iter().for_each(|event| stock.evolve(event));
-        store::save(&mut tx, &stock, &events).unwrap();
+        stock.handle(&command, &mut Publications::default()).unwrap();
+        store::save(&mut tx, &stock).unwrap();
+        tx.flush().await.unwrap();
     }
     assert_eq!(store::units(&db).await.unwrap(), (5, 0));
 }
@@ -218,7 +222,7 @@ async fn rows_count_from_one_and_are_not_given_again(db: Db) {
     };
     assert_eq!(counter().await, IdSequence { last_id: 0, live: 0 });
     done(&db, &[register(7, 1), register(9, 1)]).await;
-    assert_eq!(refused(&db, register(9, 1)).await, Refusal::Exists(GifticonId(9)));
+    assert_eq!(refused(&db, register(9, 1)).await, Refusal::GifticonExists(GifticonId(9)));
     done(&db, &[delete(2)]).await;
     assert_eq!(counter().await, IdSequence { last_id: 2, live: 1 });
     done(&db, &[register(9, 1)]).await;
@@ -232,7 +236,7 @@ async fn rows_count_from_one_and_are_not_given_again(db: Db) {
 async fn page(db: &Db, query: &str) -> Value {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
-    let read = |store::OneGifticon(one)| (one.id, serde_json::json!({ "id": one.id }));
+    let read = |row: GifticonRow| (row.id, serde_json::json!({ "id": row.id }));
     let page: Result<Collection<_>, _> =
         GIFTICONS.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
     serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap()
@@ -276,11 +280,11 @@ async fn pages_lead_through_all_in_any_order(db: Db) {
 }
 
 /// What a replica makes of a command, which it tries again once where the other was in its way.
-async fn at(replica: &Db, command: Command) -> Result<Answer, Refusal> {
-    let (domain, commands) = (StockDomain { db: replica.clone() }, [command]);
-    match carry_out(replica, &domain, &commands).await {
+async fn at(replica: &Db, command: Command) -> Result<Reply, Refusal> {
+    let (model, commands) = (StockModel { db: replica.clone() }, [command]);
+    match carry_out(replica, &model, &commands).await {
         Ok(mut outcomes) => outcomes.remove(0),
-        Err(_) => carry_out(replica, &domain, &commands).await.unwrap().remove(0),
+        Err(_) => carry_out(replica, &model, &commands).await.unwrap().remove(0),
     }
 }
 
@@ -330,7 +334,7 @@ async fn a_release_at_one_replica_and_its_reservation_at_another_leave_nothing_h
                 at(&one, reserve(id, 1, 2)),
                 at(&other, Command::Release { reservation: id })
             );
-            assert!(matches!(made, Ok(_) | Err(Refusal::Released)), "{made:?}");
+            assert!(matches!(made, Ok(_) | Err(Refusal::ReservationReleased)), "{made:?}");
             released.unwrap();
             assert_eq!(store::units(&one).await.unwrap(), (5, 0));
             assert!(at(&one, reserve(id, 1, 2)).await.is_err(), "what is released stays released");

@@ -1,8 +1,8 @@
-//! HTTP of the view, which is for reading: it follows the events.
+//! HTTP of the view. It is only read here: events write it.
 
-use crate::projection;
+use crate::projection::{self, View};
 use crate::rebuild::{Rebuild, Stopping};
-use crate::store::{self, MYPAGES, Shown};
+use crate::store::{self, MYPAGES, ViewRow};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -16,10 +16,10 @@ use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use chrono::{DateTime, SecondsFormat};
 use common_events::{CartId, GifticonId, PaymentId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
-pub const NO_MYPAGE: Kind = Kind::new(
+pub const UNKNOWN_MYPAGE: Kind = Kind::new(
     "no-such-mypage",
     StatusCode::NOT_FOUND,
     "There is no such page",
@@ -32,9 +32,9 @@ pub const REBUILDING: Kind = Kind::new(
     "이미 다시 만들고 있습니다",
 );
 /// The problems of this service, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] = &[NO_MYPAGE, REBUILDING];
+pub const PROBLEMS: &[Kind] = &[UNKNOWN_MYPAGE, REBUILDING];
 
-/// What [`routes`] serves.
+/// Returns what [`routes`] serves.
 pub fn surface() -> Surface {
     let paths = vec![
         "/",
@@ -48,7 +48,7 @@ pub fn surface() -> Surface {
     Surface { paths, bodies: &[] }
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn routes(db: Db) -> Router {
     Router::new()
         .route("/", get(root))
@@ -60,13 +60,14 @@ pub fn routes(db: Db) -> Router {
         .with_state(db)
 }
 
-/// The routes at the management address.
+/// Returns the routes at the management address.
 pub fn management(rebuild: Rebuild) -> Router {
     Router::new().route("/admin/rebuild", post(start_rebuild)).with_state(rebuild)
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// A view as customers read it. It is read from the columns of its row, whose names its fields have.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "camelCase"))]
 struct MypageView {
     id: i64,
     cart_id: CartId,
@@ -77,27 +78,10 @@ struct MypageView {
     amount: Option<i64>,
     payment_id: Option<PaymentId>,
     status: String,
-    created_at: String,
-    updated_at: String,
-}
-
-impl From<Shown> for MypageView {
-    fn from(shown: Shown) -> Self {
-        let details = shown.details;
-        Self {
-            id: shown.id,
-            cart_id: shown.cart_id,
-            gifticon_id: details.gifticon_id,
-            name: details.name,
-            price: details.price,
-            quantity: details.quantity,
-            amount: details.amount,
-            payment_id: details.payment_id,
-            status: shown.status,
-            created_at: time(shown.created_at),
-            updated_at: time(shown.updated_at),
-        }
-    }
+    #[serde(serialize_with = "serialize_time")]
+    created_at: i64,
+    #[serde(serialize_with = "serialize_time")]
+    updated_at: i64,
 }
 
 /// One step of a cart.
@@ -114,23 +98,27 @@ fn time(millis: i64) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn serialize_time<S: Serializer>(millis: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time(*millis))
+}
+
 fn answer(
     base: &BaseUrl,
     conditions: &Conditions,
-    shown: Option<Shown>,
+    view: Option<MypageView>,
 ) -> Result<Response, Problem> {
-    let shown = shown.ok_or_else(absent)?;
-    let id = shown.id;
-    let view = MypageView::from(shown);
+    let view = view.ok_or_else(unknown_mypage)?;
+    let id = view.id;
     let tag = EntityTag::of_content(&view);
     let item = Item::new(base, MYPAGES.collection, MYPAGES.singular, id, view);
     let item = item.link("history", base.url(&format!("/mypages/{id}/history")));
     conditions.answer(&tag, Json(item))
 }
 
-fn absent() -> Problem {
+fn unknown_mypage() -> Problem {
     Problem::new(
-        NO_MYPAGE,
+        UNKNOWN_MYPAGE,
         Text::fixed(
             "a cart's page is here shortly after the cart is added",
             "장바구니에 담은 뒤 잠시 후에 볼 수 있습니다",
@@ -155,7 +143,7 @@ async fn list(
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<MypageView>>>, Problem> {
-    let read = |shown: store::Shown| (shown.id, MypageView::from(shown));
+    let read = |view: MypageView| (view.id, view);
     Ok(Json(MYPAGES.page(&db, &base, &query, read).await?))
 }
 
@@ -178,13 +166,13 @@ async fn find(
 }
 
 async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>, Problem> {
-    let shown = store::by_id(&db, id).await?.ok_or_else(absent)?;
-    let view = |(kind, at): (projection::Kind, i64)| StepView {
+    let row: ViewRow = store::by_id(&db, id).await?.ok_or_else(unknown_mypage)?;
+    let step = |(kind, at): (projection::Kind, i64)| StepView {
         event_type: kind.event_type(),
         status: kind.status(),
         at: time(at),
     };
-    Ok(Json(projection::in_order(shown.steps).into_iter().map(view).collect()))
+    Ok(Json(projection::in_order(View::from(row).steps).into_iter().map(step).collect()))
 }
 
 /// Answers when it is done, so that a script can wait for it.

@@ -1,8 +1,7 @@
 //! The customer's page: a view of everything that happened to a cart, built from events alone.
 //!
-//! It asks nobody and is asked by nobody but customers, so that they can look while everything else is
-//! down. Each event is a fact that is folded into one row a cart (`projection.rs`), with the same
-//! result in whatever order they come.
+//! It calls no other service, so that customers can look while everything else is down. Each event is a fact that is folded
+//! into one row for each cart (`projection.rs`), with the same result in whatever order the events come.
 
 pub mod api;
 pub mod app;
@@ -10,14 +9,13 @@ pub mod policy;
 pub mod projection;
 pub mod rebuild;
 pub mod store;
-pub mod tables;
 
 use chassis::base::config::Host;
 use chassis::bus::Bus;
 use chassis::{Chassis, Running};
 use std::sync::Arc;
 
-/// What `--help` says of it.
+/// What `--help` says of this service.
 pub const ABOUT: &str = "The view of everything a customer of the gifticon shop did";
 
 /// The settings of this service.
@@ -27,13 +25,13 @@ pub struct MypageConfig {
     pub host: Host,
 }
 
-/// Starts the service on the bus it is given.
+/// Starts the service on `bus`.
 pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("mypage", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::ViewDomain { db: db.clone() });
+    let writer = chassis.writer(app::ViewModel { db: db.clone() });
     chassis.react(policy::Project, &writer);
-    let rebuild = rebuild::Rebuild::new(chassis.history(), writer);
+    let rebuild = rebuild::Rebuild::new(chassis.replays(), writer);
     chassis.manage(&["/admin/rebuild"], api::management(rebuild));
     chassis.serve(api::surface(), api::routes(db))
 }

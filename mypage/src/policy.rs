@@ -1,6 +1,6 @@
 //! What the view learns from the events of others.
 
-use crate::app::ViewDomain;
+use crate::app::ViewModel;
 use crate::projection::{Command, Details, Fact, Kind};
 use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
@@ -11,14 +11,14 @@ use common_events::{CartId, Envelope, Event, Payment};
 pub struct Project;
 
 impl Policy for Project {
-    type Domain = ViewDomain;
+    type Model = ViewModel;
 
     fn react(&self, envelope: &Envelope, at: DateTime<Utc>) -> Vec<Command> {
         fact(envelope, at).map(Command::Told).into_iter().collect()
     }
 }
 
-/// What an event tells of a cart, if anything.
+/// Returns what an event says about a cart, if anything.
 pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
     let at = at.timestamp_millis();
     let fact = |cart_id: CartId, kind, details| Some(Fact { cart_id, kind, at, details });

@@ -1,12 +1,13 @@
-//! From events to what a customer sees. Pure: no clock, no database, no network.
+//! The rules of the view: from events to what a customer sees. Pure: no clock, no database, no network.
 //!
-//! A view is the sum of the facts that were told about a cart, and the same whatever order they come
-//! in and however often.
+//! A view is the sum of the facts about a cart. It is the same in whatever order they come, and however often.
 
+use chassis::model::{Ids, Tracked};
 use common_events::{CartId, GifticonId, PaymentId, status};
-use std::collections::{BTreeMap, HashMap};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 
-/// The kinds of facts, in the order in which a later one hides an earlier one in `status`.
+/// The kinds of facts. The `status` of a view is that of the last kind, in this order, that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     CartAdded,
@@ -17,7 +18,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 5] = [
         Self::CartAdded,
         Self::PaymentApproved,
@@ -26,7 +27,7 @@ impl Kind {
         Self::PaymentCancelled,
     ];
 
-    /// The `eventType`.
+    /// Returns the `eventType`.
     pub fn event_type(self) -> &'static str {
         match self {
             Self::CartAdded => "CartAdded",
@@ -37,7 +38,7 @@ impl Kind {
         }
     }
 
-    /// The `status` that it leads to.
+    /// Returns the `status` that it leads to.
     pub fn status(self) -> &'static str {
         match self {
             Self::CartAdded => status::CART_ADDED,
@@ -48,9 +49,8 @@ impl Kind {
         }
     }
 
-    /// What causes go before: an addition before all else, a cancelled payment after all else. Clocks
-    /// of different services need not agree.
-    fn place(self) -> u8 {
+    /// Returns its rank in a history, in which causes come before effects: the clocks of services may differ.
+    fn rank(self) -> u8 {
         match self {
             Self::CartAdded => 0,
             Self::PaymentApproved | Self::CartRemoved | Self::PaymentDeclined => 1,
@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// Something that was told about a cart.
+/// What one event says about a cart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
     pub cart_id: CartId,
@@ -69,36 +69,55 @@ pub struct Fact {
     pub details: Details,
 }
 
-/// What an event says of a cart; what it does not say is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Details {
-    pub gifticon_id: Option<GifticonId>,
-    pub name: Option<String>,
-    /// Won for one unit.
-    pub price: Option<i64>,
-    pub quantity: Option<i64>,
-    /// Won in all.
-    pub amount: Option<i64>,
-    pub payment_id: Option<PaymentId>,
+/// Declares [`Details`]. A field is written down once, here.
+macro_rules! details {
+    ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
+        /// What events say of a cart. A field is `None` until an event says it.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct Details {
+            $($(#[$meta])* pub $field: Option<$type>,)*
+        }
+
+        impl Details {
+            /// Names of the fields, with commas between them.
+            pub const FIELDS: &str = details!(@names $($field)*);
+
+            /// Takes over what is not known yet. Returns true if anything was new.
+            fn learn(&mut self, from: &Self) -> bool {
+                let mut is_news = false;
+                $(if self.$field.is_none() && from.$field.is_some() {
+                    self.$field.clone_from(&from.$field);
+                    is_news = true;
+                })*
+                is_news
+            }
+        }
+    };
+    (@names $first:ident $($field:ident)*) => {
+        concat!(stringify!($first) $(, ", ", stringify!($field))*)
+    };
 }
 
-impl Details {
-    /// Takes over what is not known yet. Answers whether anything was new.
-    fn learn(&mut self, from: &Self) -> bool {
-        fn learn<T: Clone>(known: &mut Option<T>, told: Option<&T>) -> bool {
-            let new = known.is_none() && told.is_some();
-            if new {
-                *known = told.cloned();
-            }
-            new
-        }
-        learn(&mut self.gifticon_id, from.gifticon_id.as_ref())
-            | learn(&mut self.name, from.name.as_ref())
-            | learn(&mut self.price, from.price.as_ref())
-            | learn(&mut self.quantity, from.quantity.as_ref())
-            | learn(&mut self.amount, from.amount.as_ref())
-            | learn(&mut self.payment_id, from.payment_id.as_ref())
-    }
+details! {
+    #[serde(deserialize_with = "gifticon_id")]
+    gifticon_id: GifticonId,
+    name: String,
+    /// Won for one unit.
+    price: i64,
+    quantity: i64,
+    /// Won in all.
+    amount: i64,
+    #[serde(deserialize_with = "payment_id")]
+    payment_id: PaymentId,
+}
+
+// Ids of events are read from JSON text alone, and the details are a part of a row that serde has in memory.
+fn gifticon_id<'de, D: Deserializer<'de>>(id: D) -> Result<Option<GifticonId>, D::Error> {
+    Ok(Option::deserialize(id)?.map(GifticonId))
+}
+
+fn payment_id<'de, D: Deserializer<'de>>(id: D) -> Result<Option<PaymentId>, D::Error> {
+    Ok(Option::deserialize(id)?.map(PaymentId))
 }
 
 /// What a customer sees of a cart.
@@ -113,25 +132,25 @@ pub struct View {
 }
 
 impl View {
-    /// Where the cart is.
+    /// Returns the status that customers see.
     pub fn status(&self) -> &'static str {
         self.steps.last_key_value().map_or(status::CART_ADDED, |(kind, _)| kind.status())
     }
 
-    /// When the cart was added, or the first that is known of it.
+    /// Returns when the cart was added, or the time of the first fact while that is not known.
     pub fn created_at(&self) -> i64 {
         let added = self.steps.get(&Kind::CartAdded);
         added.or_else(|| self.steps.values().min()).copied().unwrap_or_default()
     }
 
-    /// When something happened last.
+    /// Returns the time of the last fact.
     pub fn updated_at(&self) -> i64 {
         self.steps.values().max().copied().unwrap_or_default()
     }
 
-    /// Folds a fact in, and answers whether it told anything new.
+    /// Folds a fact in. Returns true if anything was new.
     fn learn(&mut self, fact: &Fact) -> bool {
-        // Of two that tell the same, the earlier counts, so that their order does not.
+        // Of two facts of one kind the earlier counts, so that the order in which they come does not matter.
         let before = self.steps.get(&fact.kind).copied();
         let earlier = before.is_none_or(|at| fact.at < at);
         if earlier {
@@ -141,7 +160,7 @@ impl View {
     }
 }
 
-/// What is asked of the view.
+/// What the view does with events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// A fact came in.
@@ -154,156 +173,105 @@ pub enum Command {
     FinishRebuild { token: String },
 }
 
-/// The steps of a cart in the order in which they happened.
+/// Returns the steps of a cart in the order in which they happened.
 pub fn in_order(steps: BTreeMap<Kind, i64>) -> Vec<(Kind, i64)> {
     let mut steps: Vec<_> = steps.into_iter().collect();
-    steps.sort_by_key(|(kind, at)| (kind.place(), *at, *kind));
+    steps.sort_by_key(|(kind, at)| (kind.rank(), *at, *kind));
     steps
 }
 
-/// What a batch of facts works on.
-#[derive(Clone, Debug, Default)]
-pub struct Views {
-    pub views: HashMap<CartId, View>,
-    /// The last row that was given.
-    pub last_id: i64,
-    /// How many there are.
-    pub live: i64,
+/// Why a command is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("another rebuild has begun since")]
+    Overtaken,
 }
 
-impl Views {
-    /// Whether a fact tells anything new.
-    pub fn is_news(&self, fact: &Fact) -> bool {
-        self.views.get(&fact.cart_id).is_none_or(|view| view.clone().learn(fact))
-    }
+/// The tables that a batch of commands works on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// The views that customers see, by cart.
+    pub shown: Tracked<CartId, View>,
+    /// The ids of views. Those that customers see are live.
+    pub ids: Ids,
+    /// The new table, while the view is rebuilt.
+    pub rebuilt: Option<Rebuilt>,
+    /// True if the new table is to take the place of the one that customers see.
+    pub finished: bool,
+}
 
-    /// Folds a fact in.
-    pub fn learn(&mut self, fact: &Fact) {
-        let id = self.id_of(fact.cart_id);
-        if !self.views.contains_key(&fact.cart_id) {
-            self.last_id = self.last_id.max(id);
-            self.live += 1;
+/// The new table of a rebuild.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The rebuild that fills it.
+    pub token: String,
+    /// True if the table is to be made.
+    pub is_new: bool,
+    /// By cart.
+    pub views: Tracked<CartId, View>,
+}
+
+impl Tables {
+    /// Carries out `command`. A fact that is known already changes nothing.
+    pub fn handle(&mut self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::Told(fact) => {
+                learn(&mut self.shown, fact, || self.ids.add_row());
+                self.replay(fact);
+            }
+            Command::Replayed { token, fact } => {
+                self.must_run(token)?;
+                self.replay(fact);
+            }
+            Command::BeginRebuild { token } => {
+                let token = token.clone();
+                self.rebuilt = Some(Rebuilt { token, is_new: true, views: Tracked::default() });
+            }
+            Command::FinishRebuild { token } => {
+                self.must_run(token)?;
+                self.finished = true;
+            }
         }
-        self.learn_as(id, fact);
+        Ok(())
     }
 
-    /// Folds a fact into the view with the id `id`.
-    pub fn learn_as(&mut self, id: i64, fact: &Fact) {
-        let cart_id = fact.cart_id;
-        let view = self.views.entry(cart_id).or_insert_with(|| View {
-            id,
-            cart_id,
-            details: Details::default(),
-            steps: BTreeMap::new(),
-        });
-        view.learn(fact);
+    /// Returns a refusal unless the rebuild that `token` names is the one that runs.
+    fn must_run(&self, token: &str) -> Result<(), Refusal> {
+        let runs = self.rebuilt.as_ref().is_some_and(|rebuilt| rebuilt.token == token);
+        if runs { Ok(()) } else { Err(Refusal::Overtaken) }
     }
 
-    /// The id of a cart's view, or the one that it will get.
-    pub fn id_of(&self, cart_id: CartId) -> i64 {
-        self.views.get(&cart_id).map_or(self.last_id + 1, |view| view.id)
+    /// Folds a fact into the new table, if there is one. A view keeps the id that customers know.
+    fn replay(&mut self, fact: &Fact) {
+        if let Some(rebuilt) = &mut self.rebuilt {
+            let shown = self.shown.get(&fact.cart_id);
+            learn(&mut rebuilt.views, fact, || {
+                shown.map_or_else(|| self.ids.skip(), |view| view.id)
+            });
+        }
+    }
+}
+
+/// Folds a fact into the view of its cart. A view that is new gets an id by `new_id`.
+fn learn(views: &mut Tracked<CartId, View>, fact: &Fact, new_id: impl FnOnce() -> i64) {
+    let cart_id = fact.cart_id;
+    match views.get(&cart_id) {
+        None => {
+            let (details, steps) = (Details::default(), BTreeMap::new());
+            let mut view = View { id: new_id(), cart_id, details, steps };
+            view.learn(fact);
+            views.add(cart_id, view);
+        }
+        Some(known) => {
+            let mut view = known.clone();
+            if view.learn(fact)
+                && let Some(row) = views.change(&cart_id)
+            {
+                *row = view;
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// The facts of one cart, consistent with each other as those of a real one are.
-    fn story() -> impl Strategy<Value = Vec<Fact>> {
-        prop::collection::vec(0..1_000_i64, 5).prop_map(|times| {
-            let fact = |(kind, at): (Kind, i64)| Fact {
-                cart_id: CartId(7),
-                kind,
-                at,
-                details: match kind {
-                    Kind::CartAdded => Details {
-                        gifticon_id: Some(GifticonId(1)),
-                        name: Some("Americano".into()),
-                        price: Some(5000),
-                        quantity: Some(10),
-                        amount: Some(50000),
-                        payment_id: None,
-                    },
-                    Kind::CartRemoved => Details {
-                        gifticon_id: Some(GifticonId(1)),
-                        quantity: Some(10),
-                        ..Details::default()
-                    },
-                    Kind::PaymentApproved | Kind::PaymentDeclined | Kind::PaymentCancelled => {
-                        Details {
-                            payment_id: Some(PaymentId(3)),
-                            amount: Some(50000),
-                            ..Details::default()
-                        }
-                    }
-                },
-            };
-            Kind::ALL.into_iter().zip(times).map(fact).collect()
-        })
-    }
-
-    fn told(facts: &[Fact]) -> View {
-        let mut views = Views::default();
-        facts.iter().for_each(|fact| views.learn(fact));
-        assert_eq!((views.last_id, views.live), (1, 1), "one row a cart");
-        views.views.remove(&CartId(7)).unwrap()
-    }
-
-    proptest! {
-        #[test]
-        fn any_order_and_repetition_gives_the_same_view(
-            (facts, told_again) in story().prop_flat_map(|facts| {
-                let again = prop::collection::vec(prop::sample::select(facts.clone()), 0..10);
-                (Just(facts), again)
-            }),
-            shuffle in any::<prop::sample::Index>(),
-        ) {
-            let mut other: Vec<Fact> = facts.iter().cloned().chain(told_again).collect();
-            let length = other.len();
-            other.rotate_left(shuffle.index(length));
-            other.sort_by_key(|fact| (fact.at * 7919 + fact.kind as i64 * 104_729) % 31);
-            prop_assert_eq!(told(&facts), told(&other));
-        }
-
-        #[test]
-        fn what_is_no_news_changes_nothing(facts in story(), again in 0..5_usize) {
-            let mut views = Views::default();
-            facts.iter().for_each(|fact| views.learn(fact));
-            prop_assert!(!views.is_news(&facts[again]));
-        }
-    }
-
-    #[test]
-    fn a_declined_cart_shows_why_and_a_cancelled_one_that_it_is_over() {
-        let fact = |kind, at| Fact { cart_id: CartId(7), kind, at, details: Details::default() };
-        let declined =
-            [fact(Kind::CartAdded, 1), fact(Kind::PaymentDeclined, 2), fact(Kind::CartRemoved, 3)];
-        assert_eq!(told(&declined).status(), "PaymentDeclined");
-        let cancelled = [
-            fact(Kind::CartAdded, 1),
-            fact(Kind::CartRemoved, 2),
-            fact(Kind::PaymentApproved, 3),
-            fact(Kind::PaymentCancelled, 4),
-        ];
-        assert_eq!(told(&cancelled).status(), "PaymentCanceled");
-        let view = told(&cancelled);
-        assert_eq!((view.created_at(), view.updated_at()), (1, 4));
-    }
-
-    #[test]
-    fn history_begins_with_the_cart_however_clocks_differ() {
-        let steps = [
-            (Kind::PaymentCancelled, 1),
-            (Kind::CartRemoved, 9),
-            (Kind::PaymentApproved, 4),
-            (Kind::CartAdded, 5),
-        ];
-        let kinds: Vec<Kind> = in_order(steps.into()).into_iter().map(|(kind, _)| kind).collect();
-        assert_eq!(
-            kinds,
-            [Kind::CartAdded, Kind::PaymentApproved, Kind::CartRemoved, Kind::PaymentCancelled]
-        );
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
 //! Building the view again from the topic, while customers look and live events come.
 //!
-//! A new table is filled beside the old one, from the oldest event on; live events go into both
-//! meanwhile; then the new one takes the place of the old, in one transaction. A view keeps its id, so
-//! that links to it stay; what the topic no longer tells, since it was kept for some time only, stays as
-//! it was. A database that fails meanwhile is waited for. A crash in the middle leaves the old table as it is; begin again.
+//! A new table is filled beside the old one, from the oldest event on. Live events go into both meanwhile. Then the new
+//! table replaces the old one, in one transaction. A view keeps its id, so that links to it stay valid. A view of which the
+//! topic no longer holds all events stays as it was. If the database fails meanwhile, the rebuild waits. A crash leaves the
+//! old table as it is; begin again.
 
-use crate::app::ViewDomain;
+use crate::app::ViewModel;
 use crate::policy;
 use crate::projection::Command;
 use anyhow::bail;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub struct Rebuild {
     replays: Arc<Replays>,
-    writer: Writer<ViewDomain>,
+    writer: Writer<ViewModel>,
     /// Held while one runs in this process.
     running: Arc<Mutex<()>>,
 }
@@ -34,19 +34,19 @@ pub struct Rebuild {
 pub struct Stopping;
 
 impl Rebuild {
-    /// A rebuild from `history` through `writer`.
-    pub fn new(replays: Replays, writer: Writer<ViewDomain>) -> Self {
-        Self { replays: Arc::new(history), writer, running: Arc::default() }
+    /// Returns a rebuild that reads from `replays` and writes through `writer`.
+    pub fn new(replays: Replays, writer: Writer<ViewModel>) -> Self {
+        Self { replays: Arc::new(replays), writer, running: Arc::default() }
     }
 
-    /// Rebuilds the view, and answers how many events that took; none where one is running already. It
-    /// goes on if nobody waits for the answer.
+    /// Rebuilds the view. Returns how many events that took, or `None` if a rebuild is running already. It goes on if nobody
+    /// waits for it.
     pub async fn start(&self) -> anyhow::Result<Option<usize>> {
         let Ok(guard) = Arc::clone(&self.running).try_lock_owned() else { return Ok(None) };
         let rebuild = self.clone();
         let task = tokio::spawn(async move {
             let _guard = guard;
-            let stop = rebuild.history.stopping();
+            let stop = rebuild.replays.stopping();
             let outcome = stop.run_until_cancelled(rebuild.run()).await;
             let outcome = outcome.unwrap_or_else(|| Err(anyhow::Error::new(Stopping)));
             match &outcome {
@@ -60,30 +60,30 @@ impl Rebuild {
 
     async fn run(&self) -> anyhow::Result<usize> {
         let token = Uuid::new_v4().to_string();
-        self.tell(&[Command::BeginRebuild { token: token.clone() }]).await?;
-        let mut reading = self.history.open().await?;
+        self.execute(&[Command::BeginRebuild { token: token.clone() }]).await?;
+        let mut replay = self.replays.open().await?;
         let mut count = 0;
-        while let Some(events) = reading.next().await? {
+        while let Some(events) = replay.next().await? {
             count += events.len();
             let facts = events.iter().filter_map(|(envelope, at)| policy::fact(envelope, *at));
             let replayed = facts.map(|fact| Command::Replayed { token: token.clone(), fact });
-            self.tell(&replayed.collect::<Vec<_>>()).await?;
+            self.execute(&replayed.collect::<Vec<_>>()).await?;
         }
-        self.tell(&[Command::FinishRebuild { token }]).await?;
+        self.execute(&[Command::FinishRebuild { token }]).await?;
         Ok(count)
     }
 
-    /// Has commands carried out, however long they wait for the writer. While the database fails, it tries them again:
-    /// what was carried out before does nothing then.
+    /// Has the writer carry out commands, however long they wait for it. While the database fails, it tries them again:
+    /// those that were carried out before change nothing then.
     ///
     /// # Errors
-    /// Where they are refused, or fail again and again although the database does not: the rebuild ends, and the old table
-    /// stays as it is.
-    async fn tell(&self, commands: &[Command]) -> anyhow::Result<()> {
+    /// If a command is refused, or fails [`TRIES`] times although the database works. The rebuild ends, and the old table stays
+    /// as it is.
+    async fn execute(&self, commands: &[Command]) -> anyhow::Result<()> {
         let (mut failures, mut backoff) = (0, Backoff::default());
         loop {
-            let asked = commands.iter().map(|command| (command.clone(), None));
-            let outcomes = self.writer.execute_all(asked.collect::<Vec<_>>()).await;
+            let untraced = commands.iter().map(|command| (command.clone(), None));
+            let outcomes = self.writer.execute_all(untraced.collect::<Vec<_>>()).await;
             let Some(error) = outcomes.into_iter().find_map(Result::err) else { return Ok(()) };
             let unavailable = match error {
                 CommandError::Unavailable(unavailable) => unavailable,

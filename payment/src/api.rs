@@ -1,7 +1,6 @@
-//! HTTP of payments, which is for reading: they are decided by events.
+//! HTTP of payments. They are only read here: events decide them.
 
-use crate::domain::Payment;
-use crate::store::{self, PAYMENTS};
+use crate::store::{self, PAYMENTS, PaymentRow};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -16,16 +15,16 @@ use chassis::storage::Db;
 use common_events::{CartId, PaymentId};
 use serde::Serialize;
 
-pub const NO_PAYMENT: Kind = Kind::new(
+pub const UNKNOWN_PAYMENT: Kind = Kind::new(
     "no-such-payment",
     StatusCode::NOT_FOUND,
     "There is no such payment",
     "없는 결제입니다",
 );
 /// The problems of this service, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] = &[NO_PAYMENT];
+pub const PROBLEMS: &[Kind] = &[UNKNOWN_PAYMENT];
 
-/// What [`routes`] serves.
+/// Returns what [`routes`] serves.
 pub fn surface() -> Surface {
     let paths = vec![
         "/",
@@ -38,7 +37,7 @@ pub fn surface() -> Surface {
     Surface { paths, bodies: &[] }
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn routes(db: Db) -> Router {
     Router::new()
         .route("/", get(root))
@@ -55,19 +54,19 @@ struct PaymentView {
     id: Option<PaymentId>,
     cart_id: CartId,
     amount: Option<i64>,
-    status: &'static str,
+    status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-impl From<Payment> for PaymentView {
-    fn from(payment: Payment) -> Self {
+impl From<PaymentRow> for PaymentView {
+    fn from(row: PaymentRow) -> Self {
         Self {
-            id: payment.id,
-            cart_id: payment.cart_id,
-            amount: payment.amount,
-            status: store::text(payment.status),
-            reason: payment.reason,
+            id: row.id,
+            cart_id: row.cart_id,
+            amount: row.amount,
+            status: row.status,
+            reason: row.reason,
         }
     }
 }
@@ -75,11 +74,11 @@ impl From<Payment> for PaymentView {
 fn answer(
     base: &BaseUrl,
     conditions: &Conditions,
-    payment: Option<Payment>,
+    payment: Option<PaymentRow>,
 ) -> Result<Response, Problem> {
     let payment = payment.ok_or_else(|| {
         Problem::new(
-            NO_PAYMENT,
+            UNKNOWN_PAYMENT,
             Text::fixed(
                 "a cart's payment is here shortly after the cart is added",
                 "장바구니에 담은 뒤 잠시 후에 결제가 생깁니다",
@@ -110,8 +109,7 @@ async fn list(
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<PaymentView>>>, Problem> {
-    let read =
-        |store::OnePayment(payment)| (payment.id.map_or(0, |id| id.0), PaymentView::from(payment));
+    let read = |row: PaymentRow| (row.id.map_or(0, |id| id.0), PaymentView::from(row));
     Ok(Json(PAYMENTS.page(&db, &base, &query, read).await?))
 }
 

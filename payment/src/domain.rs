@@ -4,8 +4,8 @@
 //! in whatever order these arrive: a cancel that comes first is remembered, and the cart that comes
 //! later ends with its payment cancelled.
 
-use common_events::{CartId, PaymentId};
-use std::collections::HashMap;
+use chassis::model::{Ids, Publications, Tracked};
+use common_events::{CartId, Decline, Event, PaymentId, status as text};
 
 /// The payment of a cart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,16 +16,29 @@ pub struct Payment {
     /// Won; none where a cancel came before its cart.
     pub amount: Option<i64>,
     pub status: Status,
-    /// Whether its cart is gone.
+    /// True once its cart is gone.
     pub cancel_wanted: bool,
     /// Why it was declined.
     pub reason: Option<String>,
-    /// The `traceparent` of the purchase, which the worker goes on with.
+    /// The `traceparent` of the purchase, under which the worker asks the provider.
     pub trace: Option<String>,
 }
 
 impl Payment {
-    /// What the provider is to be asked now, if anything.
+    /// Returns the payment of a cart of which nothing is known yet.
+    fn new(cart_id: CartId) -> Self {
+        Self {
+            cart_id,
+            id: None,
+            amount: None,
+            status: Status::Requested,
+            cancel_wanted: false,
+            reason: None,
+            trace: None,
+        }
+    }
+
+    /// Returns what the provider is to be asked now, if anything.
     pub fn to_do(&self) -> Option<Ask> {
         match (self.status, self.cancel_wanted, self.amount) {
             (Status::Requested, true, Some(_)) | (Status::Approved, true, _) => Some(Ask::Cancel),
@@ -35,6 +48,16 @@ impl Payment {
             | (Status::Declined | Status::Cancelled, _, _) => None,
         }
     }
+
+    /// Returns what events tell of a decided payment.
+    fn payload(&self, id: PaymentId, status: &str) -> common_events::Payment {
+        common_events::Payment {
+            id,
+            cart_id: self.cart_id,
+            amount: self.amount,
+            status: Some(status.into()),
+        }
+    }
 }
 
 /// Where a payment is.
@@ -42,8 +65,11 @@ impl Payment {
 pub enum Status {
     /// The provider was not asked, or its answer was lost.
     Requested,
+    /// The provider took the money.
     Approved,
+    /// The provider refused.
     Declined,
+    /// The provider gave the money back, or never took it.
     Cancelled,
 }
 
@@ -63,7 +89,7 @@ pub enum Verdict {
     Declined { reason: String },
 }
 
-/// What is asked.
+/// What payment does on behalf of others. None is refused: one that comes twice or late finds its work done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// A cart wants to be paid; `trace` is the `traceparent` of the purchase.
@@ -77,7 +103,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whose payment it is about.
+    /// Returns the cart whose payment it is about.
     pub fn cart_id(&self) -> CartId {
         match self {
             Self::Request { cart_id, .. }
@@ -88,226 +114,86 @@ impl Command {
     }
 }
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PaymentEvent {
-    Requested { cart_id: CartId, amount: i64, trace: Option<String> },
-    CancelWanted { cart_id: CartId },
-    Approved { cart_id: CartId, id: PaymentId },
-    Declined { cart_id: CartId, id: PaymentId, reason: String },
-    Cancelled { cart_id: CartId, id: PaymentId },
-}
-
-impl PaymentEvent {
-    /// Whose payment it is about.
-    pub fn cart_id(&self) -> CartId {
-        match self {
-            Self::Requested { cart_id, .. }
-            | Self::CancelWanted { cart_id }
-            | Self::Approved { cart_id, .. }
-            | Self::Declined { cart_id, .. }
-            | Self::Cancelled { cart_id, .. } => *cart_id,
-        }
-    }
-}
-
-/// Nothing is refused: what comes twice or late finds its work done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {}
-
-/// What a batch of commands works on.
-#[derive(Clone, Debug, Default)]
+/// The payments that a batch of commands names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Payments {
-    pub payments: HashMap<CartId, Payment>,
-    /// The last payment that was decided.
-    pub last_id: i64,
-    /// How many are decided.
-    pub live: i64,
+    /// By their carts.
+    pub payments: Tracked<CartId, Payment>,
+    /// Ids of decided payments, which are the live ones.
+    pub ids: Ids,
 }
 
 impl Payments {
-    /// The events that follow from `command`; none if its work is done already.
-    pub fn decide(&self, command: &Command) -> Vec<PaymentEvent> {
-        let payment = self.payments.get(&command.cart_id());
-        let id = PaymentId(self.last_id + 1);
-        match (command, payment) {
-            (Command::Request { cart_id, amount, trace }, payment) => match payment {
-                // None, or a cancel that came first.
-                None | Some(Payment { amount: None, .. }) => {
-                    let (cart_id, amount, trace) = (*cart_id, *amount, trace.clone());
-                    vec![PaymentEvent::Requested { cart_id, amount, trace }]
+    /// Carries out `command`, and publishes how a payment was decided and that it was given back. A command that finds its
+    /// work done does nothing.
+    pub fn handle(&mut self, command: &Command, out: &mut Publications) {
+        match command {
+            Command::Request { cart_id, amount, trace } => {
+                let before = self.payments.get(cart_id);
+                // None yet, or only a cancel that came first.
+                if before.is_none_or(|payment| payment.amount.is_none()) {
+                    let payment = self.change_or_add(*cart_id);
+                    payment.amount = Some(*amount);
+                    payment.trace.clone_from(trace);
                 }
-                Some(_) => vec![],
-            },
-            (Command::Cancel { cart_id }, payment) => match payment {
+            }
+            Command::Cancel { cart_id } => match self.payments.get(cart_id) {
                 // Known already; or nothing was taken, and the cart is gone because of that.
                 Some(
                     Payment { cancel_wanted: true, .. }
                     | Payment { status: Status::Declined | Status::Cancelled, .. },
-                ) => vec![],
-                Some(_) | None => vec![PaymentEvent::CancelWanted { cart_id: *cart_id }],
+                ) => {}
+                Some(_) | None => self.change_or_add(*cart_id).cancel_wanted = true,
             },
-            (Command::Decide { cart_id, verdict }, Some(payment)) => {
-                match (payment.status, verdict) {
-                    (Status::Requested, Verdict::Approved) => {
-                        vec![PaymentEvent::Approved { cart_id: *cart_id, id }]
-                    }
-                    (Status::Requested, Verdict::Declined { reason }) => {
-                        vec![PaymentEvent::Declined {
-                            cart_id: *cart_id,
-                            id,
-                            reason: reason.clone(),
-                        }]
-                    }
-                    (Status::Approved | Status::Declined | Status::Cancelled, _) => vec![],
+            Command::Decide { cart_id, verdict } => {
+                if let Some(Payment { status: Status::Requested, .. }) = self.payments.get(cart_id)
+                {
+                    self.decide(*cart_id, verdict, out);
                 }
             }
-            (Command::GivenBack { cart_id }, Some(payment)) => match payment.status {
-                // One whose cart is yet to come is kept until then.
-                Status::Requested | Status::Approved
-                    if payment.cancel_wanted
-                        && (payment.amount.is_some() || payment.status == Status::Approved) =>
-                {
-                    let id = payment.id.unwrap_or(id);
-                    vec![PaymentEvent::Cancelled { cart_id: *cart_id, id }]
+            Command::GivenBack { cart_id } => {
+                let payment = self.payments.get(cart_id);
+                // A cancel whose cart is yet to come is kept until then.
+                if payment.and_then(Payment::to_do) == Some(Ask::Cancel) {
+                    let (payment, id) = self.end(*cart_id, Status::Cancelled);
+                    let cancelled = payment.payload(id, text::PAYMENT_CANCELED);
+                    out.publish(Event::PaymentCancelled(cancelled));
                 }
-                Status::Requested | Status::Approved | Status::Declined | Status::Cancelled => {
-                    vec![]
-                }
-            },
-            (Command::Decide { .. } | Command::GivenBack { .. }, None) => vec![],
+            }
         }
     }
 
-    /// Folds one event in.
-    pub fn evolve(&mut self, event: &PaymentEvent) {
-        let cart_id = event.cart_id();
-        let payment = self.payments.entry(cart_id).or_insert_with(|| Payment {
-            cart_id,
-            id: None,
-            amount: None,
-            status: Status::Requested,
-            cancel_wanted: false,
-            reason: None,
-            trace: None,
-        });
-        let (status, id) = match event {
-            PaymentEvent::Requested { amount, trace, .. } => {
-                (payment.amount, payment.trace) = (Some(*amount), trace.clone());
-                return;
+    fn decide(&mut self, cart_id: CartId, verdict: &Verdict, out: &mut Publications) {
+        match verdict {
+            Verdict::Approved => {
+                let (payment, id) = self.end(cart_id, Status::Approved);
+                let approved = payment.payload(id, text::PAYMENT_APPROVED);
+                out.publish(Event::PaymentApproved(approved));
             }
-            PaymentEvent::CancelWanted { .. } => {
-                payment.cancel_wanted = true;
-                return;
-            }
-            PaymentEvent::Approved { id, .. } => (Status::Approved, *id),
-            PaymentEvent::Declined { id, reason, .. } => {
+            Verdict::Declined { reason } => {
+                let (payment, id) = self.end(cart_id, Status::Declined);
                 payment.reason = Some(reason.clone());
-                (Status::Declined, *id)
+                out.publish(Event::PaymentDeclined(Decline {
+                    payment: payment.payload(id, text::PAYMENT_DECLINED),
+                    reason: Some(reason.clone()),
+                }));
             }
-            PaymentEvent::Cancelled { id, .. } => (Status::Cancelled, *id),
-        };
-        payment.status = status;
-        if payment.id.replace(id).is_none() {
-            self.last_id = id.0;
-            self.live += 1;
         }
+    }
+
+    /// Sets the status of a payment that is decided now or was before. Returns the payment and its id, which it is given when
+    /// it is decided.
+    fn end(&mut self, cart_id: CartId, status: Status) -> (&mut Payment, PaymentId) {
+        let payment = self.payments.change_or_add(cart_id, || Payment::new(cart_id));
+        payment.status = status;
+        let id = *payment.id.get_or_insert_with(|| PaymentId(self.ids.add_row()));
+        (payment, id)
+    }
+
+    fn change_or_add(&mut self, cart_id: CartId) -> &mut Payment {
+        self.payments.change_or_add(cart_id, || Payment::new(cart_id))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn any_command() -> impl Strategy<Value = Command> {
-        (1..3_i64, 0..5_u8).prop_map(|(cart, what)| {
-            let cart_id = CartId(cart);
-            match what {
-                0 => Command::Request { cart_id, amount: 5000, trace: None },
-                1 => Command::Cancel { cart_id },
-                2 => Command::Decide { cart_id, verdict: Verdict::Approved },
-                3 => {
-                    Command::Decide { cart_id, verdict: Verdict::Declined { reason: "no".into() } }
-                }
-                _ => Command::GivenBack { cart_id },
-            }
-        })
-    }
-
-    /// Carries commands out, and counts the events that others hear, by cart.
-    fn given<'a>(
-        commands: impl IntoIterator<Item = &'a Command>,
-    ) -> (Payments, HashMap<CartId, Vec<&'static str>>) {
-        let (mut payments, mut told) = (Payments::default(), HashMap::<_, Vec<_>>::new());
-        for command in commands {
-            for event in payments.decide(command) {
-                payments.evolve(&event);
-                let name = match event {
-                    PaymentEvent::Approved { .. } => "approved",
-                    PaymentEvent::Declined { .. } => "declined",
-                    PaymentEvent::Cancelled { .. } => "cancelled",
-                    PaymentEvent::Requested { .. } | PaymentEvent::CancelWanted { .. } => continue,
-                };
-                told.entry(event.cart_id()).or_default().push(name);
-            }
-        }
-        (payments, told)
-    }
-
-    /// The provider's worker: asks what there is to ask until there is nothing more.
-    fn settle(payments: &mut Payments) {
-        while let Some(command) = payments.payments.values().find_map(|payment| {
-            let cart_id = payment.cart_id;
-            Some(match payment.to_do()? {
-                Ask::Approve { .. } => Command::Decide { cart_id, verdict: Verdict::Approved },
-                Ask::Cancel => Command::GivenBack { cart_id },
-            })
-        }) {
-            let events = payments.decide(&command);
-            assert!(!events.is_empty(), "{command:?} changed nothing: the worker would never end");
-            events.iter().for_each(|event| payments.evolve(event));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_command_that_comes_twice_changes_nothing_more(
-            before in prop::collection::vec(any_command(), 0..12),
-            command in any_command(),
-        ) {
-            let once: Vec<_> = before.iter().chain([&command]).collect();
-            let twice: Vec<_> = once.iter().copied().chain([&command]).collect();
-            let (once, told_once) = given(once);
-            let (twice, told_twice) = given(twice);
-            prop_assert_eq!(once.payments, twice.payments);
-            prop_assert_eq!(told_once, told_twice);
-        }
-
-        #[test]
-        fn each_cart_is_decided_once_and_given_back_once(
-            commands in prop::collection::vec(any_command(), 0..30),
-        ) {
-            let (_, told) = given(&commands);
-            for story in told.values() {
-                let legal: [&[&str]; 5] =
-                    [&["approved"], &["declined"], &["cancelled"], &["approved", "cancelled"], &[]];
-                prop_assert!(legal.contains(&story.as_slice()), "told {:?}", story);
-            }
-        }
-
-        #[test]
-        fn a_cart_that_is_gone_ends_with_its_payment_cancelled_whatever_came_first(
-            noise in prop::collection::vec(any_command(), 0..8),
-            cancel_first in any::<bool>(),
-        ) {
-            let cart_id = CartId(9);
-            let (request, cancel) = (Command::Request { cart_id, amount: 5000, trace: None }, Command::Cancel { cart_id });
-            let pair = if cancel_first { [cancel, request] } else { [request, cancel] };
-            let (mut payments, _) = given(noise.iter().chain(&pair));
-            settle(&mut payments);
-            prop_assert_eq!(payments.payments[&cart_id].status, Status::Cancelled);
-            prop_assert_eq!(payments.payments[&cart_id].amount, Some(5000));
-        }
-    }
-}
+mod tests;

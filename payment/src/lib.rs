@@ -1,10 +1,9 @@
 //! Payments: one for each cart, decided by a provider.
 //!
-//! `CartAdded` writes a request, `CartRemoved` a wish to cancel. A worker asks the provider about what
-//! was written and writes down what it answers, with the event that tells it. So the provider may be
-//! slow or away without holding a transaction, an offset or anybody's cart, and a crash at any point
-//! asks again, which a provider must take as the same question. The built-in provider is a rule that needs
-//! nobody to be asked: its answer is written with the request.
+//! `CartAdded` writes a request, `CartRemoved` writes that a cancel is wanted. A worker reads both, asks the provider, and
+//! writes the verdict with the event that publishes it. So a slow or absent provider holds no transaction, no offset and no
+//! cart. After a crash the worker asks again, so the calls of a provider must be idempotent. The built-in provider decides
+//! within this process: its verdict is written with the request.
 
 pub mod api;
 pub mod app;
@@ -18,7 +17,7 @@ use chassis::bus::Bus;
 use chassis::{Chassis, Running};
 use std::sync::Arc;
 
-/// What `--help` says of it.
+/// What `--help` says of this service.
 pub const ABOUT: &str = "Payments of the gifticon shop";
 
 /// The settings of this service.
@@ -31,7 +30,7 @@ pub struct PaymentConfig {
     pub limit: Limit,
 }
 
-/// What the built-in provider takes.
+/// What the built-in provider approves.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Limit {
     /// The built-in payment provider declines amounts above this, in won; unset approves all
@@ -39,22 +38,22 @@ pub struct Limit {
     pub payment_limit: Option<i64>,
 }
 
-/// Starts the service on the bus it is given, with the built-in provider.
+/// Starts the service on `bus`, with the built-in provider.
 pub async fn start(config: PaymentConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
     let builtin = provider::Builtin { limit: config.limit.payment_limit };
-    put_together(config.host, Arc::new(builtin), Some(builtin), bus).await
+    assemble(config.host, Arc::new(builtin), Some(builtin), bus).await
 }
 
-/// Starts the service with a provider of the caller's.
+/// Starts the service on `bus`, with a provider of the caller's.
 pub async fn start_with(
     host: Host,
     provider: Arc<dyn provider::Provider>,
     bus: Arc<dyn Bus>,
 ) -> anyhow::Result<Running> {
-    put_together(host, provider, None, bus).await
+    assemble(host, provider, None, bus).await
 }
 
-async fn put_together(
+async fn assemble(
     host: Host,
     provider: Arc<dyn provider::Provider>,
     inline_provider: Option<provider::Builtin>,
@@ -62,7 +61,7 @@ async fn put_together(
 ) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("payment", &host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::PaymentDomain { db: db.clone() });
+    let writer = chassis.writer(app::PaymentModel { db: db.clone() });
     chassis.relay();
     chassis.react(policy::FollowCart { inline_provider }, &writer);
     let committed = inline_provider.is_none().then(|| writer.committed());

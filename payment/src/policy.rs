@@ -1,6 +1,6 @@
-//! What payment does about the events of others.
+//! What payment does when it hears the events of others.
 
-use crate::app::PaymentDomain;
+use crate::app::PaymentModel;
 use crate::domain::Command;
 use crate::provider::Builtin;
 use chassis::base::trace;
@@ -11,17 +11,17 @@ use common_events::{Envelope, Event};
 /// A cart wants to be paid; one that is gone wants its money back.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowCart {
-    /// A provider that is no further away than this: what it says is written with what it was asked. Any other is
-    /// asked by the worker, when the question is durable.
+    /// A provider that decides within this process: its verdict is written together with the request. Any other provider is
+    /// asked by the worker, once the request is committed.
     pub inline_provider: Option<Builtin>,
 }
 
 impl Policy for FollowCart {
-    type Domain = PaymentDomain;
+    type Model = PaymentModel;
 
     fn react(&self, envelope: &Envelope, _: DateTime<Utc>) -> Vec<Command> {
         match &envelope.event {
-            // The original's event knows no amount: its gifticons cost nothing.
+            // The event of the original has no amount: its gifticons cost nothing.
             Event::CartAdded(cart) => {
                 let (amount, trace) = (cart.amount.unwrap_or_default(), trace::current());
                 let trace = trace.map(|trace| trace.as_str().to_owned());
@@ -54,6 +54,7 @@ impl Policy for FollowCart {
 mod tests {
     use super::*;
     use crate::domain::{Payments, Status};
+    use chassis::model::Publications;
     use common_events::{CartAdded, CartId, CartRemoved, GifticonId};
     use uuid::Uuid;
 
@@ -81,30 +82,29 @@ mod tests {
         })
     }
 
-    /// How the payment of a cart ends with the built-in provider, and that nothing is left to the worker.
-    fn ends(events: &[Event]) -> Status {
+    /// Returns how the payment of a cart ends with the built-in provider. Checks that nothing is left to the worker.
+    fn ends_as(events: &[Event]) -> Status {
         let policy = FollowCart { inline_provider: Some(Builtin { limit: Some(5_000) }) };
         let mut payments = Payments::default();
         for event in events {
             let envelope = Envelope::new(event.clone(), Uuid::nil(), DateTime::default());
             for command in policy.react(&envelope, DateTime::default()) {
-                let events = payments.decide(&command);
-                events.iter().for_each(|event| payments.evolve(event));
+                payments.handle(&command, &mut Publications::default());
             }
         }
-        let payment = &payments.payments[&CartId(1)];
+        let payment = payments.payments.get(&CartId(1)).unwrap();
         assert_eq!(payment.to_do(), None, "{events:?}");
         payment.status
     }
 
     #[test]
     fn what_the_built_in_provider_says_is_written_at_once_in_any_order() {
-        assert_eq!(ends(&[added(5_000)]), Status::Approved);
-        assert_eq!(ends(&[added(5_001)]), Status::Declined);
-        assert_eq!(ends(&[added(5_000), removed()]), Status::Cancelled);
-        assert_eq!(ends(&[removed(), added(5_000)]), Status::Cancelled);
-        assert_eq!(ends(&[added(5_001), removed()]), Status::Declined);
-        assert_eq!(ends(&[removed(), added(5_000), removed(), added(5_000)]), Status::Cancelled);
-        assert_eq!(ends(&[removed()]), Status::Requested, "its cart is yet to come");
+        assert_eq!(ends_as(&[added(5_000)]), Status::Approved);
+        assert_eq!(ends_as(&[added(5_001)]), Status::Declined);
+        assert_eq!(ends_as(&[added(5_000), removed()]), Status::Cancelled);
+        assert_eq!(ends_as(&[removed(), added(5_000)]), Status::Cancelled);
+        assert_eq!(ends_as(&[added(5_001), removed()]), Status::Declined);
+        assert_eq!(ends_as(&[removed(), added(5_000), removed(), added(5_000)]), Status::Cancelled);
+        assert_eq!(ends_as(&[removed()]), Status::Requested, "its cart is yet to come");
     }
 }

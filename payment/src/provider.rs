@@ -1,6 +1,6 @@
-//! Who takes the money, and the worker that asks.
+//! The payment provider, and the worker that asks it.
 
-use crate::app::PaymentDomain;
+use crate::app::PaymentModel;
 use crate::domain::{Ask, Command, Payment, Verdict};
 use crate::store;
 use async_trait::async_trait;
@@ -15,34 +15,35 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
-/// Payments a round, and questions at once.
-const BATCH: i64 = 500;
-const AT_ONCE: usize = 16;
-/// How often to look without being woken.
-const LOOK: Duration = Duration::from_millis(500);
+/// Payments that one round of the worker asks about, at most.
+const ROUND_MAX: i64 = 500;
+/// Calls of the provider at the same time, at most.
+const CONCURRENT_CALLS_MAX: usize = 16;
+/// How long the worker waits between two looks at the table when nothing wakes it.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A payment provider.
 ///
-/// Both calls are idempotent by cart: the worker asks again where an answer was lost, and a crash may
-/// come between the answer and its being written down.
+/// Both calls must be idempotent by cart: the worker asks again when an answer is lost, and a crash may come between the
+/// answer and its commit.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
-    /// Takes `amount` won for a cart.
+    /// Takes `amount` won for a cart. Returns the verdict.
     async fn approve(&self, cart_id: CartId, amount: i64) -> anyhow::Result<Verdict>;
 
-    /// Gives back what was taken for a cart, if anything, and takes nothing for it any more.
+    /// Gives back what was taken for a cart, if anything. From then on takes nothing for that cart.
     async fn cancel(&self, cart_id: CartId) -> anyhow::Result<()>;
 }
 
-/// The built-in provider: takes whatever is not above its limit.
+/// The built-in provider. It approves every amount that is not above its limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Builtin {
-    /// Won; none takes everything, as the original did.
+    /// Won. `None` approves everything, as the original did.
     pub limit: Option<i64>,
 }
 
 impl Builtin {
-    /// What it says to `amount` won.
+    /// Returns the verdict on `amount` won.
     pub fn verdict(&self, amount: i64) -> Verdict {
         match self.limit {
             Some(limit) if amount > limit => Verdict::Declined {
@@ -64,13 +65,13 @@ impl Provider for Builtin {
     }
 }
 
-/// Asks the provider whatever there is to ask, for ever. The question is durable before it is asked,
-/// and no transaction is open meanwhile. One replica at a time does it.
+/// Asks the provider about the payments in the table, for ever. A request is committed before the provider is asked, and no
+/// transaction is open meanwhile. One replica at a time does this.
 ///
-/// `committed` wakes it; where that is none, it looks for what is left over only.
+/// `committed` wakes it. Without it the worker only polls, for what is left over.
 pub async fn run(
     db: Db,
-    writer: Writer<PaymentDomain>,
+    writer: Writer<PaymentModel>,
     provider: Arc<dyn Provider>,
     mut lease: Lease,
     mut committed: Option<watch::Receiver<u64>>,
@@ -78,8 +79,8 @@ pub async fn run(
     db.ready().await;
     loop {
         match &mut committed {
-            Some(committed) => drop(tokio::time::timeout(LOOK, committed.changed()).await),
-            None => tokio::time::sleep(LOOK).await,
+            Some(committed) => drop(tokio::time::timeout(POLL_INTERVAL, committed.changed()).await),
+            None => tokio::time::sleep(POLL_INTERVAL).await,
         }
         loop {
             if let Some(committed) = &mut committed {
@@ -90,7 +91,7 @@ pub async fn run(
                 Ok(_) => {}
                 Err(error) => {
                     log_failure(&error, "payments cannot be decided; trying again shortly");
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                     break;
                 }
             }
@@ -98,44 +99,46 @@ pub async fn run(
     }
 }
 
+/// Asks the provider about some payments, and writes down the verdicts. Returns how many it answered.
 async fn round(
     db: &Db,
-    writer: &Writer<PaymentDomain>,
+    writer: &Writer<PaymentModel>,
     provider: &dyn Provider,
     lease: &mut Lease,
 ) -> anyhow::Result<usize> {
-    let to_do = store::to_do(db, BATCH).await?;
+    let to_do = store::to_do(db, ROUND_MAX).await?;
     if to_do.is_empty() || lease.hold().await.is_none() {
         return Ok(0);
     }
-    let questions = to_do.len();
-    let asked = stream::iter(to_do)
+    let calls = to_do.len();
+    let commands: Vec<Option<TracedCommand>> = stream::iter(to_do)
         .map(|payment| async move { ask(provider, &payment).await })
-        .buffered(AT_ONCE);
-    let answers: Vec<Option<Answered>> = asked.collect().await;
-    let answers: Vec<Answered> = answers.into_iter().flatten().collect();
-    let count = answers.len();
-    anyhow::ensure!(count > 0, "the provider answered none of {questions} questions");
-    for outcome in writer.execute_all(answers).await {
+        .buffered(CONCURRENT_CALLS_MAX)
+        .collect()
+        .await;
+    let commands: Vec<TracedCommand> = commands.into_iter().flatten().collect();
+    let answered = commands.len();
+    anyhow::ensure!(answered > 0, "the provider answered none of {calls} questions");
+    for outcome in writer.execute_all(commands).await {
         outcome?;
     }
-    Ok(count)
+    Ok(answered)
 }
 
-/// What follows from an answer, and the purchase that it is part of.
-type Answered = (Command, Option<Trace>);
+/// A command that follows from an answer, and the trace of its purchase.
+type TracedCommand = (Command, Option<Trace>);
 
-/// Asks one question; none where there is no answer, which is tried again.
-async fn ask(provider: &dyn Provider, payment: &Payment) -> Option<Answered> {
+/// Asks the provider about one payment. Returns `None` when it does not answer; the next round asks again.
+async fn ask(provider: &dyn Provider, payment: &Payment) -> Option<TracedCommand> {
     let cart_id = payment.cart_id;
-    let answer = match payment.to_do()? {
+    let command = match payment.to_do()? {
         Ask::Approve { amount } => {
             let verdict = provider.approve(cart_id, amount).await;
             verdict.map(|verdict| Command::Decide { cart_id, verdict })
         }
         Ask::Cancel => provider.cancel(cart_id).await.map(|()| Command::GivenBack { cart_id }),
     };
-    match answer {
+    match command {
         Ok(command) => Some((command, payment.trace.as_deref().and_then(Trace::parse))),
         Err(error) => {
             warn!(cart.id = %cart_id, error = format!("{error:#}"), "the provider did not answer");

@@ -1,20 +1,83 @@
 //! The payments' table. All SQL of this service is in this file.
 
-use crate::domain::{Command, Payment, PaymentEvent, Payments, Status};
+use crate::domain::{Command, Payment, Payments, Status};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
-use chassis::storage::rows::{insert, look_up, read, select};
-use chassis::storage::{Db, IdSequence, Schema, Tx};
+use chassis::model::Ids;
+use chassis::storage::rows::{read, select};
+use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
+use chassis::table;
 use common_events::{CartId, PaymentId, status};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
+
+table! {
+    /// A payment, as it is stored.
+    pub struct PaymentRow in "payments" {
+        cart_id: CartId,
+        id: Option<PaymentId>,
+        amount: Option<i64>,
+        status: String,
+        /// 1 once the cart is gone, else 0.
+        cancel_wanted: i64,
+        reason: Option<String>,
+        traceparent: Option<String>,
+        /// Milliseconds since 1970.
+        changed_at: i64,
+    }
+}
+
+impl PaymentRow {
+    fn of(payment: &Payment, changed_at: i64) -> Self {
+        Self {
+            cart_id: payment.cart_id,
+            id: payment.id,
+            amount: payment.amount,
+            status: text(payment.status).to_owned(),
+            cancel_wanted: i64::from(payment.cancel_wanted),
+            reason: payment.reason.clone(),
+            traceparent: payment.trace.clone(),
+            changed_at,
+        }
+    }
+}
+
+impl TryFrom<PaymentRow> for Payment {
+    type Error = sqlx::Error;
+
+    fn try_from(row: PaymentRow) -> sqlx::Result<Self> {
+        let statuses = [Status::Requested, Status::Approved, Status::Declined, Status::Cancelled];
+        let status = statuses.into_iter().find(|status| text(*status) == row.status);
+        Ok(Self {
+            cart_id: row.cart_id,
+            id: row.id,
+            amount: row.amount,
+            status: status.ok_or_else(|| {
+                sqlx::Error::Decode(format!("unknown status of a payment: {}", row.status).into())
+            })?,
+            cancel_wanted: row.cancel_wanted == 1,
+            reason: row.reason,
+            trace: row.traceparent,
+        })
+    }
+}
+
+const REQUESTED: &str = "Requested";
+
+/// Returns the text of a status in the table, which is also what customers read.
+fn text(status: Status) -> &'static str {
+    match status {
+        Status::Requested => REQUESTED,
+        Status::Approved => status::PAYMENT_APPROVED,
+        Status::Declined => status::PAYMENT_DECLINED,
+        Status::Cancelled => status::PAYMENT_CANCELED,
+    }
+}
 
 /// Decided payments, as they are listed.
 pub const PAYMENTS: Listing = Listing {
     collection: "payments",
     singular: "payment",
-    columns: "cart_id, id, amount, status, cancel_wanted, reason, traceparent",
+    columns: PaymentRow::COLUMNS,
     from: "from payments where id is not null",
     fields: &[
         Field::unique("id", "id"),
@@ -26,39 +89,7 @@ pub const PAYMENTS: Listing = Listing {
     searchable: true,
 };
 
-#[derive(Deserialize)]
-#[serde(remote = "Payment")]
-struct PaymentRow {
-    cart_id: CartId,
-    id: Option<PaymentId>,
-    amount: Option<i64>,
-    #[serde(deserialize_with = "known_status")]
-    status: Status,
-    #[serde(deserialize_with = "flag")]
-    cancel_wanted: bool,
-    reason: Option<String>,
-    #[serde(rename = "traceparent")]
-    trace: Option<String>,
-}
-
-/// A payment as it is read.
-#[derive(Deserialize)]
-pub struct OnePayment(#[serde(with = "PaymentRow")] pub Payment);
-
-fn known_status<'de, D: Deserializer<'de>>(status: D) -> Result<Status, D::Error> {
-    let status = String::deserialize(status)?;
-    let known = [Status::Requested, Status::Approved, Status::Declined, Status::Cancelled];
-    let known = known.into_iter().find(|known| text(*known) == status);
-    known.ok_or_else(|| D::Error::custom("an unknown status of a payment"))
-}
-
-fn flag<'de, D: Deserializer<'de>>(flag: D) -> Result<bool, D::Error> {
-    Ok(i64::deserialize(flag)? == 1)
-}
-
-const REQUESTED: &str = "Requested";
-
-/// The tables.
+/// Returns the tables.
 pub fn schema() -> Schema {
     Schema::new(&[
         (1001, "payment", include_str!("../migrations/1001_payment.sql")),
@@ -66,104 +97,57 @@ pub fn schema() -> Schema {
     ])
 }
 
-/// Reads what the commands name, in order and locked.
+/// Reads the payments that the commands name, in order and locked.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Payments> {
     // Always, and first: a row that is not there yet cannot be locked, and two replicas that made it at
     // once would lose what the first wrote.
-    let counter = IdSequence::load(tx, db, PAYMENTS.collection).await?;
-    let mut payments =
-        Payments { last_id: counter.last_id, live: counter.live, ..Payments::default() };
-    let ids: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
-    let lock = db.for_update();
-    let of = |among: &str| format!("from payments where cart_id {among} order by cart_id{lock}");
-    let ids = Vec::from_iter(ids);
-    for OnePayment(payment) in look_up(tx, &ids, PAYMENTS.columns, of).await? {
-        payments.payments.insert(payment.cart_id, payment);
+    let sequence = IdSequence::load(tx, db, PAYMENTS.collection).await?;
+    let ids = Ids::read(sequence.last_id, sequence.live);
+    let mut payments = Payments { ids, ..Payments::default() };
+    let carts: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
+    for row in PaymentRow::lock(tx, db, "cart_id", &Vec::from_iter(carts)).await? {
+        payments.payments.read(row.cart_id, row.try_into()?);
     }
     Ok(payments)
 }
 
-/// Writes what `events` changed.
-pub fn save(tx: &mut Tx<'_>, payments: &Payments, events: &[PaymentEvent]) -> sqlx::Result<()> {
-    let changed: BTreeSet<CartId> = events.iter().map(PaymentEvent::cart_id).collect();
-    save_payments(tx, changed.iter().filter_map(|id| payments.payments.get(id)))?;
-    let counts = |event: &PaymentEvent| {
-        !matches!(event, PaymentEvent::Requested { .. } | PaymentEvent::CancelWanted { .. })
-    };
-    if events.iter().any(counts) {
-        let counter = IdSequence { last_id: payments.last_id, live: payments.live };
-        counter.save(tx, PAYMENTS.collection);
+/// Writes what was added and changed.
+pub fn save(tx: &mut Tx<'_>, Payments { payments, ids }: &Payments) -> sqlx::Result<()> {
+    let changed_at = now();
+    let rows = payments.added().chain(payments.changed());
+    let rows: Vec<_> = rows.map(|payment| PaymentRow::of(payment, changed_at)).collect();
+    PaymentRow::upsert(tx, "cart_id", &rows)?;
+    if let Some((last_id, live)) = ids.changed() {
+        IdSequence { last_id, live }.save(tx, PAYMENTS.collection);
     }
     Ok(())
 }
 
-fn save_payments<'p>(
-    tx: &mut Tx<'_>,
-    payments: impl Iterator<Item = &'p Payment>,
-) -> sqlx::Result<()> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        cart_id: CartId,
-        id: Option<PaymentId>,
-        amount: Option<i64>,
-        status: &'static str,
-        cancel_wanted: i64,
-        reason: Option<&'a str>,
-        traceparent: Option<&'a str>,
-        changed_at: i64,
-    }
-    let changed_at = now();
-    let rows = payments.map(|payment| Row {
-        cart_id: payment.cart_id,
-        id: payment.id,
-        amount: payment.amount,
-        status: text(payment.status),
-        cancel_wanted: i64::from(payment.cancel_wanted),
-        reason: payment.reason.as_deref(),
-        traceparent: payment.trace.as_deref(),
-        changed_at,
-    });
-    let set = "on conflict (cart_id) do update set id = excluded.id, amount = excluded.amount, \
-               status = excluded.status, cancel_wanted = excluded.cancel_wanted, \
-               reason = excluded.reason, traceparent = excluded.traceparent, \
-               changed_at = excluded.changed_at";
-    insert(tx, "payments", &rows.collect::<Vec<_>>(), set)
-}
-
-/// Payments about which the provider is to be asked something.
-pub async fn to_do(db: &Db, most: i64) -> sqlx::Result<Vec<Payment>> {
+/// Returns payments about which the provider is to be asked something, `limit` at most.
+pub async fn to_do(db: &Db, limit: i64) -> sqlx::Result<Vec<Payment>> {
     // `+ 0`, or SQLite would prepare the statement anew for every value of the limit.
-    let of = format!(
+    let rest = format!(
         "from payments where (status = '{REQUESTED}' and amount is not null) \
          or (status = '{}' and cancel_wanted = 1) limit $1 + 0",
         status::PAYMENT_APPROVED
     );
-    let payments = read(select(db.dialect(), PAYMENTS.columns, &of).bind(most), db);
-    Ok(payments.await?.into_iter().map(|OnePayment(payment)| payment).collect())
+    let select = select(db.dialect(), PaymentRow::COLUMNS, &rest).bind(limit);
+    let rows: Vec<PaymentRow> = read(select, db).await?;
+    rows.into_iter().map(Payment::try_from).collect()
 }
 
-/// The decided payment of an id.
-pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<Payment>> {
-    one(db, "id", id).await
+/// Returns the decided payment with this id.
+pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<PaymentRow>> {
+    by(db, "id", id).await
 }
 
-/// The decided payment of a cart.
-pub async fn by_cart(db: &Db, cart_id: i64) -> sqlx::Result<Option<Payment>> {
-    one(db, "cart_id", cart_id).await
+/// Returns the decided payment of a cart.
+pub async fn by_cart(db: &Db, cart_id: i64) -> sqlx::Result<Option<PaymentRow>> {
+    by(db, "cart_id", cart_id).await
 }
 
-async fn one(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<Payment>> {
-    let of = format!("{} and {column} = $1", PAYMENTS.from);
-    let one = select(db.dialect(), PAYMENTS.columns, &of).bind(value);
-    Ok(read(one, db).await?.pop().map(|OnePayment(payment)| payment))
-}
-
-/// The text of a status in the table, which is also what customers read.
-pub fn text(status: Status) -> &'static str {
-    match status {
-        Status::Requested => REQUESTED,
-        Status::Approved => status::PAYMENT_APPROVED,
-        Status::Declined => status::PAYMENT_DECLINED,
-        Status::Cancelled => status::PAYMENT_CANCELED,
-    }
+async fn by(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<PaymentRow>> {
+    let rest = format!("{} and {column} = $1", PAYMENTS.from);
+    let select = select(db.dialect(), PaymentRow::COLUMNS, &rest).bind(value);
+    Ok(read(select, db).await?.pop())
 }

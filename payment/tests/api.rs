@@ -198,24 +198,41 @@ async fn an_event_that_comes_again_is_acted_on_once_also_when_its_cart_is_gone()
     assert_eq!(payment.get("/payments").await.1["page"]["totalElements"], 2);
 }
 
-/// Answers nothing.
-struct Away;
+/// Never answers, and counts how often it is asked.
+#[derive(Default)]
+struct Away {
+    asked: Arc<AtomicUsize>,
+}
+
+impl Away {
+    fn ask<T>(&self) -> anyhow::Result<T> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        anyhow::bail!("the provider is away")
+    }
+}
 
 #[async_trait]
 impl Provider for Away {
     async fn approve(&self, _: CartId, _: i64) -> anyhow::Result<Verdict> {
-        anyhow::bail!("the provider is away")
+        self.ask()
     }
 
     async fn cancel(&self, _: CartId) -> anyhow::Result<()> {
-        anyhow::bail!("the provider is away")
+        self.ask()
     }
 }
 
 #[tokio::test]
 async fn a_payment_is_read_when_it_is_decided_and_written_by_nobody() {
-    let payment = Payment::start(Away).await;
+    let away = Away::default();
+    let asked = Arc::clone(&away.asked);
+    let payment = Payment::start(away).await;
     payment.hear("CartAdded", 1, 100).await;
+    // The provider is asked about what is committed: the event was handled then.
+    eventually("the provider to be asked", async || {
+        (asked.load(Ordering::Relaxed) > 0).then_some(())
+    })
+    .await;
     for (path, status) in [
         ("/payments", 200),
         ("/payments/search", 200),

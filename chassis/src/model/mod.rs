@@ -1,8 +1,10 @@
 //! What a service's rules are written with. Pure: no clock, no database, no network.
 
+mod ids;
 mod publications;
 mod tracked;
 
+pub use ids::Ids;
 pub use publications::Publications;
 pub use tracked::Tracked;
 

@@ -1,14 +1,15 @@
 //! The events that a batch publishes.
 
 use common_events::Event;
+use std::collections::BTreeMap;
 
 /// The events that a batch of commands publishes, in order, each with the number of the command that caused it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Publications {
     command: usize,
     events: Vec<(usize, Event)>,
-    /// One for each key, published after the others.
-    latest: Vec<(usize, Event)>,
+    /// By their keys; published after the others.
+    latest: BTreeMap<String, (usize, Event)>,
 }
 
 impl Publications {
@@ -19,25 +20,21 @@ impl Publications {
 
     /// Publishes `event`. It takes the place of one of [`Publications::publish_latest`] with the same key.
     pub fn publish(&mut self, event: Event) {
-        self.drop_latest(&event);
+        if !self.latest.is_empty() {
+            self.latest.remove(&event.key());
+        }
         self.events.push((self.command, event));
     }
 
     /// Publishes `event`, which says how something is now, at the end of the batch, unless a later event with its key makes
     /// it obsolete: a hundred sales of one gifticon are one event.
     pub fn publish_latest(&mut self, event: Event) {
-        self.drop_latest(&event);
-        self.latest.push((self.command, event));
-    }
-
-    fn drop_latest(&mut self, event: &Event) {
-        let key = event.key();
-        self.latest.retain(|(_, other)| other.key() != key);
+        self.latest.insert(event.key(), (self.command, event));
     }
 
     /// Returns the events in order, each with the number of the command that caused it.
     pub fn into_events(self) -> Vec<(usize, Event)> {
-        [self.events, self.latest].concat()
+        self.events.into_iter().chain(self.latest.into_values()).collect()
     }
 }
 

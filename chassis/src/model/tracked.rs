@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// The rows of one table that a batch names, by their keys. It knows which of them were added, changed and removed, so that
 /// those and no others are written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked<K, V> {
     rows: BTreeMap<K, (V, Mark)>,
     removed: Vec<V>,
@@ -42,6 +42,15 @@ impl<K: Ord, V> Tracked<K, V> {
             *mark = Mark::Changed;
         }
         Some(row)
+    }
+
+    /// Returns the row with this key, to be changed. Adds `new` if there is none.
+    pub fn change_or_add(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+        let (row, mark) = self.rows.entry(key).or_insert_with(|| (new(), Mark::Added));
+        if *mark == Mark::Read {
+            *mark = Mark::Changed;
+        }
+        row
     }
 
     /// Adds a row. There must be none with this key.
@@ -104,10 +113,12 @@ mod tests {
         }
         rows.add(4, "new row 4".to_owned());
         assert_eq!(rows.change(&3), None);
+        rows.change_or_add(5, String::new).push('?');
+        rows.change_or_add(8, || "row 8".to_owned()).push('?');
         assert_eq!(rows.get(&1).unwrap(), "row 1");
-        assert_eq!(rows.added().collect::<Vec<_>>(), ["new row 4", "row 5!"]);
+        assert_eq!(rows.added().collect::<Vec<_>>(), ["new row 4", "row 5!?", "row 8?"]);
         assert_eq!(rows.changed().collect::<Vec<_>>(), ["row 2!"]);
         assert_eq!(rows.removed().collect::<Vec<_>>(), ["row 3!", "row 4"]);
-        assert_eq!(rows.values().count(), 4);
+        assert_eq!(rows.values().count(), 5);
     }
 }

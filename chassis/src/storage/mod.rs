@@ -28,5 +28,5 @@ pub(crate) use pool::Connection;
 pub use pool::READ_TIMEOUT;
 pub(crate) use running_time::{MINUTE, count_minute};
 pub use schema::Schema;
-pub use table::Table;
+pub use table::{Table, joined};
 pub use tx::{Statement, Tx};

@@ -19,11 +19,17 @@ pub trait Table: Serialize + DeserializeOwned + Send {
 
     /// Inserts rows in their order, before the commit. A row whose `key` is there already is overwritten.
     fn upsert(tx: &mut Tx<'_>, key: &str, rows: &[Self]) -> sqlx::Result<()> {
-        let others = Self::COLUMNS.split(", ").filter(|column| *column != key);
+        rows::insert(tx, Self::NAME, rows, &Self::on_conflict(key, &[]))
+    }
+
+    /// Returns what follows an insert, so that a row whose `key` is there already is overwritten, but for the columns `kept`:
+    /// those of an index that never change. SQLite writes an index anew for each of its columns that is set, changed or not.
+    fn on_conflict(key: &str, kept: &[&str]) -> String {
+        let others = Self::COLUMNS.split(", ");
+        let others = others.filter(|column| *column != key && !kept.contains(column));
         let set: Vec<String> =
             others.map(|column| format!("{column} = excluded.{column}")).collect();
-        let rest = format!("on conflict ({key}) do update set {}", set.join(", "));
-        rows::insert(tx, Self::NAME, rows, &rest)
+        format!("on conflict ({key}) do update set {}", set.join(", "))
     }
 
     /// Returns the rows whose `column` is one of `ids`, in the order of that column and locked.
@@ -56,6 +62,31 @@ pub trait Table: Serialize + DeserializeOwned + Send {
 /// use chassis::storage::Table;
 /// assert_eq!((CartRow::NAME, CartRow::COLUMNS), ("carts", "id, name"));
 /// ```
+///
+/// Columns that are the fields of another struct are named by it: it has their names in `FIELDS`, and serde reads and writes
+/// it as a part of the row.
+///
+/// ```
+/// #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+/// pub struct Details {
+///     name: Option<String>,
+///     price: Option<i64>,
+/// }
+///
+/// impl Details {
+///     pub const FIELDS: &str = "name, price";
+/// }
+///
+/// chassis::table! {
+///     /// A cart, as it is stored.
+///     pub struct CartRow in "carts" {
+///         id: i64,
+///         ..details: Details,
+///     }
+/// }
+/// use chassis::storage::Table;
+/// assert_eq!(CartRow::COLUMNS, "id, name, price");
+/// ```
 #[macro_export]
 macro_rules! table {
     (
@@ -78,4 +109,43 @@ macro_rules! table {
                 concat!(stringify!($first) $(, ", ", stringify!($field))*);
         }
     };
+    (
+        $(#[$meta:meta])*
+        $visibility:vis struct $name:ident in $table:literal {
+            $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+            $(#[$group_meta:meta])* ..$group:ident: $group_type:ty $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, ::serde::Serialize, ::serde::Deserialize)]
+        $visibility struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+            $(#[$group_meta])* #[serde(flatten)] pub $group: $group_type,
+        }
+
+        impl $crate::storage::Table for $name {
+            const NAME: &'static str = $table;
+            const COLUMNS: &'static str = {
+                const OWN: &str = concat!($(stringify!($field), ", ",)*);
+                const GROUP: &str = <$group_type>::FIELDS;
+                const BYTES: [u8; OWN.len() + GROUP.len()] = $crate::storage::joined(OWN, GROUP);
+                match ::std::str::from_utf8(&BYTES) {
+                    Ok(columns) => columns,
+                    Err(_) => panic!("two texts make a text"),
+                }
+            };
+        }
+    };
+}
+
+/// Returns the bytes of two texts, one after the other. They are `N` together.
+#[doc(hidden)]
+pub const fn joined<const N: usize>(first: &str, second: &str) -> [u8; N] {
+    let (first, second) = (first.as_bytes(), second.as_bytes());
+    let (mut bytes, mut at) = ([0; N], 0);
+    while at < N {
+        bytes[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    bytes
 }

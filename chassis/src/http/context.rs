@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whom a process faces: how loud the line of each request is, and where requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exposure {
+pub(crate) enum Exposure {
     /// The public door: one line a request at `info`. Its requests wait in a queue for each service behind it.
     Public,
     /// Behind the door: one line a request at `debug`. Its requests wait in one queue.

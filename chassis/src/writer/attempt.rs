@@ -1,10 +1,11 @@
 //! One try at a batch: one transaction.
 
+use crate::base::limits::{BATCH_TIMEOUT, LONG_BATCH_TIMEOUT, WRITER_ROW_RENEWAL};
 use crate::base::metrics::Metrics;
 use crate::base::trace::Trace;
 use crate::mailbox::housekeeping::HousekeepingCommand;
-use crate::mailbox::message::Incoming;
-use crate::mailbox::{inbox, outbox, parked};
+use crate::mailbox::message::IncomingEvent;
+use crate::mailbox::{dead_letters, inbox, outbox};
 use crate::storage::{Connection, Db, Dialect, Statement, Tx, may_be_committed, vanished};
 use crate::writer::model::Domain;
 use crate::writer::order::Order;
@@ -19,16 +20,6 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::warn;
 use uuid::Uuid;
-
-/// What takes longer, the statements of a batch or its commit, is taken for lost: Postgres itself ends a statement after
-/// 10 s, and a server that vanished says nothing, which TCP does not find out while one only waits.
-const LOST: Duration = Duration::from_secs(15);
-/// The same for the statements of a batch that [has time](Domain::has_time).
-const LONG: Duration = Duration::from_mins(30);
-
-/// Running time after which a writer makes sure that its row in `batches` is there: much less than
-/// [`crate::mailbox::retention::WRITERS`] says.
-const MARK_MINUTES: i64 = 60;
 
 /// What tries batches, and knows which of them hold.
 pub(super) struct Attempts<D: Domain> {
@@ -45,7 +36,7 @@ pub(super) struct Attempts<D: Domain> {
 /// What a batch is to do.
 pub(super) struct Work<'a, D: Domain> {
     pub(super) orders: Vec<&'a Order<D>>,
-    pub(super) events: Vec<&'a Incoming<D::Command>>,
+    pub(super) events: Vec<&'a IncomingEvent<D::Command>>,
     pub(super) housekeeping: Vec<&'a HousekeepingCommand>,
 }
 
@@ -62,7 +53,7 @@ pub(super) struct Done<D: Domain> {
 /// A batch before its commit.
 struct Wrote<'c, 'w, D: Domain> {
     done: Done<D>,
-    sorted: inbox::Sorted<'w, D::Command>,
+    sorted: inbox::SortedEvents<'w, D::Command>,
     batch: i64,
     tx: Tx<'c>,
 }
@@ -124,7 +115,7 @@ impl<D: Domain> Attempts<D> {
             Dialect::Sqlite => (Duration::MAX, Duration::MAX), // a file does not vanish
             Dialect::Postgres => {
                 let has_time = work.orders.iter().any(|order| D::has_time(&order.command));
-                (if has_time { LONG } else { LOST }, LOST)
+                (if has_time { LONG_BATCH_TIMEOUT } else { BATCH_TIMEOUT }, BATCH_TIMEOUT)
             }
         }
     }
@@ -137,7 +128,7 @@ impl<D: Domain> Attempts<D> {
     ) -> anyhow::Result<Wrote<'c, 'w, D>> {
         if self.db.minute() >= self.mark_due.load(Ordering::Relaxed) {
             // The row by which commits are told must be there to be locked; retention deletes that of an idle writer.
-            let due = self.db.minute() + MARK_MINUTES;
+            let due = self.db.minute() + i64::try_from(WRITER_ROW_RENEWAL.as_secs() / 60)?;
             let mut tx = self.db.begin_on(connection).await?;
             self.mark(&mut tx, self.batch.load(Ordering::Relaxed));
             tx.commit().await?;
@@ -157,8 +148,8 @@ impl<D: Domain> Attempts<D> {
         if !all.is_empty() {
             self.decide(&mut tx, &all, taken.len(), &mut done).await?;
         }
-        parked::park(&mut tx, &sorted.park).await?;
-        parked::unpark(&mut tx, &sorted.unpark).await?;
+        dead_letters::park(&mut tx, &sorted.park).await?;
+        dead_letters::unpark(&mut tx, &sorted.unpark).await?;
         for chore in &work.housekeeping {
             done.rows.push(chore.run(&mut tx).await?);
         }
@@ -193,7 +184,7 @@ impl<D: Domain> Attempts<D> {
     /// for this batch must hear the truth, and nothing else could be written meanwhile.
     async fn holds(&self, batch: i64) -> bool {
         loop {
-            match timeout(LOST, self.last_batch()).await {
+            match timeout(BATCH_TIMEOUT, self.last_batch()).await {
                 Ok(Ok(last)) => return last >= batch,
                 Ok(Err(error)) => self.db.wrote::<()>(&Err(error.into())),
                 Err(_) => self.db.wrote::<()>(&Err(vanished().into())),

@@ -1,18 +1,20 @@
-//! The plumbing under every service: it knows events as envelopes and never what they say.
+//! The foundation of every service. It handles events as envelopes, whatever their content.
 //!
-//! What happens to a request that changes something, in one page:
+//! The way of a request that changes something:
 //!
-//! 1. [`http`] reads it within bounds and refuses what it cannot read with a [`base::problem`].
-//! 2. The service's use case hands a command to its one [`writer`], which takes all commands that
-//!    wait, decides them in memory, and in one transaction writes the new state and the events that
-//!    tell of it into the outbox. Then it answers.
-//! 3. The relay sends the outbox to the [`bus`] in order and deletes what the broker has. A crash in
-//!    between sends an event twice.
-//! 4. The [consumer](workers::consumer) of another service reads events, asks its policy what follows, and hands the
-//!    commands to that service's writer, which marks the event in the inbox in the same transaction:
-//!    what comes twice is done once. Then the offset moves.
-//! 5. What cannot be acted on is parked in sight of an operator, with all that follows it under
-//!    its key; everything else goes on.
+//! 1. [`http`] reads the request within [limits](base::limits), and refuses an invalid one with a [`base::problem`].
+//! 2. The service hands a command to its only [`writer`]. The writer takes all waiting commands, decides them in memory, and
+//!    writes the new state and its events, the latter into the outbox, in one transaction. Then it responds.
+//! 3. The relay sends the events of the outbox to the [`bus`] in order, and deletes those that the broker has. After a crash in
+//!    between, an event is sent twice.
+//! 4. The [consumer](workers::consumer) of another service reads events, and its policy returns the commands that follow. The
+//!    writer of that service carries them out and marks the events in the inbox, in one transaction, so a repeated event has
+//!    no second effect. Then the consumer commits the offsets.
+//! 5. An event that cannot be handled is parked in the dead-letter table for an operator, with all later events of its key.
+//!    Other events go on.
+//!
+//! The folders are layers that import one way: `base`, then `storage`, `http` and `bus`, then `listing` and `mailbox`, `writer`,
+//! `workers`, and `service`. `standalone/tests/layers.rs` checks that.
 
 pub mod base;
 pub mod bus;

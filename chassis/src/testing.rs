@@ -1,4 +1,4 @@
-//! Fixtures for tests: databases, a bus, and waiting for a state.
+//! Fixtures for tests: databases, an event log, a stand-in for a peer, and a bounded wait for a state.
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
 use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay};
@@ -14,39 +14,39 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 /// How long a test waits for a state before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const STATE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits until `ask` answers something, and panics with `what` it waited for when it never does.
+/// Calls `ask` until it returns a value, and returns that. Panics with `what` after 20 s.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(started.elapsed() < STATE_TIMEOUT, "waited {STATE_TIMEOUT:?} in vain for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// A database of a test's own.
+/// A new database for one test.
 pub struct TestDb {
-    /// Its address.
+    /// The URL of the database.
     pub url: DatabaseUrl,
     _dir: TempDir,
 }
 
 impl TestDb {
-    /// A SQLite file.
+    /// Returns a database in a SQLite file.
     pub fn sqlite() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let url = format!("sqlite:{}", dir.path().join("test.db").display());
         Self { url: url.parse().expect("it is a SQLite URL"), _dir: dir }
     }
 
-    /// A new database on the server that `TEST_DATABASE_URL` names, or none where it names none.
+    /// Returns a new database on the server of `TEST_DATABASE_URL`, and `None` if that is unset.
     ///
     /// # Panics
-    /// Where the server cannot be used.
+    /// Panics if the server cannot be used.
     pub async fn postgres() -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
         let server = std::env::var("TEST_DATABASE_URL").ok()?;
@@ -61,14 +61,14 @@ impl TestDb {
         Some(Self { url, _dir: tempfile::tempdir().expect("a temporary directory can be made") })
     }
 
-    /// Opens it with the tables of `schema`.
+    /// Opens the database with the tables of `schema`.
     pub async fn open(&self, schema: &Schema) -> Db {
         let db = Db::open(&self.url, schema).await.expect("the database opens");
         db.migrate(schema).await;
         db
     }
 
-    /// The same as two replicas have it. A SQLite file has one process, whose two writing connections these are.
+    /// Opens the database as two replicas do. A SQLite file has one process, so both share its two connections for writing.
     pub async fn open_twice(&self, schema: &Schema) -> (Db, Db) {
         let one = self.open(schema).await;
         let other = match one.dialect() {
@@ -78,13 +78,13 @@ impl TestDb {
         (one, other)
     }
 
-    /// The settings of a service on it, on a free port.
+    /// Returns the settings of a service with this database, on free ports.
     pub fn host(&self) -> Host {
         Host { listen: Listen::free(), database_url: self.url.clone() }
     }
 }
 
-/// Carries commands out as the writer does, in one transaction, and returns the outcome of each.
+/// Carries out commands in one transaction, as the writer does. Returns the outcome of each.
 pub async fn carry_out<M: WriteModel>(
     db: &Db,
     model: &M,
@@ -116,7 +116,7 @@ where
     }
 }
 
-/// An embedded log in a directory of its own.
+/// An embedded log in a new directory.
 pub struct TestLog {
     /// The log.
     pub log: EmbeddedLog,
@@ -124,14 +124,14 @@ pub struct TestLog {
 }
 
 impl TestLog {
-    /// An empty one.
+    /// Opens an empty log.
     pub async fn open() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let log = EmbeddedLog::open(&dir.path().join("events.db")).await.expect("the log opens");
         Self { log, _dir: dir }
     }
 
-    /// The messages so far as JSON, oldest first.
+    /// Returns the JSON of all messages so far, oldest first.
     pub async fn told(&self) -> Vec<Value> {
         let history = self.log.history().await.expect("the log can be read");
         history
@@ -141,7 +141,7 @@ impl TestLog {
     }
 }
 
-/// A log whose replay never ends.
+/// A bus whose replays never return an event and never end.
 #[derive(Clone)]
 pub struct EndlessReplay(pub EmbeddedLog);
 
@@ -169,7 +169,7 @@ impl TopicReplay for Endless {
     }
 }
 
-/// Serves routes on a free port until the test ends, and answers the base URL: a stand-in for a peer.
+/// Serves routes on a free port until the test ends, as a stand-in for a peer. Returns the base URL.
 pub fn peer(routes: axum::Router) -> String {
     let socket = tokio::net::TcpSocket::new_v4().expect("there is IPv4");
     socket.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
@@ -179,8 +179,8 @@ pub fn peer(routes: axum::Router) -> String {
     format!("http://{addr}")
 }
 
-/// Writes each test once for each database: `mod sqlite` and `mod postgres`. Where
-/// `TEST_DATABASE_URL` is unset the latter say so; the gate sets it.
+/// Defines each test for each database, in `mod sqlite` and `mod postgres`. Without `TEST_DATABASE_URL`, which the gate sets,
+/// the latter print that they are skipped.
 #[macro_export]
 macro_rules! on_each_database {
     ($schema:expr; $($test:ident),* $(,)?) => {

@@ -1,5 +1,5 @@
-//! What a bus promises, the same tests for each: the embedded log, librdkafka's mock cluster, and a
-//! real broker where `TEST_KAFKA_BROKERS` names one (the gate does).
+//! The promises of a bus. The same tests run on the embedded log, on librdkafka's mock cluster, and on a real broker if
+//! `TEST_KAFKA_BROKERS` is set, as in the gate.
 
 use async_trait::async_trait;
 use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Subscription, TopicPosition};
@@ -17,20 +17,20 @@ use tempfile::TempDir;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-/// A rebalance of a real group takes a few seconds at most.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Where a child process finds the bus it is to publish to.
-const CHILD: &str = "TEST_BUS_CHILD";
+/// How long a test waits for a state. A rebalance of a real group takes a few seconds at most.
+const STATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The environment variable with the address of the bus that a child process publishes to.
+const CHILD_BUS_VARIABLE: &str = "TEST_BUS_CHILD";
 
 /// One kind of bus.
 #[async_trait(?Send)]
 trait Kind: Sized {
-    /// A topic that is empty; none where there is no server for it.
+    /// Returns an empty topic, and `None` without a server for it.
     async fn start() -> Option<Self>;
     async fn bus(&mut self) -> Arc<dyn Bus>;
-    /// As after a restart of the process.
+    /// Does what a restart of the process does to the bus.
     async fn restart(&mut self);
-    /// For a child process.
+    /// Returns the address for a child process.
     fn address(&self) -> String;
 }
 
@@ -94,7 +94,7 @@ impl Kind for Kafka {
     }
 }
 
-/// The same, over the mock cluster.
+/// The mock cluster.
 struct Mock(Kafka);
 
 #[async_trait(?Send)]
@@ -132,16 +132,16 @@ macro_rules! on_each_bus {
 }
 
 on_each_bus!(
-    what_is_sent_arrives_whole,
+    a_message_arrives_unchanged,
     messages_of_a_key_arrive_in_order,
     a_new_group_sees_history,
     groups_do_not_take_from_each_other,
-    what_was_not_done_comes_again,
-    a_restart_resumes_after_what_was_done,
+    messages_that_were_not_committed_are_delivered_again,
+    a_restart_resumes_after_the_committed_messages,
     two_members_share_the_work_and_one_takes_over,
     lag_is_what_the_members_have_left,
     a_replay_ends_where_the_topic_ended_and_moves_no_group,
-    what_was_acknowledged_survives_kill_9,
+    acknowledged_messages_survive_kill_9,
 );
 
 async fn run<K: Kind>(test: impl AsyncFnOnce(K)) {
@@ -162,9 +162,9 @@ async fn send(bus: &Arc<dyn Bus>, messages: &[Message]) {
     }
 }
 
-/// Polls until `count` messages came, and says that they are done if `done`.
+/// Polls until `count` messages were delivered, and commits them if `done`.
 async fn take(from: &mut Box<dyn Subscription>, count: usize, done: bool) -> Vec<Arc<Delivery>> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + STATE_TIMEOUT;
     let mut taken = Vec::new();
     while taken.len() < count {
         let polled = timeout_at(until, from.poll(500)).await;
@@ -186,7 +186,7 @@ fn payloads(deliveries: &[Arc<Delivery>]) -> BTreeSet<String> {
     deliveries.iter().map(|one| String::from_utf8(one.payload.clone().unwrap()).unwrap()).collect()
 }
 
-async fn what_is_sent_arrives_whole(mut kind: impl Kind) {
+async fn a_message_arrives_unchanged(mut kind: impl Kind) {
     let bus = kind.bus().await;
     let sent = Message {
         key: "7".into(),
@@ -237,7 +237,7 @@ async fn groups_do_not_take_from_each_other(mut kind: impl Kind) {
     }
 }
 
-async fn what_was_not_done_comes_again(mut kind: impl Kind) {
+async fn messages_that_were_not_committed_are_delivered_again(mut kind: impl Kind) {
     let bus = kind.bus().await;
     send(&bus, &[message("1", "x"), message("1", "y")]).await;
     let mut reader = bus.subscribe("a").await.unwrap();
@@ -252,7 +252,7 @@ async fn what_was_not_done_comes_again(mut kind: impl Kind) {
     assert_eq!(again[0].place, first[1].place);
 }
 
-async fn a_restart_resumes_after_what_was_done(mut kind: impl Kind) {
+async fn a_restart_resumes_after_the_committed_messages(mut kind: impl Kind) {
     let bus = kind.bus().await;
     send(&bus, &[message("1", "old")]).await;
     let mut reader = bus.subscribe("a").await.unwrap();
@@ -271,16 +271,16 @@ async fn two_members_share_the_work_and_one_takes_over(mut kind: impl Kind) {
     let bus = kind.bus().await;
     let mut one = bus.subscribe("a").await.unwrap();
     let mut two = bus.subscribe("a").await.unwrap();
-    let (mut of_one, mut of_two, mut sent) = (0, 0, 0);
-    let until = Instant::now() + PATIENCE;
-    // The group may need a moment to settle: send until both had a share.
-    while of_one == 0 || of_two == 0 {
-        assert!(Instant::now() < until, "{of_one} and {of_two} of {sent}");
+    let (mut count_of_one, mut count_of_two, mut sent) = (0, 0, 0);
+    let until = Instant::now() + STATE_TIMEOUT;
+    // The group may take a while to rebalance: send until both members got messages.
+    while count_of_one == 0 || count_of_two == 0 {
+        assert!(Instant::now() < until, "{count_of_one} and {count_of_two} of {sent}");
         let batch: Vec<Message> =
             (0..60).map(|key| message(&key.to_string(), sent + key)).collect();
         send(&bus, &batch).await;
         sent += 60;
-        for (reader, count) in [(&mut one, &mut of_one), (&mut two, &mut of_two)] {
+        for (reader, count) in [(&mut one, &mut count_of_one), (&mut two, &mut count_of_two)] {
             if let Ok(polled) = timeout(Duration::from_millis(300), reader.poll(500)).await {
                 let polled = polled.unwrap();
                 reader.done(&places(&polled)).await.unwrap();
@@ -308,7 +308,7 @@ async fn lag_is_what_the_members_have_left(mut kind: impl Kind) {
     for _ in 0..10 {
         send(&bus, &batch()).await;
     }
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + STATE_TIMEOUT;
     let lag_of = |reader: &dyn Subscription| {
         let monitor = reader.monitor();
         move || monitor().lag
@@ -319,11 +319,11 @@ async fn lag_is_what_the_members_have_left(mut kind: impl Kind) {
         let _ = timeout(Duration::from_millis(300), one.poll(500)).await;
     }
     let mut two = bus.subscribe("a").await.unwrap();
-    let of_two = lag_of(two.as_ref());
-    // What went to the other is no longer this one's. Of the embedded log each tells that of both.
-    let both = || lag().zip(of_two()).filter(|&(one, two)| one > 0 && two > 0);
+    let lag_of_two = lag_of(two.as_ref());
+    // Each member reports the lag of its own partitions; with the embedded log, each reports that of both.
+    let both = || lag().zip(lag_of_two()).filter(|&(one, two)| one > 0 && two > 0);
     while both().is_none_or(|(one, two)| (one + two) % 600 != 0) {
-        assert!(Instant::now() < until, "{:?} and {:?} of 600", lag(), of_two());
+        assert!(Instant::now() < until, "{:?} and {:?} of 600", lag(), lag_of_two());
         for reader in [&mut one, &mut two] {
             let _ = timeout(Duration::from_millis(300), reader.poll(500)).await;
         }
@@ -333,13 +333,13 @@ async fn lag_is_what_the_members_have_left(mut kind: impl Kind) {
 async fn a_replay_ends_where_the_topic_ended_and_moves_no_group(mut kind: impl Kind) {
     let bus = kind.bus().await;
     let batch = |from| (from..from + 60).map(|key: i32| message(&key.to_string(), key));
-    let mut of_none = bus.replay().await.unwrap();
-    assert!(timeout(PATIENCE, of_none.next(500)).await.unwrap().unwrap().is_none());
+    let mut empty = bus.replay().await.unwrap();
+    assert!(timeout(STATE_TIMEOUT, empty.next(500)).await.unwrap().unwrap().is_none());
     send(&bus, &batch(0).collect::<Vec<_>>()).await;
     let mut replay = bus.replay().await.unwrap();
     send(&bus, &batch(60).collect::<Vec<_>>()).await;
     let mut all = Vec::new();
-    while let Some(some) = timeout(PATIENCE, replay.next(7)).await.expect("it ends").unwrap() {
+    while let Some(some) = timeout(STATE_TIMEOUT, replay.next(7)).await.expect("it ends").unwrap() {
         all.extend(some);
     }
     let all = payloads(&all);
@@ -349,11 +349,11 @@ async fn a_replay_ends_where_the_topic_ended_and_moves_no_group(mut kind: impl K
 }
 
 /// A child publishes numbers and prints those that were acknowledged, until it is killed.
-async fn what_was_acknowledged_survives_kill_9(mut kind: impl Kind) {
+async fn acknowledged_messages_survive_kill_9(mut kind: impl Kind) {
     for after in [1, 20, 200] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_publishes_until_it_is_killed", "--nocapture"])
-            .env(CHILD, kind.address())
+            .env(CHILD_BUS_VARIABLE, kind.address())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -370,7 +370,7 @@ async fn what_was_acknowledged_survives_kill_9(mut kind: impl Kind) {
         assert!(acked.len() >= after, "the child ended by itself");
 
         let mut reader = kind.bus().await.subscribe(&Uuid::new_v4().to_string()).await.unwrap();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + STATE_TIMEOUT;
         let mut found = BTreeSet::new();
         while !acked.iter().all(|number| found.contains(number)) {
             let polled =
@@ -384,11 +384,11 @@ async fn what_was_acknowledged_survives_kill_9(mut kind: impl Kind) {
     }
 }
 
-/// Not a test of its own: the process that the one above kills.
+/// Not a test: the child process of `acknowledged_messages_survive_kill_9`.
 #[tokio::test]
 async fn child_publishes_until_it_is_killed() {
-    #[expect(clippy::disallowed_methods, reason = "this is how the parent tells")]
-    let Ok(address) = std::env::var(CHILD) else { return };
+    #[expect(clippy::disallowed_methods, reason = "the parent sets it")]
+    let Ok(address) = std::env::var(CHILD_BUS_VARIABLE) else { return };
     let words: Vec<&str> = address.split(' ').collect();
     let bus: Arc<dyn Bus> = match words[..] {
         ["embedded", file] => Arc::new(EmbeddedLog::open(file.as_ref()).await.unwrap()),
@@ -413,7 +413,7 @@ async fn a_second_process_is_kept_out_of_the_embedded_log() {
     assert!(error.to_string().contains("in use"), "{error}");
 }
 
-/// A view can be rebuilt from the oldest event on only where the topic still has it.
+/// A view is rebuilt from the oldest event, so the topic must keep it.
 #[tokio::test]
 async fn a_topic_that_we_make_keeps_its_events_for_ever() {
     let Some(mut kafka) = Kafka::start().await else {
@@ -423,14 +423,14 @@ async fn a_topic_that_we_make_keeps_its_events_for_ever() {
     send(&kafka.bus().await, &[message("1", "first")]).await;
     let mut config = ClientConfig::new();
     let admin: AdminClient<_> = config.set("bootstrap.servers", &kafka.brokers).create().unwrap();
-    let of_topic = ResourceSpecifier::Topic(&kafka.topic);
-    let told = admin.describe_configs([&of_topic], &AdminOptions::new()).await.unwrap();
-    let retention = told[0].as_ref().unwrap().get("retention.ms").unwrap();
+    let topic = ResourceSpecifier::Topic(&kafka.topic);
+    let configs = admin.describe_configs([&topic], &AdminOptions::new()).await.unwrap();
+    let retention = configs[0].as_ref().unwrap().get("retention.ms").unwrap();
     assert_eq!(retention.value.as_deref(), Some("-1"));
 }
 
-/// A client that cannot reach its broker is the same one when that is back, and so is the member of the group. (When a
-/// client is made anew is in `bus/kafka/watch.rs`.)
+/// A client whose broker comes back stays the same, and stays the same member of its group. (`bus/kafka/watch.rs` decides when
+/// a client is replaced.)
 #[tokio::test]
 async fn clients_go_on_when_their_broker_is_back() {
     let Mock(Kafka { brokers, topic, _mock: mock }) = Mock::start().await.unwrap();
@@ -442,7 +442,8 @@ async fn clients_go_on_when_their_broker_is_back() {
 
     mock.broker_down(1).unwrap();
     let second = [message("1", "second")];
-    let publish = async { timeout(PATIENCE, publisher.publish(&second)).await.unwrap().remove(0) };
+    let publish =
+        async { timeout(STATE_TIMEOUT, publisher.publish(&second)).await.unwrap().remove(0) };
     let back = async {
         let polled = timeout(Duration::from_secs(8), subscription.poll(1)).await;
         mock.broker_up(1).unwrap();
@@ -451,6 +452,6 @@ async fn clients_go_on_when_their_broker_is_back() {
     let (sent, polled) = tokio::join!(publish, back);
     sent.unwrap();
     assert!(polled.is_err(), "{polled:?}");
-    // The first may come again: that it was done with is told to the broker only twice a second.
+    // The first may be delivered again: offsets are committed only twice a second.
     while !payloads(&take(&mut subscription, 1, true).await).contains("second") {}
 }

@@ -1,4 +1,4 @@
-//! Wall clocks that jump by weeks, differently at each reading, decide nothing.
+//! Nothing depends on the wall clock: here it jumps by weeks at each reading.
 
 mod common;
 
@@ -16,7 +16,7 @@ const JUMPS: i64 = 60 * DAY * 60_000;
 /// Minutes.
 const DAY: i64 = 24 * 60;
 
-/// A new database of each kind that there is a server for.
+/// Returns a new SQLite database, and one on Postgres if `TEST_DATABASE_URL` is set.
 async fn databases() -> Vec<TestDb> {
     let postgres = TestDb::postgres().await;
     if postgres.is_none() {
@@ -25,7 +25,7 @@ async fn databases() -> Vec<TestDb> {
     [Some(TestDb::sqlite()), postgres].into_iter().flatten().collect()
 }
 
-/// Stops the service, changes its database, and starts it again: its retention looks at once.
+/// Stops the service, changes its database, and starts it again. Its retention runs at once.
 async fn change_and_restart(service: Service, db: &TestDb, changes: &[String]) -> Service {
     service.running.stop(Duration::from_secs(5)).await;
     let mut connection = AnyConnection::connect(db.url.as_str()).await.unwrap();
@@ -61,10 +61,10 @@ async fn rows_expire_by_running_time_and_not_by_the_wall_clock() {
 
         let service = change_and_restart(service, &db, &[mark("expired", -15 * DAY)]).await;
         let all = async || (!marks(&service).await.contains(&"expired".to_owned())).then_some(());
-        eventually("retention to look", all).await;
-        assert_eq!(marks(&service).await.len(), 50, "what is young was deleted");
+        eventually("the expired mark to be deleted", all).await;
+        assert_eq!(marks(&service).await.len(), 50, "young marks were deleted");
 
-        // Minute 0 is 14 days ago now, and a minute.
+        // Now minute 0 is 14 days and a minute ago.
         let changes = [ran_for(14 * DAY + 1), mark("young", 1)];
         let service = change_and_restart(service, &db, &changes).await;
         let young = async || (marks(&service).await == ["young"]).then_some(());
@@ -73,7 +73,7 @@ async fn rows_expire_by_running_time_and_not_by_the_wall_clock() {
     }
 }
 
-/// As on a machine that was suspended for two days while other replicas ran: its monotonic clock stood still.
+/// The running time of other replicas counts, as on a machine that was suspended for two days: its monotonic clock stood still.
 #[tokio::test]
 async fn rows_are_stamped_with_what_other_replicas_have_counted() {
     for db in databases().await {
@@ -113,7 +113,7 @@ async fn rows_of_writers_that_are_gone_expire() {
     }
 }
 
-/// How often the relay's lease changed hands.
+/// Returns the epoch of the relay's lease: how often it changed hands.
 async fn epoch(service: &Service) -> i64 {
     let epoch = query("select epoch from leases where name = 'relay'");
     service.db.fetch_one(epoch).await.unwrap().get(0)
@@ -141,7 +141,7 @@ async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
         }
         one.outbox_is_empty().await;
     }
-    // One that stood still for seconds may lose it; a clock that jumps does not take it away.
+    // A replica that stood still for seconds may lose its lease; one whose clock jumps must not.
     let epoch = epoch(&one).await;
     assert!(epoch <= 3, "the lease changed hands {epoch} times in {rounds} rounds");
 
@@ -151,7 +151,7 @@ async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
     other.running.stop(Duration::from_secs(5)).await;
 }
 
-/// By default a broker refuses what comes from a clock that is an hour ahead of its own: it would wait for an hour.
+/// By default a broker refuses messages whose timestamp is more than an hour ahead of its own clock.
 #[tokio::test]
 async fn a_broker_takes_what_comes_from_a_clock_that_is_ahead() {
     #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]

@@ -1,5 +1,5 @@
-//! What only Kafka has: codecs, transactions, deleted records, topics made anew, batches that cannot be read. On
-//! librdkafka's mock cluster, and on a real broker where `TEST_KAFKA_BROKERS` names one (the gate does).
+//! Features and faults that only Kafka has: codecs, transactions, deleted records, recreated topics, unreadable batches. On
+//! librdkafka's mock cluster, and on a real broker if `TEST_KAFKA_BROKERS` is set, as in the gate.
 
 use chassis::bus::{
     Bus, Delivery, Health, KafkaBus, Message, ReadError, Subscription, TopicReplay,
@@ -19,12 +19,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for a state.
+const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 const TOPIC: &str = "gifticon";
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
-/// A mock cluster with a topic of one partition.
+/// Returns a mock cluster with a topic of one partition.
 fn mock() -> (Mock, KafkaBus) {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic(TOPIC, 1, 1).unwrap();
@@ -32,7 +33,7 @@ fn mock() -> (Mock, KafkaBus) {
     (mock, bus)
 }
 
-/// A topic of one partition on the real broker; none where there is no broker.
+/// A topic of one partition on the real broker.
 struct Real {
     brokers: String,
     topic: String,
@@ -49,18 +50,18 @@ impl Real {
         let topic = format!("test-{}", Uuid::new_v4());
         let admin = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
         let real = Self { brokers, topic, admin };
-        real.make(settings).await;
+        real.create(settings).await;
         Some(real)
     }
 
-    async fn make(&self, settings: &[(&str, &str)]) {
+    async fn create(&self, settings: &[(&str, &str)]) {
         let mut new = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(1));
         for (name, value) in settings {
             new = new.set(name, value);
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + STATE_TIMEOUT;
         loop {
-            // A topic of that name may be on its way out.
+            // The deletion of a topic with the same name may still run.
             let made = self.admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
             match &made[0] {
                 Ok(_) => return,
@@ -88,21 +89,21 @@ impl Real {
         config.create().unwrap()
     }
 
-    /// Sends texts with a producer of these settings, all of them in one transaction where it has an id.
+    /// Sends texts with a producer of these settings, in one transaction if `transactional.id` is set.
     fn send(&self, settings: &[(&str, &str)], payloads: &[&str], commit: bool) {
         let producer = self.producer(settings);
         let transactional = settings.iter().any(|(name, _)| *name == "transactional.id");
         if transactional {
-            producer.init_transactions(PATIENCE).unwrap();
+            producer.init_transactions(STATE_TIMEOUT).unwrap();
             producer.begin_transaction().unwrap();
         }
         for payload in payloads {
             producer.send(BaseRecord::to(&self.topic).key("1").payload(*payload)).unwrap();
         }
-        producer.flush(PATIENCE).unwrap();
+        producer.flush(STATE_TIMEOUT).unwrap();
         match (transactional, commit) {
-            (true, true) => producer.commit_transaction(PATIENCE).unwrap(),
-            (true, false) => producer.abort_transaction(PATIENCE).unwrap(),
+            (true, true) => producer.commit_transaction(STATE_TIMEOUT).unwrap(),
+            (true, false) => producer.abort_transaction(STATE_TIMEOUT).unwrap(),
             (false, _) => {}
         }
     }
@@ -115,19 +116,19 @@ fn texts(deliveries: &[Arc<Delivery>]) -> Vec<String> {
 
 async fn read_to_end(mut replay: Box<dyn TopicReplay>) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
-    while let Some(some) = timeout(PATIENCE, replay.next(500)).await.expect("it goes on")? {
+    while let Some(some) = timeout(STATE_TIMEOUT, replay.next(500)).await.expect("it goes on")? {
         all.extend(texts(&some));
     }
     Ok(all)
 }
 
-/// Polls, and marks what comes as done, until the health is as `wanted`.
+/// Polls and commits until the health is as `wanted`. Returns the messages.
 async fn becomes(
     reader: &mut Box<dyn Subscription>,
     what: &str,
     wanted: impl Fn(&Health) -> bool,
 ) -> Vec<Arc<Delivery>> {
-    let (monitor, until) = (reader.monitor(), Instant::now() + PATIENCE);
+    let (monitor, until) = (reader.monitor(), Instant::now() + STATE_TIMEOUT);
     let mut taken = Vec::new();
     while !wanted(&monitor()) {
         assert!(Instant::now() < until, "waited for {what}: {:?}", monitor());
@@ -140,30 +141,30 @@ async fn becomes(
     taken
 }
 
-/// Has the mock broker append one batch with a codec of this number and nonsense as its records.
+/// Makes the mock broker append a batch with the codec of this number and random bytes as its records.
 fn append_unreadable(mock: &Mock, codec: i16) {
     fn string(text: &str) -> Vec<u8> {
         let length = i16::try_from(text.len()).unwrap().to_be_bytes();
         [&length[..], text.as_bytes()].concat()
     }
-    fn size(of: usize) -> [u8; 4] {
-        i32::try_from(of).unwrap().to_be_bytes()
+    fn size(length: usize) -> [u8; 4] {
+        i32::try_from(length).unwrap().to_be_bytes()
     }
-    let nonsense = [0xff_u8; 40];
+    let garbage = [0xff_u8; 40];
     let batch = [
-        &0_i64.to_be_bytes()[..],   // base offset
-        &size(49 + nonsense.len()), // length of what follows
-        &(-1_i32).to_be_bytes(),    // leader epoch
-        &[2],                       // format
-        &0_u32.to_be_bytes(),       // checksum
-        &codec.to_be_bytes(),       // attributes
-        &0_i32.to_be_bytes(),       // offset of the last record
-        &[0; 16],                   // first and last time
-        &(-1_i64).to_be_bytes(),    // no producer id, epoch and sequence
+        &0_i64.to_be_bytes()[..],  // base offset
+        &size(49 + garbage.len()), // length of what follows
+        &(-1_i32).to_be_bytes(),   // leader epoch
+        &[2],                      // format
+        &0_u32.to_be_bytes(),      // checksum
+        &codec.to_be_bytes(),      // attributes
+        &0_i32.to_be_bytes(),      // offset of the last record
+        &[0; 16],                  // first and last time
+        &(-1_i64).to_be_bytes(),   // no producer id, epoch and sequence
         &(-1_i16).to_be_bytes(),
         &(-1_i32).to_be_bytes(),
         &1_i32.to_be_bytes(), // one record
-        &nonsense,
+        &garbage,
     ]
     .concat();
     let request = [
@@ -249,13 +250,13 @@ async fn a_position_that_is_out_of_range_is_counted() {
 
 #[tokio::test]
 async fn every_codec_is_read() {
-    // A topic makes its broker compress everything anew; a producer's own codec stays as it is elsewhere.
+    // With a codec of the topic, the broker compresses all messages again; otherwise the codec of the producer is kept.
     for codec in ["gzip", "snappy", "lz4", "zstd"] {
-        let Some(of_topic) = Real::start(&[("compression.type", codec)]).await else { return };
-        let of_producer = Real::start(&[]).await.unwrap();
-        of_topic.send(&[], &["first", "second"], true);
-        of_producer.send(&[("compression.type", codec)], &["first", "second"], true);
-        for real in [of_topic, of_producer] {
+        let Some(by_topic) = Real::start(&[("compression.type", codec)]).await else { return };
+        let by_producer = Real::start(&[]).await.unwrap();
+        by_topic.send(&[], &["first", "second"], true);
+        by_producer.send(&[("compression.type", codec)], &["first", "second"], true);
+        for real in [by_topic, by_producer] {
             let mut reader = real.bus().subscribe("a").await.unwrap();
             let taken = becomes(&mut reader, codec, |health| health.lag == Some(0)).await;
             assert_eq!(texts(&taken), ["first", "second"], "{codec}");
@@ -265,9 +266,9 @@ async fn every_codec_is_read() {
     }
 }
 
-/// The last record of the partition is a marker, or messages that nobody is handed.
+/// The last record of the partition is a marker, or messages that are never delivered.
 #[tokio::test]
-async fn a_transaction_at_the_end_is_neither_lag_nor_waited_for() {
+async fn a_transaction_at_the_end_is_no_lag_and_ends_a_replay() {
     for commit in [true, false] {
         let Some(real) = Real::start(&[]).await else { return };
         real.send(&[], &["plain"], true);
@@ -299,16 +300,16 @@ async fn a_replay_ends_where_records_were_deleted() {
 }
 
 #[tokio::test]
-async fn a_replay_ends_when_its_topic_is_made_anew() {
+async fn a_replay_ends_when_its_topic_is_recreated() {
     let Some(real) = Real::start(&[]).await else { return };
     let many: Vec<String> = (0..5_000).map(|number| format!("{number}")).collect();
     real.send(&[], &many.iter().map(String::as_str).collect::<Vec<_>>(), true);
     let mut replay = real.bus().replay().await.unwrap();
     replay.next(1).await.unwrap();
     real.delete_topic().await;
-    real.make(&[]).await;
+    real.create(&[]).await;
     real.send(&[], &["new"], true);
-    // All that was fetched, all that is there now, or an error: but it ends.
+    // The replay returns the fetched messages, those of the new topic, or an error, and then ends.
     let _ = read_to_end(replay).await;
 }
 
@@ -318,7 +319,7 @@ async fn a_tombstone_is_not_an_empty_message() {
     let producer = real.producer(&[]);
     producer.send(BaseRecord::<str, str>::to(&real.topic).key("1")).unwrap();
     producer.send(BaseRecord::to(&real.topic).key("1").payload("")).unwrap();
-    producer.flush(PATIENCE).unwrap();
+    producer.flush(STATE_TIMEOUT).unwrap();
     let mut reader = real.bus().subscribe("a").await.unwrap();
     let taken = becomes(&mut reader, "both", |health| health.lag == Some(0)).await;
     let payloads: Vec<_> = taken.iter().map(|one| one.payload.as_deref()).collect();

@@ -1,5 +1,5 @@
-//! pgbouncer in front of Postgres: in session mode all works, and transaction mode is recognised before anything is written.
-//! `TEST_PGBOUNCER` is its program, which the gate has.
+//! pgbouncer in front of Postgres: session mode works, and transaction mode is detected before anything is written.
+//! `TEST_PGBOUNCER` is the path of its program. The gate sets it.
 
 use chassis::storage::{Db, Schema};
 use chassis::testing::TestDb;
@@ -42,8 +42,8 @@ impl Pgbouncer {
         Self { child, port: free, _dir: dir }
     }
 
-    /// Has the database of `db` found through it.
-    fn before(&self, db: &mut TestDb) {
+    /// Changes the URL of `db` so that it leads through pgbouncer.
+    fn redirect(&self, db: &mut TestDb) {
         let (_, name) = db.url.as_str().rsplit_once('/').unwrap();
         let url = format!("postgres://postgres@127.0.0.1:{}/{name}", self.port);
         db.url = url.parse().unwrap();
@@ -57,6 +57,7 @@ impl Drop for Pgbouncer {
     }
 }
 
+/// Returns a database behind pgbouncer, and a direct connection to it.
 async fn behind(mode: &str) -> Option<(Pgbouncer, TestDb, Db)> {
     #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
     let program = std::env::var("TEST_PGBOUNCER").ok();
@@ -66,7 +67,7 @@ async fn behind(mode: &str) -> Option<(Pgbouncer, TestDb, Db)> {
     };
     let direct = Db::open(&db.url, &Schema::new(&[])).await.unwrap();
     let pgbouncer = Pgbouncer::start(&program, &db, mode);
-    pgbouncer.before(&mut db);
+    pgbouncer.redirect(&mut db);
     Some((pgbouncer, db, direct))
 }
 
@@ -76,7 +77,7 @@ async fn a_pooler_in_transaction_mode_is_recognised_and_nothing_is_written_throu
     let schema = Schema::new(&[]);
     let db = Db::open(&test.url, &schema).await.unwrap();
     assert!(timeout(Duration::from_secs(4), db.migrate(&schema)).await.is_err(), "it is refused");
-    assert!(!db.answers().await, "nor is it ready");
+    assert!(!db.answers().await, "it is ready");
     let tables = "select 1 from pg_tables where schemaname = 'public'";
     assert_eq!(direct.fetch_all(query(tables)).await.unwrap().len(), 0);
 }

@@ -1,5 +1,5 @@
-//! What only Postgres does to a service. It vanishes without a word: its host lost power, or the way to it was lost. No
-//! packet says so, and TCP finds out after minutes, if at all. And it has the tables of another version of the service.
+//! Faults that only Postgres has. Its host loses power or its network is cut: no packet reports that, and TCP notices it after
+//! minutes, if at all. Or it has the tables of another version of the service.
 
 mod common;
 
@@ -16,31 +16,31 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// The id in the event by which the network knows a transaction.
-const KNOWN: i64 = 987_654_321;
+/// The number in an event by which the network recognises a transaction.
+const MARKED_NUMBER: i64 = 987_654_321;
 
-/// At what of the transaction that holds [`KNOWN`] its server vanishes.
+/// The step of the transaction with [`MARKED_NUMBER`] at which its server vanishes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
+enum VanishAt {
     Statement,
-    /// It never hears of it.
+    /// The server does not receive the commit.
     Commit,
-    /// It does, and nobody hears its answer.
+    /// The server commits, and its response is lost.
     Committed,
 }
 
-/// The way to the server.
+/// The network between the service and its server.
 #[derive(Clone, Default)]
 struct Network {
-    /// Cancelled, the connections through it are still there, and nothing comes through.
+    /// Once cancelled, its connections stay open and carry nothing.
     now: Arc<Mutex<CancellationToken>>,
-    vanishes: Arc<Mutex<Option<At>>>,
+    vanishes: Arc<Mutex<Option<VanishAt>>>,
     refuses: Arc<AtomicBool>,
 }
 
 impl Network {
-    /// Leads to the database of `db`, and has `db` go this way.
-    async fn before(db: &mut TestDb) -> Self {
+    /// Changes the URL of `db` so that it leads through a new network.
+    async fn in_front_of(db: &mut TestDb) -> Self {
         let url = db.url.as_str().to_owned();
         let (_, after) = url.split_once('@').expect("the URL names a user");
         let (server, name) = after.split_once('/').expect("the URL names a database");
@@ -73,12 +73,12 @@ impl Network {
         while let Some(Ok(length @ 1..)) = now.run_until_cancelled(from.read(&mut buffer)).await {
             let sent = &buffer[..length];
             let has = |text: &str| sent.windows(text.len()).any(|part| part == text.as_bytes());
-            known |= has(&KNOWN.to_string());
+            known |= has(&MARKED_NUMBER.to_string());
             let at = *self.vanishes.lock().unwrap();
-            if known && (at == Some(At::Statement) || at.is_some() && has("COMMIT")) {
+            if known && (at == Some(VanishAt::Statement) || at.is_some() && has("COMMIT")) {
                 self.vanish();
             }
-            if (!now.is_cancelled() || at == Some(At::Committed))
+            if (!now.is_cancelled() || at == Some(VanishAt::Committed))
                 && to.write_all(sent).await.is_err()
             {
                 return;
@@ -89,13 +89,13 @@ impl Network {
         }
     }
 
-    /// Loses all that is connected, and lets nobody connect any more.
+    /// Cuts all connections, and refuses new ones.
     fn refuse(&self) {
         self.refuses.store(true, Ordering::Relaxed);
         self.vanish();
     }
 
-    /// Loses all that is connected. Who connects from now on reaches the server.
+    /// Cuts all connections. New ones reach the server.
     fn vanish(&self) {
         *self.vanishes.lock().unwrap() = None;
         std::mem::take(&mut *self.now.lock().unwrap()).cancel();
@@ -110,26 +110,26 @@ async fn postgres() -> Option<TestDb> {
     db
 }
 
-/// The service behind a network, or none where there is no Postgres.
+/// Returns the service behind a network, and `None` without a Postgres.
 async fn service() -> Option<(Service, Network)> {
     let mut db = postgres().await?;
-    let network = Network::before(&mut db).await;
+    let network = Network::in_front_of(&mut db).await;
     Some((Service::start(&db, &Scripted::default()).await, network))
 }
 
-async fn asked_while_it_vanishes(
-    at: At,
+async fn execute_while_it_vanishes(
+    at: VanishAt,
 ) -> Option<(Result<i64, CommandError<common::Negative>>, Service)> {
     let (service, network) = service().await?;
     service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
     *network.vanishes.lock().unwrap() = Some(at);
-    let asked = service.writer.execute(Add { id: 1, number: KNOWN }).await;
+    let asked = service.writer.execute(Add { id: 1, number: MARKED_NUMBER }).await;
     assert!(network.vanishes.lock().unwrap().is_none(), "it did vanish");
     Some((asked, service))
 }
 
-/// The service works on, and has told all of what it did.
-async fn works_on(service: &Service) {
+/// Checks that the service works again, and has published all its events.
+async fn assert_works_again(service: &Service) {
     let began = Instant::now();
     eventually("an answer", async || service.writer.execute(Add { id: 2, number: 1 }).await.ok())
         .await;
@@ -137,29 +137,31 @@ async fn works_on(service: &Service) {
     assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
 }
 
-async fn nothing_was_done(at: At) {
-    let Some((asked, service)) = asked_while_it_vanishes(at).await else { return };
+async fn nothing_was_done(at: VanishAt) {
+    let Some((asked, service)) = execute_while_it_vanishes(at).await else { return };
     assert!(matches!(asked, Err(CommandError::Unavailable(Unavailable::Database))));
     assert_eq!(service.total(1).await, 1);
-    works_on(&service).await;
+    assert_works_again(&service).await;
 }
 
 #[tokio::test]
 async fn a_batch_whose_server_vanishes_is_given_up() {
-    nothing_was_done(At::Statement).await;
+    nothing_was_done(VanishAt::Statement).await;
 }
 
 #[tokio::test]
-async fn a_commit_that_never_came_is_told_as_failed() {
-    nothing_was_done(At::Commit).await;
+async fn a_commit_that_was_lost_is_reported_as_failed() {
+    nothing_was_done(VanishAt::Commit).await;
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_was_lost_is_told_as_done() {
-    let Some((asked, service)) = asked_while_it_vanishes(At::Committed).await else { return };
-    assert_eq!(asked.unwrap(), 1 + KNOWN);
-    assert_eq!(service.total(1).await, 1 + KNOWN);
-    works_on(&service).await;
+async fn a_commit_whose_response_was_lost_is_reported_as_done() {
+    let Some((asked, service)) = execute_while_it_vanishes(VanishAt::Committed).await else {
+        return;
+    };
+    assert_eq!(asked.unwrap(), 1 + MARKED_NUMBER);
+    assert_eq!(service.total(1).await, 1 + MARKED_NUMBER);
+    assert_works_again(&service).await;
 }
 
 #[tokio::test]
@@ -178,11 +180,11 @@ async fn reads_whose_server_vanishes_are_refused_and_the_next_are_not() {
     assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
 }
 
-/// All replicas share their database: without one ready replica, nobody would be there to answer 503.
+/// All replicas share their database. If none were ready, no replica would be there to respond with 503.
 #[tokio::test]
 async fn a_service_whose_database_went_away_stays_ready_and_is_not_healthy() {
     let Some(mut db) = postgres().await else { return };
-    let network = Network::before(&mut db).await;
+    let network = Network::in_front_of(&mut db).await;
     let service = Service::start(&db, &Scripted::default()).await;
     let client = chassis::http::client::new().unwrap();
     let status = async |path: &str| {
@@ -195,7 +197,7 @@ async fn a_service_whose_database_went_away_stays_ready_and_is_not_healthy() {
     assert_eq!((status("/readiness").await, status("/liveness").await), (200, 200));
 }
 
-/// As a replica of before meets it after a migration, until it is replaced.
+/// An old replica finds the tables so after a migration, until it is replaced.
 #[tokio::test]
 async fn an_event_whose_table_is_gone_waits_for_it() {
     let Some(db) = postgres().await else { return };
@@ -215,7 +217,7 @@ async fn an_event_whose_table_is_gone_waits_for_it() {
     rename("alter table tallies rename to others").await;
     let before = failures().await;
     let (place, _) = bus.put_cart(1, 5);
-    // Twice in its batch and five times alone is what one takes that fails itself.
+    // An event that fails itself takes two tries in its batch and five alone.
     eventually("more tries", async || (failures().await > before + 7).then_some(())).await;
     assert_eq!((service.count("parked").await, bus.is_done(place)), (0, false));
     rename("alter table others rename to tallies").await;

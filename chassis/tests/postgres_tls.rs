@@ -21,13 +21,13 @@ impl Server {
         found.map(|(url, certificates)| Self { url, certificates })
     }
 
-    /// The URL with `sslmode`, trusting the CA in the file `ca`.
+    /// Returns the URL with `sslmode` that trusts the CA in the file `ca`.
     fn url(&self, sslmode: &str, ca: &str) -> String {
         format!("{}?sslmode={sslmode}&sslrootcert={}/{ca}", self.url, self.certificates)
     }
 }
 
-/// Whether a connection is encrypted, or why there is none.
+/// Returns whether a connection is encrypted, or why it failed.
 async fn encrypted(url: &str) -> Result<bool, String> {
     let url: DatabaseUrl = url.parse().unwrap();
     let db = Db::open(&url, &Schema::new(&[])).await.unwrap();

@@ -1,22 +1,23 @@
-//! A statement does not outlive the limit of its reader, nor its caller, so that readers are given back.
+//! A read ends at its limit and when its caller is dropped, on the database too, so that its connection becomes free.
 
 use axum::Router;
 use axum::routing::get;
 use chassis::Chassis;
-use chassis::base::patience::{self, PATIENCE};
+use chassis::base::limits::{PATIENCE, READ_TIMEOUT, UPSTREAM_TIMEOUT};
+use chassis::base::patience;
 use chassis::base::problem::Problem;
 use chassis::http::Surface;
-use chassis::storage::{Db, Dialect, READ_TIMEOUT, Schema};
+use chassis::storage::{Db, Dialect, Schema};
 use chassis::testing::{TestDb, TestLog, eventually};
 use futures_util::future::join_all;
 use sqlx::{Row, query};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// As many as there are readers.
+/// The connections for reading of a service.
 const READERS: usize = 8;
 
-/// A read that takes a minute at least.
+/// Runs a read that takes at least a minute.
 async fn slow_read(db: &Db) -> sqlx::Result<()> {
     let sql = match db.dialect() {
         Dialect::Sqlite => {
@@ -28,7 +29,7 @@ async fn slow_read(db: &Db) -> sqlx::Result<()> {
     db.fetch_all(query(sql)).await.map(|_| ())
 }
 
-/// No reader is in use, and on Postgres no statement runs.
+/// Waits until no connection is in use, and checks that no statement runs on Postgres.
 async fn all_are_free(db: &Db, within: Duration) {
     let began = Instant::now();
     eventually("the readers", async || {
@@ -50,14 +51,14 @@ async fn a_read_is_ended_within_its_limit(db: Db) {
     let reads = join_all((0..READERS * 2).map(|_| slow_read(&db))).await;
     assert!(reads.iter().all(Result::is_err));
     let refused = reads.iter().filter(|read| matches!(read, Err(sqlx::Error::PoolTimedOut)));
-    assert_eq!(refused.count(), READERS, "those who found no reader: {reads:?}");
+    assert_eq!(refused.count(), READERS, "reads without a connection: {reads:?}");
     assert!(began.elapsed() < READ_TIMEOUT * 2, "it took {:?}", began.elapsed());
     all_are_free(&db, Duration::from_secs(4)).await;
     let reads = join_all((0..READERS).map(|_| db.fetch_all(query("select 1")))).await;
     assert!(reads.iter().all(Result::is_ok));
 }
 
-/// However many it makes: a client hears 503 of the service, and not 504 of the gateway.
+/// A request with many reads ends before the gateway gives it up, so that the client gets 503 and not 504.
 async fn the_reads_of_a_request_end_with_it(db: Db) {
     let began = Instant::now();
     let reads = async {
@@ -68,10 +69,10 @@ async fn the_reads_of_a_request_end_with_it(db: Db) {
     patience::with((began + PATIENCE).into(), reads).await;
     let took = began.elapsed();
     assert!(took >= PATIENCE + READ_TIMEOUT, "a read has its time: {took:?}");
-    assert!(took < Duration::from_secs(3), "the gateway has given up: {took:?}");
+    assert!(took < UPSTREAM_TIMEOUT, "the gateway has given up: {took:?}");
 }
 
-/// A client that hangs up is one, and so is a request that takes too long.
+/// A caller is gone when its client hangs up or its request times out.
 async fn a_read_is_ended_when_its_caller_is_gone(db: Db) {
     for _ in 0..3 {
         let reads = join_all((0..READERS).map(|_| slow_read(&db)));
@@ -82,13 +83,13 @@ async fn a_read_is_ended_when_its_caller_is_gone(db: Db) {
     all_are_free(&db, Duration::from_secs(6)).await;
 }
 
-/// Requests that find no reader are refused like all that waited for too long, and counted.
+/// A request without a connection is refused like every request that waited for too long, and counted.
 #[tokio::test]
 async fn a_request_that_finds_no_reader_free_is_shed() {
     let (test, log) = (TestDb::sqlite(), TestLog::open().await);
     let bus = Arc::new(log.log.clone());
     let chassis = Chassis::open("readers", &test.host(), Schema::new(&[]), bus).await.unwrap();
-    let (slow, quick) = (chassis.db().clone(), chassis.db().clone());
+    let (slow, in_use, quick) = (chassis.db().clone(), chassis.db().clone(), chassis.db().clone());
     let quick = async move || {
         quick.fetch_all(query("select 1")).await?;
         Ok::<_, Problem>(())
@@ -98,7 +99,10 @@ async fn a_request_that_finds_no_reader_free_is_shed() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async || client.get(running.url()).send().await.unwrap();
     let asked = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        eventually("all connections to be in use", async || {
+            (in_use.readers_in_pool() == (8, 0)).then_some(())
+        })
+        .await;
         let began = Instant::now();
         (ask().await, began.elapsed())
     };

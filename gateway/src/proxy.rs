@@ -7,9 +7,9 @@ use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::{StatusCode, Uri, Version};
 use axum::response::Response;
 use chassis::base::i18n::Text;
+use chassis::base::limits::{CLIENT_KEEP_ALIVE, UPSTREAM_IDLE_TIMEOUT};
 use chassis::base::patience;
 use chassis::base::problem::{Kind, Problem};
-use chassis::http::KEPT_ALIVE;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper_util::client::legacy::{Client, Error};
@@ -35,8 +35,6 @@ pub const LATE: Kind = Kind::new(
 /// The problems of the gateway, for the test that compares with the README.
 pub const PROBLEMS: &[Kind] = &[FAILED, LATE];
 
-/// How long an upstream may be silent in the middle of an answer.
-const PIECE: Duration = Duration::from_secs(10);
 /// Headers that are about one connection (RFC 9110, 7.6.1), besides those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -57,7 +55,7 @@ impl Proxy {
     /// A client with its own pool.
     pub fn new() -> Self {
         let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(KEPT_ALIVE)
+            .pool_idle_timeout(CLIENT_KEEP_ALIVE)
             .pool_timer(TokioTimer::new())
             .build(Connector::new());
         Self(client)
@@ -87,7 +85,8 @@ impl Proxy {
                     warn!(upstream, %error, "an upstream broke off its answer");
                     error
                 };
-                let pass = |body| Body::new(TimeoutBody::new(PIECE, body).map_err(broken));
+                let pass =
+                    |body| Body::new(TimeoutBody::new(UPSTREAM_IDLE_TIMEOUT, body).map_err(broken));
                 Ok(response.map(pass))
             }
             Ok(Err(error)) => Err(failed(base, &error)),

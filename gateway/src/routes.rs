@@ -6,21 +6,13 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::routing::{any, get};
 use axum::{Json, Router};
+use chassis::base::limits::{CART_UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT};
 use chassis::base::metrics::Metrics;
-use chassis::base::patience::PATIENCE;
 use chassis::http::hal::{Index, Links};
 use chassis::http::queue::Queue;
 use chassis::http::{BaseUrl, Surface};
 use chassis::service::HEALTH_PATH;
-use chassis::storage::READ_TIMEOUT;
-use std::time::Duration;
 
-/// How long a service may take to begin its answer. `cart` waits for gifticon and, with an
-/// `Idempotency-Key`, for the first request with it; the others only for their own database.
-const CART: Duration = Duration::from_secs(5);
-const OTHERS: Duration = Duration::from_secs(3);
-/// A service may let a request wait for the whole patience, and then read for as long as a read may take.
-const _: () = assert!(OTHERS.as_millis() > PATIENCE.as_millis() + READ_TIMEOUT.as_millis());
 /// Requests that each service works on at once for this gateway, which it is done with in about 60 ms where it makes 4,000
 /// carts a second; others wait for a place. A service that stands still keeps no place from the others.
 const IN_PROGRESS: usize = 256;
@@ -40,10 +32,10 @@ pub fn surface() -> Surface {
 pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
     let proxy = Proxy::new();
     let table = [
-        ("/gifticons", config.gifticon_url, OTHERS),
-        ("/carts", config.cart_url, CART),
-        ("/payments", config.payment_url, OTHERS),
-        ("/mypages", config.mypage_url, OTHERS),
+        ("/gifticons", config.gifticon_url, UPSTREAM_TIMEOUT),
+        ("/carts", config.cart_url, CART_UPSTREAM_TIMEOUT),
+        ("/payments", config.payment_url, UPSTREAM_TIMEOUT),
+        ("/mypages", config.mypage_url, UPSTREAM_TIMEOUT),
     ];
     let mut router = Router::new().route("/", get(root));
     for (prefix, base, budget) in table {

@@ -9,10 +9,10 @@ use crate::app::ViewModel;
 use crate::policy;
 use crate::projection::Command;
 use anyhow::bail;
+use chassis::base::limits::EVENT_TRIES_MAX;
 use chassis::base::pace::Backoff;
 use chassis::base::unavailable::Unavailable;
 use chassis::workers::Replays;
-use chassis::workers::consumer::TRIES;
 use chassis::writer::{CommandError, Writer};
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -90,7 +90,7 @@ impl Rebuild {
                 refused @ CommandError::Refused(_) => bail!(refused.to_string()),
             };
             failures += u32::from(unavailable == Unavailable::Failed);
-            if failures == TRIES {
+            if failures == EVENT_TRIES_MAX {
                 return Err(unavailable.into());
             }
             debug!(%unavailable, failures, "a rebuild waits, and tries again");

@@ -1,10 +1,10 @@
 //! The wall clock, for people.
 //!
-//! It may jump by hours at any moment, and differs between replicas. Nothing decides by it: waiting times are
-//! [`tokio::time::Instant`]s, and the age of rows is counted in the minutes that the service has run
-//! (see [`crate::workers::retention`]).
+//! It may jump by hours at any moment, and it differs between replicas, so no decision depends on it. Waiting times are
+//! [`tokio::time::Instant`]s, and the age of rows is counted in the minutes that the service has run (see
+//! `storage/running_time.rs`).
 
-/// Returns the time in milliseconds since 1970. For timestamps that people read, and for nothing else.
+/// Returns the time in milliseconds since 1970. Only for timestamps that people read.
 pub fn now() -> i64 {
     let now = chrono::Utc::now().timestamp_millis();
     #[cfg(feature = "testing")]
@@ -17,19 +17,19 @@ pub fn now() -> i64 {
 pub mod jumps {
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-    static WITHIN: AtomicI64 = AtomicI64::new(0);
+    static ERROR_MAX: AtomicI64 = AtomicI64::new(0);
     static READS: AtomicU64 = AtomicU64::new(0);
 
-    /// From now on, each reading of the clock is wrong by up to so many milliseconds, forwards or back, and no two
-    /// readings agree: whatever compares them decides at random. It concerns the whole process.
+    /// Makes each later reading of the clock in this process wrong by up to `milliseconds`, forwards or back. No two readings
+    /// agree, so code that compares them decides at random.
     pub fn within(milliseconds: i64) {
-        WITHIN.store(milliseconds, Ordering::Relaxed);
+        ERROR_MAX.store(milliseconds, Ordering::Relaxed);
     }
 
-    /// Returns by how much the next reading is wrong, in milliseconds.
+    /// Returns the error of the next reading, in milliseconds.
     pub(super) fn next() -> i64 {
-        let within = WITHIN.load(Ordering::Relaxed);
-        if within == 0 {
+        let error_max = ERROR_MAX.load(Ordering::Relaxed);
+        if error_max == 0 {
             return 0;
         }
         // SplitMix64: <https://prng.di.unimi.it/splitmix64.c>
@@ -37,6 +37,6 @@ pub mod jumps {
         let mut mixed = read.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).cast_signed() % within
+        (mixed ^ (mixed >> 31)).cast_signed() % error_max
     }
 }

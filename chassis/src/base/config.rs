@@ -14,7 +14,7 @@ pub use secret::Secret;
 use crate::base::uri::{has_port, is_host};
 use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
-/// Where a service listens and keeps its data.
+/// The addresses and the database of a service.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Host {
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub struct Host {
     pub database_url: DatabaseUrl,
 }
 
-/// Where a process listens.
+/// The addresses that a process listens at.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Listen {
     /// Address to serve HTTP on, as IP:PORT; port 0 takes any free one
@@ -39,14 +39,14 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Free ports on the loopback address.
+    /// Returns free ports on the loopback address.
     pub fn free() -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         Self { listen_addr: free, management_addr: Some(free) }
     }
 }
 
-/// What every process has.
+/// The settings of every process.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Process {
     /// How long a drain may take after SIGTERM, as 20s, 1500ms or whole seconds
@@ -62,16 +62,16 @@ pub struct Process {
     pub healthy: bool,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line, for machines.
+    /// One JSON object a line.
     Json,
 }
 
-/// The broker.
+/// The broker and the topic.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Kafka {
     /// Bootstrap servers of Kafka, as HOST:PORT,HOST:PORT
@@ -98,18 +98,18 @@ pub struct Topic {
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
-    /// The URL, password included.
+    /// Returns the URL with its password.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The file of a SQLite database, as it is written.
+    /// Returns the path of a SQLite file as it is written, and `None` for Postgres.
     pub fn sqlite_path(&self) -> Option<&Path> {
         let path = self.0.strip_prefix("sqlite://").or_else(|| self.0.strip_prefix("sqlite:"))?;
         Some(Path::new(path))
     }
 
-    /// The SQLite database in the file `path`. Fails where the path is not UTF-8.
+    /// Returns the URL of the SQLite file `path`. Fails if the path is not UTF-8.
     pub fn of_file(path: &Path) -> Result<Self, String> {
         let text =
             path.to_str().ok_or_else(|| format!("{}: the path has to be UTF-8", path.display()))?;
@@ -148,7 +148,7 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Reads `20s`, `1500ms` or `20`.
+/// Parses `20s`, `1500ms` or `20`, up to an hour.
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -164,17 +164,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Reads `HOST:PORT,HOST:PORT`.
+/// Checks a list such as `HOST:PORT,HOST:PORT`, and returns it unchanged.
 pub fn brokers(text: &str) -> Result<String, String> {
-    let one = |broker: &str| is_host(broker) && !broker.ends_with(':') && has_port(broker);
-    if text.split(',').all(|broker| one(broker.trim())) {
+    let is_broker = |broker: &str| is_host(broker) && !broker.ends_with(':') && has_port(broker);
+    if text.split(',').all(|broker| is_broker(broker.trim())) {
         Ok(text.to_owned())
     } else {
         Err("it looks like HOST:PORT,HOST:PORT, without a scheme and without blanks within".into())
     }
 }
 
-/// Kafka's own rule for names of topics.
+/// Checks a topic's name by Kafka's own rule, and returns it unchanged.
 fn topic(text: &str) -> Result<String, String> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".." {
@@ -184,22 +184,22 @@ fn topic(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether a port, where one is written, is a number up to 65535.
+/// True unless `authority` has a port that is not a number from 1 to 65535.
 fn has_usable_port(authority: &axum::http::uri::Authority) -> bool {
     let host = authority.as_str().rsplit('@').next().unwrap_or_default();
     host == authority.host() || authority.port_u16().is_some_and(|port| port > 0)
 }
 
-/// Reads a base URL such as `http://127.0.0.1:8081`, without the slash at its end.
+/// Checks a base URL such as `http://127.0.0.1:8081`, and returns it without a trailing slash.
 pub fn base_url(text: &str) -> Result<String, String> {
-    let wrong = || "it looks like http://HOST:PORT".to_owned();
-    let uri: axum::http::Uri = text.parse().map_err(|_| wrong())?;
+    let malformed = || "it looks like http://HOST:PORT".to_owned();
+    let uri: axum::http::Uri = text.parse().map_err(|_| malformed())?;
     if uri.scheme_str() != Some("http")
         || uri.host().is_none_or(str::is_empty)
         || uri.query().is_some()
         || uri.authority().is_some_and(|authority| !has_usable_port(authority))
     {
-        return Err(wrong());
+        return Err(malformed());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
@@ -207,6 +207,15 @@ pub fn base_url(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::SHUTDOWN_GRACE;
+    use clap::{Args, FromArgMatches};
+
+    #[test]
+    fn a_drain_takes_by_default_what_the_limits_say() {
+        let command = Process::augment_args(clap::Command::new("x"));
+        let process = Process::from_arg_matches(&command.get_matches_from(["x"])).unwrap();
+        assert_eq!(process.shutdown_grace, SHUTDOWN_GRACE);
+    }
 
     #[test]
     fn a_database_is_sqlite_or_postgres_and_its_password_is_not_shown() {

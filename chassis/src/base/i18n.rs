@@ -1,22 +1,22 @@
-//! What a customer reads, in English and Korean.
+//! Texts for customers, in English and Korean.
 
 use axum::http::{HeaderMap, header};
 use garde::i18n;
 use std::{borrow::Cow, cmp::Reverse, fmt::Display};
 
-/// A language that we have.
+/// A supported language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lang {
-    /// Where the client asks for nothing that we have.
+    /// The default, also for clients that prefer other languages.
     #[default]
     English,
-    /// Where `Accept-Language` prefers it.
+    /// For clients whose `Accept-Language` prefers it.
     Korean,
 }
 
 impl Lang {
-    /// Returns the language that the client prefers among ours (RFC 9110, 12.5.4), English where it has
-    /// no preference. A range that cannot be read is left out.
+    /// Returns the supported language that the client prefers (RFC 9110, 12.5.4), and English without a preference. Malformed
+    /// ranges are ignored.
     pub fn of(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
         let ranges: Vec<_> = lines
@@ -24,22 +24,25 @@ impl Lang {
             .flat_map(|line| line.split(','))
             .filter_map(range)
             .collect();
-        // The quality of a language, then whether it is named, then how early.
+        // Languages rank by quality, then by whether they are named, then by position.
         let rank = |language: &str| {
             let ranges = ranges.iter().enumerate();
             let named = ranges.clone().filter(|(_, (tag, _))| is_of(tag, language));
             let any = ranges.filter(|(_, (tag, _))| *tag == "*");
-            let best = |quality, named, place| (quality, named, Reverse(place));
-            let named = named.map(|(place, (_, quality))| best(*quality, true, place)).max();
-            named.or_else(|| any.map(|(place, (_, quality))| best(*quality, false, place)).max())
+            let rank_of = |quality, named, position| (quality, named, Reverse(position));
+            let named =
+                named.map(|(position, (_, quality))| rank_of(*quality, true, position)).max();
+            named.or_else(|| {
+                any.map(|(position, (_, quality))| rank_of(*quality, false, position)).max()
+            })
         };
-        // What is not named at all is better than what is refused.
-        let unnamed = (UNNAMED, false, Reverse(usize::MAX));
+        // A language that is not named ranks above one that is refused.
+        let unnamed = (UNNAMED_QUALITY, false, Reverse(usize::MAX));
         let (korean, english) = (rank("ko").unwrap_or(unnamed), rank("en").unwrap_or(unnamed));
         if korean > english { Self::Korean } else { Self::English }
     }
 
-    /// The tag for `Content-Language`.
+    /// Returns the tag for `Content-Language`.
     pub fn tag(self) -> &'static str {
         match self {
             Self::English => "en",
@@ -48,10 +51,10 @@ impl Lang {
     }
 }
 
-/// The quality of a language that a client does not name: above none, below any.
-const UNNAMED: u16 = 1;
+/// The quality of a language that a client does not name: above 0, and below the least that it can name.
+const UNNAMED_QUALITY: u16 = 1;
 
-/// Reads one range of `Accept-Language`, as `ko-KR;q=0.8`: its tag, and twice its quality in thousandths.
+/// Parses one range of `Accept-Language`, such as `ko-KR;q=0.8`. Returns its tag, and its quality in two-thousandths.
 fn range(text: &str) -> Option<(&str, u16)> {
     let mut parts = text.split(';').map(str::trim);
     let tag = parts.next().filter(|tag| !tag.is_empty())?;
@@ -61,7 +64,7 @@ fn range(text: &str) -> Option<(&str, u16)> {
     Some((tag, thousandths * 2))
 }
 
-/// Reads a quality, from 0 to 1 with at most three digits after the dot, in thousandths.
+/// Parses a quality, from 0 to 1 with at most three decimals. Returns it in thousandths.
 pub(crate) fn quality(text: &str) -> Option<u16> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -71,12 +74,12 @@ pub(crate) fn quality(text: &str) -> Option<u16> {
     format!("{whole}{rest:0<3}").parse().ok().filter(|thousandths| *thousandths <= 1_000)
 }
 
-/// Whether `tag`, such as `ko-KR`, is of `language`.
+/// True if `tag`, such as `ko-KR`, belongs to `language`.
 fn is_of(tag: &str, language: &str) -> bool {
     tag.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(language))
 }
 
-/// One message in each language.
+/// A message in each language.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     en: Cow<'static, str>,
@@ -84,17 +87,17 @@ pub struct Text {
 }
 
 impl Text {
-    /// A message that never varies.
+    /// Returns a constant message.
     pub const fn fixed(en: &'static str, ko: &'static str) -> Self {
         Self { en: Cow::Borrowed(en), ko: Cow::Borrowed(ko) }
     }
 
-    /// A message with values in it.
+    /// Returns a message that may contain values.
     pub fn new(en: impl Into<Cow<'static, str>>, ko: impl Into<Cow<'static, str>>) -> Self {
         Self { en: en.into(), ko: ko.into() }
     }
 
-    /// The message in `lang`.
+    /// Returns the message in `lang`.
     pub fn get(&self, lang: Lang) -> &str {
         match lang {
             Lang::English => &self.en,
@@ -103,11 +106,11 @@ impl Text {
     }
 }
 
-/// garde's messages in Korean.
+/// The messages of garde's rules in Korean.
 pub(crate) struct KoreanRules;
 
-/// For the rules that name a form: the field says which form that is.
-const WRONG_FORM: Cow<'static, str> = Cow::Borrowed("형식이 올바르지 않습니다");
+/// For all rules about a format.
+const INVALID_FORMAT: Cow<'static, str> = Cow::Borrowed("형식이 올바르지 않습니다");
 
 impl i18n::I18n for KoreanRules {
     fn range_lower_than(&self, min: &dyn Display) -> Cow<'static, str> {
@@ -126,40 +129,40 @@ impl i18n::I18n for KoreanRules {
         "꼭 필요합니다".into()
     }
     fn credit_card_invalid(&self, _: i18n::InvalidCreditCard) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn pattern_no_match(&self, _: &dyn Display) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn contains_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn url_invalid(&self, _: i18n::InvalidUrl) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn prefix_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn suffix_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn phone_number_invalid(&self, _: i18n::InvalidPhoneNumber) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn ip_invalid(&self, _: i18n::IpKind) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn matches_field_mismatch(&self, _: &dyn Display) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn email_invalid(&self, _: i18n::InvalidEmail) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn ascii_invalid(&self) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
     fn alphanumeric_invalid(&self) -> Cow<'static, str> {
-        WRONG_FORM
+        INVALID_FORMAT
     }
 }
 
@@ -167,7 +170,7 @@ impl i18n::I18n for KoreanRules {
 mod tests {
     use super::*;
 
-    fn of(accepted: &str) -> Lang {
+    fn preferred(accepted: &str) -> Lang {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_LANGUAGE, accepted.parse().unwrap());
         Lang::of(&headers)
@@ -175,18 +178,18 @@ mod tests {
 
     #[test]
     fn the_client_s_preference_among_ours_counts() {
-        assert_eq!(of("ko"), Lang::Korean);
-        assert_eq!(of("ko-KR,ko;q=0.9,en-US;q=0.8"), Lang::Korean);
-        assert_eq!(of("en-US,ko;q=0.9"), Lang::English);
-        assert_eq!(of("en;q=0.1,ko;q=0.9"), Lang::Korean);
-        assert_eq!(of("fr, ko;q=0.2"), Lang::Korean);
-        assert_eq!(of("fr"), Lang::English);
-        assert_eq!(of(""), Lang::English);
+        assert_eq!(preferred("ko"), Lang::Korean);
+        assert_eq!(preferred("ko-KR,ko;q=0.9,en-US;q=0.8"), Lang::Korean);
+        assert_eq!(preferred("en-US,ko;q=0.9"), Lang::English);
+        assert_eq!(preferred("en;q=0.1,ko;q=0.9"), Lang::Korean);
+        assert_eq!(preferred("fr, ko;q=0.2"), Lang::Korean);
+        assert_eq!(preferred("fr"), Lang::English);
+        assert_eq!(preferred(""), Lang::English);
         assert_eq!(Lang::of(&HeaderMap::new()), Lang::English);
     }
 
     #[test]
-    fn a_quality_of_zero_is_a_no() {
+    fn a_quality_of_zero_refuses_a_language() {
         for english in [
             "ko;q=0",
             "ko;q=0.0, *",
@@ -208,7 +211,7 @@ mod tests {
             ", ,",
             "en, ko",
         ] {
-            assert_eq!(of(english), Lang::English, "{english}");
+            assert_eq!(preferred(english), Lang::English, "{english}");
         }
         for korean in [
             "KO-kr",
@@ -221,7 +224,7 @@ mod tests {
             "ko-KR, ko;q=0",
             "ko;level=1;q=0.7, en;q=0.6",
         ] {
-            assert_eq!(of(korean), Lang::Korean, "{korean}");
+            assert_eq!(preferred(korean), Lang::Korean, "{korean}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Prometheus metrics, one registry a service: `standalone` has five of them in one process.
+//! Prometheus metrics. Each service has its own registry: `standalone` has five in one process.
 
 mod format;
 
@@ -17,44 +17,45 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// Upper bounds of the buckets, in seconds.
-const BUCKETS: [f64; 12] =
+/// Upper bounds of the buckets of durations, in seconds.
+const DURATION_BUCKETS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// The same of waits in queues. Those who are refused are to be so within 10 ms of 0.1 s or 1 s.
-const WAITS: [f64; 14] =
+/// The same for waits in queues. Requests are refused within 10 ms after 0.1 s or 1 s.
+const QUEUE_WAIT_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.11, 0.25, 0.5, 1.0, 1.01, 1.1, 1.25];
-/// The same of the sizes of batches: up to 500 jobs, of which one may be 500 events.
-const SIZES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 500.0, 1_000.0];
+/// Upper bounds of the buckets of batch sizes: up to 500 jobs, one of which may have 500 events.
+const BATCH_SIZE_BUCKETS: [f64; 11] =
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 500.0, 1_000.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
+struct RequestLabels {
     route: String,
     method: String,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RouteLabels {
     route: String,
     method: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: Fixed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Shed {
+struct QueueLabel {
     at: Fixed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Pool {
+struct PoolStateLabel {
     state: Fixed,
 }
 
-/// A label with values that the code knows.
+/// A label whose values are constants of the code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fixed(pub &'static str);
 
@@ -68,16 +69,16 @@ impl EncodeLabelValue for Fixed {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    requests: Family<Request, Counter>,
-    seconds: Family<Route, Histogram>,
-    shed: Family<Shed, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram>,
+    shed: Family<QueueLabel, Counter>,
     pub(crate) queue_seconds: Histogram,
     pub(crate) writer_wait_seconds: Histogram,
     pub(crate) outbox_events: Gauge,
     pub(crate) outbox_age: Gauge<f64, AtomicU64>,
     consumer_lag: Gauge<f64, AtomicU64>,
     consumer_stopped: Gauge,
-    consumer_errors: Family<Kind, Counter>,
+    consumer_errors: Family<KindLabel, Counter>,
     pub(crate) tombstones_total: Counter,
     pub(crate) parked_events: Gauge,
     pub(crate) parked_total: Counter,
@@ -86,7 +87,7 @@ pub struct Metrics {
     pub(crate) repeated_total: Counter,
     batch_size: Histogram,
     batch_seconds: Histogram,
-    pool: Family<Pool, Gauge>,
+    pool: Family<PoolStateLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -94,10 +95,10 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Mutex::default(),
             requests: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            seconds: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             shed: Family::default(),
-            queue_seconds: Histogram::new(WAITS),
-            writer_wait_seconds: Histogram::new(WAITS),
+            queue_seconds: Histogram::new(QUEUE_WAIT_BUCKETS),
+            writer_wait_seconds: Histogram::new(QUEUE_WAIT_BUCKETS),
             outbox_events: Gauge::default(),
             outbox_age: Gauge::default(),
             consumer_lag: Gauge::default(),
@@ -109,8 +110,8 @@ impl Default for Metrics {
             relayed_total: Counter::default(),
             handled_total: Counter::default(),
             repeated_total: Counter::default(),
-            batch_size: Histogram::new(SIZES),
-            batch_seconds: Histogram::new(BUCKETS),
+            batch_size: Histogram::new(BATCH_SIZE_BUCKETS),
+            batch_seconds: Histogram::new(DURATION_BUCKETS),
             pool: Family::default(),
         };
         metrics.register("http_requests", "Requests answered", metrics.requests.clone());
@@ -125,7 +126,7 @@ impl Default for Metrics {
             metrics.shed.clone(),
         );
         for at in ["queue", "writer", "readers"] {
-            let _ = metrics.shed.get_or_create(&Shed { at: Fixed(at) }); // a zero to compare with
+            let _ = metrics.shed.get_or_create(&QueueLabel { at: Fixed(at) }); // a rate needs a zero to begin with
         }
         metrics.register(
             "http_queue_seconds",
@@ -137,12 +138,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds a metric of the service's own. A counter gets `_total` at the end of its name.
+    /// Registers a metric of the service itself. The name of a counter gets the suffix `_total`.
     pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
         self.registry().register(name, help, metric);
     }
 
-    /// Adds what a process with a database has.
+    /// Registers the metrics of a process with a database.
     pub(crate) fn register_mailbox(&self) {
         self.register(
             "outbox_events",
@@ -167,7 +168,6 @@ impl Metrics {
             "Errors of the Kafka client while it reads, by kind",
             self.consumer_errors.clone(),
         );
-        // A counter that begins with its first error has no rate at that moment.
         self.register(
             "inbox_tombstones",
             "Messages without a value, which are no events",
@@ -199,7 +199,7 @@ impl Metrics {
         self.register("db_pool_connections", "Reading connections by state", self.pool.clone());
     }
 
-    /// One batch of the writer was committed. Those of housekeeping alone would make the mean meaningless.
+    /// Records a batch that the writer committed. Batches of housekeeping alone are left out: they would lower the mean.
     pub(crate) fn batch(&self, size: usize, took: Duration) {
         if size == 0 {
             return;
@@ -208,32 +208,36 @@ impl Metrics {
         self.batch_seconds.observe(took.as_secs_f64());
     }
 
-    /// How a subscription reads: how many events its group has left, where that is known, and how many of its partitions
-    /// have events that cannot be read.
+    /// Sets the gauges of a subscription: the events that its group has left to handle, `None` while unknown, and the
+    /// partitions whose events it cannot read.
     pub(crate) fn consumer(&self, lag: Option<i64>, stopped: i64) {
         #[expect(clippy::cast_precision_loss, reason = "a lag of 2^53 events is not met")]
         self.consumer_lag.set(lag.map_or(f64::NAN, |lag| lag as f64));
         self.consumer_stopped.set(stopped);
     }
 
-    /// A subscription met so many more errors of a kind.
+    /// Counts `more` errors of a subscription, by kind.
     pub(crate) fn consumer_errors(&self, kind: &'static str, more: u64) {
-        self.consumer_errors.get_or_create(&Kind { kind: Fixed(kind) }).inc_by(more);
+        self.consumer_errors.get_or_create(&KindLabel { kind: Fixed(kind) }).inc_by(more);
     }
 
-    /// A request was refused since it waited for too long in the queue that is called `at`.
+    /// Counts a request that was refused after it waited for too long in the queue `at`.
     pub(crate) fn shed(&self, at: &'static str) {
-        self.shed.get_or_create(&Shed { at: Fixed(at) }).inc();
+        self.shed.get_or_create(&QueueLabel { at: Fixed(at) }).inc();
     }
 
+    /// Sets the gauges of the reading connections: `all` that are open, and those of them that are idle.
     pub(crate) fn pool(&self, all: u32, idle: usize) {
         let idle = i64::try_from(idle).unwrap_or(i64::MAX);
-        self.pool.get_or_create(&Pool { state: Fixed("idle") }).set(idle);
-        self.pool.get_or_create(&Pool { state: Fixed("used") }).set(i64::from(all) - idle);
+        self.pool.get_or_create(&PoolStateLabel { state: Fixed("idle") }).set(idle);
+        self.pool
+            .get_or_create(&PoolStateLabel { state: Fixed("used") })
+            .set(i64::from(all) - idle);
     }
 
+    /// Counts a request and its duration.
     pub(crate) fn request(&self, route: String, method: &Method, status: u16, took: Duration) {
-        // A client may make methods up; each would be a label for ever.
+        // Clients may invent methods, and a label is never removed.
         let method = match *method {
             Method::GET
             | Method::POST
@@ -244,13 +248,13 @@ impl Metrics {
             | Method::OPTIONS => method.as_str(),
             _ => "other",
         };
-        let by_route = Route { route: route.clone(), method: method.to_owned() };
+        let by_route = RouteLabels { route: route.clone(), method: method.to_owned() };
         self.seconds.get_or_create(&by_route).observe(took.as_secs_f64());
-        let by_status = Request { route, method: method.to_owned(), status };
+        let by_status = RequestLabels { route, method: method.to_owned(), status };
         self.requests.get_or_create(&by_status).inc();
     }
 
-    /// All metrics, in the format that the client accepts.
+    /// Returns all metrics in the format that the client accepts.
     pub(crate) fn text(&self, accept: &HeaderMap) -> impl IntoResponse + use<> {
         let mut text = String::new();
         encode(&mut text, &self.registry()).expect("writing to a string cannot fail");

@@ -1,8 +1,9 @@
-//! What every other layer uses: settings, problems, languages, metrics, logs, clocks and tasks. It imports no other layer.
+//! Settings, limits, problems, languages, metrics, logs, clocks and tasks. Every other layer uses them; this one imports none.
 
 pub mod clock;
 pub mod config;
 pub mod i18n;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub(crate) mod outage;

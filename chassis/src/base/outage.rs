@@ -1,20 +1,20 @@
-//! Faults that last: each cause is logged once, not at each try.
+//! Outages: each cause is logged once, and not at each try.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
-/// An outage is over at the first success that comes so long after the last failure: where only some tries fail, the end
-/// is not logged again and again.
-const QUIET: Duration = Duration::from_secs(1);
-/// Causes that one outage logs. Beyond them it says no more than it has said.
+/// An outage ends with the first success this long after the last failure. Otherwise an outage in which only some tries fail
+/// would be logged as many.
+const RECOVERY_TIME: Duration = Duration::from_secs(1);
+/// How many causes of one outage are logged at WARN.
 const CAUSES_MAX: usize = 8;
 
-/// Logs the failures of one kind of work: each cause once at WARN while it lasts, and the end at WARN.
+/// Logs the failures of one kind of work: each cause once at WARN during an outage, and its end.
 #[derive(Debug)]
 pub(crate) struct Outage {
-    /// What fails, such as `writes to gifticon.db`.
+    /// The kind of work, in the plural, such as `writes to gifticon.db`.
     what: String,
     lasts: AtomicBool,
     state: Mutex<Option<State>>,
@@ -33,12 +33,12 @@ impl Outage {
         Self { what: what.into(), lasts: AtomicBool::new(false), state: Mutex::new(None) }
     }
 
-    /// Notes a failure. Logged at WARN where the cause is new in this outage, else at DEBUG. Returns whether it is new.
+    /// Records a failure, and logs it at WARN if its cause is new in this outage, else at DEBUG. Returns whether it is new.
     pub(crate) fn failed(&self, cause: &str) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = || State { causes: Vec::new(), failures: 0, since: now, last: now };
-        let state = state.get_or_insert_with(begun);
+        let start = || State { causes: Vec::new(), failures: 0, since: now, last: now };
+        let state = state.get_or_insert_with(start);
         self.lasts.store(true, Ordering::Relaxed);
         (state.last, state.failures) = (now, state.failures + 1);
         let known = |known: &String| known == cause;
@@ -52,19 +52,19 @@ impl Outage {
         new
     }
 
-    /// Whether one lasts.
+    /// True during an outage.
     #[cfg(test)]
     pub(crate) fn lasts(&self) -> bool {
         self.lasts.load(Ordering::Relaxed)
     }
 
-    /// Notes a success, which ends an outage.
+    /// Records a success, which may end an outage.
     pub(crate) fn works(&self) {
         if !self.lasts.load(Ordering::Relaxed) {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(over) = state.take_if(|state| state.last.elapsed() >= QUIET) {
+        if let Some(over) = state.take_if(|state| state.last.elapsed() >= RECOVERY_TIME) {
             self.lasts.store(false, Ordering::Relaxed);
             let seconds = over.since.elapsed().as_secs_f64();
             warn!(seconds, failures = over.failures, "{} work again", self.what);
@@ -83,7 +83,7 @@ mod tests {
         outage.works(); // one of many succeeds in the middle of it
         assert!(!outage.failed("full"));
         assert!(outage.failed("read-only"), "it changes");
-        std::thread::sleep(QUIET);
+        std::thread::sleep(RECOVERY_TIME);
         outage.works();
         assert!(outage.failed("full"), "it ended");
         let new = (0..100).filter(|number| outage.failed(&number.to_string())).count();

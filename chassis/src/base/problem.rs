@@ -1,4 +1,4 @@
-//! Refusals: RFC 9457 `application/problem+json`, one line that a person can act on.
+//! Problems: RFC 9457 `application/problem+json`. The detail is one line that a person can act on.
 
 use crate::base::i18n::{Lang, Text};
 use axum::body::Body;
@@ -8,21 +8,21 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::error;
 
-/// One kind of refusal. The README lists them all, and a test compares.
+/// A kind of problem. `docs/reference/problems.md` lists them all, and a test compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     /// The end of `type`: `/problems/<slug>`.
     pub slug: &'static str,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: StatusCode,
-    /// English title.
+    /// The English title.
     pub en: &'static str,
-    /// Korean title.
+    /// The Korean title.
     pub ko: &'static str,
 }
 
 impl Kind {
-    /// A kind of refusal.
+    /// Returns a kind of problem.
     pub const fn new(
         slug: &'static str,
         status: StatusCode,
@@ -118,7 +118,7 @@ pub mod kind {
         "내부 오류가 발생했습니다",
     );
 
-    /// All of them, for the test that compares with the README.
+    /// All of them, for the test that compares with the documentation.
     pub const ALL: &[Kind] = &[
         MALFORMED,
         INVALID,
@@ -137,7 +137,7 @@ pub mod kind {
     ];
 }
 
-/// The body of an answer, in the order in which a person reads it.
+/// The body of a response, in the order in which a person reads it.
 #[derive(Serialize)]
 struct ProblemBody<'a> {
     #[serde(rename = "type")]
@@ -159,7 +159,7 @@ struct ErrorBody {
     message: String,
 }
 
-/// A refusal, in both languages until the request's is known.
+/// A problem, in both languages until that of the request is known.
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: Kind,
@@ -171,29 +171,29 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A refusal of `kind`, with what a person can do about it.
+    /// Returns a problem of `kind`. `detail` says what a person can do about it.
     pub fn new(kind: Kind, detail: Text) -> Self {
         let (errors, members, headers) = (Vec::new(), Map::new(), Vec::new());
         Self { kind, detail, errors, members, headers, shed: None }
     }
 
-    /// A fault of ours: logged here, once, with its causes; the client learns nothing of it.
+    /// Returns an internal error. It is logged here, once, with its causes; the response does not contain them.
     pub fn internal(error: impl Into<anyhow::Error>) -> Self {
         error!(error = format!("{:#}", error.into()), "could not answer a request");
         Self::of(kind::INTERNAL)
     }
 
-    /// The service cannot do it now; `Retry-After: 1`.
+    /// Returns that the service cannot do it now, with `Retry-After: 1`.
     pub fn unavailable(detail: Text) -> Self {
         Self::new(kind::UNAVAILABLE, detail).retry_after(1)
     }
 
-    /// A refusal that says no more than its kind.
+    /// Returns a problem whose detail is the title of its kind.
     pub fn of(kind: Kind) -> Self {
         Self::new(kind, Text::fixed(kind.en, kind.ko))
     }
 
-    /// Names a field and what is wrong with it.
+    /// Adds a field and what is wrong with it.
     pub fn error(mut self, field: impl Into<String>, message: Text) -> Self {
         self.errors.push((field.into(), message));
         self
@@ -205,34 +205,34 @@ impl Problem {
         self
     }
 
-    /// Says after how many seconds to try again.
+    /// Adds the seconds after which to try again.
     pub fn retry_after(self, seconds: u16) -> Self {
         self.header(header::RETRY_AFTER, seconds.into())
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// Says that the request was refused since it waited for too long in the queue that is called `at`.
+    /// Records that the request was refused because it waited for too long in the queue `at`.
     pub(crate) fn shed_at(mut self, at: &'static str) -> Self {
         self.shed = Some(at);
         self
     }
 
-    /// The queue in which the request waited for too long, if that is why it was refused.
+    /// Returns the queue in which the request waited for too long, if that is why it was refused.
     pub(crate) fn shed(&self) -> Option<&'static str> {
         self.shed
     }
 
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.kind.status
     }
 
-    /// The answer, in the language that the client prefers.
+    /// Returns the response in `lang`.
     pub(crate) fn render(&self, lang: Lang, instance: Option<&str>) -> Response {
         let error = |(field, message): &'_ (String, Text)| ErrorBody {
             field: field.clone(),
@@ -261,8 +261,8 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    /// In English, with the problem itself in the extensions, from which the layers of `http` write it
-    /// again in the client's language.
+    /// Returns the response in English, with the problem in its extensions. The layers of `http` render it again in the
+    /// client's language.
     fn into_response(self) -> Response {
         let mut response = self.render(Lang::English, None);
         response.extensions_mut().insert(std::sync::Arc::new(self));

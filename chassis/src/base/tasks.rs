@@ -1,4 +1,4 @@
-//! Tasks that are watched while they run and waited for when they stop.
+//! The tasks of a service: watched while they run, and waited for when they stop.
 
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-/// Runs `task` on a thread of its own, beside those that serve requests.
+/// Runs `task` on its own thread, beside those that serve requests.
 ///
-/// For a task that goes to the database a dozen times in a row: at each answer it would stand behind all requests
-/// that wait for a thread.
+/// For a task that asks the database a dozen times in a row: after each result it would queue behind all requests that wait
+/// for a thread.
 pub(crate) async fn on_a_thread(
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    let (done, ended) = oneshot::channel();
+    let (done, finished) = oneshot::channel();
     let runtime = Handle::current();
     let work = move || {
         runtime.block_on(task);
@@ -27,19 +27,20 @@ pub(crate) async fn on_a_thread(
     };
     let started = thread::Builder::new().name(name.to_owned()).spawn(work);
     started.expect("a thread can be started");
-    ended.await.expect("its thread does not panic");
+    finished.await.expect("its thread does not panic");
 }
 
-/// The tasks of a service, and the order in which they stop.
+/// The tasks of a service, in the order in which they stop.
 #[derive(Clone, Default)]
 pub(crate) struct Tasks {
     pub(crate) http: Phase,
     pub(crate) background: Phase,
     pub(crate) writer: Phase,
-    /// A task ended that should not have.
+    /// Cancelled when a task ended before it was told to.
     pub(crate) failed: CancellationToken,
 }
 
+/// Tasks that stop together.
 #[derive(Clone, Default)]
 pub(crate) struct Phase {
     pub(crate) stop: CancellationToken,
@@ -47,7 +48,7 @@ pub(crate) struct Phase {
 }
 
 impl Phase {
-    /// Tells its tasks to stop, and waits for them no longer than `grace`.
+    /// Tells the tasks to stop, and waits for them for `grace` at most. Returns whether all have ended.
     pub(crate) async fn end(&self, grace: Duration) -> bool {
         self.stop.cancel();
         self.tracker.close();
@@ -56,8 +57,8 @@ impl Phase {
 }
 
 impl Tasks {
-    /// Runs a task that must not end before it is told to: one that does, or panics, takes the
-    /// service down with it. The orchestrator starts a whole one, where half of one would go unseen.
+    /// Runs a task that must not end before it is told to. One that does, or panics, ends the whole service: the orchestrator
+    /// restarts a service that ended, and would not notice one that lacks a task.
     pub(crate) fn spawn(
         &self,
         phase: &Phase,

@@ -1,4 +1,4 @@
-//! The trace that a request or an event belongs to: a W3C `traceparent`, passed on over HTTP, outbox and bus.
+//! Traces: a W3C `traceparent` that is passed on over HTTP, outbox and bus.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use uuid::Uuid;
 /// The W3C header that carries the trace.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A `traceparent`: which story a piece of work belongs to, across services and events.
+/// A `traceparent`: names the request that a piece of work goes back to, across services and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace(Arc<str>);
 
 impl Trace {
-    /// A story that begins here.
-    fn begun() -> Self {
+    /// Returns a new trace.
+    fn start() -> Self {
         let (trace, span) = (Uuid::new_v4().simple(), Uuid::new_v4().simple().to_string());
         Self(format!("00-{trace}-{}-01", &span[..16]).into())
     }
 
-    /// The story that `headers` go on with, or a new one.
+    /// Returns the trace in `headers`, or a new one.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let header = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        header.and_then(Self::parse).unwrap_or_else(Self::begun)
+        header.and_then(Self::parse).unwrap_or_else(Self::start)
     }
 
-    /// Reads a `traceparent` of version 00.
+    /// Parses a `traceparent` of version 00.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = |part: &str, length| {
             part.len() == length
@@ -37,17 +37,17 @@ impl Trace {
         legal.then(|| Self(text.into()))
     }
 
-    /// The whole header.
+    /// Returns the whole `traceparent`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The 32 digits that all of the story share.
+    /// Returns the trace id: 32 hex digits, the same in all of the trace.
     pub(crate) fn id(&self) -> &str {
         &self.0[3..35]
     }
 
-    /// The value of the header.
+    /// Returns the value of the header.
     pub fn header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).expect("a traceparent is a legal header")
     }
@@ -57,12 +57,12 @@ tokio::task_local! {
     static CURRENT: Trace;
 }
 
-/// Runs `work` as part of the story of `trace`. A spawned task must be put in again.
+/// Runs `work` as part of `trace`. A task that it spawns does not inherit it.
 pub async fn with<T>(trace: Trace, work: impl Future<Output = T>) -> T {
     CURRENT.scope(trace, work).await
 }
 
-/// Runs `work` as part of the story of `trace`, if there is one.
+/// Runs `work` as part of `trace`, if there is one.
 pub(crate) fn with_sync<T>(trace: Option<&Trace>, work: impl FnOnce() -> T) -> T {
     match trace {
         Some(trace) => CURRENT.sync_scope(trace.clone(), work),
@@ -70,7 +70,7 @@ pub(crate) fn with_sync<T>(trace: Option<&Trace>, work: impl FnOnce() -> T) -> T
     }
 }
 
-/// The story that the running task belongs to.
+/// Returns the trace of the current task.
 pub fn current() -> Option<Trace> {
     CURRENT.try_with(Clone::clone).ok()
 }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_trace_is_made_or_passed_on() {
-        let made = Trace::begun();
+        let made = Trace::start();
         assert_eq!(Trace::parse(made.as_str()), Some(made));
         let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(Trace::parse(given).unwrap().as_str(), given);

@@ -1,12 +1,12 @@
-//! Why a request cannot be served now, although nothing is wrong with it.
+//! Why a valid request cannot be served now.
 
 use crate::base::i18n::Text;
 use crate::base::problem::Problem;
 
-/// Why the service cannot, now. The client may try again.
+/// Why a request cannot be served now. The client may try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// It waited for as long as its patience allowed, in the queue that is called `at`.
+    /// Its patience ended in the queue `at`.
     #[error("it waited for too long in the queue \"{at}\"")]
     Overloaded {
         /// The name of the queue in the metrics.

@@ -1,9 +1,9 @@
-//! Hosts, ports, paths and escapes, as addresses have them.
+//! Hosts, ports, paths and percent-encoding.
 
 use std::net::Ipv6Addr;
 
-/// True for `HOST` and `HOST:PORT`: a name of letters, digits, dashes, underscores and dots, an IPv4
-/// address, or an IPv6 address in brackets. Anything else would let a header write into our links.
+/// True for `HOST` and `HOST:PORT`, where the host is a name of letters, digits, dashes, underscores and dots, an IPv4
+/// address, or an IPv6 address in brackets. Other characters would let a header forge our links.
 pub fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("v6", port),
@@ -19,13 +19,13 @@ pub fn is_host(text: &str) -> bool {
     port && name.len() <= 253 && labels.all(|label| !label.is_empty() && label.bytes().all(letter))
 }
 
-/// True for the number of a port.
+/// True for a port from 1 to 65535.
 pub(crate) fn is_port(digits: &str) -> bool {
     digits.bytes().all(|byte| byte.is_ascii_digit())
         && digits.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// True for a path that may stand before the paths of our links.
+/// True for a path that may precede the paths of our links.
 pub fn is_prefix(text: &str) -> bool {
     let legal = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'%')
@@ -33,14 +33,14 @@ pub fn is_prefix(text: &str) -> bool {
     text.starts_with('/') && !text.contains("//") && text.bytes().all(legal)
 }
 
-/// Whether a host names its port.
+/// True if `host` has a port.
 pub(crate) fn has_port(host: &str) -> bool {
     host.rsplit_once(':')
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !host.ends_with(']'))
 }
 
-/// `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape is itself, as
-/// browsers have it. `None` where the bytes are not UTF-8.
+/// Returns `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape stays, as in browsers.
+/// Returns `None` if the bytes are not UTF-8.
 pub(crate) fn decoded(text: &str) -> Option<String> {
     let escape = |digits: &[u8]| match digits {
         [high, low, ..] => {

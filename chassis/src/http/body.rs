@@ -4,6 +4,7 @@
 //! waits here, and a body that breaks off never is a matter between our processes.
 
 use crate::base::i18n::Text;
+use crate::base::limits::BODY_TIMEOUT;
 use crate::base::problem::{Problem, kind};
 use crate::base::unavailable::Unavailable;
 use axum::body::{Body, Bytes};
@@ -12,15 +13,11 @@ use axum::http::header;
 use bytes::BytesMut;
 use http_body_util::{BodyExt, Collected};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// The most bytes a body may have.
 pub(crate) const MOST_BYTES: usize = 64 * 1024;
-/// How long a whole body may take. Not a time between two pieces, so that a client who sends a byte
-/// now and then is closed as well.
-const WHOLE_BODY: Duration = Duration::from_secs(10);
 
 /// The bytes that the bodies of all requests of a server may take in memory, together.
 const ALL_BODIES: usize = 64 * 1024 * 1024;
@@ -53,7 +50,7 @@ impl BodyMemory {
         }
         let (parts, body) = request.into_parts();
         let (bytes, held) =
-            timeout(WHOLE_BODY, self.read(body)).await.map_err(|_| too_slow())??;
+            timeout(BODY_TIMEOUT, self.read(body)).await.map_err(|_| too_slow())??;
         Ok((Request::from_parts(parts, Body::from(bytes)), held))
     }
 

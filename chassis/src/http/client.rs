@@ -1,6 +1,6 @@
 //! Calls to other services.
 
-use crate::http::KEPT_ALIVE;
+use crate::base::limits::CLIENT_KEEP_ALIVE;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const SAYS_SO: Duration = Duration::from_secs(2);
 /// it is being closed.
 pub fn new() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
-        .pool_idle_timeout(KEPT_ALIVE)
+        .pool_idle_timeout(CLIENT_KEEP_ALIVE)
         .connect_timeout(Duration::from_secs(1))
         .tcp_nodelay(true)
         .no_proxy()

@@ -1,6 +1,7 @@
 //! One connection of a client: its requests, the refusal of what is none, and its end.
 
 use crate::base::i18n::Text;
+use crate::base::limits::{DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT};
 use crate::base::problem::{Problem, kind};
 use crate::http::head::{self, HeadLimits, Refused};
 use crate::http::request_log::{self, REQUEST_ID};
@@ -27,14 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
 
-/// How long a client may take for the head of a request, also after the one before: longer than
-/// [`super::KEPT_ALIVE`], so that our own clients never send into a connection that is being closed.
-const HEAD: Duration = Duration::from_secs(15);
 /// How long a client may not read what we write.
 const WRITE: Duration = Duration::from_secs(30);
-/// How long a drain leaves an idle connection open: until its client, if it is one of ours, would not
-/// use it again, and as long once more for what it sent last, where the machine has no time.
-const LEFT_ALONE: Duration = Duration::from_secs(4);
 /// How long, and for how many bytes, a closed connection is read on. A socket that is closed with
 /// unread bytes resets the connection, and the client may lose the answer.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -98,7 +93,7 @@ pub(super) async fn serve(
     });
     let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(limits.lines)
         .max_header_size(limits.bytes)
         .half_close(true) // `Stream::gone` says when a client that closed its side is given up
@@ -106,7 +101,7 @@ pub(super) async fn serve(
         .serve_connection(TokioIo::new(Box::pin(io)), service);
     let left_alone = async {
         stop.cancelled().await;
-        sleep(LEFT_ALONE).await;
+        sleep(DRAIN_IDLE_TIMEOUT).await;
     };
     let ended = tokio::select! {
         ended = &mut served => ended,

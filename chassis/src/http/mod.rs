@@ -29,7 +29,6 @@ pub(crate) use extract::bad_query;
 pub use extract::{Body, Id, Uuid};
 pub use name::Name;
 pub use query::Query;
-pub use server::KEPT_ALIVE;
 pub use surface::Surface;
 
 pub(crate) use context::{Context, Dependencies, Exposure, Nothing};

@@ -2,26 +2,23 @@
 //!
 //! Work in progress is bounded so that a burst waits here, where nothing was done for it yet, and not in the middle of the
 //! work. How many wait does not matter, nor for how long somebody always does: whose turn comes within [`PATIENCE`] is served,
-//! first come first. When for all of [`PATIENCE`] nobody had a place who had not waited for `LONG`, there is more to do than can
-//! be done. Until it is empty the queue then lets newcomers wait for [`WHEN_OVERLOADED`] only, and serves the last who came first,
+//! first come first. When for all of [`PATIENCE`] nobody had a place who had not waited for `LONG_QUEUE_WAIT`, there is more to do than can
+//! be done. Until it is empty the queue then lets newcomers wait for [`OVERLOADED_PATIENCE`] only, and serves the last who came first,
 //! since those who came before have little patience left. (After "controlled delay" and "adaptive LIFO" of Facebook,
 //! <https://queue.acm.org/detail.cfm?id=2839461>.)
 
+use crate::base::limits::{LONG_QUEUE_WAIT, OVERLOADED_PATIENCE, PATIENCE};
 use crate::base::metrics::Metrics;
-use crate::base::patience::{self, PATIENCE, WHEN_OVERLOADED};
+use crate::base::patience;
 use crate::base::unavailable::Unavailable;
 use prometheus_client::metrics::histogram::Histogram;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 /// Requests that wait, beyond which they are refused at once. It only bounds the memory: a server has as many connections.
 const WAITING_MAX: usize = 8_192;
-
-/// A wait that leaves little of the patience.
-const LONG: Duration = Duration::from_millis(500);
 
 /// Places for work in progress, and the queue for them. Clones share both.
 #[derive(Clone, Debug)]
@@ -39,7 +36,7 @@ struct State {
     free: usize,
     /// Those who wait, in the order in which they came. Some may have gone.
     waiting: VecDeque<Waiting>,
-    /// Since when nobody had a place who had not waited for `LONG`.
+    /// Since when nobody had a place who had not waited for `LONG_QUEUE_WAIT`.
     slow_since: Option<Instant>,
 }
 
@@ -82,7 +79,7 @@ impl Queue {
             if state.waiting.len() >= WAITING_MAX {
                 return None;
             }
-            let allowed = if state.is_overloaded() { WHEN_OVERLOADED } else { PATIENCE };
+            let allowed = if state.is_overloaded() { OVERLOADED_PATIENCE } else { PATIENCE };
             let (sender, place) = oneshot::channel();
             state.waiting.push_back(Waiting { since: began, place: sender });
             (place, allowed)
@@ -131,7 +128,7 @@ impl State {
         };
         match &next {
             None => self.free += 1,
-            Some(next) if overloaded || next.since.elapsed() >= LONG => {
+            Some(next) if overloaded || next.since.elapsed() >= LONG_QUEUE_WAIT => {
                 self.slow_since.get_or_insert_with(Instant::now);
             }
             Some(_) => self.slow_since = None,

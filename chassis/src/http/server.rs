@@ -1,6 +1,7 @@
 //! The server loop. `axum::serve` has no read timeouts, so that clients who say nothing would hold
 //! their connections for ever.
 
+use crate::base::limits::{DRAIN_ACCEPT_MAX, DRAIN_QUIET_TIME};
 use crate::http::head::HeadLimits;
 use crate::http::{connection, handshake_filter};
 use axum::Router;
@@ -13,13 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-/// How long our own clients keep an idle connection.
-pub const KEPT_ALIVE: Duration = Duration::from_secs(2);
-/// A drain goes on accepting until nobody came for this long: whoever stands in front needs time to
-/// see readiness go down, but where nobody comes there is nobody to wait for.
-const QUIET: Duration = Duration::from_millis(200);
-/// The longest that a drain goes on accepting.
-const LINGER: Duration = Duration::from_secs(2);
 /// Connections at once: beyond this, new ones are closed. Each costs a few KiB, and a file descriptor.
 const CONNECTIONS: usize = 8_192;
 
@@ -57,8 +51,10 @@ pub(crate) async fn serve(
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         take(accepted).await;
     }
-    let last = Instant::now() + LINGER;
-    while let Ok(accepted) = timeout_at(last.min(Instant::now() + QUIET), listener.accept()).await {
+    let last = Instant::now() + DRAIN_ACCEPT_MAX;
+    while let Ok(accepted) =
+        timeout_at(last.min(Instant::now() + DRAIN_QUIET_TIME), listener.accept()).await
+    {
         take(accepted).await;
     }
     if let Err(error) = handshake_filter::shut(&listener).await {

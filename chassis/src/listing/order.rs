@@ -1,97 +1,96 @@
-//! The order of a collection: what `sort` may say.
+//! The order of a collection: the parameter `sort`.
 
 use crate::base::problem::Problem;
 use crate::http::{Query, bad_query};
 use std::fmt::Write as _;
 
-/// The most words of all `sort` parameters of a request, directions not counted.
-const MAX_WORDS: usize = 32;
+/// The most fields in all `sort` parameters of a request.
+const MAX_SORT_FIELDS: usize = 32;
 
 /// A field of an item that a collection can be sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Its name on the wire.
+    /// Its name in JSON and in `sort`.
     pub name: &'static str,
-    /// Its column, or an expression of columns.
+    /// Its column, or an SQL expression of columns.
     sql: &'static str,
-    /// Whether an order by it is a [key](Order::key).
+    /// True if an order by it has a [key](Order::key).
     unique: bool,
 }
 
 impl Field {
-    /// A field that rows may share. To sort a collection by it, the database reads and sorts all of it.
+    /// Returns a field whose values may repeat. To sort by it, the database reads and sorts the whole collection.
     pub const fn new(name: &'static str, sql: &'static str) -> Self {
         Self { name, sql, unique: false }
     }
 
-    /// A column of whole numbers, never null and never twice, with an index: pages are read from the
-    /// index, each at the cost of the first.
+    /// Returns a field with unique whole numbers, never null, in an indexed column. Pages are read from the index, each at the
+    /// cost of the first.
     pub const fn unique(name: &'static str, sql: &'static str) -> Self {
         Self { name, sql, unique: true }
     }
 }
 
-/// The names of those of `fields` that are free of sorting.
+/// Returns the names of the unique fields, separated by commas.
 pub(super) fn unique_names(fields: &[Field]) -> String {
     let names: Vec<&str> =
         fields.iter().filter(|field| field.unique).map(|field| field.name).collect();
     names.join(", ")
 }
 
-/// A total order of the items of a collection: its last term is a unique field, so no two items tie and
-/// paging is stable.
+/// A total order of the items of a collection. Its last term is a unique field, so no two items tie and paging is stable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Fields, and whether they fall. Never empty.
+    /// Fields, each with true for descending. Never empty.
     terms: Vec<(Field, bool)>,
-    /// How many of them the client asked for.
+    /// The number of terms that the client asked for.
     asked: usize,
 }
 
 impl Order {
-    /// Reads `name,desc`, `name` and, as Spring does, `name,price,desc`. A field that comes again counts
-    /// where it came first. `id`, the first of `fields`, breaks ties, in the direction of the last term.
+    /// Parses `name,desc`, `name` and, as Spring does, `name,price,desc`. A repeated field counts at its first position. `id`,
+    /// the first of `fields`, breaks ties in the direction of the last term.
     pub(super) fn read(fields: &[Field], query: &Query) -> Result<Self, Problem> {
         let mut terms: Vec<(Field, bool)> = Vec::new();
         let mut count = 0;
         for sort in query.all("sort") {
             let mut words: Vec<&str> = sort.split(',').filter(|word| !word.is_empty()).collect();
-            let falls = match words.last().map(|word| word.to_ascii_lowercase()).as_deref() {
+            let descending = match words.last().map(|word| word.to_ascii_lowercase()).as_deref() {
                 Some("desc") => words.pop().is_some(),
                 Some("asc") => words.pop().is_none(),
                 _ => false,
             };
             if words.is_empty() && !sort.is_empty() {
-                return Err(unknown_field(fields)); // a direction of nothing
+                return Err(unknown_field(fields)); // a direction without a field
             }
             count += words.len();
-            if count > MAX_WORDS {
+            if count > MAX_SORT_FIELDS {
                 return Err(bad_query(
-                    format!("sort takes at most {MAX_WORDS} fields in all"),
-                    format!("sort에는 필드를 모두 {MAX_WORDS}개까지 쓸 수 있습니다"),
+                    format!("sort takes at most {MAX_SORT_FIELDS} fields in all"),
+                    format!("sort에는 필드를 모두 {MAX_SORT_FIELDS}개까지 쓸 수 있습니다"),
                 ));
             }
             for word in words {
                 let field = fields.iter().find(|field| field.name == word);
                 let field = *field.ok_or_else(|| unknown_field(fields))?;
                 if !terms.iter().any(|(other, _)| *other == field) {
-                    terms.push((field, falls));
+                    terms.push((field, descending));
                 }
             }
         }
-        // After a unique field nothing is left to order.
+        // Nothing is left to order after a unique field.
         if let Some(unique) = terms.iter().position(|(field, _)| field.unique) {
             terms.truncate(unique + 1);
         }
         let asked = terms.len();
         if !terms.last().is_some_and(|(field, _)| field.unique) {
-            terms.push((fields[0], terms.last().is_some_and(|(_, falls)| *falls)));
+            terms.push((fields[0], terms.last().is_some_and(|(_, descending)| *descending)));
         }
         Ok(Self { terms, asked })
     }
 
-    /// The unique field that decides alone, and whether it falls. `None` for an order that the database
-    /// has to sort for.
+    /// Returns the unique field that alone decides the order, and true for descending. Returns `None` for an order that the
+    /// database has to sort for.
     pub(super) fn key(&self) -> Option<(Field, bool)> {
         match self.terms[..] {
             [term] => Some(term),
@@ -99,25 +98,26 @@ impl Order {
         }
     }
 
-    /// What follows `order by`, the other way round where `backwards`.
+    /// Returns the SQL after `order by`, in the opposite order if `backwards`.
     pub(super) fn sql(&self, backwards: bool) -> String {
-        let term = |(field, falls): &(Field, bool)| {
-            format!("{} {}", field.sql, if *falls == backwards { "asc" } else { "desc" })
+        let term = |(field, descending): &(Field, bool)| {
+            format!("{} {}", field.sql, if *descending == backwards { "asc" } else { "desc" })
         };
         self.terms.iter().map(term).collect::<Vec<_>>().join(", ")
     }
 
-    /// The condition for what comes after the key `$1`, or before it where `backwards`. Begins with `and`.
+    /// Returns the condition, beginning with `and`, for items after the key `$1`, or before it if `backwards`.
     pub(super) fn beyond_key(&self, backwards: bool) -> String {
-        let (field, falls) = self.terms[0];
-        format!("and {} {} $1", field.sql, if falls == backwards { ">" } else { "<" })
+        let (field, descending) = self.terms[0];
+        format!("and {} {} $1", field.sql, if descending == backwards { ">" } else { "<" })
     }
 
-    /// The client's own part of the order, for links: `&sort=price,desc`, or nothing.
+    /// Returns the client's part of the order for links, such as `&sort=price,desc`.
     pub(super) fn query(&self) -> String {
         let mut query = String::new();
-        for (field, falls) in &self.terms[..self.asked] {
-            let _ = write!(query, "&sort={},{}", field.name, if *falls { "desc" } else { "asc" });
+        for (field, descending) in &self.terms[..self.asked] {
+            let _ =
+                write!(query, "&sort={},{}", field.name, if *descending { "desc" } else { "asc" });
         }
         query
     }
@@ -173,8 +173,9 @@ mod tests {
 
     #[test]
     fn an_order_by_a_unique_field_has_a_key() {
-        let key =
-            |sort: &[&str]| order(sort).unwrap().key().map(|(field, falls)| (field.name, falls));
+        let key = |sort: &[&str]| {
+            order(sort).unwrap().key().map(|(field, descending)| (field.name, descending))
+        };
         assert_eq!(key(&[]), Some(("id", false)));
         assert_eq!(key(&["gifticonId,desc", "name"]), Some(("gifticonId", true)));
         assert_eq!(key(&["name"]), None);
@@ -186,14 +187,14 @@ mod tests {
     #[test]
     fn a_sort_of_thousands_of_words_is_refused_and_a_few_repeats_count_once() {
         let words = |count: usize| vec!["id"; count].join(",");
-        assert_eq!(order(&[&words(MAX_WORDS)]).unwrap().sql(false), "id asc");
-        assert_eq!(order(&[&words(MAX_WORDS + 1)]), None);
+        assert_eq!(order(&[&words(MAX_SORT_FIELDS)]).unwrap().sql(false), "id asc");
+        assert_eq!(order(&[&words(MAX_SORT_FIELDS + 1)]), None);
         assert_eq!(order(&[&words(2_000)]), None);
         assert_eq!(order(&vec!["id"; 2_000]), None);
     }
 
     #[test]
-    fn what_is_no_field_is_refused() {
+    fn unknown_fields_are_refused() {
         for sort in [
             "price",
             "id;drop table carts",

@@ -1,61 +1,61 @@
-//! Which page a query asks for, and which pages are refused.
+//! The page that a query asks for. Pages that would cost too much are refused.
 
 use crate::base::problem::Problem;
 use crate::http::{Query, bad_query};
 use crate::listing::order::{Field, Order, unique_names};
 
-/// Items a page where the client does not say.
-const SIZE: i64 = 20;
-/// The most items a page.
-const MOST: i64 = 1_000;
-/// The last page number that is understood; far beyond any that is there.
-const LAST: i64 = 1_000_000_000;
+/// The default number of items on a page.
+const DEFAULT_PAGE_SIZE: i64 = 20;
+/// The most items on a page.
+const MAX_PAGE_SIZE: i64 = 1_000;
+/// The largest page number that is accepted, far beyond any existing page.
+const MAX_PAGE_NUMBER: i64 = 1_000_000_000;
 /// The most items that are sorted for one page: some 10 ms of a core.
 const MAX_SORTED: i64 = 10_000;
-/// The most items that are passed over to reach a page by its number, from the nearer end: some 10 ms.
+/// The most items that are skipped to reach a page by its number, from the nearer end: some 10 ms of a core.
 pub(super) const MAX_SKIPPED: i64 = 100_000;
 
-/// Which page.
+/// A page, and its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Paging {
     pub(super) number: i64,
     pub(super) size: i64,
-    pub(super) begin: Begin,
+    pub(super) start: PageStart,
     pub(super) order: Order,
 }
 
-/// Where a page begins. A key is a value of the field that decides the order.
+/// Where a page starts. A key is a value of the unique field that decides the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
-    /// Where its number says.
+pub(super) enum PageStart {
+    /// At the position of its number.
     Number,
     /// After the item with this key.
     After(i64),
-    /// So that it ends before the item with this key.
+    /// At such a position that it ends before the item with this key.
     Before(i64),
 }
 
 impl Paging {
-    /// Reads `page`, `size`, `sort`, `after` and `before`.
+    /// Parses `page`, `size`, `sort`, `after` and `before`.
     pub(super) fn read(fields: &[Field], query: &Query) -> Result<Self, Problem> {
-        let optional = |name: &'static str, least: i64, most: i64| {
+        let optional = |name: &'static str, min: i64, max: i64| {
             let Some(text) = query.get(&[name]) else { return Ok(None) };
             let number = common_events::number::parse(text);
-            number.filter(|number| (least..=most).contains(number)).map(Some).ok_or_else(|| {
+            number.filter(|number| (min..=max).contains(number)).map(Some).ok_or_else(|| {
                 bad_query(
-                    format!("{name} is a whole number from {least} to {most}"),
-                    format!("{name} 값은 {least}에서 {most} 사이의 정수여야 합니다"),
+                    format!("{name} is a whole number from {min} to {max}"),
+                    format!("{name} 값은 {min}에서 {max} 사이의 정수여야 합니다"),
                 )
             })
         };
-        let number = optional("page", 0, LAST)?.unwrap_or(0);
-        let size = optional("size", 1, MOST)?.unwrap_or(SIZE);
+        let number = optional("page", 0, MAX_PAGE_NUMBER)?.unwrap_or(0);
+        let size = optional("size", 1, MAX_PAGE_SIZE)?.unwrap_or(DEFAULT_PAGE_SIZE);
         let (after, before) = (optional("after", 0, i64::MAX)?, optional("before", 0, i64::MAX)?);
         let order = Order::read(fields, query)?;
-        let begin = match (after, before) {
-            (None, None) => Begin::Number,
-            (Some(key), None) => Begin::After(key),
-            (None, Some(key)) => Begin::Before(key),
+        let start = match (after, before) {
+            (None, None) => PageStart::Number,
+            (Some(key), None) => PageStart::After(key),
+            (None, Some(key)) => PageStart::Before(key),
             (Some(_), Some(_)) => {
                 return Err(bad_query(
                     "send after or before, not both".into(),
@@ -63,18 +63,18 @@ impl Paging {
                 ));
             }
         };
-        if begin != Begin::Number && order.key().is_none() {
+        if start != PageStart::Number && order.key().is_none() {
             let unique = unique_names(fields);
             return Err(bad_query(
                 format!("after and before go with no sort, or with one by {unique}"),
                 format!("after와 before는 sort 없이, 또는 {unique} 정렬에서만 쓸 수 있습니다"),
             ));
         }
-        Ok(Self { number, size, begin, order })
+        Ok(Self { number, size, start, order })
     }
 
-    /// Refuses a page that would cost more the larger the table is.
-    pub(super) fn bound(&self, fields: &[Field], total: i64) -> Result<(), Problem> {
+    /// Refuses a page whose cost would grow with the table.
+    pub(super) fn check_cost(&self, fields: &[Field], total: i64) -> Result<(), Problem> {
         let unique = unique_names(fields);
         if self.order.key().is_none() && total > MAX_SORTED {
             return Err(bad_query(
@@ -87,7 +87,7 @@ impl Paging {
             ));
         }
         let skipped = self.skip().min(total.saturating_sub(self.skip()));
-        if self.begin == Begin::Number && skipped > MAX_SKIPPED {
+        if self.start == PageStart::Number && skipped > MAX_SKIPPED {
             return Err(bad_query(
                 format!(
                     "a page by its number begins at most {MAX_SKIPPED} items from either end: \
@@ -102,7 +102,7 @@ impl Paging {
         Ok(())
     }
 
-    /// Items before the page, by its number.
+    /// Returns the number of items before the page, by its number.
     pub(super) fn skip(&self) -> i64 {
         self.number.saturating_mul(self.size)
     }
@@ -124,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_usual() {
+    fn missing_parameters_have_defaults() {
         let usual = paging(&[]).unwrap();
-        assert_eq!((usual.number, usual.size, usual.begin), (0, 20, Begin::Number));
+        assert_eq!((usual.number, usual.size, usual.start), (0, 20, PageStart::Number));
         assert_eq!(usual.order.sql(false), "id asc");
     }
 
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_page_that_costs_more_in_a_larger_table_is_refused_and_says_what_does_not() {
         let refused = |pairs: &[(&str, &str)], total| {
-            let problem = paging(pairs).unwrap().bound(FIELDS, total).err()?;
+            let problem = paging(pairs).unwrap().check_cost(FIELDS, total).err()?;
             assert_eq!(problem.status(), 400);
             Some(format!("{problem:?}"))
         };

@@ -1,10 +1,9 @@
-//! Writes of the plumbing itself. They go through the service's writer like all others, and ride in
-//! its next transaction.
+//! The writes of the chassis itself. They go through the service's writer like all others, in its next transaction.
 
 use crate::base::clock::now;
-use crate::mailbox::message::OUTBOX;
-use crate::mailbox::outbox::{self, Outgoing};
-use crate::mailbox::retention::{PieceSize, RETENTION, RetentionRule, expire};
+use crate::mailbox::message::OUTBOX_PLACE;
+use crate::mailbox::outbox::{self, OutboxEvent};
+use crate::mailbox::retention::{PieceSize, RETENTION_LEASE, RetentionRule, expire};
 use crate::storage::Tx;
 use crate::storage::count_minute;
 use crate::storage::rows::of_each;
@@ -12,59 +11,65 @@ use serde_json::value::RawValue;
 use sqlx::{Row, query};
 use tokio::sync::{mpsc, oneshot};
 
-/// One write of the plumbing.
+/// One write of the chassis itself.
 #[derive(Clone, Debug)]
 pub(crate) enum HousekeepingCommand {
-    /// The broker has these rows of the outbox, but for what it will never take. Only the holder of the relay's
-    /// lease may say so.
-    Sent { seqs: Vec<i64>, refused: Vec<Refused>, epoch: i64 },
-    /// A refused row goes back to the outbox.
+    /// Deletes these rows of the outbox, which the broker has, and parks the events that it refused. Only for the holder of
+    /// the relay's lease.
+    Sent { seqs: Vec<i64>, refused: Vec<RefusedEvent>, epoch: i64 },
+    /// Moves a refused event from the dead-letter table (`parked`) back to the outbox.
     SendAgain { parked: i64 },
-    /// An operator gives an event up.
+    /// Deletes a parked event.
     Discard { parked: i64 },
-    /// Takes or renews a lease that was renewed `renewals` times; returns its epoch, or 0 where another was faster.
+    /// Takes or renews a lease that was renewed `renewals` times. Returns its epoch, or 0 if another replica was faster.
     Lease { name: &'static str, holder: String, renewals: i64 },
-    /// The service has run for a minute more. Only the holder of the retention lease may say so.
+    /// Counts a minute of running time. Only for the holder of the lease of retention.
     CountMinute { epoch: i64 },
-    /// Deletes some of the rows that were written before the minute `before`.
+    /// Deletes some of the rows that were written before the minute `before`. Returns how many.
     Expire { rule: RetentionRule, before: i64, size: PieceSize },
 }
 
-/// An event that the broker will never take.
+/// An event that the broker refused for good.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
-    pub(crate) event: Outgoing,
-    /// When it happened, in milliseconds since 1970.
+pub(crate) struct RefusedEvent {
+    pub(crate) event: OutboxEvent,
+    /// When the event happened, in milliseconds since 1970.
     pub(crate) at: i64,
     pub(crate) reason: String,
 }
 
-/// The relay's lease.
-pub(crate) const RELAY: &str = "relay";
+/// The name of the relay's lease.
+pub(crate) const RELAY_LEASE: &str = "relay";
 
 impl HousekeepingCommand {
-    /// Does it, and answers how many rows it changed, or what its variant says.
+    /// Carries the command out. Returns how many rows it changed, unless its variant documents another result.
     pub(crate) async fn run(&self, tx: &mut Tx<'_>) -> anyhow::Result<i64> {
         let changed = match self {
             Self::Sent { seqs, refused, epoch } => {
                 if !refused.is_empty() {
                     let held = query("select 1 from leases where name = $1 and epoch = $2");
-                    if held.bind(RELAY).bind(*epoch).fetch_optional(&mut **tx).await?.is_none() {
+                    if held
+                        .bind(RELAY_LEASE)
+                        .bind(*epoch)
+                        .fetch_optional(&mut **tx)
+                        .await?
+                        .is_none()
+                    {
                         return Ok(0);
                     }
                 }
                 for refused in refused {
                     park(tx, refused).await?;
                 }
-                // By name, not up to the last: on Postgres a row of another replica with a lower
-                // number may have become visible since, and nobody has sent that one.
-                let delete = of_each(tx, seqs, |among| {
+                // By number, and not up to the last one: on Postgres a row of another replica with a lower number may have
+                // become visible since, which was not sent.
+                let delete = of_each(tx, seqs, |in_ids| {
                     format!(
-                        "delete from outbox where seq {among} and exists \
+                        "delete from outbox where seq {in_ids} and exists \
                          (select 1 from leases where name = $2 and epoch = $3)"
                     )
                 })?;
-                tx.later(delete.text(RELAY).number(*epoch));
+                tx.later(delete.text(RELAY_LEASE).number(*epoch));
                 return Ok(i64::try_from(seqs.len())?);
             }
             Self::SendAgain { parked } => {
@@ -76,7 +81,7 @@ impl HousekeepingCommand {
             }
             Self::Expire { rule, before, size } => return expire(tx, *rule, *before, size).await,
             Self::CountMinute { epoch } => {
-                return Ok(i64::try_from(count_minute(tx, RETENTION, *epoch).await?)?);
+                return Ok(i64::try_from(count_minute(tx, RETENTION_LEASE, *epoch).await?)?);
             }
             Self::Lease { name, holder, renewals } => {
                 return lease(tx, name, holder, *renewals).await;
@@ -86,8 +91,11 @@ impl HousekeepingCommand {
     }
 }
 
-/// Parks what the broker refused, once however often it does.
-async fn park(tx: &mut Tx<'_>, Refused { event, at, reason }: &Refused) -> sqlx::Result<()> {
+/// Parks an event that the broker refused, once however often it is refused.
+async fn park(
+    tx: &mut Tx<'_>,
+    RefusedEvent { event, at, reason }: &RefusedEvent,
+) -> sqlx::Result<()> {
     query(
         "insert into parked \
          (event_id, event_type, key, place, payload, traceparent, at, reason, parked_at) \
@@ -96,7 +104,7 @@ async fn park(tx: &mut Tx<'_>, Refused { event, at, reason }: &Refused) -> sqlx:
     .bind(event.id.as_str())
     .bind(event.event_type.as_str())
     .bind(event.key.as_str())
-    .bind(OUTBOX)
+    .bind(OUTBOX_PLACE)
     .bind(event.payload.get().as_bytes())
     .bind(event.traceparent.as_deref())
     .bind(*at)
@@ -112,11 +120,11 @@ async fn send_again(tx: &mut Tx<'_>, parked: i64) -> anyhow::Result<()> {
         "select event_id, event_type, key, payload, traceparent, at from parked \
          where id = $1 and place = $2",
     );
-    let Some(row) = row.bind(parked).bind(OUTBOX).fetch_optional(&mut **tx).await? else {
+    let Some(row) = row.bind(parked).bind(OUTBOX_PLACE).fetch_optional(&mut **tx).await? else {
         return Ok(());
     };
     let payload = String::from_utf8(row.try_get::<Vec<u8>, _>(3)?)?;
-    let event = Outgoing {
+    let event = OutboxEvent {
         id: row.try_get(0)?,
         event_type: row.try_get(1)?,
         key: row.try_get(2)?,
@@ -127,7 +135,7 @@ async fn send_again(tx: &mut Tx<'_>, parked: i64) -> anyhow::Result<()> {
 }
 
 async fn lease(tx: &mut Tx<'_>, name: &str, holder: &str, renewals: i64) -> anyhow::Result<i64> {
-    // A new holder begins a new epoch; the old one keeps its own. Of two that saw the same renewal, one gets it.
+    // A new holder begins a new epoch. Of two replicas that read the same `renewals`, one succeeds.
     let row = query(
         "insert into leases (name, holder, epoch, renewals) values ($1, $2, 1, 0) \
          on conflict (name) do update set \
@@ -144,21 +152,21 @@ async fn lease(tx: &mut Tx<'_>, name: &str, holder: &str, renewals: i64) -> anyh
     Ok(row.map_or(Ok(0), |row| row.try_get(0))?)
 }
 
-/// A chore and where its number of rows goes.
+/// A command, and the channel for its result.
 pub(crate) type HousekeepingJob = (HousekeepingCommand, oneshot::Sender<anyhow::Result<i64>>);
 
-/// The way of the plumbing to the service's writer.
+/// Sends housekeeping commands to the service's writer.
 #[derive(Clone, Debug)]
 pub(crate) struct Housekeeper(pub(crate) mpsc::Sender<HousekeepingJob>);
 
 impl Housekeeper {
-    /// Has a chore done in the writer's next transaction.
-    pub(crate) async fn execute(&self, chore: HousekeepingCommand) -> anyhow::Result<i64> {
-        let (answer, answered) = oneshot::channel();
+    /// Has the writer carry out a command in its next transaction, and returns its result.
+    pub(crate) async fn execute(&self, command: HousekeepingCommand) -> anyhow::Result<i64> {
+        let (sender, result) = oneshot::channel();
         self.0
-            .send((chore, answer))
+            .send((command, sender))
             .await
             .map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
-        answered.await?
+        result.await?
     }
 }

@@ -1,52 +1,54 @@
-//! Events on their way in: which of them are new, which are repeats, which must wait.
+//! The inbox: tells new events from repeats, and parks those that cannot be handled.
 
-use crate::mailbox::message::{Incoming, OUTBOX, Rejection};
+use crate::mailbox::message::{IncomingEvent, OUTBOX_PLACE, Rejection};
 use crate::storage::{Tx, rows};
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, query};
 use std::collections::HashSet;
 
-/// The events of a batch by what becomes of them.
-pub(crate) struct Sorted<'a, C> {
-    /// To be acted on.
-    pub(crate) fresh: Vec<&'a Incoming<C>>,
-    /// To be parked, each with its reason.
-    pub(crate) park: Vec<(&'a Incoming<C>, Rejection)>,
-    /// Rows of the parking place that are dealt with.
+/// The events of a batch, by what is to be done about them.
+pub(crate) struct SortedEvents<'a, C> {
+    /// New events to handle.
+    pub(crate) fresh: Vec<&'a IncomingEvent<C>>,
+    /// Events to park, each with the reason.
+    pub(crate) park: Vec<(&'a IncomingEvent<C>, Rejection)>,
+    /// Rows of the dead-letter table (`parked`) whose events are handled in this batch.
     pub(crate) unpark: Vec<i64>,
-    /// How many were acted on before.
+    /// How many were handled before.
     pub(crate) repeated: usize,
 }
 
-/// Sorts the events, and marks those to be acted on as handled.
+/// Sorts the events, and marks the new ones as handled.
 ///
-/// What follows a parked event under its key is parked behind it, so that it is not acted on out of
-/// order. A replayed event does not wait for itself.
+/// An event whose key has a parked event is parked behind it, so that the events of a key are handled in order. A replayed
+/// event does not wait for itself.
 pub(crate) async fn sort<'a, C>(
     tx: &mut Tx<'_>,
-    events: &[&'a Incoming<C>],
-) -> anyhow::Result<Sorted<'a, C>> {
+    events: &[&'a IncomingEvent<C>],
+) -> anyhow::Result<SortedEvents<'a, C>> {
     let mut sorted =
-        Sorted { fresh: Vec::new(), park: Vec::new(), unpark: Vec::new(), repeated: 0 };
+        SortedEvents { fresh: Vec::new(), park: Vec::new(), unpark: Vec::new(), repeated: 0 };
     if events.is_empty() {
         return Ok(sorted);
     }
-    let mut stopped: HashSet<String> = HashSet::new();
-    // What the broker refused is on its way out: its key says nothing about what comes in.
+    let mut held_keys: HashSet<String> = HashSet::new();
+    // An event from the outbox holds no key back: incoming events do not depend on it.
     let keys =
         "select distinct key from parked where key is not null and place <> $1 and holds_key = 1";
-    for row in query(keys).bind(OUTBOX).fetch_all(&mut **tx).await? {
-        stopped.insert(row.try_get(0)?);
+    for row in query(keys).bind(OUTBOX_PLACE).fetch_all(&mut **tx).await? {
+        held_keys.insert(row.try_get(0)?);
     }
     let mut candidates = Vec::new();
     for &incoming in events.iter().filter(|incoming| incoming.matters()) {
         let key = incoming.delivery.key.as_ref();
         match &incoming.meaning {
             Err(rejection) => {
-                stopped.extend(key.filter(|_| rejection.holds_key).cloned());
+                held_keys.extend(key.filter(|_| rejection.holds_key).cloned());
                 sorted.park.push((incoming, rejection.clone()));
             }
-            Ok(_) if incoming.parked.is_none() && key.is_some_and(|key| stopped.contains(key)) => {
+            Ok(_)
+                if incoming.parked.is_none() && key.is_some_and(|key| held_keys.contains(key)) =>
+            {
                 let reason = "waits behind another event of its key".to_owned();
                 sorted.park.push((incoming, Rejection { reason, holds_key: true }));
             }
@@ -54,30 +56,33 @@ pub(crate) async fn sort<'a, C>(
         }
     }
     sorted.unpark = candidates.iter().filter_map(|incoming| incoming.parked).collect();
-    let mut known = handled(tx, &candidates).await?;
-    let all = candidates.len();
-    // An id is known once it is met: a repeat in the same batch is a repeat.
+    let mut handled = handled_ids(tx, &candidates).await?;
+    let candidate_count = candidates.len();
+    // `insert` also recognises repeats within the batch.
     sorted.fresh =
-        candidates.into_iter().filter(|incoming| known.insert(incoming.id.clone())).collect();
+        candidates.into_iter().filter(|incoming| handled.insert(incoming.id.clone())).collect();
     mark(tx, &sorted.fresh)?;
-    sorted.repeated = all - sorted.fresh.len();
+    sorted.repeated = candidate_count - sorted.fresh.len();
     Ok(sorted)
 }
 
-/// Those of the events that were handled before.
-async fn handled<C>(tx: &mut Tx<'_>, events: &[&Incoming<C>]) -> sqlx::Result<HashSet<String>> {
+/// Returns the ids of those of the events that were handled before.
+async fn handled_ids<C>(
+    tx: &mut Tx<'_>,
+    events: &[&IncomingEvent<C>],
+) -> sqlx::Result<HashSet<String>> {
     #[derive(Deserialize)]
     struct Mark {
         event_id: String,
     }
     let ids: Vec<&str> = events.iter().map(|incoming| incoming.id.as_str()).collect();
-    let of = |among: &str| format!("from inbox where event_id {among}");
-    let marks: Vec<Mark> = rows::look_up(tx, &ids, "event_id", of).await?;
+    let from = |in_ids: &str| format!("from inbox where event_id {in_ids}");
+    let marks: Vec<Mark> = rows::look_up(tx, &ids, "event_id", from).await?;
     Ok(marks.into_iter().map(|mark| mark.event_id).collect())
 }
 
-/// Marks events as handled. One that another replica marks meanwhile fails the batch, which then finds it.
-fn mark<C>(tx: &mut Tx<'_>, events: &[&Incoming<C>]) -> sqlx::Result<()> {
+/// Marks events as handled. If another replica marks one at the same time, the batch fails, and its retry finds the mark.
+fn mark<C>(tx: &mut Tx<'_>, events: &[&IncomingEvent<C>]) -> sqlx::Result<()> {
     #[derive(Serialize)]
     struct Row<'a> {
         event_id: &'a str,

@@ -1,33 +1,34 @@
-//! An event on its way in, or one that waits for an operator.
+//! An event from the bus, and why it may be parked.
 
 use crate::base::trace::Trace;
 use crate::bus::Delivery;
 use std::sync::Arc;
 
-/// The place of a parked event that the broker refused to take. It came from the outbox.
-pub(crate) const OUTBOX: &str = "outbox";
+/// The place of a parked event that came from the outbox: the broker refused it.
+pub(crate) const OUTBOX_PLACE: &str = "outbox";
 
-/// An event with what the service's policy makes of it.
+/// An event from the bus, with the commands that the service's policy makes of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Incoming<C> {
-    /// The same however often it comes.
+pub(crate) struct IncomingEvent<C> {
+    /// The id of the event, the same on every delivery.
     pub(crate) id: String,
-    /// The message, for the case that it must be parked.
+    /// The message, in case it must be parked.
     pub(crate) delivery: Arc<Delivery>,
-    /// The story that it belongs to.
+    /// The trace that it belongs to.
     pub(crate) trace: Option<Trace>,
     /// The commands that follow from it, or why it cannot be acted on.
     pub(crate) meaning: Result<Vec<C>, Rejection>,
-    /// The row in which it was parked, when it is replayed from there.
+    /// The row in which it was parked, if it is replayed.
     pub(crate) parked: Option<i64>,
 }
 
-impl<C> Incoming<C> {
+impl<C> IncomingEvent<C> {
+    /// Returns the commands that follow from it.
     pub(crate) fn commands(&self) -> &[C] {
         self.meaning.as_deref().unwrap_or_default()
     }
 
-    /// Whether there is anything to do about it.
+    /// True if there is anything to do: commands to carry out, or an event to park.
     pub(crate) fn matters(&self) -> bool {
         self.meaning.as_ref().map_or(true, |commands| !commands.is_empty())
     }
@@ -37,6 +38,6 @@ impl<C> Incoming<C> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub(crate) reason: String,
-    /// Later events of its key wait behind it. Not so where it can have no effect: it is no event at all.
+    /// True if later events of its key wait behind it. False for a message that can have no effect, as it is no event.
     pub(crate) holds_key: bool,
 }

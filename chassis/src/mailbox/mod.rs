@@ -1,8 +1,8 @@
-//! The tables that keep events: outbox, inbox and dead letters, and the rows that keep house beside them.
+//! The tables of events: outbox, inbox and dead letters, and the housekeeping of these tables.
 
+pub(crate) mod dead_letters;
 pub(crate) mod housekeeping;
 pub(crate) mod inbox;
 pub(crate) mod message;
 pub(crate) mod outbox;
-pub(crate) mod parked;
 pub mod retention;

@@ -1,6 +1,6 @@
-//! Events on their way out: written with the state that they tell of, gone when the broker has them.
+//! The outbox: events are written in the transaction of the state that they report, and deleted once the broker has them.
 //!
-//! The events of one transaction are one row, for they are written, sent and deleted together.
+//! The events of a transaction share a row, since they are written, sent and deleted together.
 
 use crate::base::clock::now;
 use crate::base::trace::Trace;
@@ -13,39 +13,39 @@ use sqlx::any::AnyRow;
 use sqlx::{Row as _, query};
 use uuid::Uuid;
 
-/// Events in one row. More are more rows.
-const ROW: usize = 100;
+/// Events in one row at most. More events take more rows.
+const EVENTS_PER_ROW: usize = 100;
 
-/// An event in the outbox: all that its message is made of.
+/// An event in the outbox: the content of its message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Outgoing {
-    /// The same on every send.
+pub(crate) struct OutboxEvent {
+    /// The id of the event, the same on every send.
     pub(crate) id: String,
     pub(crate) event_type: String,
     /// Events of one key stay in order.
     pub(crate) key: String,
     pub(crate) traceparent: Option<String>,
-    /// JSON, to the letter.
+    /// The JSON text, sent unchanged.
     pub(crate) payload: Box<RawValue>,
 }
 
-/// A row: events that are sent and deleted together.
+/// A row of the outbox: events that are sent and deleted together.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct OutboxRow {
     pub(crate) seq: i64,
     /// Milliseconds since 1970.
     pub(crate) created_at: i64,
-    pub(crate) events: Vec<Outgoing>,
+    pub(crate) events: Vec<OutboxEvent>,
 }
 
-/// Appends events in order, in the transaction of their cause.
+/// Appends events in order, before the commit of `tx`.
 pub(crate) fn append(tx: &mut Tx<'_>, events: &[(Event, Option<&Trace>)]) -> anyhow::Result<()> {
-    let at = now();
-    let occurred_at = DateTime::from_timestamp_millis(at).unwrap_or_default();
-    let outgoing = |(event, trace): &(Event, Option<&Trace>)| {
+    let created_at = now();
+    let occurred_at = DateTime::from_timestamp_millis(created_at).unwrap_or_default();
+    let outbox_event = |(event, trace): &(Event, Option<&Trace>)| {
         let id = Uuid::now_v7();
         let envelope = Envelope::new(event.clone(), id, occurred_at);
-        Ok(Outgoing {
+        Ok(OutboxEvent {
             id: id.to_string(),
             event_type: envelope.event.event_type().to_owned(),
             key: envelope.event.key(),
@@ -53,25 +53,29 @@ pub(crate) fn append(tx: &mut Tx<'_>, events: &[(Event, Option<&Trace>)]) -> any
             payload: RawValue::from_string(envelope.to_json())?,
         })
     };
-    for piece in events.chunks(ROW) {
-        let batch = piece.iter().map(outgoing).collect::<serde_json::Result<Vec<_>>>()?;
-        insert(tx, at, &batch)?;
+    for piece in events.chunks(EVENTS_PER_ROW) {
+        let row = piece.iter().map(outbox_event).collect::<serde_json::Result<Vec<_>>>()?;
+        insert(tx, created_at, &row)?;
     }
     Ok(())
 }
 
-/// Writes a row of events that are made already, before the commit.
-pub(crate) fn insert(tx: &mut Tx<'_>, at: i64, events: &[Outgoing]) -> anyhow::Result<()> {
+/// Writes a row, before the commit of `tx`. `created_at` is in milliseconds since 1970.
+pub(crate) fn insert(
+    tx: &mut Tx<'_>,
+    created_at: i64,
+    events: &[OutboxEvent],
+) -> anyhow::Result<()> {
     let (size, text) = (i64::try_from(events.len())?, serde_json::to_string(events)?);
     let row = Statement::new("insert into outbox (size, created_at, events) values ($1, $2, $3)");
-    tx.later(row.number(size).number(at).text(text));
+    tx.later(row.number(size).number(created_at).text(text));
     Ok(())
 }
 
-/// The oldest rows, until they have `most` events, and one at least.
-pub(crate) async fn oldest(db: &Db, most: i64) -> anyhow::Result<Vec<Batch>> {
-    // How many they hold is summed up first, so that no more text is read than is sent; each holds one at least. And
-    // `+ 0`, or SQLite would prepare the statement anew for every value of the limit.
+/// Returns the oldest rows, in order: as many as it takes for `max_events` events.
+pub(crate) async fn oldest(db: &Db, max_events: i64) -> anyhow::Result<Vec<OutboxRow>> {
+    // The sizes are summed first, so that no more text is read than is sent. Each row holds an event at least, so `max_events`
+    // rows suffice. Without `+ 0`, SQLite would prepare the statement again for each value of the limit.
     let rows = query(
         "select seq, created_at, events from outbox where seq in (\
              select seq from (\
@@ -80,12 +84,12 @@ pub(crate) async fn oldest(db: &Db, most: i64) -> anyhow::Result<Vec<Batch>> {
              ) sums where before < $1\
          ) order by seq",
     );
-    let batch = |row: AnyRow| -> anyhow::Result<Batch> {
+    let outbox_row = |row: AnyRow| -> anyhow::Result<OutboxRow> {
         let events = serde_json::from_str(row.try_get(2)?)?;
-        Ok(Batch { seq: row.try_get(0)?, created_at: row.try_get(1)?, events })
+        Ok(OutboxRow { seq: row.try_get(0)?, created_at: row.try_get(1)?, events })
     };
-    let rows = db.fetch_all(rows.bind(most)).await?;
-    rows.into_iter().map(batch).collect()
+    let rows = db.fetch_all(rows.bind(max_events)).await?;
+    rows.into_iter().map(outbox_row).collect()
 }
 
 #[cfg(test)]
@@ -95,8 +99,8 @@ mod tests {
     use crate::testing::{TestDb, eventually};
     use sqlx::{Connection, Executor, raw_sql};
 
-    /// Leaves the tables as version 0.1.0 of 2026-11-24 did.
-    async fn as_before(test: &TestDb) {
+    /// Creates the tables as version 0.1.0 of 2026-11-24 did.
+    async fn downgrade(test: &TestDb) {
         let db = test.open(&Schema::new(&[])).await;
         let before = db.dialect().expand(
             "drop table outbox;
@@ -114,16 +118,18 @@ mod tests {
         db.close().await;
     }
 
-    async fn what_waits_in_rows_of_before_goes_out(test: TestDb) {
-        as_before(&test).await;
+    async fn events_in_rows_of_version_0_1_are_sent(test: TestDb) {
+        downgrade(&test).await;
         let db = test.open(&Schema::new(&[])).await;
         let waiting = oldest(&db, 10).await.unwrap();
-        let told = |batch: &Batch| {
-            let [event] = batch.events.as_slice() else { panic!("one of before is one") };
-            let Outgoing { id, event_type, key, traceparent, payload } = event.clone();
-            (batch.created_at, id, event_type, key, traceparent, payload.get().to_owned())
+        let fields = |row: &OutboxRow| {
+            let [event] = row.events.as_slice() else {
+                panic!("a row of version 0.1 has one event")
+            };
+            let OutboxEvent { id, event_type, key, traceparent, payload } = event.clone();
+            (row.created_at, id, event_type, key, traceparent, payload.get().to_owned())
         };
-        let told: Vec<_> = waiting.iter().map(told).collect();
+        let found: Vec<_> = waiting.iter().map(fields).collect();
         let event = |at, id: &str, event_type: &str, trace: Option<&str>, payload: &str| {
             (
                 at,
@@ -135,7 +141,7 @@ mod tests {
             )
         };
         assert_eq!(
-            told,
+            found,
             [
                 event(5, "a", "CartAdded", None, r#"{"name":"\"A\""}"#),
                 event(6, "b", "CartRemoved", Some("00-x"), r#"{"id":1}"#),
@@ -145,7 +151,7 @@ mod tests {
 
     async fn rows_are_read_until_they_have_enough_events(test: TestDb) {
         let db = test.open(&Schema::new(&[])).await;
-        let event = |id: usize| Outgoing {
+        let event = |id: usize| OutboxEvent {
             id: id.to_string(),
             event_type: "CartAdded".into(),
             key: "1".into(),
@@ -157,14 +163,14 @@ mod tests {
             insert(&mut tx, 0, &(0..size).map(event).collect::<Vec<_>>()).unwrap();
         }
         tx.commit().await.unwrap();
-        for (most, rows) in [(1, 1), (3, 1), (4, 2), (5, 2), (6, 3), (7, 4), (100, 4)] {
-            assert_eq!(oldest(&db, most).await.unwrap().len(), rows, "{most} events");
+        for (max_events, rows) in [(1, 1), (3, 1), (4, 2), (5, 2), (6, 3), (7, 4), (100, 4)] {
+            assert_eq!(oldest(&db, max_events).await.unwrap().len(), rows, "{max_events} events");
         }
     }
 
-    /// SQLite has one process: nobody of before is there.
-    async fn what_a_replica_of_before_commits_meanwhile_goes_out(test: TestDb) {
-        as_before(&test).await;
+    /// Only on Postgres: SQLite has one process, so no old replica runs during a migration.
+    async fn events_that_an_old_replica_commits_during_the_migration_are_sent(test: TestDb) {
+        downgrade(&test).await;
         let mut replica = sqlx::AnyConnection::connect(test.url.as_str()).await.unwrap();
         let mut before = replica.begin().await.unwrap();
         let insert = "insert into outbox (event_id, event_type, key, payload, created_at) \
@@ -188,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn on_sqlite() {
-        what_waits_in_rows_of_before_goes_out(TestDb::sqlite()).await;
+        events_in_rows_of_version_0_1_are_sent(TestDb::sqlite()).await;
         rows_are_read_until_they_have_enough_events(TestDb::sqlite()).await;
     }
 
@@ -198,9 +204,9 @@ mod tests {
             eprintln!("skipped: TEST_DATABASE_URL is unset");
             return;
         };
-        what_waits_in_rows_of_before_goes_out(test).await;
+        events_in_rows_of_version_0_1_are_sent(test).await;
         let test = TestDb::postgres().await.unwrap();
-        what_a_replica_of_before_commits_meanwhile_goes_out(test).await;
+        events_that_an_old_replica_commits_during_the_migration_are_sent(test).await;
         rows_are_read_until_they_have_enough_events(TestDb::postgres().await.unwrap()).await;
     }
 }

@@ -1,7 +1,8 @@
-//! Which rows a service deletes by their age, and how a piece of them is deleted.
+//! Retention: which rows a service deletes by their age, and how it deletes some of them.
 //!
-//! Age is counted in minutes that the service has run, not by the wall clock: see `running_time.rs`.
+//! Age is counted in minutes that the service has run, and not by the wall clock: see `storage/running_time.rs`.
 
+use crate::base::limits;
 use crate::storage::{Dialect, Tx};
 use sqlx::{AssertSqlSafe, query};
 use std::sync::Arc;
@@ -9,70 +10,69 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a piece should take, of the writer's time. Requests that come meanwhile wait for that long.
-const PIECE_TIME: Duration = Duration::from_millis(10);
-/// Bounds of the rows in a piece.
-const PIECE_MIN: i64 = 100;
-const PIECE_MAX: i64 = 20_000;
-/// The lease on counting running time and deleting rows.
-pub(crate) const RETENTION: &str = "retention";
+/// How long deleting one piece should take. Requests that arrive meanwhile wait for it.
+const PIECE_TIME_TARGET: Duration = Duration::from_millis(10);
+/// Rows in a piece, at least and at most.
+const PIECE_ROWS_MIN: i64 = 100;
+const PIECE_ROWS_MAX: i64 = 20_000;
+/// The name of the lease on counting running time and deleting rows.
+pub(crate) const RETENTION_LEASE: &str = "retention";
 
-/// Rows of `table` that are deleted once the service has run for `after` since they were written. The table has a
-/// column `minute` with an index, which [`crate::storage::rows::insert_stamped`] fills.
+/// The rule that deletes the rows of `table` once the service has run for `after` since they were written. The table has an
+/// indexed column `minute`, which [`crate::storage::rows::insert_stamped`] fills.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionRule {
-    /// Name of the table.
+    /// The name of the table.
     pub table: &'static str,
-    /// Its primary key, a text.
+    /// The name of its primary key, a text.
     pub key: &'static str,
-    /// Running time after which a row is of no use.
+    /// The running time after which a row is deleted.
     pub after: Duration,
 }
 
-/// Marks of handled events. Duplicates arrive within seconds, or within days if a consumer group is reset. An older
-/// duplicate does no harm: every command is idempotent.
+/// The marks of handled events.
 pub(crate) const INBOX: RetentionRule =
-    RetentionRule { table: "inbox", key: "event_id", after: Duration::from_hours(14 * 24) };
+    RetentionRule { table: "inbox", key: "event_id", after: limits::INBOX_RETENTION };
 
-/// The last batches of writers that are gone. A running writer renews its row in time.
+/// The last batch of each writer. A running writer renews its row, so only rows of writers that are gone expire.
 pub(crate) const WRITERS: RetentionRule =
-    RetentionRule { table: "batches", key: "writer", after: Duration::from_hours(24) };
+    RetentionRule { table: "batches", key: "writer", after: limits::WRITER_ROW_RETENTION };
 
-/// How many rows to delete at once: adapts to what the database does in [`PIECE_TIME`].
+/// How many rows to delete at once: adapts to what the database deletes in [`PIECE_TIME_TARGET`].
 #[derive(Clone, Debug)]
 pub(crate) struct PieceSize(Arc<AtomicI64>);
 
 impl PieceSize {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(PIECE_MIN)))
+        Self(Arc::new(AtomicI64::new(PIECE_ROWS_MIN)))
     }
 
     fn rows(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A piece of `rows` took that long.
+    /// Adapts to a piece of `rows` that took `took`.
     fn adapt(&self, rows: i64, took: Duration) {
         let size = self.rows();
-        let next = if took > PIECE_TIME {
+        let next = if took > PIECE_TIME_TARGET {
             size / 2
-        } else if took < PIECE_TIME / 2 && rows == size {
+        } else if took < PIECE_TIME_TARGET / 2 && rows == size {
             size * 2
         } else {
             size
         };
-        self.0.store(next.clamp(PIECE_MIN, PIECE_MAX), Ordering::Relaxed);
+        self.0.store(next.clamp(PIECE_ROWS_MIN, PIECE_ROWS_MAX), Ordering::Relaxed);
     }
 }
 
-/// Deletes a piece of the rows from before the minute `before`, and returns how many they were.
+/// Deletes some of the rows that were written before the minute `before`. Returns how many.
 pub(crate) async fn expire(
     tx: &mut Tx<'_>,
     rule: RetentionRule,
     before: i64,
     size: &PieceSize,
 ) -> anyhow::Result<i64> {
-    tx.flush().await?; // what others wrote in this transaction does not count
+    tx.flush().await?; // the deferred statements of others do not count for the time
     let began = Instant::now();
     let sql = AssertSqlSafe(expire_sql(tx.dialect(), rule));
     let delete = query(sql).bind(before).bind(size.rows()).execute(&mut **tx);
@@ -81,15 +81,15 @@ pub(crate) async fn expire(
     Ok(rows)
 }
 
-/// Returns the statement that deletes the oldest of the rows before minute `$1`, no more than `$2`.
+/// Returns the statement that deletes the oldest rows before the minute `$1`, `$2` of them at most.
 fn expire_sql(dialect: Dialect, RetentionRule { table, key, .. }: RetentionRule) -> String {
     let oldest = |name| {
-        // `+ 0`, or SQLite would prepare the statement anew for every value of the limit.
+        // Without `+ 0`, SQLite would prepare the statement again for each value of the limit.
         format!("select {name} from {table} where minute < $1 order by minute limit $2 + 0")
     };
     match dialect {
         Dialect::Sqlite => format!("delete from {table} where {key} in ({})", oldest(key)),
-        // By place: to delete by name, it may read all of the table and join the two.
+        // By the physical place of the row: by key, Postgres may read the whole table for a join.
         Dialect::Postgres => {
             format!("delete from {table} where ctid = any(array({}))", oldest("ctid"))
         }
@@ -101,19 +101,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_piece_takes_about_as_long_as_it_may() {
+    fn the_size_of_a_piece_adapts_to_its_time() {
         let size = PieceSize::new();
         for _ in 0..20 {
-            size.adapt(size.rows(), PIECE_TIME / 10);
+            size.adapt(size.rows(), PIECE_TIME_TARGET / 10);
         }
-        assert_eq!(size.rows(), PIECE_MAX);
-        size.adapt(7, PIECE_TIME / 10);
-        assert_eq!(size.rows(), PIECE_MAX, "the last piece says nothing");
-        size.adapt(size.rows(), PIECE_TIME * 2);
-        assert_eq!(size.rows(), PIECE_MAX / 2);
+        assert_eq!(size.rows(), PIECE_ROWS_MAX);
+        size.adapt(7, PIECE_TIME_TARGET / 10);
+        assert_eq!(
+            size.rows(),
+            PIECE_ROWS_MAX,
+            "the last piece, with fewer rows, must not change it"
+        );
+        size.adapt(size.rows(), PIECE_TIME_TARGET * 2);
+        assert_eq!(size.rows(), PIECE_ROWS_MAX / 2);
         for _ in 0..20 {
             size.adapt(size.rows(), Duration::from_secs(1));
         }
-        assert_eq!(size.rows(), PIECE_MIN);
+        assert_eq!(size.rows(), PIECE_ROWS_MIN);
     }
 }

@@ -1,13 +1,13 @@
-//! Routes for operators, on the service itself and never through the gateway.
+//! The management routes of the dead-letter table (`parked`). The gateway does not serve them.
 
 use crate::base::i18n::Text;
 use crate::base::patience;
 use crate::base::problem::{Problem, kind};
 use crate::http::{Id, Query};
+use crate::mailbox::dead_letters::{self, ParkedEvent};
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
-use crate::mailbox::parked::{self, Parked};
 use crate::storage::Db;
-use crate::workers::consumer::Replay;
+use crate::workers::dead_letter_replay::Replay;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tracing::info;
 
-/// Parked events in one answer.
-const MOST: i64 = 1_000;
+/// Parked events in one response at most.
+const LIST_MAX: i64 = 1_000;
 
+/// What the routes need.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) db: Db,
@@ -30,6 +31,7 @@ pub(crate) struct Admin {
 pub(crate) const PATHS: &[&str] =
     &["/admin/parked", "/admin/parked/replay", "/admin/parked/{id}/replay", "/admin/parked/{id}"];
 
+/// Returns the routes of [`PATHS`].
 pub(crate) fn routes(admin: Admin) -> Router {
     Router::new()
         .route("/admin/parked", get(list))
@@ -39,27 +41,27 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-async fn list(State(admin): State<Admin>) -> Result<Json<Vec<Parked>>, Problem> {
-    Ok(Json(parked::list(&admin.db, MOST).await?))
+async fn list(State(admin): State<Admin>) -> Result<Json<Vec<ParkedEvent>>, Problem> {
+    Ok(Json(dead_letters::list(&admin.db, LIST_MAX).await?))
 }
 
 async fn replay_all(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
-    replayed(&admin, None).await
+    replay_events(&admin, None).await
 }
 
 async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Value>, Problem> {
-    replayed(&admin, Some(id)).await
+    replay_events(&admin, Some(id)).await
 }
 
-async fn replayed(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
-    // It reads and writes a page after the other, for as long as that takes.
+async fn replay_events(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
+    // It reads and writes page after page, and must not be refused in the middle.
     let replayed = patience::without_end(admin.replay.replay(id)).await?;
     let replayed = replayed.ok_or_else(not_parked)?;
     info!(replayed, "replayed parked events");
     Ok(Json(json!({ "replayed": replayed })))
 }
 
-/// Gives an event up, for a reason that goes into the log.
+/// Deletes a parked event, and logs the reason.
 async fn discard(
     State(admin): State<Admin>,
     Id(id): Id,
@@ -74,7 +76,7 @@ async fn discard(
     match admin.housekeeping.execute(HousekeepingCommand::Discard { parked: id }).await? {
         0 => Err(not_parked()),
         _ => {
-            info!(parked.id = id, reason, "gave a parked event up");
+            info!(parked.id = id, reason, "discarded a parked event");
             Ok(StatusCode::NO_CONTENT)
         }
     }

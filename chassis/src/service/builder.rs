@@ -1,21 +1,23 @@
-//! A service that is being put together.
+//! Builds a service out of its parts.
 
 use crate::base::config::{Host, InvalidSetting};
+use crate::base::limits::{LEASE_TERM, RETENTION_LEASE_TERM};
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::tasks::{Tasks, on_a_thread};
 use crate::bus::Bus;
 use crate::http::{Dependencies, Exposure, Surface};
-use crate::mailbox::housekeeping::{Housekeeper, HousekeepingJob, RELAY};
-use crate::mailbox::retention::{INBOX, RETENTION, RetentionRule, WRITERS};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingJob, RELAY_LEASE};
+use crate::mailbox::retention::{INBOX, RETENTION_LEASE, RetentionRule, WRITERS};
 use crate::service::admin::{self, Admin};
 use crate::service::gauges;
 use crate::service::ports::listen;
 use crate::service::process::{MANAGEMENT_PATHS, Process};
 use crate::service::running::Running;
 use crate::storage::{Db, Schema, causes};
-use crate::workers::consumer::{self, Policy, Reader, Replayer};
-use crate::workers::lease::{self, Lease};
+use crate::workers::consumer::{self, EventHandler, Policy};
+use crate::workers::dead_letter_replay::DeadLetterReplay;
+use crate::workers::lease::Lease;
 use crate::workers::relay::Relay;
 use crate::workers::replays::Replays;
 use crate::workers::retention;
@@ -27,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// A service that is being put together.
+/// Builds a service: opens its database and ports, starts its tasks, and serves it.
 pub struct Chassis {
     name: &'static str,
     db: Db,
@@ -45,7 +47,7 @@ pub struct Chassis {
 }
 
 impl Chassis {
-    /// Opens the database and the ports. Postgres may be away; all else must be usable.
+    /// Opens the database and the ports. Postgres may be away. Fails if another setting cannot be used.
     pub async fn open(
         name: &'static str,
         host: &Host,
@@ -82,20 +84,20 @@ impl Chassis {
         Ok(chassis)
     }
 
-    /// The database.
+    /// Returns the database.
     pub fn db(&self) -> &Db {
         &self.db
     }
 
-    /// The metrics, to register more.
+    /// Returns the metrics, to register more of them.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// Starts the service's one writer.
+    /// Starts the service's only writer.
     ///
     /// # Panics
-    /// When it is called twice: there is one.
+    /// Panics if it is called twice.
     pub fn writer<M: WriteModel>(&mut self, model: M) -> Writer<M> {
         let housekeeping = self.housekeeping_jobs.take().expect("a service has one writer");
         let (relay, metrics) = (Arc::clone(&self.wake_relay), Arc::clone(&self.metrics));
@@ -105,13 +107,13 @@ impl Chassis {
         writer
     }
 
-    /// Starts sending what the outbox holds.
+    /// Starts sending the events of the outbox.
     pub fn relay(&self) {
         let relay = Relay {
             service: self.name,
             db: self.db.clone(),
             housekeeping: self.housekeeping.clone(),
-            lease: self.lease(RELAY),
+            lease: self.lease(RELAY_LEASE),
             wake: Arc::clone(&self.wake_relay),
             metrics: Arc::clone(&self.metrics),
             outage: Outage::new(format!("sends of {} to the topic", self.name)),
@@ -120,57 +122,58 @@ impl Chassis {
         self.spawn("relay", relay.run(bus, stop));
     }
 
-    /// Starts acting on the events of others, in the consumer group named like the service.
+    /// Starts handling the events of other services, in the consumer group with the name of the service.
     pub fn react<P: Policy>(&mut self, policy: P, writer: &Writer<P::Model>) {
-        let reader = Arc::new(Reader::new(policy, writer.clone(), Arc::clone(&self.metrics)));
-        let replayer = Replayer {
-            reader: Arc::clone(&reader),
+        let handler =
+            Arc::new(EventHandler::new(policy, writer.clone(), Arc::clone(&self.metrics)));
+        let replay = DeadLetterReplay {
+            handler: Arc::clone(&handler),
             db: self.db.clone(),
             housekeeping: self.housekeeping.clone(),
         };
         let admin = Admin {
             db: self.db.clone(),
             housekeeping: self.housekeeping.clone(),
-            replay: Arc::new(replayer),
+            replay: Arc::new(replay),
         };
         self.manage(admin::PATHS, admin::routes(admin));
         let (bus, db) = (Arc::clone(&self.bus), self.db.clone());
         let (metrics, stop) = (Arc::clone(&self.metrics), self.tasks.background.stop.clone());
-        self.spawn("consumer", consumer::run(reader, bus, self.name, db, metrics, stop));
+        self.spawn("consumer", consumer::run(handler, bus, self.name, db, metrics, stop));
     }
 
-    /// Adds routes for operators at the management address; none of them reads a body.
+    /// Adds routes for operators at the management address. None of them may read a body.
     pub fn manage(&mut self, paths: &[&'static str], routes: Router) {
         self.management_paths.extend(paths);
         self.management = std::mem::take(&mut self.management).merge(routes);
     }
 
-    /// Has the service delete rows of its own by age, besides those of the chassis.
+    /// Adds a rule that deletes rows of the service by age.
     pub fn expire(&mut self, rule: RetentionRule) {
         self.retention.push(rule);
     }
 
-    /// A way to read the topic again from its beginning.
+    /// Returns a way to replay the topic from its beginning.
     pub fn replays(&self) -> Replays {
         Replays::new(Arc::clone(&self.bus), self.tasks.http.stop.clone())
     }
 
-    /// A lease on work that one replica at a time may do.
+    /// Returns a lease on work that only one replica at a time does.
     pub fn lease(&self, name: &'static str) -> Lease {
-        Lease::new(name, &self.db, self.housekeeping.clone(), lease::TERM)
+        Lease::new(name, &self.db, self.housekeeping.clone(), LEASE_TERM)
     }
 
-    /// What tells background tasks to stop.
+    /// Returns the token that is cancelled when background tasks must stop.
     pub fn stopping(&self) -> CancellationToken {
         self.tasks.background.stop.clone()
     }
 
-    /// Runs a task until the service stops; it watches [`Chassis::stopping`] and ends only then.
+    /// Runs a task until the service stops. It must watch [`Chassis::stopping`], and end only then.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(&self.tasks.background, name, task);
     }
 
-    /// Serves `routes`, which `surface` describes, and answers the running service.
+    /// Serves `routes`, which `surface` describes. Returns the running service.
     pub fn serve(self, surface: Surface, routes: Router) -> anyhow::Result<Running> {
         let (db, metrics) = (self.db.clone(), Arc::clone(&self.metrics));
         let stop = self.tasks.background.stop.clone();
@@ -181,7 +184,7 @@ impl Chassis {
             self.retention.clone(),
             self.db.clone(),
             self.housekeeping.clone(),
-            Lease::new(RETENTION, &self.db, self.housekeeping.clone(), retention::TERM),
+            Lease::new(RETENTION_LEASE, &self.db, self.housekeeping.clone(), RETENTION_LEASE_TERM),
         );
         let stop = self.stopping();
         self.spawn("retention", async move {

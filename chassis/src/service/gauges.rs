@@ -1,4 +1,4 @@
-//! The gauges that a query must fill.
+//! The gauges that are read from the database.
 
 use crate::base::metrics::Metrics;
 use crate::service::outbox_age::OutboxAge;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the gauges of the database are read.
-const GAUGES: Duration = Duration::from_secs(1);
-/// Rows of an outbox that are counted.
-const COUNTED: u32 = 10_000;
+/// How often the gauges are read.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Rows of an outbox that are counted. The events of the others are estimated.
+const COUNTED_ROWS_MAX: u32 = 10_000;
 
-/// Keeps the gauges that a query must fill.
+/// Sets the gauges until it is dropped.
 pub(super) async fn run(db: Db, metrics: Arc<Metrics>) {
-    // After an outage there are many rows: those beyond the first are taken to hold as many events.
+    // After an outage there are many rows. Those beyond the first are assumed to hold as many events each.
     let counts = format!(
-        "select case when counted > {COUNTED} then (newest - oldest + 1) * total / counted else total end, \
+        "select case when counted > {COUNTED_ROWS_MAX} then (newest - oldest + 1) * total / counted else total end, \
                 oldest, newest, (select count(*) from parked) \
          from (select count(*) counted, cast(coalesce(sum(size), 0) as bigint) total from \
-                  (select size from outbox order by seq limit {COUNTED} + 1) few) sums, \
+                  (select size from outbox order by seq limit {COUNTED_ROWS_MAX} + 1) few) sums, \
               (select min(seq) oldest from outbox) begins, (select max(seq) newest from outbox) ends"
     );
     db.ready().await;
@@ -35,6 +35,6 @@ pub(super) async fn run(db: Db, metrics: Arc<Metrics>) {
         }
         let (all, idle) = db.readers_in_pool();
         metrics.pool(all, idle);
-        tokio::time::sleep(GAUGES).await;
+        tokio::time::sleep(GAUGE_INTERVAL).await;
     }
 }

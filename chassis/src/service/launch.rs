@@ -1,4 +1,4 @@
-//! From `main` to the exit code.
+//! The life of a process, from `main` to the exit code.
 
 use crate::base::config::{InvalidSetting, Kafka, Process};
 use crate::base::logging;
@@ -15,13 +15,13 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-/// The status of a process whose settings cannot be used.
-const UNUSABLE: u8 = 2;
+/// The exit code of a process with an invalid setting.
+const EXIT_INVALID_SETTING: u8 = 2;
 
-/// How long after a signal to stop another one is taken for the same.
-const SAME_SIGNAL: Duration = Duration::from_secs(1);
+/// How long after a signal to stop another one counts as the same.
+const REPEATED_SIGNAL_WINDOW: Duration = Duration::from_secs(1);
 
-/// The flags of a process: its own and those that all have.
+/// The flags of a process: its own, and those of every process.
 #[derive(Debug, Parser)]
 struct Cli<C: Args> {
     #[command(flatten)]
@@ -30,7 +30,7 @@ struct Cli<C: Args> {
     process: Process,
 }
 
-/// The flags of one of the four services: its own and the broker.
+/// The flags of one of the four services: its own, and those of the broker.
 #[derive(Clone, Debug, Args)]
 pub struct OnKafka<C: Args> {
     #[command(flatten)]
@@ -39,22 +39,23 @@ pub struct OnKafka<C: Args> {
     kafka: Kafka,
 }
 
-/// How far the usual port of the management address is above that of the service.
+/// The default port of the management address minus that of the service.
 const MANAGEMENT_PORT_OFFSET: u16 = 1_000;
 
-/// The command of a process, with `about` for `--help` and `port` as its usual one.
+/// Returns the command of a process, with `about` for `--help` and the default port `port`.
 pub fn command<C: Args>(name: &'static str, about: &'static str, port: u16) -> clap::Command {
     let command = Cli::<C>::command().name(name).version(env!("CARGO_PKG_VERSION")).about(about);
     if !command.get_arguments().any(|arg| arg.get_id() == "listen_addr") {
         return command;
     }
-    let usual = |port: u16| move |arg: clap::Arg| arg.default_value(format!("127.0.0.1:{port}"));
+    let default_addr =
+        |port: u16| move |arg: clap::Arg| arg.default_value(format!("127.0.0.1:{port}"));
     command
-        .mut_arg("listen_addr", usual(port))
-        .mut_arg("management_addr", usual(port + MANAGEMENT_PORT_OFFSET))
+        .mut_arg("listen_addr", default_addr(port))
+        .mut_arg("management_addr", default_addr(port + MANAGEMENT_PORT_OFFSET))
 }
 
-/// Runs one of the four services, on Kafka.
+/// Runs one of the four services on Kafka. Returns its exit code.
 pub async fn service<C: Args>(
     name: &'static str,
     about: &'static str,
@@ -69,9 +70,9 @@ pub async fn service<C: Args>(
     process(name, about, port, start, async || {}).await
 }
 
-/// Runs a process: flags, logs, start, a signal, drain, exit code.
+/// Runs a process: reads its flags, starts the logs and the services, waits for a signal, and drains. Returns its exit code.
 ///
-/// `start` answers what runs, in the order in which it stops; `after` cleans up when all has.
+/// `start` returns the running services in the order in which they stop. `after` cleans up once all have stopped.
 pub async fn process<C: Args>(
     name: &'static str,
     about: &'static str,
@@ -83,8 +84,8 @@ pub async fn process<C: Args>(
     let parsed = command
         .clone()
         .try_get_matches()
-        .and_then(|found| Ok((Cli::<C>::from_arg_matches(&found)?, door(&found))));
-    let (cli, door) = match parsed {
+        .and_then(|found| Ok((Cli::<C>::from_arg_matches(&found)?, listen_addr(&found))));
+    let (cli, listen_addr) = match parsed {
         Ok(parsed) => parsed,
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
@@ -94,11 +95,11 @@ pub async fn process<C: Args>(
         }
         Err(error) => {
             eprintln!("{name}: {}", one_line(&command, &error));
-            return ExitCode::from(UNUSABLE);
+            return ExitCode::from(EXIT_INVALID_SETTING);
         }
     };
     if cli.process.healthy {
-        let ready = match door {
+        let ready = match listen_addr {
             Some(addr) => client::is_ready(addr).await,
             None => false,
         };
@@ -108,72 +109,73 @@ pub async fn process<C: Args>(
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("{name}: {error}");
-            return ExitCode::from(UNUSABLE);
+            return ExitCode::from(EXIT_INVALID_SETTING);
         }
     };
     // Most systems allow 1,024 open files unless asked for more.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!(%error, "cannot have more files open");
+        warn!(%error, "could not raise the limit of open files");
     }
     let running = match start(cli.own).await {
         Ok(running) => running,
         Err(error) => {
             eprintln!("{name}: {error:#}");
             return if error.is::<InvalidSetting>() {
-                ExitCode::from(UNUSABLE)
+                ExitCode::from(EXIT_INVALID_SETTING)
             } else {
                 ExitCode::FAILURE
             };
         }
     };
-    // Whoever started this may have stopped reading: no reason to panic.
+    // The parent process may have stopped reading, which is no reason to panic.
     let mut stdout = std::io::stdout().lock();
-    for one in &running {
-        let _ = writeln!(stdout, "{} listens on {}", one.name(), one.url());
+    for service in &running {
+        let _ = writeln!(stdout, "{} listens on {}", service.name(), service.url());
     }
-    for one in &running {
-        if let Some(url) = one.management_url() {
-            let _ = writeln!(stdout, "management of {} listens on {url}", one.name());
+    for service in &running {
+        if let Some(url) = service.management_url() {
+            let _ = writeln!(stdout, "management of {} listens on {url}", service.name());
         }
     }
     let _ = stdout.flush();
     drop(stdout);
 
-    let failed = futures_util::future::select_all(running.iter().map(|one| Box::pin(one.failed())));
+    let failures = running.iter().map(|service| Box::pin(service.failed()));
+    let failed = futures_util::future::select_all(failures);
     let code = tokio::select! {
-        signal = told_to_stop() => {
+        signal = stop_signal() => {
             info!(signal, "stopping");
             ExitCode::SUCCESS
         }
         _ = failed => {
-            error!("stopping, since a part of it failed");
+            error!("stopping because a task failed");
             ExitCode::FAILURE
         }
     };
     let until = tokio::time::Instant::now() + cli.process.shutdown_grace;
     let drained = async {
-        for one in running {
-            one.stop(until.saturating_duration_since(tokio::time::Instant::now())).await;
+        for service in running {
+            service.stop(until.saturating_duration_since(tokio::time::Instant::now())).await;
         }
         after().await;
     };
     tokio::select! {
         () = drained => code,
-        signal = told_again() => {
-            error!(signal, "told to stop a second time; stopping at once");
+        signal = second_stop_signal() => {
+            error!(signal, "second signal to stop; stopping at once");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Where the process listens, or the gateway where it is all of them.
-fn door(found: &ArgMatches) -> Option<SocketAddr> {
+/// Returns the address that the process listens at: that of the gateway in `standalone`.
+fn listen_addr(found: &ArgMatches) -> Option<SocketAddr> {
     let addr = |id| found.try_get_one::<SocketAddr>(id).ok().flatten().copied();
     addr("listen_addr").or_else(|| addr("gateway_addr"))
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn told_to_stop() -> &'static str {
+/// Waits for SIGTERM or SIGINT, and returns its name.
+async fn stop_signal() -> &'static str {
     let listen = |kind| signal(kind).expect("signals can be listened to");
     let (mut term, mut int) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     tokio::select! {
@@ -182,13 +184,14 @@ async fn told_to_stop() -> &'static str {
     }
 }
 
-/// Waits for another signal. One that comes at once is the same wish: a shell signals a whole group, and supervisors repeat.
-async fn told_again() -> &'static str {
-    tokio::time::sleep(SAME_SIGNAL).await;
-    told_to_stop().await
+/// Waits for a second signal. One that arrives at once is a repetition: a shell signals a whole process group, and supervisors
+/// repeat.
+async fn second_stop_signal() -> &'static str {
+    tokio::time::sleep(REPEATED_SIGNAL_WINDOW).await;
+    stop_signal().await
 }
 
-/// clap's complaint in one line that names the setting and what it should look like.
+/// Returns an error of clap in one line, with the setting and an example of a valid value.
 fn one_line(command: &clap::Command, error: &clap::Error) -> String {
     let named = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) => vec![name.as_str()],
@@ -226,8 +229,8 @@ fn one_line(command: &clap::Command, error: &clap::Error) -> String {
     }
 }
 
-/// `text` without what stands between `://` and `@` in a URL: a user and a password. Which of several `@` ends a password
-/// that is not escaped cannot be told, so all up to the last goes.
+/// Returns `text` without user and password, the part between `://` and `@` of a URL. An unescaped password may contain `@`, so
+/// all up to the last one is removed.
 fn without_user_info(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => {

@@ -1,4 +1,4 @@
-//! A service being put together, and running.
+//! Builds, runs and stops a service.
 
 mod admin;
 mod builder;

@@ -1,21 +1,21 @@
-//! How long the oldest row of the outbox has waited, without a wall clock.
+//! The age of the oldest row of the outbox, without a wall clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Observations to keep. When there are more, every second one is dropped.
-const OBSERVATIONS: usize = 1_000;
+const OBSERVATIONS_MAX: usize = 1_000;
 
-/// The age of the oldest row, as far as this process has seen. What was there when it started counts from its start.
+/// The age of the oldest row as far as this process has seen it. Rows that were there at its start age from its start.
 #[derive(Debug, Default)]
 pub(crate) struct OutboxAge {
-    /// The newest row at each observation at which there was a newer one, and when that was.
+    /// The number of the newest row at each observation that found a newer one, and the time of the observation.
     seen: VecDeque<(i64, Instant)>,
 }
 
 impl OutboxAge {
-    /// Takes the numbers of the oldest and the newest row, if there is any, and returns the age of the oldest.
+    /// Records the numbers of the oldest and the newest row, `None` for an empty outbox. Returns the age of the oldest row.
     pub(crate) fn observe(&mut self, rows: Option<(i64, i64)>, now: Instant) -> Duration {
         let Some((oldest, newest)) = rows else {
             self.seen.clear();
@@ -27,11 +27,11 @@ impl OutboxAge {
         while self.seen.front().is_some_and(|(newest, _)| *newest < oldest) {
             self.seen.pop_front();
         }
-        if self.seen.len() > OBSERVATIONS {
-            let mut place = 0;
+        if self.seen.len() > OBSERVATIONS_MAX {
+            let mut position = 0;
             self.seen.retain(|_| {
-                place += 1;
-                place % 2 == 1
+                position += 1;
+                position % 2 == 1
             });
         }
         self.seen.front().map_or(Duration::ZERO, |(_, since)| now - *since)
@@ -45,7 +45,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_row_is_as_old_as_it_was_seen_and_a_backlog_that_moves_is_not_young() {
+    fn a_row_ages_from_its_first_observation_also_in_a_backlog_that_moves() {
         let (mut age, start) = (OutboxAge::default(), Instant::now());
         assert_eq!(age.observe(None, start), Duration::ZERO);
         // Ten rows come each second, and ten seconds later they leave.
@@ -60,12 +60,12 @@ mod tests {
     }
 
     #[test]
-    fn a_long_outage_is_told_to_the_second_and_takes_little_memory() {
+    fn a_long_outage_is_measured_to_the_second_and_takes_little_memory() {
         let (mut age, start) = (OutboxAge::default(), Instant::now());
         for second in 0..86_400 {
             let seconds = Duration::from_secs(u64::try_from(second).unwrap());
             assert_eq!(age.observe(Some((0, second)), start + seconds), seconds);
-            assert!(age.seen.len() <= OBSERVATIONS);
+            assert!(age.seen.len() <= OBSERVATIONS_MAX);
         }
     }
 }

@@ -4,23 +4,23 @@ use crate::base::config::{InvalidSetting, Listen};
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that may wait to be accepted: beyond this the kernel drops them, and the client tries
-/// again after a second. Many customers come at once here.
-const BACKLOG: u32 = 4_096;
-/// Opens the ports of a process: the public one and, where it has its own, that of management.
+/// Connections that may wait to be accepted. The kernel drops more than these, and the client retries after a second.
+const LISTEN_BACKLOG: u32 = 4_096;
+
+/// Opens the port of a process and, if it has a management address, that port.
 pub(super) fn listen(addresses: &Listen) -> anyhow::Result<(TcpListener, Option<TcpListener>)> {
     let public = listen_at(addresses.listen_addr, "LISTEN_ADDR")?;
     let management = addresses.management_addr.map(|addr| listen_at(addr, "MANAGEMENT_ADDR"));
     Ok((public, management.transpose()?))
 }
 
-/// Opens a port. `setting` is the name of the setting that it comes from.
+/// Opens a port. `setting` is the name of its setting, for the error.
 pub(super) fn listen_at(addr: SocketAddr, setting: &'static str) -> anyhow::Result<TcpListener> {
     let listen = || {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
-        socket.listen(BACKLOG)
+        socket.listen(LISTEN_BACKLOG)
     };
     listen().map_err(|error| {
         let why =

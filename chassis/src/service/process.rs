@@ -1,4 +1,4 @@
-//! A process with its ports: what serves a service, the gateway, or the management routes of several services.
+//! Serves a service, the gateway, or the management routes of several services.
 
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
@@ -14,9 +14,9 @@ use std::sync::atomic::AtomicBool;
 use tokio::net::TcpListener;
 use tracing::info;
 
-/// The path of health, at both addresses.
+/// The path of the health check, at both addresses.
 pub const HEALTH_PATH: &str = "/actuator/health";
-/// What every management address has.
+/// The paths of every management address.
 pub(super) const MANAGEMENT_PATHS: [&str; 2] = ["/metrics", HEALTH_PATH];
 
 /// A process with its ports, before it serves.
@@ -25,7 +25,7 @@ pub(super) struct Process {
     pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: Tasks,
     pub(super) listener: TcpListener,
-    /// None where another process serves `management`.
+    /// `None` if another process serves `management`.
     pub(super) management_listener: Option<TcpListener>,
     pub(super) management: Router,
     pub(super) management_paths: Vec<&'static str>,
@@ -33,12 +33,13 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// Serves `routes` within the layers of `http`, and those within `around`. Returns what runs.
     pub(super) fn serve(
         self,
         surface: Surface,
         routes: Router,
         dependencies: Arc<dyn Dependencies>,
-        facing: Exposure,
+        exposure: Exposure,
         around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
@@ -48,7 +49,7 @@ impl Process {
             metrics,
             draining: Arc::clone(&draining),
             dependencies,
-            facing,
+            facing: exposure,
             bodies,
             surface,
         };
@@ -63,7 +64,7 @@ impl Process {
         };
         let management = Surface { paths: self.management_paths, bodies: &[] };
         let management = http::management(context.clone(), management, self.management);
-        let limits = HeadLimits::of(facing);
+        let limits = HeadLimits::of(exposure);
         running.serve("http", self.listener, around(http::public(context, routes)), limits);
         match self.management_listener {
             Some(listener) => {
@@ -77,7 +78,7 @@ impl Process {
     }
 }
 
-/// Serves the management routes of several services at one address, each under its name as prefix.
+/// Serves the management routes of several services at one address, each under the name of its service as prefix.
 pub fn serve_management(
     addr: SocketAddr,
     services: Vec<(&'static str, Router)>,
@@ -102,8 +103,8 @@ pub fn serve_management(
     process.serve(surface, routes, Arc::new(Nothing), Exposure::Internal, |routes| routes)
 }
 
-/// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
-/// layers included.
+/// Serves a process that has no database: the gateway. `around` adds layers around all others, so it also sees their
+/// refusals.
 pub fn serve_bare(
     name: &'static str,
     addresses: &Listen,

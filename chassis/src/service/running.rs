@@ -1,5 +1,6 @@
-//! A service that runs.
+//! A running service, and how it stops.
 
+use crate::base::limits::{DATABASE_CLOSE_TIMEOUT, DRAIN_RESERVE_SHARE};
 use crate::base::tasks::Tasks;
 use crate::http::{self, HeadLimits};
 use crate::storage::Db;
@@ -12,12 +13,12 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-/// A service that runs.
+/// A running service.
 pub struct Running {
     pub(super) name: &'static str,
     pub(super) addr: SocketAddr,
     pub(super) management_addr: Option<SocketAddr>,
-    /// Its management routes, where it has no address for them.
+    /// Its management routes, if it has no management address.
     pub(super) management: Option<Router>,
     pub(super) tasks: Tasks,
     pub(super) db: Option<Db>,
@@ -25,32 +26,32 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens at.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Its base URL.
+    /// Returns its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// The base URL of its management routes, where it serves them itself.
+    /// Returns the base URL of its management routes, if it serves them itself.
     pub fn management_url(&self) -> Option<String> {
         self.management_addr.map(|addr| format!("http://{addr}"))
     }
 
-    /// Its management routes with its name, where it does not serve them itself: for [`serve_management`], once.
+    /// Returns its name and its management routes for [`serve_management`]: once, and only if it does not serve them itself.
     pub fn take_management(&mut self) -> Option<(&'static str, Router)> {
         Some((self.name, self.management.take()?))
     }
 
-    /// Serves `routes` until the drain.
+    /// Starts serving `routes` until the drain.
     pub(super) fn serve(
         &self,
         task: &'static str,
@@ -64,13 +65,13 @@ impl Running {
         self.tasks.spawn(phase, task, served);
     }
 
-    /// Resolves when a task ended that should not have: the process should end then.
+    /// Waits until a task ended that should not have. The process should end then.
     pub async fn failed(&self) {
         self.tasks.failed.cancelled().await;
     }
 
-    /// Drains: readiness goes down, running requests finish, consumers leave their groups, the writer
-    /// finishes what it has. What takes longer than `grace` is cut, and nothing durable is lost by it.
+    /// Drains: readiness goes down, running requests finish, consumers leave their groups, and the writer finishes its queue.
+    /// Work that takes longer than `grace` is cut short, which loses nothing durable.
     pub async fn stop(self, grace: Duration) {
         self.draining.store(true, Ordering::Relaxed);
         let until = Instant::now() + grace;
@@ -80,8 +81,9 @@ impl Running {
             ("writer", self.tasks.writer),
         ];
         for (phase, tasks) in phases {
-            // Slow clients must not cost the consumers their farewell, for which their groups would wait.
-            let reserve = if phase == "http" { grace / 4 } else { Duration::ZERO };
+            // Slow clients must leave time for the consumers to leave their groups, which would wait for them otherwise.
+            let reserve =
+                if phase == "http" { grace / DRAIN_RESERVE_SHARE } else { Duration::ZERO };
             let left = until.saturating_duration_since(Instant::now());
             let left = left.saturating_sub(reserve);
             if !tasks.end(left).await {
@@ -89,7 +91,7 @@ impl Running {
             }
         }
         if let Some(db) = self.db {
-            let _ = timeout(Duration::from_secs(2), db.close()).await;
+            let _ = timeout(DATABASE_CLOSE_TIMEOUT, db.close()).await;
         }
         info!(service = self.name, "stopped");
     }

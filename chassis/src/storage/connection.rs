@@ -1,26 +1,26 @@
-//! An open connection, and what it is for.
+//! An open connection, and its role.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AnyConnection, Connection as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// What a connection is for.
+/// What a connection is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Writer,
     Reader,
 }
 
-/// An open connection.
+/// An open connection of sqlx.
 #[derive(Debug)]
-pub(super) enum Inner {
+pub(super) enum RawConnection {
     Any(AnyConnection),
-    /// One of SQLite whose statement is interrupted once the flag is set.
+    /// A connection to SQLite. Setting the flag interrupts its running statement.
     Interruptible(SqliteConnection, Arc<AtomicBool>),
 }
 
-impl Inner {
+impl RawConnection {
     pub(super) async fn ping(&mut self) -> sqlx::Result<()> {
         match self {
             Self::Any(connection) => connection.ping().await,

@@ -1,13 +1,14 @@
-//! The database of one service: one connection that writes, a pool that reads.
+//! The database of a service: one connection that writes, and a pool that reads.
 
 use crate::base::config::DatabaseUrl;
+use crate::base::limits::READ_TIMEOUT;
 use crate::base::outage::Outage;
 use crate::base::patience;
 use crate::base::unavailable::Unavailable;
 use crate::storage::connection::Role;
 use crate::storage::dialect::Dialect;
 use crate::storage::fault::{self, causes, is_at_fault, is_database_fault, vanished};
-use crate::storage::pool::{Connection, Pool, READ_TIMEOUT};
+use crate::storage::pool::{Connection, Pool};
 use crate::storage::running_time::{self, RunningTime};
 use crate::storage::schema::Schema;
 use crate::storage::target::Target;
@@ -21,16 +22,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
-/// The writer's connection, and one to ask whether its commit was lost.
-const WRITERS: u32 = 2;
-/// Reading connections. On two cores more of them only queue in the database instead of here.
-const READERS: u32 = 8;
-/// How long a connection may take to be made at the start.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long one waits before the database is tried again at the start.
-const RETRY: Duration = Duration::from_secs(1);
+/// Connections for writing: the writer's, and one to find out whether a commit whose response was lost succeeded.
+const WRITER_CONNECTIONS: u32 = 2;
+/// Connections for reading. On two cores more of them only queue in the database instead of here.
+const READER_CONNECTIONS: u32 = 8;
+/// How long connecting may take at the start.
+const START_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause before the database is tried again at the start.
+const START_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The database of one service: one connection that writes, a pool that reads.
+/// The database of a service: one connection that writes, and a pool that reads.
 #[derive(Clone, Debug)]
 pub struct Db {
     target: Arc<Target>,
@@ -51,8 +52,8 @@ struct Outages {
 impl Db {
     /// Opens the database.
     ///
-    /// A SQLite file is made, locked, migrated and written to here, and an error means that it cannot be used. Postgres
-    /// may be away: call [`Db::migrate`], which tries until it is there.
+    /// Creates, locks, migrates and writes a SQLite file; an error means that it cannot be used. Postgres may be away: call
+    /// [`Db::migrate`], which retries until it is there.
     pub async fn open(url: &DatabaseUrl, schema: &Schema) -> anyhow::Result<Self> {
         let target = Arc::new(Target::open(url)?);
         let outages = Outages {
@@ -61,8 +62,8 @@ impl Db {
             writes: Outage::new(format!("writes to {target}")),
         };
         let db = Self {
-            writer: Pool::new(Arc::clone(&target), Role::Writer, WRITERS),
-            readers: Pool::new(Arc::clone(&target), Role::Reader, READERS),
+            writer: Pool::new(Arc::clone(&target), Role::Writer, WRITER_CONNECTIONS),
+            readers: Pool::new(Arc::clone(&target), Role::Reader, READER_CONNECTIONS),
             target,
             ready: Arc::new(watch::Sender::new(false)),
             running_time: RunningTime::unknown(),
@@ -77,16 +78,15 @@ impl Db {
         Ok(db)
     }
 
-    /// Brings the tables up to date, and tries until the database is there.
-    ///
-    /// Safe when several replicas start at once: sqlx takes an advisory lock.
+    /// Migrates the tables, and retries until the database is there. Several replicas may call it at once: sqlx takes an
+    /// advisory lock.
     pub async fn migrate(&self, schema: &Schema) {
         while !self.is_ready() {
             match self.try_migrate(schema).await {
                 Ok(()) => self.outages.connects.works(),
                 Err(error) => {
                     self.outages.connects.failed(&causes(&error));
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(START_RETRY_PAUSE).await;
                 }
             }
         }
@@ -94,21 +94,21 @@ impl Db {
 
     async fn try_migrate(&self, schema: &Schema) -> anyhow::Result<()> {
         let migrator = schema.migrator(self.dialect());
-        let connecting = timeout(CONNECT, self.target.connect_to_migrate()).await;
+        let connecting = timeout(START_CONNECT_TIMEOUT, self.target.connect_to_migrate()).await;
         let mut connection = connecting.unwrap_or_else(|_| Err(vanished().into()))?;
         let mut migrated = migrator.run_direct(None, &mut connection, false).await;
         if migrated.is_ok() && self.dialect() == Dialect::Sqlite {
-            // A file that can only be read is opened all the same. The version is nobody's, and writing it is a write.
+            // A read-only file can be opened. Only a write shows it, such as that of `user_version`, which has no other use.
             migrated =
                 connection.execute("pragma user_version = 0").await.map(|_| ()).map_err(Into::into);
         }
-        if migrated.is_ok() && schema.has_those_of_chassis() {
-            // Known before the first batch.
-            let read = connection.fetch_one(running_time::SELECT).await;
+        if migrated.is_ok() && schema.has_chassis_tables() {
+            // The first batch needs it.
+            let read = connection.fetch_one(running_time::SELECT_MINUTES).await;
             migrated =
                 read.and_then(|row| self.running_time.take(&row).map(drop)).map_err(Into::into);
         }
-        // Where it fails, sqlx leaves its lock to the connection, and all others would wait for it.
+        // After a failure the connection still holds the lock of sqlx, and other replicas would wait for it.
         let _ = connection.close().await;
         migrated?;
         self.ready.send_replace(true);
@@ -116,28 +116,28 @@ impl Db {
         Ok(())
     }
 
-    /// Waits until the tables are there.
+    /// Waits until the tables are migrated.
     pub async fn ready(&self) {
-        // The sender lives as long as `self`, so waiting cannot fail.
+        // It cannot fail: `self` has the sender.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// Whether the tables are there.
+    /// True once the tables are migrated.
     pub(crate) fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }
 
-    /// Whether the tables are there and the database answers a read.
+    /// True if the tables are migrated and the database answers a query.
     pub async fn answers(&self) -> bool {
         self.is_ready() && self.fetch_all(sqlx::query("select 1")).await.is_ok()
     }
 
-    /// Reads rows within [`READ_TIMEOUT`] or not at all; what a request reads last has what those before it left, once its
-    /// patience is over. A read never waits for the writer. A statement that takes longer, or whose caller is dropped, ends
-    /// on the database too, and its connection is given back then.
+    /// Returns the rows of a query, which may take [`READ_TIMEOUT`]. Once the patience of a request is over, all its reads
+    /// share that time. A read never waits for the writer. A statement that takes longer, or whose caller is dropped, is ended
+    /// on the database too, and its connection becomes free then.
     ///
     /// # Errors
-    /// [`sqlx::Error::PoolTimedOut`] when no connection was free within the patience of the request: the service is
+    /// Returns [`sqlx::Error::PoolTimedOut`] if no connection became free within the patience of the request: the service is
     /// overloaded, and the database is not at fault.
     pub async fn fetch_all(
         &self,
@@ -161,7 +161,7 @@ impl Db {
         read
     }
 
-    /// The row of a query that finds one or none.
+    /// Returns the row of a query that finds at most one.
     pub async fn fetch_optional(
         &self,
         query: Query<'_, Any, AnyArguments>,
@@ -169,17 +169,17 @@ impl Db {
         Ok(self.fetch_all(query).await?.pop())
     }
 
-    /// The row of a query that always finds one.
+    /// Returns the row of a query that finds exactly one.
     pub async fn fetch_one(&self, query: Query<'_, Any, AnyArguments>) -> sqlx::Result<AnyRow> {
         self.fetch_optional(query).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
-    /// Which database it is.
+    /// Returns the kind of database.
     pub fn dialect(&self) -> Dialect {
         self.target.dialect()
     }
 
-    /// The end of a `select` whose rows this transaction will change. Lock rows in order.
+    /// Returns the end of a `select` that locks its rows until the transaction ends. Lock rows in a fixed order.
     pub fn for_update(&self) -> &'static str {
         match self.dialect() {
             Dialect::Sqlite => "",
@@ -187,22 +187,22 @@ impl Db {
         }
     }
 
-    /// Starts a transaction that may write, for tests and what fills tables. A service has its writer.
+    /// Begins a transaction that may write. For tests and tools: a service writes through its writer.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
         Tx::own(self.writer.take().await?, self.begin_write()).await
     }
 
-    /// A connection for the writer. Once its transaction is committed, [`Db::keep`] has it.
+    /// Returns a connection for the writer. Pass it to [`Db::keep`] after the commit.
     pub(crate) async fn connection(&self) -> sqlx::Result<Connection> {
         self.writer.take().await
     }
 
-    /// Takes one back on which nothing failed.
+    /// Takes back a connection on which nothing failed.
     pub(crate) fn keep(&self, connection: Connection) {
         self.writer.keep(connection);
     }
 
-    /// Starts a transaction on a connection of [`Db::connection`].
+    /// Begins a transaction on a connection of [`Db::connection`].
     pub(crate) async fn begin_on<'c>(
         &self,
         connection: &'c mut Connection,
@@ -210,19 +210,19 @@ impl Db {
         connection.begin_with(self.begin_write()).await.map(Tx::of)
     }
 
-    /// Returns the minutes that the service has run, as far as this process knows. Rows are stamped with what the database
-    /// knows: see [`crate::storage::rows::insert_stamped`].
+    /// Returns the minutes that the service has run, as far as this process knows. Rows are stamped with the count of the
+    /// database instead: see [`crate::storage::rows::insert_stamped`].
     pub(crate) fn minute(&self) -> i64 {
         self.running_time.minutes()
     }
 
-    /// Reads the minutes that the service has run, so that this process knows what others counted.
+    /// Reads and returns the minutes that the service has run, those of other replicas included.
     pub(crate) async fn read_running_time(&self) -> sqlx::Result<i64> {
-        self.running_time.take(&self.fetch_one(sqlx::query(running_time::SELECT)).await?)
+        self.running_time.take(&self.fetch_one(sqlx::query(running_time::SELECT_MINUTES)).await?)
     }
 
-    /// SQLite takes its write lock at the beginning rather than at the first write, where a reader that
-    /// turns writer would fail as busy instead of waiting.
+    /// Returns the statement that begins a transaction. SQLite takes its write lock at once: a transaction that first reads and
+    /// then writes would fail as busy instead of waiting.
     fn begin_write(&self) -> &'static str {
         match self.dialect() {
             Dialect::Sqlite => "begin immediate",
@@ -230,12 +230,12 @@ impl Db {
         }
     }
 
-    /// Connections of the reading pool: all, and those that do nothing.
+    /// Returns the number of open connections for reading, and how many of them are idle.
     pub fn readers_in_pool(&self) -> (u32, usize) {
         self.readers.size()
     }
 
-    /// Notes how a write went, and logs the cause once where it is the database's fault.
+    /// Records the outcome of a write, and logs a failure once if it is the database's fault.
     pub(crate) fn wrote<T>(&self, outcome: &anyhow::Result<T>) {
         match outcome {
             Err(error) if is_at_fault(error) && !fault::is_conflict(error) => {
@@ -246,14 +246,14 @@ impl Db {
         }
     }
 
-    /// Closes all connections, waits for those in use, and lets other processes have the file.
+    /// Closes all connections, waits for those in use, and unlocks the file.
     pub async fn close(&self) {
         tokio::join!(self.readers.close(), self.writer.close());
         self.target.unlock();
     }
 }
 
-/// Logs why a worker could not do its work. What the database is at fault for is logged once by [`Db`], and here at DEBUG.
+/// Logs why a worker failed: at WARN, and at DEBUG if the database is at fault, since [`Db`] logs that once.
 pub fn log_failure(error: &anyhow::Error, what: &'static str) {
     let cause = causes(error);
     if is_at_fault(error) || error.is::<Unavailable>() {

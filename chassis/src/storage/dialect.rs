@@ -1,6 +1,6 @@
-//! Which database it is, and how its tables are written.
+//! The two databases, and the types of columns that differ between them.
 
-/// Which database it is.
+/// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// One file, one process.
@@ -10,7 +10,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The text of tables, with the types that differ written as this database wants them.
+    /// Returns the SQL of tables with `{identity}`, `{id}` and `{bytes}` replaced by the types of this database.
     pub fn expand(self, sql: &str) -> String {
         let (identity, id, bytes) = match self {
             Self::Sqlite => ("integer primary key autoincrement", "integer primary key", "blob"),

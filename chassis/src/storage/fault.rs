@@ -1,17 +1,17 @@
-//! Which errors are the database's fault, and which those of what it was asked to do.
+//! Tells errors that are the database's fault from those of the statement.
 
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::SqliteError;
 use std::io;
 
-/// Whether the database failed, and not what it was asked: it is away, full, read-only or broken, or it has the tables of
-/// another version of the service. The same work may succeed later.
+/// True if the database failed, and not the statement: it is away, full, read-only or broken, or it has the tables of another
+/// version of the service. The same work may succeed later.
 pub(crate) fn is_at_fault(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(is_database_fault)
 }
 
-/// The same of an error of sqlx.
+/// The same for an error of sqlx.
 pub(crate) fn is_database_fault(error: &Error) -> bool {
     /// Classes of SQLSTATE: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
     const CLASSES: [&str; 11] = ["08", "0A", "25", "26", "40", "42", "53", "55", "57", "58", "XX"];
@@ -34,7 +34,7 @@ pub(crate) fn is_database_fault(error: &Error) -> bool {
     }
 }
 
-/// The causes of `error` in one line, each once: sqlx repeats that of the database in its own.
+/// Returns the causes of `error` in one line, each once: sqlx repeats the message of the database in its own.
 pub fn causes(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -48,15 +48,15 @@ pub fn causes(error: &anyhow::Error) -> String {
     line
 }
 
-/// Whether another transaction was in the way: the same work succeeds when it is tried again, and nothing is out of order.
+/// True if the transaction conflicted with another one: the same work succeeds when it is tried again.
 pub(super) fn is_conflict(error: &anyhow::Error) -> bool {
     let code = error.downcast_ref::<Error>().and_then(Error::as_database_error);
     code.and_then(DatabaseError::code)
         .is_some_and(|state| state.len() == 5 && state.starts_with("40"))
 }
 
-/// Of the result codes of SQLite (<https://www.sqlite.org/rescode.html>). SQLITE_ERROR, CONSTRAINT, TOOBIG, MISMATCH, MISUSE
-/// and RANGE are of the statement and its values: nobody else changes the tables of a file.
+/// True for the result codes of SQLite (<https://www.sqlite.org/rescode.html>) that are the database's fault. SQLITE_ERROR,
+/// CONSTRAINT, TOOBIG, MISMATCH, MISUSE and RANGE come from the statement and its values: no other process changes the tables.
 fn is_fault_of_sqlite(code: i32) -> bool {
     const INTERNAL: i32 = 2;
     const PERM: i32 = 3;
@@ -80,14 +80,14 @@ fn is_fault_of_sqlite(code: i32) -> bool {
 
 const NOMEM: i32 = 7;
 const IOERR: i32 = 10;
-/// `SQLITE_IOERR_WRITE`: the last page of the transaction did not get to the file.
+/// `SQLITE_IOERR_WRITE`: the last page of the transaction was not written to the file.
 const IOERR_WRITE: i32 = 778;
 
-/// Whether a commit that failed with `error` may hold all the same.
+/// True if the transaction may be committed although its commit failed with `error`.
 ///
-/// Postgres tells so itself unless the connection is lost. SQLite writes the pages of a transaction to its WAL, the last with
-/// a mark that it is complete, then syncs, then tells its other connections. What fails after the mark is written, such as
-/// the sync, leaves a transaction that nobody sees until the WAL is read anew.
+/// Postgres reports the outcome unless the connection is lost. SQLite writes the pages of a transaction to its WAL, the last
+/// with a mark that it is complete, then syncs, then informs its other connections. A failure after the mark is written, such
+/// as that of the sync, leaves a transaction that is invisible until the WAL is read again.
 pub(crate) fn may_be_committed(error: &Error) -> bool {
     match error {
         Error::Database(error) => match sqlite_code(error.as_ref()) {
@@ -99,20 +99,20 @@ pub(crate) fn may_be_committed(error: &Error) -> bool {
     }
 }
 
-/// Whether Postgres ended the connection, so that the outcome of its last statement is unknown.
+/// True if Postgres ended the connection, so that the outcome of its last statement is unknown.
 fn is_lost(error: &dyn DatabaseError) -> bool {
     error
         .code()
         .is_none_or(|state| ["08", "57", "58", "XX"].contains(&state.get(..2).unwrap_or("")))
 }
 
-/// The extended result code, of an error of SQLite.
+/// Returns the extended result code of an error of SQLite, and `None` for Postgres.
 fn sqlite_code(error: &dyn DatabaseError) -> Option<i32> {
     let error = error.try_downcast_ref::<SqliteError>()?;
     error.code()?.parse().ok()
 }
 
-/// No answer within the time that an operation has.
+/// Returns the error of an operation that the database did not answer in time.
 pub(crate) fn vanished() -> Error {
     io::Error::new(io::ErrorKind::TimedOut, "the database does not answer").into()
 }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_whose_connection_was_lost_is_unknown() {
+    fn the_outcome_of_a_commit_whose_connection_was_lost_is_unknown() {
         let lost = Error::Io(io::Error::from(io::ErrorKind::ConnectionReset));
         assert!(is_database_fault(&lost) && may_be_committed(&lost));
     }

@@ -1,11 +1,11 @@
-//! The file of a SQLite database: its path as it is written, and a lock that keeps other processes from it.
+//! The file of a SQLite database, and a lock that keeps other processes out.
 
 use anyhow::{Context, bail};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-/// A file that this process alone has open.
+/// A file that only this process has open.
 #[derive(Debug)]
 pub(super) struct SqliteFile {
     path: PathBuf,
@@ -13,8 +13,8 @@ pub(super) struct SqliteFile {
 }
 
 impl SqliteFile {
-    /// Makes the file and its directory where they are missing, and locks it. Fails where another process has it, where it
-    /// cannot be written, and where its path is not UTF-8.
+    /// Creates the file and its directory if they are missing, and locks the file. Fails if another process has it, if it
+    /// cannot be written, or if its path is not UTF-8.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -22,21 +22,21 @@ impl SqliteFile {
         std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        // Closed before SQLite opens it: a file that is closed later takes SQLite's locks with it.
+        // Close it before SQLite opens it: closing any descriptor of a file releases all POSIX locks of the process on it.
         drop(file.with_context(|| shown.to_string())?);
-        // One name for all the ways to write it, links among them.
+        // One name for all paths to the file, links included.
         let path = path.canonicalize().with_context(|| shown.to_string())?;
         if path.to_str().is_none() {
             bail!("{}: the path has to be UTF-8", path.display());
         }
-        let mut of_lock = path.clone().into_os_string();
-        of_lock.push(".lock");
-        let lock = File::create(&of_lock).with_context(|| of_lock.display().to_string())?;
+        let mut lock_path = path.clone().into_os_string();
+        lock_path.push(".lock");
+        let lock = File::create(&lock_path).with_context(|| lock_path.display().to_string())?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, lock }),
             Err(TryLockError::WouldBlock) => bail!("{shown} is in use by another process"),
             Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| of_lock.display().to_string())
+                Err(error).with_context(|| lock_path.display().to_string())
             }
         }
     }
@@ -45,8 +45,8 @@ impl SqliteFile {
         &self.path
     }
 
-    /// The URL by which sqlx finds the file. All but letters and digits is escaped, or sqlx would read a path with `%`, `?`
-    /// or `..` in it as another one.
+    /// Returns the URL of the file for sqlx. All bytes but letters and digits are escaped, since sqlx would read `%`, `?` and
+    /// `..` in a path as something else.
     pub(super) fn url(&self) -> String {
         let mut url = "sqlite:".to_owned();
         for byte in self.path.as_os_str().as_encoded_bytes() {
@@ -56,12 +56,12 @@ impl SqliteFile {
                 let _ = write!(url, "%{byte:02X}");
             }
         }
-        url.push_str("?mode=rw"); // one that was removed is not made again, empty
+        url.push_str("?mode=rw"); // a file that was removed is not created again, empty
         url
     }
 
-    /// Lets other processes have it. Not left to the end of the file: a child that is just being started has our files open
-    /// until it runs its own program.
+    /// Unlocks the file. Explicitly, and not by closing it: a child that was just forked shares our file descriptors until
+    /// exec and would keep the lock.
     pub(super) fn unlock(&self) {
         let _ = self.lock.unlock();
     }

@@ -1,7 +1,7 @@
-//! The databases: SQLite and Postgres behind one text of SQL.
+//! The database of a service: SQLite or Postgres, with the same SQL for both.
 //!
-//! Columns are `text` and `bigint` (instants are epoch milliseconds), placeholders are `$1`, and
-//! whatever differs is in this folder.
+//! Columns are `text` and `bigint` (timestamps are epoch milliseconds), and placeholders are `$1`. The differences between the
+//! two databases are handled in this folder only.
 
 mod connection;
 mod db;
@@ -25,7 +25,6 @@ pub use fault::causes;
 pub(crate) use fault::{is_at_fault, may_be_committed, vanished};
 pub use id_sequence::IdSequence;
 pub(crate) use pool::Connection;
-pub use pool::READ_TIMEOUT;
 pub(crate) use running_time::{MINUTE, count_minute};
 pub use schema::Schema;
 pub use table::{Table, joined};

@@ -1,10 +1,13 @@
-//! Connections that are kept between uses, and given up as soon as anything fails on them.
+//! A pool of connections. A connection is closed as soon as anything fails on it.
 //!
-//! A connection is kept only where its user says that all went well. After an error, or where its user was cut off, it may be
-//! in the middle of a transaction or of a statement, so it is closed and the next user gets a new one.
+//! A connection goes back to the pool only if its user calls [`Pool::keep`]. After an error, or when its user was dropped, it
+//! may be in the middle of a transaction or of a statement, so it is closed and the next user gets a new one.
 
+use crate::base::limits::{
+    ACQUIRE_TIMEOUT, IDLE_BEFORE_PING, IDLE_TIMEOUT, PING_TIMEOUT, READ_TIMEOUT,
+};
 use crate::base::patience;
-use crate::storage::connection::{Inner, Role};
+use crate::storage::connection::{RawConnection, Role};
 use crate::storage::dialect::Dialect;
 use crate::storage::fault;
 use crate::storage::target::Target;
@@ -15,164 +18,152 @@ use sqlx::{Any, AnyConnection, Execute as _};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
-/// How long a read may take before it is refused with 503, and how long after the patience of its request all of them may.
-/// A server that vanished says nothing, and TCP does not find out while one only waits. With the patience before it, this
-/// ends before the gateway gives a service up, so that clients hear 503 and not 504.
-pub const READ_TIMEOUT: Duration = Duration::from_millis(1_750);
-/// How long one waits for a connection at most, before it is refused with 503, and how long it may take to make one.
-const ACQUIRE: Duration = Duration::from_secs(1);
-/// A connection to Postgres that was not used for longer is pinged before it is used.
-const RESTS: Duration = Duration::from_secs(1);
-/// How long a ping may take. Less than [`ACQUIRE`], in which another connection is made then.
-const PING: Duration = Duration::from_millis(500);
-/// A connection that was not used for longer is closed.
-const IDLE: Duration = Duration::from_mins(1);
-
-/// Some connections of one role.
+/// The connections of one role.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     target: Arc<Target>,
     role: Role,
-    most: u32,
-    /// One permit for each connection that may be open.
-    free: Arc<Semaphore>,
-    kept: Arc<Mutex<Kept>>,
+    max_connections: u32,
+    /// One permit per connection: a holder is guaranteed an idle connection or room to open one.
+    permits: Arc<Semaphore>,
+    idle: Arc<Mutex<IdleConnections>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    /// Each with when it was used; the last used comes last.
-    connections: Vec<(Inner, Instant)>,
+struct IdleConnections {
+    /// Each with the time of its last use, the most recent last.
+    connections: Vec<(RawConnection, Instant)>,
     closed: bool,
-    /// Why the last connection could not be made, until one can.
-    cause: Option<String>,
+    /// Why the last attempt to connect failed. `None` after a success.
+    connect_error: Option<String>,
 }
 
-/// A connection in use. It is closed when it is dropped.
+/// A connection in use. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// None only while it is given back.
-    inner: Option<Inner>,
-    free: Option<OwnedSemaphorePermit>,
+    /// `None` only while it is given back.
+    inner: Option<RawConnection>,
+    permit: Option<OwnedSemaphorePermit>,
     role: Role,
-    since: Instant,
+    taken_at: Instant,
 }
 
 impl Pool {
-    pub(super) fn new(target: Arc<Target>, role: Role, most: u32) -> Self {
-        let free = Arc::new(Semaphore::new(most as usize));
-        Self { target, role, most, free, kept: Arc::default() }
+    pub(super) fn new(target: Arc<Target>, role: Role, max_connections: u32) -> Self {
+        let permits = Arc::new(Semaphore::new(max_connections as usize));
+        Self { target, role, max_connections, permits, idle: Arc::default() }
     }
 
-    /// A connection to use. One waits for it for [`ACQUIRE`], and for a reader no longer than the running request allows.
-    /// Give it to [`Pool::keep`] where all went well.
+    /// Returns a connection to use. Waits for [`ACQUIRE_TIMEOUT`] at most, and a reader no longer than the patience of its
+    /// request. Pass it to [`Pool::keep`] after a success.
     pub(super) async fn take(&self) -> sqlx::Result<Connection> {
-        let within = tokio::time::Instant::now() + ACQUIRE;
+        let latest = tokio::time::Instant::now() + ACQUIRE_TIMEOUT;
         let until = match self.role {
-            Role::Reader => within.min(patience::until()),
-            Role::Writer => within, // which no request waits for
+            Role::Reader => latest.min(patience::until()),
+            Role::Writer => latest, // no request waits for it
         };
-        let free = timeout_at(until, Arc::clone(&self.free).acquire_owned()).await;
-        let free = free.map_err(|_| self.all_in_use())?.map_err(|_| sqlx::Error::PoolClosed)?;
+        let permit = timeout_at(until, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| self.all_in_use())?.map_err(|_| sqlx::Error::PoolClosed)?;
         loop {
-            let last = {
-                let mut kept = self.kept();
-                if kept.closed {
+            let last_used = {
+                let mut idle = self.idle();
+                if idle.closed {
                     return Err(sqlx::Error::PoolClosed);
                 }
-                kept.connections.pop()
+                idle.connections.pop()
             };
-            let Some((mut inner, since)) = last else { break };
+            let Some((mut inner, used_at)) = last_used else { break };
             if self.target.dialect() == Dialect::Sqlite
-                || since.elapsed() < RESTS
-                || matches!(timeout(PING, inner.ping()).await, Ok(Ok(())))
+                || used_at.elapsed() < IDLE_BEFORE_PING
+                || matches!(timeout(PING_TIMEOUT, inner.ping()).await, Ok(Ok(())))
             {
-                return Ok(self.in_use(inner, free));
+                return Ok(self.in_use(inner, permit));
             }
         }
-        let made = timeout(ACQUIRE, self.target.connect(self.role)).await;
-        match made.unwrap_or_else(|_| Err(fault::vanished())) {
+        let connected = timeout(ACQUIRE_TIMEOUT, self.target.connect(self.role)).await;
+        match connected.unwrap_or_else(|_| Err(fault::vanished())) {
             Ok(inner) => {
-                self.kept().cause = None;
-                Ok(self.in_use(inner, free))
+                self.idle().connect_error = None;
+                Ok(self.in_use(inner, permit))
             }
             Err(error) => {
-                self.kept().cause = Some(error.to_string());
+                self.idle().connect_error = Some(error.to_string());
                 Err(error)
             }
         }
     }
 
-    fn in_use(&self, inner: Inner, free: OwnedSemaphorePermit) -> Connection {
-        Connection { inner: Some(inner), free: Some(free), role: self.role, since: Instant::now() }
+    fn in_use(&self, inner: RawConnection, permit: OwnedSemaphorePermit) -> Connection {
+        let (inner, permit) = (Some(inner), Some(permit));
+        Connection { inner, permit, role: self.role, taken_at: Instant::now() }
     }
 
-    /// Why no connection is free: what the others wait for, where that is known. Readers that are all in use otherwise are
-    /// no fault of the database.
+    /// Returns why no connection is free: the last error of connecting, if the others wait for that. If all readers are in
+    /// use otherwise, the service is overloaded and the database is not at fault.
     fn all_in_use(&self) -> sqlx::Error {
-        match (self.kept().cause.clone(), self.role) {
+        match (self.idle().connect_error.clone(), self.role) {
             (Some(cause), _) => sqlx::Error::Io(std::io::Error::other(cause)),
             (None, Role::Reader) => sqlx::Error::PoolTimedOut,
             (None, Role::Writer) => {
-                let why = format!("all {} connections are in use", self.most);
+                let why = format!("all {} connections are in use", self.max_connections);
                 sqlx::Error::Io(std::io::Error::other(why))
             }
         }
     }
 
-    /// Keeps one on which all went well.
+    /// Takes back a connection on which nothing failed.
     pub(super) fn keep(&self, mut connection: Connection) {
-        let mut kept = self.kept();
-        if kept.closed {
+        let mut idle = self.idle();
+        if idle.closed {
             return;
         }
         let inner = connection.inner.take();
-        kept.connections.extend(inner.map(|inner| (inner, Instant::now())));
-        if kept.connections.first().is_some_and(|(_, since)| since.elapsed() > IDLE) {
-            kept.connections.remove(0);
+        idle.connections.extend(inner.map(|inner| (inner, Instant::now())));
+        if idle.connections.first().is_some_and(|(_, used_at)| used_at.elapsed() > IDLE_TIMEOUT) {
+            idle.connections.remove(0);
         }
     }
 
-    /// How many there are, and how many of them are not in use.
+    /// Returns the number of open connections, and how many of them are idle.
     pub(super) fn size(&self) -> (u32, usize) {
-        let idle = self.kept().connections.len();
-        let used = (self.most as usize).saturating_sub(self.free.available_permits());
+        let idle = self.idle().connections.len();
+        let used = (self.max_connections as usize).saturating_sub(self.permits.available_permits());
         (u32::try_from(used + idle).unwrap_or(u32::MAX), idle)
     }
 
-    /// Closes all, and waits for those in use.
+    /// Closes all connections, and waits for those in use.
     pub(super) async fn close(&self) {
-        let kept = {
-            let mut kept = self.kept();
-            kept.closed = true;
-            std::mem::take(&mut kept.connections)
+        let idle = {
+            let mut idle = self.idle();
+            idle.closed = true;
+            std::mem::take(&mut idle.connections)
         };
-        for (inner, _) in kept {
+        for (inner, _) in idle {
             let _ = inner.close().await;
         }
-        let _ = self.free.acquire_many(self.most).await;
-        self.free.close();
+        let _ = self.permits.acquire_many(self.max_connections).await;
+        self.permits.close();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, IdleConnections> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
-    /// Runs a query to its end.
+    /// Returns all rows of a query.
     pub(super) async fn fetch_all(
         &mut self,
         mut query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Vec<AnyRow>> {
         match self.inner.as_mut().expect("it is in use") {
-            Inner::Any(connection) => query.fetch_all(connection).await,
-            Inner::Interruptible(connection, _) => {
+            RawConnection::Any(connection) => query.fetch_all(connection).await,
+            RawConnection::Interruptible(connection, _) => {
                 let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
                 let arguments = arguments.unwrap_or_default().convert_into::<SqliteArguments>();
                 let arguments = arguments.map_err(sqlx::Error::Encode)?;
@@ -184,38 +175,38 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Closes it. A reader may be in the middle of a statement, whose client is gone: its permit is given back once the
-    /// statement is over, so that there are never more statements than readers.
+    /// Closes it. A reader may be in the middle of a statement whose caller was dropped: its permit is released after the
+    /// statement, so that there are never more statements than readers.
     fn drop(&mut self) {
         let Some(mut inner) = self.inner.take() else { return };
-        if let Inner::Interruptible(_, unwanted) = &inner {
-            unwanted.store(true, Ordering::Relaxed);
+        if let RawConnection::Interruptible(_, interrupt) = &inner {
+            interrupt.store(true, Ordering::Relaxed);
         }
-        let left = READ_TIMEOUT.saturating_sub(self.since.elapsed());
+        let rest = READ_TIMEOUT.saturating_sub(self.taken_at.elapsed());
         if let Ok(runtime) = Handle::try_current()
             && self.role == Role::Reader
         {
-            let free = self.free.take();
+            let permit = self.permit.take();
             runtime.spawn(async move {
-                let ends = async {
-                    let _ = inner.ping().await; // answered after the statement
+                let close = async {
+                    let _ = inner.ping().await; // waits for the end of the statement
                     let _ = inner.close().await;
                 };
-                let _ = timeout(left, ends).await;
-                drop(free);
+                let _ = timeout(rest, close).await;
+                drop(permit);
             });
         }
     }
 }
 
-/// As the writer uses it, and its transactions.
+/// For the writer and its transactions.
 impl Deref for Connection {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
         match self.inner.as_ref() {
-            Some(Inner::Any(connection)) => connection,
-            _ => unreachable!("only a writer's connection is used so"),
+            Some(RawConnection::Any(connection)) => connection,
+            _ => unreachable!("only a writer's connection is dereferenced"),
         }
     }
 }
@@ -223,8 +214,8 @@ impl Deref for Connection {
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut AnyConnection {
         match self.inner.as_mut() {
-            Some(Inner::Any(connection)) => connection,
-            _ => unreachable!("only a writer's connection is used so"),
+            Some(RawConnection::Any(connection)) => connection,
+            _ => unreachable!("only a writer's connection is dereferenced"),
         }
     }
 }

@@ -1,24 +1,25 @@
-//! Recognises a pooler that gives each transaction another session of Postgres, as pgbouncer does in transaction mode.
+//! Detects a pooler that may give each transaction another session of Postgres, such as pgbouncer in transaction mode.
 //!
-//! The time-outs of a connection, its prepared statements and the lock of a migration belong to a session. Through such a
-//! pooler they would come and go with the statements of others.
+//! The timeouts of a connection, its prepared statements and the lock of a migration belong to a session. With such a pooler
+//! in between, they would apply to the statements of other clients.
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 
-/// How often to look: other clients of the pooler may take the session in between.
-const ROUNDS: usize = 3;
+/// How often the check is repeated: other clients of the pooler may take the session in between.
+const CHECKS: usize = 3;
 
-/// Fails where two connections share a session, or one has several.
+/// Fails if two connections share a session, or if a connection has several.
 pub(super) async fn refuse(url: &AnyConnectOptions) -> anyhow::Result<()> {
-    let mut one = AnyConnection::connect_with(url).await?;
-    let mut other = AnyConnection::connect_with(url).await?;
-    for _ in 0..ROUNDS {
-        let first = session(&mut one).await?;
-        other.execute("begin").await?;
-        // A pooler gives the session that was used last, unless it takes turns: then `one` gets another one now.
-        let shared = session(&mut other).await? == first || session(&mut one).await? != first;
-        other.execute("commit").await?;
+    let mut first = AnyConnection::connect_with(url).await?;
+    let mut second = AnyConnection::connect_with(url).await?;
+    for _ in 0..CHECKS {
+        let session = session_of(&mut first).await?;
+        second.execute("begin").await?;
+        // A pooler assigns the session that was used last, or takes turns: then `first` gets another session now.
+        let shared =
+            session_of(&mut second).await? == session || session_of(&mut first).await? != session;
+        second.execute("commit").await?;
         if shared {
             anyhow::bail!(
                 "a pooler in transaction mode is in front of Postgres: connect to Postgres itself, \
@@ -26,11 +27,11 @@ pub(super) async fn refuse(url: &AnyConnectOptions) -> anyhow::Result<()> {
             );
         }
     }
-    let _ = (one.close().await, other.close().await);
+    let _ = (first.close().await, second.close().await);
     Ok(())
 }
 
-/// The process that serves the connection. Asked in text: a prepared statement would be of one session.
-async fn session(connection: &mut AnyConnection) -> sqlx::Result<i64> {
+/// Returns the process id of the session. The query is sent as text: a prepared statement would belong to one session.
+async fn session_of(connection: &mut AnyConnection) -> sqlx::Result<i64> {
     connection.fetch_one("select pg_backend_pid()::bigint").await?.try_get(0)
 }

@@ -1,17 +1,17 @@
-//! The refusals of requests whose database work failed.
+//! The problems of requests whose database work failed.
 
 use crate::base::problem::{Problem, kind};
 use crate::base::unavailable::Unavailable;
 use crate::storage::fault::is_database_fault;
 use tracing::debug;
 
-/// A read that failed. A database that is away or full comes back, and readers become free: the client may try again.
+/// For a failed read. A database that is away or full recovers, and readers become free: the client may try again.
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         if matches!(error, sqlx::Error::PoolTimedOut) {
             Unavailable::Overloaded { at: "readers" }.into()
         } else if is_database_fault(&error) {
-            debug!(%error, "the database did not answer a read"); // logged once by the database itself
+            debug!(%error, "a read failed"); // `Db` logs the outage once
             Self::of(kind::UNAVAILABLE).retry_after(1)
         } else {
             Self::internal(error)
@@ -19,7 +19,7 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
-/// Work that failed, for a reason that may be the database's.
+/// For failed work. The cause may be the database.
 impl From<anyhow::Error> for Problem {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<sqlx::Error>() {

@@ -4,11 +4,10 @@ use crate::storage::Dialect;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
-/// The tables of a service: numbered texts, run in order, each once.
+/// The migrations of a service: numbered SQL texts that run in order, each once.
 ///
-/// In a text, `{identity}` becomes the type of a primary key that the database counts up, `{id}` that
-/// of a primary key that the service counts up, and `{bytes}` that of bytes. Chassis takes the
-/// versions up to 999.
+/// In the SQL, `{identity}` becomes the type of a primary key that the database assigns, `{id}` that of a primary key that the
+/// service assigns, and `{bytes}` that of bytes. The versions up to 999 belong to chassis.
 #[derive(Clone, Debug)]
 pub struct Schema(Vec<Step>);
 
@@ -17,12 +16,12 @@ struct Step {
     version: i64,
     description: &'static str,
     sql: &'static str,
-    /// The database that it is for; none for both.
+    /// The database that it is for. `None` for both.
     only: Option<Dialect>,
 }
 
 impl Schema {
-    /// The tables of chassis and, after them, `own`: version, description, SQL.
+    /// Returns the tables of chassis followed by `own`: version, description, SQL.
     pub fn new(own: &[(i64, &'static str, &'static str)]) -> Self {
         let schema = Self(Vec::new())
             .and(&[
@@ -38,17 +37,17 @@ impl Schema {
         schema.and(own)
     }
 
-    /// Tables without those of chassis.
+    /// Returns the tables `own` without those of chassis.
     pub(crate) fn bare(own: &[(i64, &'static str, &'static str)]) -> Self {
         Self(Vec::new()).and(own)
     }
 
-    /// More of them, for both databases.
+    /// Adds steps for both databases.
     fn and(self, steps: &[(i64, &'static str, &'static str)]) -> Self {
         self.with(steps, None)
     }
 
-    /// More of them, for SQLite only: how its rows are laid down is for a table to say.
+    /// Adds steps for SQLite only, such as the layout of a table.
     pub fn on_sqlite(self, steps: &[(i64, &'static str, &'static str)]) -> Self {
         self.with(steps, Some(Dialect::Sqlite))
     }
@@ -59,8 +58,8 @@ impl Schema {
         self
     }
 
-    /// Whether the tables of chassis are among them.
-    pub(super) fn has_those_of_chassis(&self) -> bool {
+    /// True if the tables of chassis are included.
+    pub(super) fn has_chassis_tables(&self) -> bool {
         self.0.iter().any(|step| step.version <= 999)
     }
 
@@ -69,8 +68,8 @@ impl Schema {
             let sql = AssertSqlSafe(dialect.expand(sql)).into_sql_str();
             Migration::new(version, description.into(), MigrationType::Simple, sql, false)
         };
-        let ours = self.0.iter().filter(|step| step.only.is_none_or(|only| only == dialect));
-        let mut migrations: Vec<Migration> = ours.map(migration).collect();
+        let steps = self.0.iter().filter(|step| step.only.is_none_or(|only| only == dialect));
+        let mut migrations: Vec<Migration> = steps.map(migration).collect();
         migrations.sort_by_key(|migration| migration.version);
         Migrator::with_migrations(migrations)
     }

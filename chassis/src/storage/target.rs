@@ -1,7 +1,10 @@
-//! Where a database is, and how a connection to it is made.
+//! The location of a database, and how to connect to it.
 
 use crate::base::config::DatabaseUrl;
-use crate::storage::connection::{Inner, Role};
+use crate::base::limits::{
+    IDLE_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, READ_STATEMENT_TIMEOUT, STATEMENT_TIMEOUT,
+};
+use crate::storage::connection::{RawConnection, Role};
 use crate::storage::dialect::Dialect;
 use crate::storage::file::SqliteFile;
 use crate::storage::pooler;
@@ -15,23 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long SQLite waits for a lock of another process, such as a backup.
-const LOCKED: Duration = Duration::from_secs(5);
-/// The same at the start, which has to say at once what is wrong.
-const LOCKED_AT_START: Duration = Duration::from_secs(1);
-/// Instructions of SQLite between two looks at whether a statement is still wanted: some 0.1 ms.
-const LOOK: i32 = 10_000;
-/// A process that was stopped in the middle of a transaction must not hold its row locks for longer than
-/// this, nor may a lock or a statement keep the one writer for ever.
-///
-/// And all statements look rows up by key. Of a table that grew within minutes Postgres knows too little to see that
-/// an index is better: it compared 75,000 marks with each of 500 ids, for a second. To compile a plan takes longer than to
-/// run it.
-const SETTINGS: &str = "set idle_in_transaction_session_timeout = '3s'; set lock_timeout = '5s'; \
-                        set enable_seqscan = off; set jit = off";
-/// How long a statement of a transaction may take on Postgres.
-const STATEMENT: Duration = Duration::from_secs(10);
-/// The same of a read: Postgres ends it before its reader gives it up, so that none outlives its reader.
-const READ_STATEMENT: Duration = Duration::from_millis(1_500);
+const SQLITE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same at the start, where the user waits for the error.
+const SQLITE_START_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Instructions of SQLite between two checks whether a statement is interrupted: some 0.1 ms.
+const INTERRUPT_CHECK_INSTRUCTIONS: i32 = 10_000;
 
 /// One database.
 pub(super) enum Target {
@@ -40,7 +31,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Looks at the URL. A SQLite file is made and locked; Postgres is not asked yet.
+    /// Opens the database at `url`. Creates and locks a SQLite file; does not connect to Postgres yet.
     pub(super) fn open(url: &DatabaseUrl) -> anyhow::Result<Self> {
         install_default_drivers();
         if let Some(path) = url.sqlite_path() {
@@ -65,45 +56,46 @@ impl Target {
         }
     }
 
-    /// A new connection.
-    pub(super) async fn connect(&self, role: Role) -> sqlx::Result<Inner> {
+    /// Returns a new connection.
+    pub(super) async fn connect(&self, role: Role) -> sqlx::Result<RawConnection> {
         match self {
             Self::Sqlite { file, .. } if role == Role::Reader => {
                 let options = SqliteConnectOptions::new().filename(file.path());
                 let mut connection = options.connect().await?;
-                connection.execute(AssertSqlSafe(pragmas(LOCKED))).await?;
-                let unwanted = Arc::new(AtomicBool::new(false));
-                let looks = Arc::clone(&unwanted);
+                connection.execute(AssertSqlSafe(pragmas(SQLITE_LOCK_TIMEOUT))).await?;
+                let interrupt = Arc::new(AtomicBool::new(false));
+                let is_interrupted = Arc::clone(&interrupt);
                 let mut handle = connection.lock_handle().await?;
-                handle.set_progress_handler(LOOK, move || !looks.load(Ordering::Relaxed));
+                handle.set_progress_handler(INTERRUPT_CHECK_INSTRUCTIONS, move || {
+                    !is_interrupted.load(Ordering::Relaxed)
+                });
                 drop(handle);
-                Ok(Inner::Interruptible(connection, unwanted))
+                Ok(RawConnection::Interruptible(connection, interrupt))
             }
-            Self::Sqlite { url, .. } => sqlite_writer(url, LOCKED).await.map(Inner::Any),
+            Self::Sqlite { url, .. } => {
+                sqlite_writer(url, SQLITE_LOCK_TIMEOUT).await.map(RawConnection::Any)
+            }
             Self::Postgres { url, .. } => {
                 let mut connection = AnyConnection::connect_with(url).await?;
-                let statement = if role == Role::Reader { READ_STATEMENT } else { STATEMENT };
-                let settings =
-                    format!("{SETTINGS}; set statement_timeout = {}", statement.as_millis());
-                connection.execute(AssertSqlSafe(settings)).await?;
-                Ok(Inner::Any(connection))
+                connection.execute(AssertSqlSafe(session_settings(role))).await?;
+                Ok(RawConnection::Any(connection))
             }
         }
     }
 
-    /// A connection to bring the tables up to date with. Fails where a pooler is in between that cannot be worked with.
+    /// Returns a connection for migrations. Fails if a pooler in transaction mode is in front of Postgres.
     pub(super) async fn connect_to_migrate(&self) -> anyhow::Result<AnyConnection> {
         match self {
-            Self::Sqlite { url, .. } => Ok(sqlite_writer(url, LOCKED_AT_START).await?),
+            Self::Sqlite { url, .. } => Ok(sqlite_writer(url, SQLITE_START_LOCK_TIMEOUT).await?),
             Self::Postgres { url, .. } => {
                 pooler::refuse(url).await?;
-                // Without time-outs: another replica's turn, or a large table, may take as long as it takes.
+                // Without timeouts: the migration of another replica, or of a large table, may take long.
                 Ok(AnyConnection::connect_with(url).await?)
             }
         }
     }
 
-    /// Lets other processes have it.
+    /// Unlocks a SQLite file for other processes.
     pub(super) fn unlock(&self) {
         if let Self::Sqlite { file, .. } = self {
             file.unlock();
@@ -111,7 +103,7 @@ impl Target {
     }
 }
 
-/// The file, or the server and the database on it. Without the user and the password.
+/// Writes the file, or the server and the name of the database, without user and password.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -127,16 +119,37 @@ impl fmt::Debug for Target {
     }
 }
 
-async fn sqlite_writer(url: &AnyConnectOptions, busy: Duration) -> sqlx::Result<AnyConnection> {
+/// Returns the statements that set up a session of Postgres.
+///
+/// All our statements find rows by key. Postgres knows too little of a table that grew within minutes to choose its index: it
+/// compared 75,000 marks with each of 500 ids, for a second. Compiling a plan takes longer than running it.
+fn session_settings(role: Role) -> String {
+    let statement = match role {
+        Role::Reader => READ_STATEMENT_TIMEOUT,
+        Role::Writer => STATEMENT_TIMEOUT,
+    };
+    format!(
+        "set idle_in_transaction_session_timeout = {}; set lock_timeout = {}; \
+         set statement_timeout = {}; set enable_seqscan = off; set jit = off",
+        IDLE_TRANSACTION_TIMEOUT.as_millis(),
+        LOCK_TIMEOUT.as_millis(),
+        statement.as_millis(),
+    )
+}
+
+async fn sqlite_writer(
+    url: &AnyConnectOptions,
+    lock_timeout: Duration,
+) -> sqlx::Result<AnyConnection> {
     let mut connection = AnyConnection::connect_with(url).await?;
-    connection.execute(AssertSqlSafe(pragmas(busy))).await?;
+    connection.execute(AssertSqlSafe(pragmas(lock_timeout))).await?;
     Ok(connection)
 }
 
-fn pragmas(busy: Duration) -> String {
+fn pragmas(lock_timeout: Duration) -> String {
     format!(
         "pragma busy_timeout = {}; pragma journal_mode = wal; pragma synchronous = full; \
          pragma foreign_keys = on",
-        busy.as_millis()
+        lock_timeout.as_millis()
     )
 }

@@ -8,55 +8,54 @@ use std::ops::{Deref, DerefMut};
 
 /// A transaction that may write.
 ///
-/// Writes whose outcome does not matter until the commit are put off with [`Tx::later`], and go to the database
-/// together. On SQLite that is one round to its thread instead of one for each, which under load takes some
-/// 0.3 ms.
+/// [`Tx::later`] defers writes whose result is not needed before the commit. They go to the database together: on SQLite in one
+/// round trip to its thread instead of one each, which takes some 0.3 ms under load.
 pub struct Tx<'c> {
-    inner: Inner<'c>,
-    later: Vec<Statement>,
+    connection: TxConnection<'c>,
+    deferred: Vec<Statement>,
 }
 
-enum Inner<'c> {
-    /// Of a connection that outlives it.
-    Of(Transaction<'c, Any>),
-    /// With a connection of its own, which is closed with it.
-    Own(Connection),
+enum TxConnection<'c> {
+    /// On a connection that outlives the transaction.
+    Borrowed(Transaction<'c, Any>),
+    /// On its own connection, which is closed with it.
+    Owned(Connection),
 }
 
 impl<'c> Tx<'c> {
-    pub(super) fn of(inner: Transaction<'c, Any>) -> Self {
-        Self { inner: Inner::Of(inner), later: Vec::new() }
+    /// Returns the transaction `transaction`.
+    pub(super) fn of(transaction: Transaction<'c, Any>) -> Self {
+        Self { connection: TxConnection::Borrowed(transaction), deferred: Vec::new() }
     }
 
-    /// Begins one with the statement `begin`.
+    /// Begins a transaction on `connection` with the statement `begin`.
     pub(super) async fn own(
         mut connection: Connection,
         begin: &'static str,
     ) -> sqlx::Result<Tx<'static>> {
         connection.execute(begin).await?;
-        Ok(Tx { inner: Inner::Own(connection), later: Vec::new() })
+        Ok(Tx { connection: TxConnection::Owned(connection), deferred: Vec::new() })
     }
 
-    /// Returns which database it is on.
+    /// Returns the kind of its database.
     pub fn dialect(&self) -> Dialect {
         if self.backend_name() == "SQLite" { Dialect::Sqlite } else { Dialect::Postgres }
     }
 
-    /// Has a statement run before the commit, after those that were put off before it. One that fails
-    /// fails the transaction.
+    /// Defers a statement: it runs before the commit, in the order of deferral. Its failure fails the transaction.
     pub fn later(&mut self, statement: Statement) {
-        self.later.push(statement);
+        self.deferred.push(statement);
     }
 
-    /// Runs what was put off.
+    /// Runs the deferred statements.
     pub async fn flush(&mut self) -> sqlx::Result<()> {
-        let later = std::mem::take(&mut self.later);
-        let rounds = match self.dialect() {
-            Dialect::Sqlite if later.is_empty() => vec![],
-            Dialect::Sqlite => vec![together(later)],
-            Dialect::Postgres => later, // which takes no two statements with values at once
+        let deferred = std::mem::take(&mut self.deferred);
+        let statements = match self.dialect() {
+            Dialect::Sqlite if deferred.is_empty() => vec![],
+            Dialect::Sqlite => vec![joined(deferred)],
+            Dialect::Postgres => deferred, // it accepts no two statements with values at once
         };
-        for Statement { sql, values } in rounds {
+        for Statement { sql, values } in statements {
             let mut query = query(AssertSqlSafe(sql));
             for value in values {
                 query = match value {
@@ -69,12 +68,12 @@ impl<'c> Tx<'c> {
         Ok(())
     }
 
-    /// Runs what was put off, and commits.
+    /// Runs the deferred statements and commits.
     pub async fn commit(mut self) -> sqlx::Result<()> {
         self.flush().await?;
-        match self.inner {
-            Inner::Of(transaction) => transaction.commit().await,
-            Inner::Own(mut connection) => connection.execute("commit").await.map(|_| ()),
+        match self.connection {
+            TxConnection::Borrowed(transaction) => transaction.commit().await,
+            TxConnection::Owned(mut connection) => connection.execute("commit").await.map(|_| ()),
         }
     }
 }
@@ -83,18 +82,18 @@ impl Deref for Tx<'_> {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        match &self.inner {
-            Inner::Of(transaction) => transaction,
-            Inner::Own(connection) => connection,
+        match &self.connection {
+            TxConnection::Borrowed(transaction) => transaction,
+            TxConnection::Owned(connection) => connection,
         }
     }
 }
 
 impl DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        match &mut self.inner {
-            Inner::Of(transaction) => transaction,
-            Inner::Own(connection) => connection,
+        match &mut self.connection {
+            TxConnection::Borrowed(transaction) => transaction,
+            TxConnection::Owned(connection) => connection,
         }
     }
 }
@@ -113,43 +112,43 @@ enum Value {
 }
 
 impl Statement {
-    /// A statement whose places are `$1` and so on.
+    /// Returns a statement whose placeholders are `$1`, `$2` and so on.
     pub fn new(sql: impl Into<String>) -> Self {
         Self { sql: sql.into(), values: Vec::new() }
     }
 
-    /// Gives the next place its value.
+    /// Binds a value to the next placeholder.
     pub fn number(mut self, value: i64) -> Self {
         self.values.push(Value::Number(value));
         self
     }
 
-    /// Gives the next place its value.
+    /// Binds a value to the next placeholder.
     pub fn text(mut self, value: impl Into<String>) -> Self {
         self.values.push(Value::Text(value.into()));
         self
     }
 }
 
-/// One text of several statements, whose places go on counting.
-fn together(statements: Vec<Statement>) -> Statement {
-    let mut all = Statement::new("");
+/// Returns several statements as one, with their placeholders renumbered.
+fn joined(statements: Vec<Statement>) -> Statement {
+    let mut joined = Statement::new("");
     for Statement { sql, values } in statements {
-        let before = all.values.len();
+        let before = joined.values.len();
         let mut parts = sql.split('$');
-        all.sql.extend(parts.next());
+        joined.sql.extend(parts.next());
         for part in parts {
             let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-            let (place, rest) = part.split_at(end);
-            let _ = match place.parse::<usize>() {
-                Ok(place) => write!(all.sql, "${}{rest}", place + before),
-                Err(_) => write!(all.sql, "${part}"),
+            let (number, rest) = part.split_at(end);
+            let _ = match number.parse::<usize>() {
+                Ok(number) => write!(joined.sql, "${}{rest}", number + before),
+                Err(_) => write!(joined.sql, "${part}"),
             };
         }
-        all.sql.push_str(";\n");
-        all.values.extend(values);
+        joined.sql.push_str(";\n");
+        joined.values.extend(values);
     }
-    all
+    joined
 }
 
 #[cfg(test)]
@@ -157,14 +156,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_go_on_counting() {
+    fn placeholders_are_renumbered() {
         let first = Statement::new("update a set b = $2 where c = $1 and d = '$'").number(1);
         let second = Statement::new("delete from a where b = $1").number(3);
-        let all = together(vec![first.text("x"), second]);
+        let joined = joined(vec![first.text("x"), second]);
         assert_eq!(
-            all.sql,
+            joined.sql,
             "update a set b = $2 where c = $1 and d = '$';\ndelete from a where b = $3;\n"
         );
-        assert_eq!(all.values, [Value::Number(1), Value::Text("x".into()), Value::Number(3)]);
+        assert_eq!(joined.values, [Value::Number(1), Value::Text("x".into()), Value::Number(3)]);
     }
 }

@@ -1,5 +1,6 @@
-//! Work that one replica at a time may do.
+//! Leases: work that only one replica at a time does.
 
+use crate::base::limits::renewal_age;
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::storage::{Db, Dialect, log_failure};
 use sqlx::{Row, query};
@@ -7,14 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// The usual term: how long another replica's lease must be seen unchanged before it is taken. The holder renews it, when it
-/// has work, after half of that. Both measure by their own monotonic clocks.
-pub(crate) const TERM: Duration = Duration::from_secs(3);
-
-/// The right to do a piece of work, taken when there is work and let go by not renewing it.
+/// The right to do a piece of work. A replica takes it when there is work, and loses it by not renewing it.
 ///
-/// Two replicas may believe to hold it for a moment, when one was stopped and resumed: whatever must
-/// not happen then is checked against the epoch in the transaction that does it.
+/// Another replica takes the lease after it has seen it unchanged for a term. Each replica measures by its own monotonic
+/// clock. For a moment two replicas may believe that they hold the lease, when one was stopped and resumed: a transaction that
+/// needs the lease compares its epoch.
 #[derive(Debug)]
 pub struct Lease {
     name: &'static str,
@@ -22,16 +20,16 @@ pub struct Lease {
     db: Db,
     housekeeping: Housekeeper,
     term: Duration,
-    /// How long another's lease must be seen unchanged.
+    /// How long the lease of another replica must be seen unchanged before it is taken.
     expires_after: Duration,
-    /// The epoch, and when this replica asked for it.
+    /// The epoch of this replica, and when it was requested.
     held: Option<(i64, Instant)>,
-    /// How often another's lease was renewed, and when this replica saw that first.
+    /// The renewals of the lease of another replica, and when this replica first saw that number.
     seen: Option<(i64, Instant)>,
 }
 
 impl Lease {
-    /// A lease for whoever calls [`Lease::hold`] at least once in half of `term` while it has work.
+    /// Returns a lease. While there is work, call [`Lease::hold`] at least every [`renewal_age`].
     pub(crate) fn new(
         name: &'static str,
         db: &Db,
@@ -39,7 +37,7 @@ impl Lease {
         term: Duration,
     ) -> Self {
         let expires_after = match db.dialect() {
-            Dialect::Sqlite => Duration::ZERO, // one process: the holder from before is gone
+            Dialect::Sqlite => Duration::ZERO, // there is one process, so a former holder is gone
             Dialect::Postgres => term,
         };
         let holder = Uuid::new_v4().to_string();
@@ -55,9 +53,12 @@ impl Lease {
         }
     }
 
-    /// Takes or renews the lease, and returns its epoch; none where another replica has it.
+    /// Takes or renews the lease. Returns its epoch, or `None` if another replica has it.
     pub async fn hold(&mut self) -> Option<i64> {
-        if self.held.is_none_or(|(_, asked)| asked.elapsed() >= self.term / 2) {
+        if self
+            .held
+            .is_none_or(|(_, requested_at)| requested_at.elapsed() >= renewal_age(self.term))
+        {
             self.held = self.take().await.unwrap_or_else(|error| {
                 log_failure(&error, "could not take a lease");
                 None
@@ -78,14 +79,14 @@ impl Lease {
                 renewals
             }
         };
-        let asked = Instant::now(); // trusted from here: others see the renewal later than this
+        let requested_at = Instant::now(); // other replicas see the renewal later than this
         let lease =
             HousekeepingCommand::Lease { name: self.name, holder: self.holder.clone(), renewals };
         let epoch = self.housekeeping.execute(lease).await?;
-        Ok((epoch > 0).then_some((epoch, asked)))
+        Ok((epoch > 0).then_some((epoch, requested_at)))
     }
 
-    /// Whether another's lease was not renewed for a term, as far as this replica has seen.
+    /// True if this replica has seen the lease of another one unchanged for a term.
     fn has_expired(&mut self, renewals: i64) -> bool {
         let since = match self.seen {
             Some((same, since)) if same == renewals => since,

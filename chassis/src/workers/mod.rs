@@ -1,6 +1,7 @@
-//! What a service does without being asked: it sends its outbox, acts on the events of others, and deletes old rows.
+//! The background workers of a service: the relay, the consumer, dead-letter replay, and retention.
 
 pub mod consumer;
+pub(crate) mod dead_letter_replay;
 pub(crate) mod lease;
 pub(crate) mod relay;
 pub(crate) mod replays;

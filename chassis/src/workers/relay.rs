@@ -1,12 +1,13 @@
-//! From the outbox to the broker.
+//! The relay: sends the events of the outbox to the broker.
 
+use crate::base::limits::{MIN_RELAY_INTERVAL, RELAY_DRAIN_TIMEOUT, RELAY_POLL_INTERVAL};
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::pace::Pace;
 use crate::base::trace::TRACEPARENT;
 use crate::bus::{Bus, Message, PublishError, Publisher};
-use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand, Refused};
-use crate::mailbox::outbox::{self, Outgoing};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand, RefusedEvent};
+use crate::mailbox::outbox::{self, OutboxEvent};
 use crate::storage::{Db, log_failure};
 use crate::workers::lease::Lease;
 use std::sync::Arc;
@@ -15,18 +16,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Events a round, and some: what is sent together is acknowledged together. A round waits for the broker and for two
-/// batches of the writer, 0.3 s where the machine has nothing to spare: with 1,000 an outbox grew behind 2,300 carts/s.
-const BATCH: i64 = 4_000;
-/// Under load, rounds begin no sooner after each other.
-const APART: Duration = Duration::from_millis(40);
-/// How often to look without being woken: for what other replicas left behind.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a stop may take for what is left.
-const LAST: Duration = Duration::from_secs(2);
-/// How long to wait after the broker or the database failed.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Events of a round, rounded up to whole rows. A round waits for the broker and for two batches of the writer, 0.3 s on a busy
+/// machine: with 1,000 events a round, the outbox grew at 2,300 carts/s.
+const RELAY_BATCH_SIZE: i64 = 4_000;
+/// The pause after the broker or the database failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// Sends the events of a service's outbox.
 pub(crate) struct Relay {
     pub(crate) service: &'static str,
     pub(crate) db: Db,
@@ -38,10 +34,9 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Sends what waits, whenever there is something, until `stop`; then, for a moment, what is left.
+    /// Sends the events of the outbox until `stop`, and then the rest for [`RELAY_DRAIN_TIMEOUT`].
     ///
-    /// What was sent and not deleted by then is sent again by the next, and dropped by the readers'
-    /// inboxes.
+    /// An event that was sent but not deleted by then is sent again by the next relay, and dropped by the consumers' inboxes.
     pub(crate) async fn run(mut self, bus: Arc<dyn Bus>, stop: CancellationToken) {
         let ready = async {
             self.db.ready().await;
@@ -50,21 +45,24 @@ impl Relay {
                     Ok(publisher) => return publisher,
                     Err(error) => warn!(error = format!("{error:#}"), "cannot publish yet"),
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         };
         let Some(publisher) = stop.run_until_cancelled(ready).await else { return };
-        let mut pace = Pace::new(APART, usize::try_from(BATCH).unwrap_or(usize::MAX));
+        let mut pace =
+            Pace::new(MIN_RELAY_INTERVAL, usize::try_from(RELAY_BATCH_SIZE).unwrap_or(usize::MAX));
         while !stop.is_cancelled() {
-            let look = tokio::time::timeout(LOOK, self.wake.notified());
-            if stop.run_until_cancelled(look).await.is_some() {
+            let woken = tokio::time::timeout(RELAY_POLL_INTERVAL, self.wake.notified());
+            if stop.run_until_cancelled(woken).await.is_some() {
                 stop.run_until_cancelled(self.drain(publisher.as_ref(), &mut pace)).await;
             }
         }
-        let _ = tokio::time::timeout(LAST, self.drain(publisher.as_ref(), &mut pace)).await;
+        let _ =
+            tokio::time::timeout(RELAY_DRAIN_TIMEOUT, self.drain(publisher.as_ref(), &mut pace))
+                .await;
     }
 
-    /// Sends until nothing is left or something fails.
+    /// Sends until the outbox is empty or something fails.
     async fn drain(&mut self, publisher: &dyn Publisher, pace: &mut Pace) {
         loop {
             pace.wait().await;
@@ -78,54 +76,54 @@ impl Relay {
                     if error.is::<PublishError>() {
                         self.outage.failed(&format!("{error:#}"));
                     } else {
-                        log_failure(&error, "the relay failed; it goes on shortly");
+                        log_failure(&error, "the relay failed; retrying shortly");
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(RETRY_PAUSE).await;
                     return;
                 }
             }
         }
     }
 
-    /// Sends what is oldest in order, deletes what the broker has, and says how many events that were.
+    /// Sends the oldest events in order, and deletes those that the broker has. Returns how many.
     async fn round(&mut self, publisher: &dyn Publisher) -> anyhow::Result<usize> {
-        // A look is cheap. Only where there is work is the lease written.
-        let batches = outbox::oldest(&self.db, BATCH).await?;
-        if batches.is_empty() {
+        // Reading is cheap. The lease is written only if there is work.
+        let rows = outbox::oldest(&self.db, RELAY_BATCH_SIZE).await?;
+        if rows.is_empty() {
             return Ok(0);
         }
         let Some(epoch) = self.lease.hold().await else { return Ok(0) };
         let mut messages = Vec::new();
-        for batch in &batches {
-            let message = |event| self.message(batch.created_at, event);
-            messages.extend(batch.events.iter().map(message));
+        for row in &rows {
+            let message = |event| self.message(row.created_at, event);
+            messages.extend(row.events.iter().map(message));
         }
         let mut results = publisher.publish(&messages).await.into_iter();
         fail::fail_point!("relay-after-send");
 
         let (mut sent, mut refused, mut count) = (Vec::new(), Vec::new(), 0);
         let mut unknown = None;
-        for batch in batches {
-            let size = batch.events.len();
-            let mut not_taken = Vec::new();
-            for (event, result) in batch.events.into_iter().zip(&mut results) {
+        for row in rows {
+            let size = row.events.len();
+            let mut refused_of_row = Vec::new();
+            for (event, result) in row.events.into_iter().zip(&mut results) {
                 match result {
                     Ok(()) => {}
                     Err(PublishError::Refused(reason)) => {
-                        not_taken.push(Refused { event, at: batch.created_at, reason });
+                        refused_of_row.push(RefusedEvent { event, at: row.created_at, reason });
                     }
                     Err(error @ PublishError::Unknown(_)) => unknown = unknown.or(Some(error)),
                 }
             }
             if unknown.is_some() {
-                break; // it is sent again, and all after it, so that none overtakes it
+                break; // sent again with all after it, so that the order is kept
             }
-            sent.push(batch.seq);
-            refused.extend(not_taken);
+            sent.push(row.seq);
+            refused.extend(refused_of_row);
             count += size;
         }
         if !sent.is_empty() {
-            for Refused { event, reason, .. } in &refused {
+            for RefusedEvent { event, reason, .. } in &refused {
                 warn!(event.id, reason, "the broker refuses an event; parking it");
             }
             self.metrics.parked_total.inc_by(refused.len() as u64);
@@ -137,8 +135,8 @@ impl Relay {
         unknown.map_or(Ok(count), |error| Err(error.into()))
     }
 
-    /// An event as a message, with the attributes of CloudEvents' binary mode beside it.
-    fn message(&self, at: i64, event: &Outgoing) -> Message {
+    /// Returns the message of an event, with the attributes of CloudEvents' binary mode as headers.
+    fn message(&self, at: i64, event: &OutboxEvent) -> Message {
         let time = chrono::DateTime::from_timestamp_millis(at).unwrap_or_default();
         let header = |name: &str, value: String| (name.to_owned(), value);
         let mut headers = vec![

@@ -1,4 +1,4 @@
-//! The whole topic again, from its oldest event, for a view that is rebuilt.
+//! Replays of the whole topic, from its oldest event: for rebuilding a view.
 
 use crate::base::pace::Backoff;
 use crate::bus::{Bus, TopicReplay};
@@ -9,45 +9,45 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Messages a batch.
-const BATCH: usize = 500;
+/// Messages that are read at once.
+const REPLAY_BATCH_SIZE: usize = 500;
 
-/// A way to read the topic again.
+/// Opens replays of the topic.
 pub struct Replays {
     bus: Arc<dyn Bus>,
     stop: CancellationToken,
 }
 
 impl Replays {
-    /// Reads from `bus`. Whoever reads gives up when `stop` is cancelled.
+    /// Returns replays of `bus`. Their callers give up once `stop` is cancelled.
     pub(crate) fn new(bus: Arc<dyn Bus>, stop: CancellationToken) -> Self {
         Self { bus, stop }
     }
 
-    /// Begins to read every event that is in the topic now.
+    /// Begins a replay of all events that are in the topic now.
     pub async fn open(&self) -> anyhow::Result<EventReplay> {
         Ok(EventReplay(self.bus.replay().await?))
     }
 
-    /// What is cancelled when the service begins to stop.
+    /// Returns the token that is cancelled when the service begins to stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop
     }
 }
 
-/// The topic being read again.
+/// A running replay of the topic.
 pub struct EventReplay(Box<dyn TopicReplay>);
 
 impl EventReplay {
-    /// Returns the next events in the order of the topic, with the times at which they happened, or none when all
-    /// were read. What is no event is passed over, and a database that fails is waited for.
+    /// Returns the next events in the order of the topic, each with the time at which it happened, and `None` after the last
+    /// one. Skips messages that are no events, and retries while the database fails.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<(Envelope, DateTime<Utc>)>>> {
         let mut backoff = Backoff::default();
         let next = loop {
-            match self.0.next(BATCH).await {
-                // The embedded log is one: it reads on where it was.
+            match self.0.next(REPLAY_BATCH_SIZE).await {
+                // The embedded log is in a database, and resumes where it was.
                 Err(error) if is_at_fault(&error) => {
-                    log_failure(&error, "the topic cannot be read again; trying on");
+                    log_failure(&error, "could not read the topic; retrying");
                     backoff.wait().await;
                 }
                 next => break next?,
@@ -64,7 +64,7 @@ impl EventReplay {
                     events.push((envelope, at));
                 }
                 Err(error) => {
-                    warn!(place = %delivery.place, %error, "passed over what is no event");
+                    warn!(place = %delivery.place, %error, "skipped a message that is no event");
                 }
             }
         }

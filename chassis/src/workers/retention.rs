@@ -1,21 +1,16 @@
-//! What a service deletes after a while, in small pieces between its other work.
+//! Retention: counts the running time of a service, and deletes its expired rows, few at a time between its other work.
 //!
-//! Age is counted in minutes that the service has run, not by the wall clock: see `running_time.rs`.
+//! Age is counted in minutes that the service has run, and not by the wall clock: see `storage/running_time.rs`.
 
+use crate::base::limits::RETENTION_INTERVAL;
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::mailbox::retention::{PieceSize, RetentionRule};
-use crate::storage::MINUTE;
-use crate::storage::{Db, log_failure};
+use crate::storage::{Db, MINUTE, log_failure};
 use crate::workers::lease::Lease;
-use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-/// How often to look for expired rows.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// The term of that lease: it is renewed at each second look, so a replica that works is never taken for one that is gone.
-pub(crate) const TERM: Duration = Duration::from_secs(12);
-/// Counts the service's running time and deletes expired rows, for ever. One replica at a time does it.
+/// Counts the service's running time and deletes expired rows, until it is dropped. One replica at a time does it.
 pub(crate) async fn run(
     rules: Vec<RetentionRule>,
     db: Db,
@@ -32,15 +27,15 @@ pub(crate) async fn run(
         }
         for rule in &rules {
             if let Err(error) = delete_expired(*rule, &db, &housekeeping, &mut lease).await {
-                log_failure(&error, "could not delete expired rows; trying again later");
+                log_failure(&error, "could not delete expired rows; retrying later");
             }
         }
-        sleep(LOOK_INTERVAL).await;
+        sleep(RETENTION_INTERVAL).await;
     }
 }
 
-/// Counts a minute when one has passed since this replica began to count, in this epoch of its lease, or counted last.
-/// One, however long it was: a process that was stopped did not run.
+/// Counts a minute once a minute has passed since this replica began to count in this epoch of its lease, or last counted.
+/// Counts only one, however long ago that was: a process that was stopped did not run.
 async fn count(
     counting: &mut Option<(i64, Instant)>,
     epoch: i64,
@@ -58,7 +53,7 @@ async fn count(
     Ok(())
 }
 
-/// Deletes the expired rows of one table, and rests after each piece for as long as it took.
+/// Deletes the expired rows of one table. After each piece it pauses for as long as the piece took.
 async fn delete_expired(
     rule: RetentionRule,
     db: &Db,
@@ -67,7 +62,7 @@ async fn delete_expired(
 ) -> anyhow::Result<()> {
     let before = db.read_running_time().await? - i64::try_from(rule.after.as_secs() / 60)?;
     let size = PieceSize::new();
-    let mut all = 0;
+    let mut deleted = 0;
     while lease.hold().await.is_some() {
         let began = Instant::now();
         let rows = housekeeping
@@ -76,11 +71,11 @@ async fn delete_expired(
         if rows == 0 {
             break;
         }
-        all += rows;
+        deleted += rows;
         sleep(began.elapsed()).await;
     }
-    if all > 0 {
-        info!(rule.table, rows = all, "deleted expired rows");
+    if deleted > 0 {
+        info!(rule.table, rows = deleted, "deleted expired rows");
     }
     Ok(())
 }
@@ -90,35 +85,44 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
     use tokio::sync::mpsc;
 
     #[tokio::test(start_paused = true)]
-    async fn a_minute_is_counted_for_each_that_passes_and_one_for_a_long_stop() {
-        let (sender, mut taken) = mpsc::channel(1);
+    async fn each_minute_is_counted_and_a_long_stop_counts_as_one() {
+        let (sender, mut jobs) = mpsc::channel(1);
         let housekeeping = Housekeeper(sender);
         let counted = Arc::new(AtomicI64::new(0));
         let calls = Arc::clone(&counted);
         tokio::spawn(async move {
-            while let Some((_, answer)) = taken.recv().await {
+            while let Some((_, answer)) = jobs.recv().await {
                 calls.fetch_add(1, Ordering::Relaxed);
                 answer.send(Ok(1)).unwrap();
             }
         });
         let mut counting = None;
-        let mut look = async |epoch, after| {
-            tokio::time::advance(after).await;
+        let mut count_after = async |epoch, pause| {
+            tokio::time::advance(pause).await;
             count(&mut counting, epoch, &housekeeping).await.unwrap();
             counted.load(Ordering::Relaxed)
         };
-        assert_eq!(look(1, Duration::from_hours(1)).await, 0, "nobody knows who ran before");
+        assert_eq!(
+            count_after(1, Duration::from_hours(1)).await,
+            0,
+            "the time before the epoch may be counted already"
+        );
         for minute in 1..=10 {
-            for _ in 1..MINUTE.as_secs() / LOOK_INTERVAL.as_secs() {
-                assert_eq!(look(1, LOOK_INTERVAL).await, minute - 1);
+            for _ in 1..MINUTE.as_secs() / RETENTION_INTERVAL.as_secs() {
+                assert_eq!(count_after(1, RETENTION_INTERVAL).await, minute - 1);
             }
-            assert_eq!(look(1, LOOK_INTERVAL).await, minute);
+            assert_eq!(count_after(1, RETENTION_INTERVAL).await, minute);
         }
-        assert_eq!(look(1, Duration::from_hours(30)).await, 11, "it was stopped");
-        assert_eq!(look(3, MINUTE).await, 11, "another may have counted this one");
-        assert_eq!(look(3, MINUTE).await, 12);
+        assert_eq!(count_after(1, Duration::from_hours(30)).await, 11, "the process was stopped");
+        assert_eq!(
+            count_after(3, MINUTE).await,
+            11,
+            "another replica may have counted this minute"
+        );
+        assert_eq!(count_after(3, MINUTE).await, 12);
     }
 }

@@ -1,10 +1,11 @@
 //! One try at a batch: one transaction.
 
+use crate::base::limits::{BATCH_TIMEOUT, LONG_BATCH_TIMEOUT, WRITER_ROW_RENEWAL};
 use crate::base::metrics::Metrics;
 use crate::base::trace::Trace;
 use crate::mailbox::housekeeping::HousekeepingCommand;
-use crate::mailbox::message::Incoming;
-use crate::mailbox::{inbox, outbox, parked};
+use crate::mailbox::message::IncomingEvent;
+use crate::mailbox::{dead_letters, inbox, outbox};
 use crate::model::handle_all;
 use crate::storage::{Connection, Db, Dialect, Statement, Tx, may_be_committed, vanished};
 use crate::writer::model::WriteModel;
@@ -21,16 +22,6 @@ use tokio::time::timeout;
 use tracing::warn;
 use uuid::Uuid;
 
-/// What takes longer, the statements of a batch or its commit, is taken for lost: Postgres itself ends a statement after
-/// 10 s, and a server that vanished says nothing, which TCP does not find out while one only waits.
-const LOST: Duration = Duration::from_secs(15);
-/// The same for the statements of a batch that [has time](WriteModel::may_take_minutes).
-const LONG: Duration = Duration::from_mins(30);
-
-/// Running time after which a writer makes sure that its row in `batches` is there: much less than
-/// [`crate::mailbox::retention::WRITERS`] says.
-const MARK_MINUTES: i64 = 60;
-
 /// What tries batches, and knows which of them hold.
 pub(super) struct Attempts<M: WriteModel> {
     model: M,
@@ -46,7 +37,7 @@ pub(super) struct Attempts<M: WriteModel> {
 /// What a batch is to do.
 pub(super) struct Work<'a, M: WriteModel> {
     pub(super) orders: Vec<&'a Order<M>>,
-    pub(super) events: Vec<&'a Incoming<M::Command>>,
+    pub(super) events: Vec<&'a IncomingEvent<M::Command>>,
     pub(super) housekeeping: Vec<&'a HousekeepingCommand>,
 }
 
@@ -63,7 +54,7 @@ pub(super) struct Done<M: WriteModel> {
 /// A batch before its commit.
 struct Wrote<'c, 'w, M: WriteModel> {
     done: Done<M>,
-    sorted: inbox::Sorted<'w, M::Command>,
+    sorted: inbox::SortedEvents<'w, M::Command>,
     batch: i64,
     tx: Tx<'c>,
 }
@@ -126,7 +117,7 @@ impl<M: WriteModel> Attempts<M> {
             Dialect::Postgres => {
                 let may_take_minutes =
                     work.orders.iter().any(|order| M::may_take_minutes(&order.command));
-                (if may_take_minutes { LONG } else { LOST }, LOST)
+                (if may_take_minutes { LONG_BATCH_TIMEOUT } else { BATCH_TIMEOUT }, BATCH_TIMEOUT)
             }
         }
     }
@@ -139,7 +130,7 @@ impl<M: WriteModel> Attempts<M> {
     ) -> anyhow::Result<Wrote<'c, 'w, M>> {
         if self.db.minute() >= self.mark_due.load(Ordering::Relaxed) {
             // The row by which commits are told must be there to be locked; retention deletes that of an idle writer.
-            let due = self.db.minute() + MARK_MINUTES;
+            let due = self.db.minute() + i64::try_from(WRITER_ROW_RENEWAL.as_secs() / 60)?;
             let mut tx = self.db.begin_on(connection).await?;
             self.mark(&mut tx, self.batch.load(Ordering::Relaxed));
             tx.commit().await?;
@@ -159,8 +150,8 @@ impl<M: WriteModel> Attempts<M> {
         if !all.is_empty() {
             self.handle(&mut tx, &all, taken.len(), &mut done).await?;
         }
-        parked::park(&mut tx, &sorted.park).await?;
-        parked::unpark(&mut tx, &sorted.unpark).await?;
+        dead_letters::park(&mut tx, &sorted.park).await?;
+        dead_letters::unpark(&mut tx, &sorted.unpark).await?;
         for chore in &work.housekeeping {
             done.rows.push(chore.run(&mut tx).await?);
         }
@@ -195,7 +186,7 @@ impl<M: WriteModel> Attempts<M> {
     /// for this batch must hear the truth, and nothing else could be written meanwhile.
     async fn holds(&self, batch: i64) -> bool {
         loop {
-            match timeout(LOST, self.last_batch()).await {
+            match timeout(BATCH_TIMEOUT, self.last_batch()).await {
                 Ok(Ok(last)) => return last >= batch,
                 Ok(Err(error)) => self.db.wrote::<()>(&Err(error.into())),
                 Err(_) => self.db.wrote::<()>(&Err(vanished().into())),

@@ -5,7 +5,7 @@ use crate::base::patience;
 use crate::base::trace::{self, Trace};
 use crate::base::unavailable::Unavailable;
 use crate::mailbox::housekeeping::HousekeepingJob;
-use crate::mailbox::message::Incoming;
+use crate::mailbox::message::IncomingEvent;
 use crate::storage::Db;
 use crate::writer::job::{ENOUGH, EventError, Job, WAITING};
 use crate::writer::model::{CommandError, Outcome, WriteModel};
@@ -118,7 +118,7 @@ impl<M: WriteModel> Writer<M> {
     /// Acts on events, all in one transaction with their inbox marks.
     pub(crate) async fn apply_events(
         &self,
-        events: Vec<Incoming<M::Command>>,
+        events: Vec<IncomingEvent<M::Command>>,
     ) -> Result<(), EventError> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send(Job::Events(events, answer)).await.map_err(EventError::stopped)?;

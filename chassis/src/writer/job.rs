@@ -1,6 +1,6 @@
 //! What waits for the writer.
 
-use crate::mailbox::message::Incoming;
+use crate::mailbox::message::IncomingEvent;
 use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
 use tokio::sync::oneshot;
@@ -14,7 +14,7 @@ pub(super) const WAITING: usize = 8_192;
 pub(super) enum Job<M: WriteModel> {
     Command(Order<M>),
     /// Events from the bus, handled together or not at all.
-    Events(Vec<Incoming<M::Command>>, oneshot::Sender<Result<(), EventError>>),
+    Events(Vec<IncomingEvent<M::Command>>, oneshot::Sender<Result<(), EventError>>),
 }
 
 /// Why events were not acted on.

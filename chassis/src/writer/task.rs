@@ -1,5 +1,6 @@
 //! The task: takes what waits, carries it out, answers.
 
+use crate::base::limits::MIN_BATCH_INTERVAL;
 use crate::base::metrics::Metrics;
 use crate::base::pace::Pace;
 use crate::base::unavailable::Unavailable;
@@ -10,7 +11,6 @@ use crate::writer::job::{EventError, Job};
 use crate::writer::model::{CommandError, WriteModel};
 use crate::writer::order::Order;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
@@ -18,8 +18,6 @@ use tracing::{debug, error};
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
 /// carrying more a second.
 const BATCH: usize = 500;
-/// Under load, batches begin no sooner after each other, unless [`crate::writer::job::ENOUGH`] commands wait.
-const APART: Duration = Duration::from_millis(5);
 
 /// The task.
 pub(crate) struct Task<M: WriteModel> {
@@ -41,7 +39,7 @@ impl<M: WriteModel> Task<M> {
     /// Works until `stop`, and then does what still waits.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let (mut jobs, mut housekeeping) = (Vec::new(), Vec::new());
-        let mut pace = Pace::new(APART, BATCH);
+        let mut pace = Pace::new(MIN_BATCH_INTERVAL, BATCH);
         loop {
             tokio::select! {
                 () = pace.wait() => {}

@@ -1,5 +1,11 @@
-//! A small service to test the plumbing with, and a bus that does what the test says.
-#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test uses a part")]
+//! A small service to test the chassis with, and a bus that the test controls.
+#![allow(
+    dead_code,
+    unused_macros,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "each test uses a part"
+)]
 
 use anyhow::bail;
 use async_trait::async_trait;
@@ -17,17 +23,36 @@ use chassis::writer::{WriteModel, Writer};
 use chassis::{Chassis, Running};
 use chrono::{DateTime, Utc};
 use common_events::{Envelope, Event, GifticonId, Stock};
+use serde_json::Value;
 use sqlx::{Row, query};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
+
+/// Defines each test for each database, in `mod sqlite` and `mod postgres`. A test takes a [`TestDb`]. Without
+/// `TEST_DATABASE_URL`, which the gate sets, the latter print that they are skipped.
+macro_rules! on_each_database {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $test() { super::$test(chassis::testing::TestDb::sqlite()).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $test() {
+                match chassis::testing::TestDb::postgres().await {
+                    Some(db) => super::$test(db).await,
+                    None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
+                }
+            })*
+        }
+    };
+}
 
 pub fn schema() -> Schema {
     let table = "create table tallies (id bigint primary key, total bigint not null)";
     Schema::new(&[(1001, "tally", table)])
 }
 
-/// Adds numbers up, by id. Refuses negative ones, panics at 13, and fails in the database at 14.
+/// Adds up numbers by id. Refuses negative ones, panics at 13, and fails in the database at 14.
 #[derive(Clone)]
 pub struct Tally(pub Db);
 
@@ -117,7 +142,7 @@ impl Policy for AddQuantities {
     }
 }
 
-/// The service, running.
+/// The running service.
 pub struct Service {
     pub writer: Writer<Tally>,
     pub running: Running,
@@ -146,62 +171,89 @@ impl Service {
             .await;
     }
 
+    /// Calls a management route of the dead-letter table. Returns the status and the JSON of the response.
+    pub async fn admin(&self, method: reqwest::Method, path: &str) -> (u16, Value) {
+        let client = chassis::http::client::new().unwrap();
+        let url = format!("{}/admin/parked{path}", self.running.management_url().unwrap());
+        let response = client.request(method, url).send().await.unwrap();
+        let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Returns the parked events.
+    pub async fn parked(&self) -> Vec<Value> {
+        self.admin(reqwest::Method::GET, "").await.1.as_array().unwrap().clone()
+    }
+
+    /// Returns the text of the metrics.
+    pub async fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.running.management_url().unwrap());
+        chassis::http::client::new().unwrap().get(url).send().await.unwrap().text().await.unwrap()
+    }
+
     pub async fn count(&self, table: &str) -> i64 {
         let count = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
         self.db.fetch_one(query(count)).await.unwrap().get(0)
     }
 }
 
-/// A bus that delivers what a test puts in, and keeps or fails what is sent as the test says.
+/// A bus that delivers the messages of a test, and acknowledges, refuses or loses sent messages as the test says.
 #[derive(Clone, Default)]
 pub struct Scripted(Arc<Script>);
 
 #[derive(Default)]
 struct Script {
-    coming: Mutex<VecDeque<Arc<Delivery>>>,
+    incoming: Mutex<VecDeque<Arc<Delivery>>>,
     put: Notify,
     next: Mutex<i64>,
     done: Mutex<Vec<TopicPosition>>,
     sent: Mutex<Vec<Message>>,
-    /// What the next messages are answered with; `Ok` when it is empty.
-    answers: Mutex<VecDeque<Result<(), PublishError>>>,
+    /// The results of the next sent messages. `Ok` when it is empty.
+    results: Mutex<VecDeque<Result<(), PublishError>>>,
 }
 
 impl Scripted {
-    /// Has a message come. Messages that come together are put in one by one and polled together.
+    /// Delivers a message. Messages that are put before the next poll are polled together.
     pub fn put(&self, key: Option<&str>, payload: impl AsRef<[u8]>) -> TopicPosition {
         let mut next = self.0.next.lock().unwrap();
         *next += 1;
         self.put_at(*next, key, Some(payload.as_ref()))
     }
 
-    /// Has a message come that is at this offset; without a payload, a tombstone.
+    /// Delivers a message at this offset. Without a payload it is a tombstone.
     pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> TopicPosition {
         let place = TopicPosition { partition: 0, offset };
         let payload = payload.map(<[u8]>::to_vec);
         let delivery =
             Delivery { place, key: key.map(Into::into), payload, headers: vec![], at: 0 };
-        self.0.coming.lock().unwrap().push_back(Arc::new(delivery));
+        self.0.incoming.lock().unwrap().push_back(Arc::new(delivery));
         self.0.put.notify_one();
         place
     }
 
-    /// Has a `CartAdded` come, with an id of its own.
+    /// Delivers a `CartAdded` with a new event id.
     pub fn put_cart(&self, id: i64, quantity: i64) -> (TopicPosition, String) {
         let event = uuid::Uuid::new_v4();
         let json = cart_added(event, id, quantity);
         (self.put(Some(&id.to_string()), &json), json)
     }
 
-    pub fn answer_next(&self, answers: impl IntoIterator<Item = Result<(), PublishError>>) {
-        self.0.answers.lock().unwrap().extend(answers);
+    /// Sets the results of the next sent messages.
+    pub fn answer_next(&self, results: impl IntoIterator<Item = Result<(), PublishError>>) {
+        self.0.results.lock().unwrap().extend(results);
     }
 
+    /// Waits until the message at `place` is committed.
+    pub async fn until_done(&self, place: TopicPosition) {
+        eventually("the event to be handled", async || self.is_done(place).then_some(())).await;
+    }
+
+    /// True if the message at `place` is committed.
     pub fn is_done(&self, place: TopicPosition) -> bool {
         self.0.done.lock().unwrap().contains(&place)
     }
 
-    /// The payloads that were sent and kept, in order.
+    /// Returns the messages that the bus took, in order.
     pub fn sent(&self) -> Vec<Message> {
         self.0.sent.lock().unwrap().clone()
     }
@@ -231,15 +283,15 @@ impl Bus for Scripted {
 #[async_trait]
 impl Publisher for Scripted {
     async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>> {
-        let mut answers = self.0.answers.lock().unwrap();
+        let mut next_results = self.0.results.lock().unwrap();
         let mut results = Vec::new();
         for message in messages {
-            let answer = answers.pop_front().unwrap_or(Ok(()));
-            if !matches!(answer, Err(PublishError::Refused(_))) {
-                // An unknown outcome may well have arrived.
+            let result = next_results.pop_front().unwrap_or(Ok(()));
+            if !matches!(result, Err(PublishError::Refused(_))) {
+                // With an unknown outcome the message may have arrived.
                 self.0.sent.lock().unwrap().push(message.clone());
             }
-            results.push(answer);
+            results.push(result);
         }
         results
     }
@@ -247,12 +299,12 @@ impl Publisher for Scripted {
 
 #[async_trait]
 impl Subscription for Scripted {
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
+    async fn poll(&mut self, max: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         loop {
             let taken: Vec<Arc<Delivery>> = {
-                let mut coming = self.0.coming.lock().unwrap();
-                let count = most.min(coming.len());
-                coming.drain(..count).collect()
+                let mut incoming = self.0.incoming.lock().unwrap();
+                let count = max.min(incoming.len());
+                incoming.drain(..count).collect()
             };
             if !taken.is_empty() {
                 return Ok(taken);

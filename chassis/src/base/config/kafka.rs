@@ -1,4 +1,4 @@
-//! TLS and SASL to Kafka, in the names of librdkafka.
+//! TLS and SASL to Kafka: our settings, and those of librdkafka that they become.
 
 mod oauth;
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub use oauth::KafkaOauth;
 pub(crate) use oauth::TokenRequest;
 
-/// How the process connects to Kafka and says who it is.
+/// Encryption and authentication to Kafka.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct KafkaSecurity {
     /// Protocol to Kafka; ssl and sasl_ssl need a build with the cargo feature kafka-tls
@@ -53,11 +53,11 @@ pub struct KafkaSecurity {
     pub kafka_ssl_endpoint_identification_algorithm: Option<Identification>,
 }
 
-/// What goes over the connection.
+/// The protocol of a connection to Kafka.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Protocol {
-    /// Nothing is encrypted, nobody says who they are.
+    /// Neither encryption nor authentication.
     #[default]
     Plaintext,
     /// TLS.
@@ -68,10 +68,10 @@ pub enum Protocol {
     SaslSsl,
 }
 
-/// How a client says who it is.
+/// The SASL mechanism by which a client authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mechanism {
-    /// User and password as they are.
+    /// User and password in clear text.
     #[value(name = "PLAIN")]
     Plain,
     /// A proof of the password, by SHA-256.
@@ -85,20 +85,20 @@ pub enum Mechanism {
     Oauthbearer,
 }
 
-/// How a broker's certificate is compared with its address.
+/// How a broker's certificate is compared with its host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Identification {
-    /// As a browser does.
+    /// The host name must match, as in a browser.
     Https,
-    /// Not at all.
+    /// Not compared.
     None,
 }
 
-/// The settings of librdkafka, and with OAUTHBEARER what gets its tokens.
+/// The settings of librdkafka, and with OAUTHBEARER the request for its tokens.
 pub(crate) type Checked = (Vec<ClientSetting>, Option<TokenRequest>);
 
 impl KafkaSecurity {
-    /// Returns what the settings mean, or the first one that does not fit the others or this build.
+    /// Returns the settings for librdkafka. Fails with the first setting that does not fit the others or this build.
     pub(crate) fn checked(&self) -> Result<Checked, InvalidSetting> {
         let protocol = self.kafka_security_protocol;
         let tls = matches!(protocol, Protocol::Ssl | Protocol::SaslSsl);
@@ -108,22 +108,22 @@ impl KafkaSecurity {
             let why = "this build has no TLS to Kafka; build it with the cargo feature kafka-tls";
             return Err(unusable("KAFKA_SECURITY_PROTOCOL", why));
         }
-        let of_sasl = self.sasl_settings();
-        let of_tls = self.tls_settings()?;
-        if let Some(&(name, ..)) = of_sasl.first().filter(|_| !sasl) {
+        let sasl_settings = self.sasl_settings();
+        let tls_settings = self.tls_settings()?;
+        if let Some(&(name, ..)) = sasl_settings.first().filter(|_| !sasl) {
             return Err(unusable(
                 name,
                 "it needs KAFKA_SECURITY_PROTOCOL to be sasl_ssl or sasl_plaintext",
             ));
         }
-        if let Some(&(name, ..)) = of_tls.first().filter(|_| !tls) {
+        if let Some(&(name, ..)) = tls_settings.first().filter(|_| !tls) {
             return Err(unusable(name, "it needs KAFKA_SECURITY_PROTOCOL to be ssl or sasl_ssl"));
         }
         let bearer = self.kafka_sasl_mechanism == Some(Mechanism::Oauthbearer);
         if sasl {
-            let of_user = ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"];
-            for needed in of_user.into_iter().filter(|_| !bearer) {
-                if !of_sasl.iter().any(|(name, ..)| *name == needed) {
+            let required = ["KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"];
+            for needed in required.into_iter().filter(|_| !bearer) {
+                if !sasl_settings.iter().any(|(name, ..)| *name == needed) {
                     return Err(unusable(
                         needed,
                         "it is missing, and KAFKA_SECURITY_PROTOCOL needs it",
@@ -136,13 +136,13 @@ impl KafkaSecurity {
             }
         }
         let request = if bearer {
-            Some(self.oauth.request(&of_sasl)?)
+            Some(self.oauth.request(&sasl_settings)?)
         } else {
             self.oauth.unused()?;
             None
         };
         let protocol = ("KAFKA_SECURITY_PROTOCOL", "security.protocol", name_of(&protocol));
-        Ok(([protocol].into_iter().chain(of_sasl).chain(of_tls).collect(), request))
+        Ok(([protocol].into_iter().chain(sasl_settings).chain(tls_settings).collect(), request))
     }
 
     fn sasl_settings(&self) -> Vec<ClientSetting> {
@@ -186,12 +186,12 @@ impl KafkaSecurity {
     }
 }
 
-/// The name that librdkafka and clap have for a value.
+/// Returns the name that librdkafka and clap use for a value.
 fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// Returns the path of a file that can be read.
+/// Returns `path` as text. Fails if the file cannot be read.
 fn readable(setting: &'static str, path: &Path) -> Result<String, InvalidSetting> {
     let why =
         |what: &str| unusable(setting, &format!("{}: {what}; it is a PEM file", path.display()));

@@ -2,7 +2,7 @@
 
 use crate::base::uri::decoded;
 
-/// Refuses parameters that sqlx does not know: it would log them, values and all, and go on without them.
+/// Refuses parameters that sqlx does not know: it would log them with their values, and ignore them.
 pub(super) fn check_parameters(url: &str) -> Result<(), String> {
     const KNOWN: [&str; 18] = [
         "sslmode",
@@ -31,7 +31,7 @@ pub(super) fn check_parameters(url: &str) -> Result<(), String> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if !KNOWN.contains(&name) && !name.starts_with("options[") {
-            // Not named: where a password has a ? in it, what follows is the rest of it.
+            // The name is not shown: if a password contains a ?, this is the rest of the password.
             return Err(format!(
                 "it has an unknown parameter after the ?; known are {}",
                 KNOWN.join(", ")
@@ -44,11 +44,11 @@ pub(super) fn check_parameters(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a parameter that names a file which cannot be read: without it no connection would ever be made.
+/// Refuses a parameter whose file cannot be read: no connection could ever be made.
 fn readable(name: &str, value: &str) -> Result<(), String> {
     let path = decoded(value).ok_or_else(|| format!("{name} is not UTF-8"))?;
     if path.starts_with("-----BEGIN") {
-        return Ok(()); // sqlx takes the certificate itself, too
+        return Ok(()); // sqlx also accepts the certificate itself
     }
     std::fs::read(&path)
         .map(drop)

@@ -1,4 +1,4 @@
-//! What librdkafka is told, and secrets in it.
+//! Secrets, and the settings of librdkafka that may contain them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub struct Secret(pub(super) String);
 
 impl Secret {
-    /// Returns the secret itself, for whoever it is a secret of.
+    /// Returns the secret itself. Never log it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The two text formats of metrics: that of Prometheus, which everything reads, and OpenMetrics, for those who ask for it.
+//! The two text formats of metrics: that of Prometheus, and OpenMetrics for clients that ask for it.
 
 use crate::base::i18n::quality;
 use axum::http::{HeaderMap, header};
@@ -8,12 +8,12 @@ use std::collections::HashSet;
 pub(super) enum Format {
     /// `text/plain; version=0.0.4`.
     Prometheus,
-    /// What the library writes.
+    /// `application/openmetrics-text`, the format of the library.
     OpenMetrics,
 }
 
 impl Format {
-    /// Returns OpenMetrics where the client names it and likes it no less than plain text.
+    /// Returns OpenMetrics if the client names it and prefers it to plain text or likes both equally.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
         let ranges: Vec<(String, u16)> =
@@ -35,7 +35,7 @@ impl Format {
         }
     }
 
-    /// Returns metrics that are written as OpenMetrics in this format.
+    /// Returns `text`, metrics in OpenMetrics, in this format.
     pub(super) fn written(self, text: String) -> String {
         match self {
             Self::Prometheus => as_prometheus(&text),
@@ -44,7 +44,7 @@ impl Format {
     }
 }
 
-/// Reads one range of `Accept`, as `text/plain;version=0.0.4;q=0.5`: its type, and its quality in thousandths.
+/// Parses one range of `Accept`, such as `text/plain;version=0.0.4;q=0.5`. Returns its type, and its quality in thousandths.
 fn range(text: &str) -> Option<(String, u16)> {
     let mut parts = text.split(';').map(str::trim);
     let kind = parts.next()?.to_ascii_lowercase();
@@ -54,7 +54,8 @@ fn range(text: &str) -> Option<(String, u16)> {
     Some((kind, weight.map_or(Some(1_000), |(_, weight)| quality(weight.trim()))?))
 }
 
-/// In the format of Prometheus a counter is described under its whole name, with `_total`, and nothing marks the end.
+/// Returns OpenMetrics in the format of Prometheus: counters are described under their whole name, with `_total`, and no line
+/// marks the end.
 fn as_prometheus(text: &str) -> String {
     let counters: HashSet<&str> = text
         .lines()
@@ -77,8 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openmetrics_is_for_those_who_ask_for_it() {
-        let of = |lines: &[&str]| {
+    fn openmetrics_is_for_clients_that_ask_for_it() {
+        let format = |lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
                 headers.append(header::ACCEPT, line.parse().unwrap());
@@ -93,17 +94,17 @@ mod tests {
             &["application/openmetrics-text;q=0.2, text/plain;q=0.5"],
             &["application/json"],
         ] {
-            assert_eq!(of(plain), Format::Prometheus, "{plain:?}");
+            assert_eq!(format(plain), Format::Prometheus, "{plain:?}");
         }
         for open in [
             &["application/openmetrics-text"][..],
-            // As Prometheus 2 asks.
+            // The header of Prometheus 2.
             &[
                 "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
             ],
             &["text/plain;q=0.5", "Application/OpenMetrics-Text; version=1.0.0"],
         ] {
-            assert_eq!(of(open), Format::OpenMetrics, "{open:?}");
+            assert_eq!(format(open), Format::OpenMetrics, "{open:?}");
         }
     }
 

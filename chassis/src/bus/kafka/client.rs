@@ -1,6 +1,9 @@
 //! A topic of a Kafka cluster, and the clients for it.
 
 use crate::base::config::{ClientSetting, InvalidSetting, KafkaSecurity};
+use crate::base::limits::{
+    KAFKA_HEARTBEAT_INTERVAL, KAFKA_MAX_POLL_INTERVAL, KAFKA_SESSION_TIMEOUT,
+};
 use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::tokens::Tokens;
 use crate::bus::kafka::topic::{self, LastFailure};
@@ -169,13 +172,13 @@ impl KafkaBus {
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", "500")
             // The least that brokers allow: a member that was killed is missed after this long.
-            .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "1500")
+            .set("session.timeout.ms", KAFKA_SESSION_TIMEOUT.as_millis().to_string())
+            .set("heartbeat.interval.ms", KAFKA_HEARTBEAT_INTERVAL.as_millis().to_string())
             // A rebalance waits for each member that was there for this long at most, whether its session ends or
             // not: a Kafka 4.4 that was killed while it was busy was seen to forget the sessions of members
             // that it read from its log, and the group waited for them for good. One that is held up for longer, by
             // its database, joins again when that is back.
-            .set("max.poll.interval.ms", "15000")
+            .set("max.poll.interval.ms", KAFKA_MAX_POLL_INTERVAL.as_millis().to_string())
             .set("queued.max.messages.kbytes", "8192")
             .create_with_context(watch)?;
         consumer.subscribe(&[&self.topic])?;

@@ -1,5 +1,6 @@
 //! Reading from Kafka, as a member of a consumer group.
 
+use crate::base::limits::LEAVE_GROUP_TIMEOUT;
 use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::client::KafkaBus;
 use crate::bus::kafka::watch::Watch;
@@ -17,8 +18,6 @@ use tracing::{debug, info};
 
 /// How often the position is looked at while nothing comes.
 const POSITION_INTERVAL: Duration = Duration::from_millis(500);
-/// How long leaving the group may take.
-const LEAVES: Duration = Duration::from_secs(5);
 
 pub(super) struct KafkaSubscription {
     bus: KafkaBus,
@@ -147,7 +146,7 @@ impl Subscription for KafkaSubscription {
     async fn leave(self: Box<Self>) {
         // Closing sends the stored offsets and leaves the group. A member that could not is missed when its
         // session ends.
-        if tokio::time::timeout(LEAVES, drop_aside(self)).await.is_err() {
+        if tokio::time::timeout(LEAVE_GROUP_TIMEOUT, drop_aside(self)).await.is_err() {
             info!("could not leave the group");
         }
     }

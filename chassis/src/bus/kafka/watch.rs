@@ -1,5 +1,8 @@
 //! Watches a client: whether it works, and how it reads.
 
+use crate::base::limits::{
+    KAFKA_NO_BROKER_MAX, KAFKA_NO_COORDINATOR_MAX, KAFKA_NO_PARTITION_MAX, KAFKA_UNREACHABLE_MAX,
+};
 use crate::bus::kafka::reading::{self, Reading, is_ours, partitions};
 use crate::bus::kafka::tokens::Tokens;
 use crate::bus::{Health, ReadError};
@@ -15,22 +18,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-/// How long a client may know no broker before it is made anew.
-///
-/// A broker that its controller has fenced, for which a hiccup of two seconds is enough, is missing in the
-/// metadata that it answers; librdkafka (2.10 to 2.12) then drops it, and where it was the only one, stays without
-/// any for good: `chaos --only "SIGSTOP of Kafka"` saw that within five cycles.
-const FORGOTTEN: Duration = Duration::from_secs(5);
-/// How long a client may fail to reach the brokers that it knows. It tries every second by itself, and is the same member
-/// of its group when it succeeds. A new one is another member, for which the group first waits until the old one's
-/// session ends; and a broker that was killed may have lost the timer for that (Kafka 4.4, see
-/// [`crate::bus::kafka::client::KafkaBus::consumer`]).
-const AWAY: Duration = Duration::from_mins(2);
-/// How long a consumer may look for the coordinator of its group, with a broker there: the same, and was seen as well.
-const WITHOUT_COORDINATOR: Duration = Duration::from_secs(8);
-/// How long it may take to join, or to find a broker to read a partition of its own from. A rebalance waits for members that
-/// are gone until their session ends, after 6 s; to begin again too early is to have it wait once more.
-const IDLE: Duration = Duration::from_secs(20);
 /// Between two looks at that.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -92,8 +79,8 @@ impl Watch {
             let trouble = self.trouble();
             if let Some((since, away)) = trouble.away {
                 let (limit, why) = match away {
-                    Away::Unreachable => (AWAY, "it reaches no broker"),
-                    Away::Forgotten => (FORGOTTEN, "it knows no broker"),
+                    Away::Unreachable => (KAFKA_UNREACHABLE_MAX, "it reaches no broker"),
+                    Away::Forgotten => (KAFKA_NO_BROKER_MAX, "it knows no broker"),
                 };
                 if since.max(asked).elapsed() >= limit {
                     return why.into();
@@ -202,7 +189,7 @@ fn adrift(statistics: &Statistics) -> Option<Adrift> {
     let group = statistics.cgrp.as_ref()?;
     let (state, join) = (group.state.as_str(), group.join_state.as_str());
     if (state, join) != ("up", "steady") {
-        let limit = if state == "up" { IDLE } else { WITHOUT_COORDINATOR };
+        let limit = if state == "up" { KAFKA_NO_PARTITION_MAX } else { KAFKA_NO_COORDINATOR_MAX };
         return Some(Adrift {
             why: format!("its group is {state}, {join}"),
             limit,
@@ -216,7 +203,7 @@ fn adrift(statistics: &Statistics) -> Option<Adrift> {
     let (_, Partition { partition, fetch_state, broker, .. }) =
         partitions(statistics).find(|(_, one)| is_ours(one) && !reads(one))?;
     let why = format!("partition {partition} is {fetch_state} at broker {broker}");
-    Some(Adrift { why, limit: IDLE, of_group: false })
+    Some(Adrift { why, limit: KAFKA_NO_PARTITION_MAX, of_group: false })
 }
 
 #[cfg(test)]
@@ -242,14 +229,17 @@ mod tests {
         tell(&watch, &[CONFIGURED]);
         let began = Instant::now();
         assert_eq!(watch.lost().await, "it knows no broker");
-        assert!(began.elapsed() >= FORGOTTEN && began.elapsed() < FORGOTTEN + 2 * LOOK);
+        assert!(
+            began.elapsed() >= KAFKA_NO_BROKER_MAX
+                && began.elapsed() < KAFKA_NO_BROKER_MAX + 2 * LOOK
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_only_cannot_reach_its_broker_has_longer() {
         let watch = Watch::default();
         tell(&watch, &[CONFIGURED, ("learned", "TRY_CONNECT")]);
-        assert!(timeout(AWAY / 2, watch.lost()).await.is_err());
+        assert!(timeout(KAFKA_UNREACHABLE_MAX / 2, watch.lost()).await.is_err());
         assert_eq!(watch.lost().await, "it reaches no broker");
     }
 
@@ -257,10 +247,10 @@ mod tests {
     async fn a_client_that_is_well_again_begins_anew() {
         let watch = Watch::default();
         tell(&watch, &[CONFIGURED]);
-        sleep(FORGOTTEN).await;
+        sleep(KAFKA_NO_BROKER_MAX).await;
         tell(&watch, &[CONFIGURED, ("learned", "UP")]);
-        assert!(timeout(10 * AWAY, watch.lost()).await.is_err());
+        assert!(timeout(10 * KAFKA_UNREACHABLE_MAX, watch.lost()).await.is_err());
         tell(&watch, &[CONFIGURED]);
-        assert!(timeout(FORGOTTEN / 2, watch.lost()).await.is_err());
+        assert!(timeout(KAFKA_NO_BROKER_MAX / 2, watch.lost()).await.is_err());
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -126,7 +127,7 @@ async fn three_times_the_capacity_keeps_the_throughput_and_makes_nobody_wait_lon
     assert!(served.iter().all(|(waited, _)| *waited <= limit), "somebody waited for longer");
     // Once it is known to be overload, the queue is short on both sides.
     let long = |all: &[&(Duration, bool)]| {
-        all.iter().filter(|(waited, _)| *waited > WHEN_OVERLOADED + 10 * MS).count()
+        all.iter().filter(|(waited, _)| *waited > OVERLOADED_PATIENCE + 10 * MS).count()
     };
     let (done_late, refused_late) = (long(&done), long(&refused));
     assert!(done_late < 2_000 && refused_late < 4_000, "{done_late} and {refused_late} waited");

@@ -10,19 +10,22 @@ async fn a_replica_that_cannot_migrate_keeps_no_other_from_it() {
     let newer = Schema::new(&[(1001, "newer", "create table newer (id bigint)")]);
     test.open(&newer).await;
     let older = Schema::new(&[]);
-    let of_before = Db::open(&test.url, &older).await.unwrap();
-    assert!(of_before.try_migrate(&older).await.is_err(), "it does not know the tables");
+    let replica = Db::open(&test.url, &older).await.unwrap();
+    assert!(
+        replica.try_migrate(&older).await.is_err(),
+        "the older version accepted the newer tables"
+    );
     let opened = timeout(Duration::from_secs(5), test.open(&newer)).await;
     opened.expect("the lock is free");
-    drop(of_before);
+    drop(replica);
 }
 
 #[tokio::test]
-async fn who_finds_no_reader_free_is_refused_within_its_patience_and_the_database_is_not_blamed() {
+async fn a_read_without_a_free_connection_is_refused_after_its_patience_and_no_outage_is_logged() {
     let test = TestDb::sqlite();
     let db = test.open(&Schema::new(&[])).await;
     let mut readers = Vec::new();
-    for _ in 0..READERS {
+    for _ in 0..READER_CONNECTIONS {
         readers.push(db.readers.take().await.unwrap());
     }
     let read = async || db.fetch_all(sqlx::query("select 1")).await;

@@ -1,10 +1,10 @@
-//! OAUTHBEARER: who asks which identity provider for tokens.
+//! OAUTHBEARER: the identity provider, and the client that gets tokens from it.
 
 use crate::base::config::invalid::{InvalidSetting, unusable};
 use crate::base::config::secret::{ClientSetting, Secret};
 use reqwest::Url;
 
-/// How the process gets tokens, by the client credentials grant.
+/// The settings of the client credentials grant.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct KafkaOauth {
     /// Token endpoint of the identity provider, for OAUTHBEARER, as https://HOST/PATH
@@ -24,12 +24,12 @@ pub struct KafkaOauth {
     pub kafka_sasl_oauthbearer_scope: Option<String>,
 }
 
-const ENDPOINT: &str = "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL";
-const ID: &str = "KAFKA_SASL_OAUTHBEARER_CLIENT_ID";
-const SECRET: &str = "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET";
+const ENDPOINT_URL: &str = "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL";
+const CLIENT_ID: &str = "KAFKA_SASL_OAUTHBEARER_CLIENT_ID";
+const CLIENT_SECRET: &str = "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET";
 const SCOPE: &str = "KAFKA_SASL_OAUTHBEARER_SCOPE";
 
-/// What is asked for a token, and as whom.
+/// A request for a token: the endpoint and the client's credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenRequest {
     pub(crate) endpoint: Url,
@@ -39,29 +39,29 @@ pub(crate) struct TokenRequest {
 }
 
 impl KafkaOauth {
-    /// Returns the first of these settings that is there.
+    /// Returns the name of the first of these settings that is set.
     fn first(&self) -> Option<&'static str> {
-        let there = [
-            (ENDPOINT, self.kafka_sasl_oauthbearer_token_endpoint_url.is_some()),
-            (ID, self.kafka_sasl_oauthbearer_client_id.is_some()),
-            (SECRET, self.kafka_sasl_oauthbearer_client_secret.is_some()),
+        let settings = [
+            (ENDPOINT_URL, self.kafka_sasl_oauthbearer_token_endpoint_url.is_some()),
+            (CLIENT_ID, self.kafka_sasl_oauthbearer_client_id.is_some()),
+            (CLIENT_SECRET, self.kafka_sasl_oauthbearer_client_secret.is_some()),
             (SCOPE, self.kafka_sasl_oauthbearer_scope.is_some()),
         ];
-        there.into_iter().find_map(|(name, there)| there.then_some(name))
+        settings.into_iter().find_map(|(name, is_set)| is_set.then_some(name))
     }
 
-    /// Fails by the first of these settings that is there, for a mechanism that uses none of them.
+    /// Fails with the first of these settings that is set: the mechanism uses none of them.
     pub(super) fn unused(&self) -> Result<(), InvalidSetting> {
         let why = "it needs KAFKA_SASL_MECHANISM to be OAUTHBEARER";
         self.first().map_or(Ok(()), |name| Err(unusable(name, why)))
     }
 
-    /// Returns what to ask for a token. `of_sasl` are the settings of SASL, of which only the mechanism goes with it.
+    /// Returns the request for a token. Of the SASL settings only the mechanism may be set.
     pub(super) fn request(
         &self,
-        of_sasl: &[ClientSetting],
+        sasl_settings: &[ClientSetting],
     ) -> Result<TokenRequest, InvalidSetting> {
-        let other = of_sasl.iter().find(|(name, ..)| *name != "KAFKA_SASL_MECHANISM");
+        let other = sasl_settings.iter().find(|(name, ..)| *name != "KAFKA_SASL_MECHANISM");
         if let Some(&(name, ..)) = other {
             return Err(unusable(
                 name,
@@ -72,18 +72,18 @@ impl KafkaOauth {
         let endpoint = self.kafka_sasl_oauthbearer_token_endpoint_url.clone();
         let client_id = self.kafka_sasl_oauthbearer_client_id.clone();
         Ok(TokenRequest {
-            endpoint: endpoint.ok_or_else(|| missing(ENDPOINT))?,
-            client_id: client_id.filter(|id| !id.is_empty()).ok_or_else(|| missing(ID))?,
+            endpoint: endpoint.ok_or_else(|| missing(ENDPOINT_URL))?,
+            client_id: client_id.filter(|id| !id.is_empty()).ok_or_else(|| missing(CLIENT_ID))?,
             secret: self
                 .kafka_sasl_oauthbearer_client_secret
                 .clone()
-                .ok_or_else(|| missing(SECRET))?,
+                .ok_or_else(|| missing(CLIENT_SECRET))?,
             scope: self.kafka_sasl_oauthbearer_scope.clone(),
         })
     }
 }
 
-/// Reads the URL of a token endpoint. It has no user and no password: it goes to the log.
+/// Parses the URL of a token endpoint. It must have no user and no password, since it is logged.
 fn token_endpoint(text: &str) -> Result<Url, String> {
     let usable = |url: &Url| {
         matches!(url.scheme(), "http" | "https")

@@ -7,7 +7,7 @@ struct Cli {
     security: KafkaSecurity,
 }
 
-/// What becomes of these flags: the settings of the client, or the setting that is refused.
+/// Returns the settings of the client for these flags, or the name of the setting that is refused.
 fn parsed(flags: &str) -> Result<Vec<(&'static str, String)>, &'static str> {
     let flags = flags.split_whitespace().map(|flag| format!("--kafka-{flag}"));
     let cli = Cli::try_parse_from(["x".to_owned()].into_iter().chain(flags)).unwrap();
@@ -28,10 +28,10 @@ fn parsed(flags: &str) -> Result<Vec<(&'static str, String)>, &'static str> {
 fn settings_that_do_not_fit_each_other_are_refused_by_name() {
     let user = "sasl-username=shop sasl-password=s3cret";
     let plain = format!("security-protocol=SASL_PLAINTEXT sasl-mechanism=plain {user}");
-    let told = parsed(&plain).unwrap();
-    assert!(told.contains(&("security.protocol", "sasl_plaintext".into())), "{told:?}");
-    assert!(told.contains(&("sasl.mechanism", "PLAIN".into())), "{told:?}");
-    assert!(told.contains(&("sasl.password", "s3cret".into())));
+    let settings = parsed(&plain).unwrap();
+    assert!(settings.contains(&("security.protocol", "sasl_plaintext".into())), "{settings:?}");
+    assert!(settings.contains(&("sasl.mechanism", "PLAIN".into())), "{settings:?}");
+    assert!(settings.contains(&("sasl.password", "s3cret".into())));
     assert_eq!(parsed("").unwrap(), [("security.protocol", "plaintext".to_owned())]);
     for (flags, setting) in [
         (user.to_owned(), "KAFKA_SASL_USERNAME"),
@@ -64,9 +64,12 @@ const BEARER: &str = "security-protocol=sasl_plaintext sasl-mechanism=OAUTHBEARE
 #[cfg(feature = "kafka-tls")]
 #[test]
 fn oauthbearer_needs_an_endpoint_and_a_client_with_a_secret_and_no_user() {
-    let told = parsed(BEARER).unwrap();
-    assert!(told.contains(&("sasl.mechanism", "OAUTHBEARER".into())), "{told:?}");
-    assert!(!format!("{told:?}").contains("s3cret"), "librdkafka has no use for it: {told:?}");
+    let settings = parsed(BEARER).unwrap();
+    assert!(settings.contains(&("sasl.mechanism", "OAUTHBEARER".into())), "{settings:?}");
+    assert!(
+        !format!("{settings:?}").contains("s3cret"),
+        "librdkafka has no use for it: {settings:?}"
+    );
     for missing in ["token-endpoint-url", "client-id", "client-secret"] {
         let without = |flag: &&str| !flag.starts_with(&format!("sasl-oauthbearer-{missing}="));
         let flags: Vec<_> = BEARER.split_whitespace().filter(without).collect();

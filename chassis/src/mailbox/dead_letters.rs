@@ -1,9 +1,9 @@
-//! Where events wait that could not be handled, in sight of an operator.
+//! The dead-letter table, `parked`: events that could not be handled wait in it for an operator.
 
 use crate::base::clock::now;
 use crate::base::trace::{TRACEPARENT, Trace};
 use crate::bus::{Delivery, TopicPosition};
-use crate::mailbox::message::{Incoming, OUTBOX, Rejection};
+use crate::mailbox::message::{IncomingEvent, OUTBOX_PLACE, Rejection};
 use crate::storage::{Db, Tx};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -11,38 +11,38 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row, query};
 use std::fmt::Write;
 
-/// A parked event, as an operator sees it.
+/// A parked event as shown to an operator.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Parked {
-    /// Names it for replay.
+pub(crate) struct ParkedEvent {
+    /// The number of its row, which names it in the management routes.
     pub id: i64,
-    /// The same on every delivery.
+    /// The id of the event, the same on every delivery.
     pub event_id: String,
     /// The key of the message.
     pub key: Option<String>,
-    /// Whether later events of the key wait behind it.
+    /// True if later events of the key wait behind it.
     pub holds_key: bool,
-    /// Partition and offset, or `outbox` for one that the broker refused.
+    /// `PARTITION:OFFSET`, or `outbox` for an event that the broker refused.
     pub place: String,
-    /// What the message says, shown as text.
+    /// The payload of the message, as text.
     pub payload: String,
-    /// Why it is here.
+    /// Why it was parked.
     pub reason: String,
-    /// Since when, in milliseconds since 1970.
+    /// When it was parked, in milliseconds since 1970.
     pub parked_at: i64,
-    /// For how long, in seconds.
+    /// How long ago that was, in seconds.
     pub age_seconds: i64,
 }
 
-/// Parks events, each once however often it comes. Two events that a producer gave one id are two.
+/// Parks events, each once however often it is delivered. Two events with the same id but different content are both parked.
 pub(crate) async fn park<C>(
     tx: &mut Tx<'_>,
-    events: &[(&Incoming<C>, Rejection)],
+    events: &[(&IncomingEvent<C>, Rejection)],
 ) -> anyhow::Result<()> {
     for (incoming, rejection) in events {
         let delivery = &incoming.delivery;
-        // A copy of one that is parked already keeps the first reason.
+        // A repeat of a parked event keeps the first reason.
         query(
             "insert into parked (event_id, key, place, payload, traceparent, at, reason, parked_at, digest, holds_key) \
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
@@ -64,11 +64,11 @@ pub(crate) async fn park<C>(
     Ok(())
 }
 
-/// Returns what tells one message from another: 128 bits of the SHA-256 of its key and its value, in hex.
+/// Returns the digest of a message: the first 128 bits of the SHA-256 of its key and its value, in hex.
 pub(crate) fn digest(delivery: &Delivery) -> String {
     let key = delivery.key.as_deref().unwrap_or_default();
     let mut hasher = Sha256::new();
-    hasher.update((key.len() as u64).to_be_bytes()); // or "ab" + "c" would be "a" + "bc"
+    hasher.update((key.len() as u64).to_be_bytes()); // otherwise "ab" + "c" would equal "a" + "bc"
     hasher.update(key);
     hasher.update(delivery.payload.as_deref().unwrap_or_default());
     hasher.finalize().iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
@@ -77,7 +77,7 @@ pub(crate) fn digest(delivery: &Delivery) -> String {
     })
 }
 
-/// Removes events that were dealt with.
+/// Deletes events that were handled.
 pub(crate) async fn unpark(tx: &mut Tx<'_>, ids: &[i64]) -> anyhow::Result<()> {
     for id in ids {
         query("delete from parked where id = $1").bind(*id).execute(&mut **tx).await?;
@@ -85,15 +85,15 @@ pub(crate) async fn unpark(tx: &mut Tx<'_>, ids: &[i64]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Up to `most` parked events, oldest first.
-pub(crate) async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
+/// Returns up to `max` parked events, oldest first.
+pub(crate) async fn list(db: &Db, max: i64) -> anyhow::Result<Vec<ParkedEvent>> {
     let oldest = query(
         "select id, event_id, key, place, payload, reason, parked_at, holds_key from parked order by id limit $1",
     );
-    let rows = db.fetch_all(oldest.bind(most)).await?;
-    let parked = |row: AnyRow| -> anyhow::Result<Parked> {
+    let rows = db.fetch_all(oldest.bind(max)).await?;
+    let parked = |row: AnyRow| -> anyhow::Result<ParkedEvent> {
         let parked_at: i64 = row.try_get(6)?;
-        Ok(Parked {
+        Ok(ParkedEvent {
             id: row.try_get(0)?,
             event_id: row.try_get(1)?,
             key: row.try_get(2)?,
@@ -108,55 +108,59 @@ pub(crate) async fn list(db: &Db, most: i64) -> anyhow::Result<Vec<Parked>> {
     rows.into_iter().map(parked).collect()
 }
 
-/// A parked event with all that is needed to handle it again.
-pub(crate) struct Waiting {
+/// A parked event with all that its replay needs.
+pub(crate) struct ReplayableEvent {
     pub(crate) row: i64,
     pub(crate) event_id: String,
     pub(crate) from_outbox: bool,
-    /// Others of its key wait behind it.
+    /// True if others of its key wait behind it.
     pub(crate) holds_key: bool,
     pub(crate) delivery: Delivery,
 }
 
-/// Parked events that are read at once: each may be a megabyte, as large as a message can be.
-const PAGE: i64 = 200;
+/// Parked events that are read at once. Each may be a megabyte, the largest size of a message.
+const PAGE_SIZE: i64 = 200;
 
-/// Which parked events.
-pub(crate) enum Which {
-    /// All of them.
+/// Selects parked events.
+pub(crate) enum Selection {
+    /// All parked events.
     All,
-    /// The one in a row, and the others of its key.
+    /// The event in this row, and the others of its key.
     Row(i64),
-    /// Those of a key.
+    /// The events of a key.
     Key(String),
 }
 
-/// Parked events in the order in which they were parked: the first [`PAGE`] of them behind the row `after`.
-pub(crate) async fn waiting(db: &Db, which: &Which, after: i64) -> anyhow::Result<Vec<Waiting>> {
-    let among = match which {
-        Which::All => "",
-        Which::Row(_) => "and (id = $2 or key = (select key from parked where id = $2))",
-        Which::Key(_) => "and key = $2",
+/// Returns the selected events in the order in which they were parked: the first [`PAGE_SIZE`] of them after the row `after`.
+pub(crate) async fn page(
+    db: &Db,
+    selection: &Selection,
+    after: i64,
+) -> anyhow::Result<Vec<ReplayableEvent>> {
+    let condition = match selection {
+        Selection::All => "",
+        Selection::Row(_) => "and (id = $2 or key = (select key from parked where id = $2))",
+        Selection::Key(_) => "and key = $2",
     };
     let select = query(AssertSqlSafe(format!(
         "select id, event_id, key, place, payload, traceparent, at, holds_key from parked \
-         where id > $1 {among} order by id limit {PAGE}"
+         where id > $1 {condition} order by id limit {PAGE_SIZE}"
     )));
     let select = select.bind(after);
-    let rows = db.fetch_all(match which {
-        Which::All => select,
-        Which::Row(row) => select.bind(*row),
-        Which::Key(key) => select.bind(key.as_str()),
+    let rows = db.fetch_all(match selection {
+        Selection::All => select,
+        Selection::Row(row) => select.bind(*row),
+        Selection::Key(key) => select.bind(key.as_str()),
     });
     let rows = rows.await?;
-    let waiting = |row: AnyRow| -> anyhow::Result<Waiting> {
+    let event = |row: AnyRow| -> anyhow::Result<ReplayableEvent> {
         let place: String = row.try_get(3)?;
         let (partition, offset) = place.split_once(':').unwrap_or_default();
         let trace: Option<String> = row.try_get(5)?;
-        Ok(Waiting {
+        Ok(ReplayableEvent {
             row: row.try_get(0)?,
             event_id: row.try_get(1)?,
-            from_outbox: place == OUTBOX,
+            from_outbox: place == OUTBOX_PLACE,
             holds_key: row.try_get::<i64, _>(7)? == 1,
             delivery: Delivery {
                 place: TopicPosition {
@@ -170,5 +174,5 @@ pub(crate) async fn waiting(db: &Db, which: &Which, after: i64) -> anyhow::Resul
             },
         })
     };
-    rows.into_iter().map(waiting).collect()
+    rows.into_iter().map(event).collect()
 }

@@ -1,0 +1,88 @@
+//! Replays events of the dead-letter table, from the management routes.
+
+use crate::mailbox::dead_letters::{self, ReplayableEvent, Selection};
+use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
+use crate::storage::Db;
+use crate::workers::consumer::{EventHandler, Policy};
+use async_trait::async_trait;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Replays parked events, whatever the policy of the service.
+#[async_trait]
+pub(crate) trait Replay: Send + Sync {
+    /// Handles the event in row `id` and the others of its key in order, and all events if `id` is `None`. Returns how many
+    /// were handled, and `None` if there is no such row. An event that fails again stays.
+    async fn replay(&self, id: Option<i64>) -> anyhow::Result<Option<usize>>;
+}
+
+/// Replays parked events through a policy.
+pub(crate) struct DeadLetterReplay<P: Policy> {
+    pub(crate) handler: Arc<EventHandler<P>>,
+    pub(crate) db: Db,
+    pub(crate) housekeeping: Housekeeper,
+}
+
+#[async_trait]
+impl<P: Policy> Replay for DeadLetterReplay<P> {
+    async fn replay(&self, id: Option<i64>) -> anyhow::Result<Option<usize>> {
+        let mut selection = id.map_or(Selection::All, Selection::Row);
+        let mut replayed = 0;
+        loop {
+            // The row is gone after the first round. Later rounds find events that were parked meanwhile by their key.
+            if let Selection::Row(_) = selection {
+                let page = dead_letters::page(&self.db, &selection, 0).await?;
+                let Some(first) = page.first() else { return Ok(None) };
+                let Some(key) = first.delivery.key.clone() else {
+                    return self.round(&selection, true).await.map(Some);
+                };
+                selection = Selection::Key(key);
+            }
+            // Events from the outbox are sent in the first round only: the broker may refuse them again.
+            match self.round(&selection, replayed == 0).await? {
+                0 => return Ok(Some(replayed)),
+                handled => replayed += handled,
+            }
+        }
+    }
+}
+
+impl<P: Policy> DeadLetterReplay<P> {
+    /// Handles parked events in order, those from the outbox only if `with_outbox`. Returns how many were handled.
+    async fn round(&self, selection: &Selection, with_outbox: bool) -> anyhow::Result<usize> {
+        let (mut handled, mut after) = (0, 0);
+        let mut held_keys: HashSet<String> = HashSet::new();
+        loop {
+            let page = dead_letters::page(&self.db, selection, after).await?;
+            let Some(last) = page.last() else { return Ok(handled) };
+            after = last.row;
+            for event in page.into_iter().filter(|event| with_outbox || !event.from_outbox) {
+                let key = event.delivery.key.clone().filter(|_| event.holds_key);
+                if key.as_ref().is_some_and(|key| held_keys.contains(key)) {
+                    continue; // it waits behind one that failed again
+                }
+                if self.handle(event).await? {
+                    handled += 1;
+                } else {
+                    held_keys.extend(key);
+                }
+            }
+        }
+    }
+
+    /// Handles a parked event. Returns false if it failed again.
+    async fn handle(&self, parked: ReplayableEvent) -> anyhow::Result<bool> {
+        if parked.from_outbox {
+            let send_again = HousekeepingCommand::SendAgain { parked: parked.row };
+            self.housekeeping.execute(send_again).await?;
+            return Ok(true);
+        }
+        let mut event = self.handler.read("", Arc::new(parked.delivery));
+        (event.id, event.parked) = (parked.event_id, Some(parked.row));
+        if !event.matters() {
+            self.housekeeping.execute(HousekeepingCommand::Discard { parked: parked.row }).await?;
+            return Ok(true);
+        }
+        Ok(event.meaning.is_ok() && self.handler.apply(event).await)
+    }
+}

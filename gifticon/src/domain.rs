@@ -266,7 +266,7 @@ impl Stock {
 
 /// What a change of `gifticon` comes to.
 fn changed(gifticon: &Gifticon, change: &Change) -> Result<Vec<StockEvent>, Refusal> {
-    if change.available.is_some() && !change.expected.are_named() {
+    if change.available.is_some() && !change.expected.are_explicit() {
         return Err(Refusal::Unconditional);
     }
     let available = change.available.unwrap_or(gifticon.available);

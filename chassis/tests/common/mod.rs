@@ -5,8 +5,8 @@ use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
 use chassis::bus::{
-    Bus, Delivery, Health, Message, Monitor, Place, PublishError, Publisher, Subscription,
-    TopicReplay,
+    Bus, Delivery, Health, Message, Monitor, PublishError, Publisher, Subscription,
+    TopicPosition as Place, TopicReplay,
 };
 use chassis::http::Surface;
 use chassis::storage::{Db, Schema, Tx};
@@ -184,8 +184,8 @@ impl Scripted {
     pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> Place {
         let place = Place { partition: 0, offset };
         let payload = payload.map(<[u8]>::to_vec);
-        let delivery =
-            Delivery { place, key: key.map(Into::into), payload, headers: vec![], at: 0 };
+        let (key, headers) = (key.map(Into::into), vec![]);
+        let delivery = Delivery { position: place, key, payload, headers, timestamp: 0 };
         self.0.coming.lock().unwrap().push_back(Arc::new(delivery));
         self.0.put.notify_one();
         place
@@ -266,8 +266,8 @@ impl Subscription for Scripted {
         }
     }
 
-    async fn done(&mut self, deliveries: &[Place]) -> anyhow::Result<()> {
-        self.0.done.lock().unwrap().extend(deliveries);
+    async fn commit(&mut self, positions: &[Place]) -> anyhow::Result<()> {
+        self.0.done.lock().unwrap().extend(positions);
         Ok(())
     }
 

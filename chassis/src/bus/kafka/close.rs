@@ -1,14 +1,15 @@
-//! Clients of Kafka are closed on a thread of their own.
+//! Closing clients of Kafka.
 
 use tokio::sync::oneshot;
 
-/// Closes a client, which can take as long as its broker is away, on a thread that is not the runtime's: that
-/// would wait for it when the process ends. What is answered resolves when it is closed.
-pub(super) fn drop_aside<T: Send + 'static>(client: T) -> oneshot::Receiver<()> {
-    let (closed, closing) = oneshot::channel();
+/// Drops a client on a thread of its own. The receiver resolves when the client is closed.
+///
+/// Closing can take as long as the broker is away. On a thread of the runtime it would delay the end of the process.
+pub(super) fn drop_on_thread<T: Send + 'static>(client: T) -> oneshot::Receiver<()> {
+    let (sender, closed) = oneshot::channel();
     std::thread::spawn(move || {
         drop(client);
-        let _ = closed.send(());
+        let _ = sender.send(());
     });
-    closing
+    closed
 }

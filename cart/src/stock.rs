@@ -137,7 +137,7 @@ impl HttpStock {
     ) -> anyhow::Result<Result<Reserved, Option<No>>> {
         let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
         // What waits for longer is not begun there: nobody would hear of it. We count it as late before gifticon says so.
-        let budget = patience::header(self.breaker.budget());
+        let budget = patience::header(self.breaker.deadline());
         let request = self.client.put(self.address(reservation)).json(&body);
         let mut request = request.header(patience::BUDGET, budget);
         if let Some(trace) = trace::current() {

@@ -1,6 +1,6 @@
-//! Which prefix goes where.
+//! The routing table: which path prefix goes to which service.
 
-use crate::GatewayConfig;
+use crate::config::GatewayConfig;
 use crate::proxy::Proxy;
 use axum::extract::Request;
 use axum::http::Method;
@@ -15,17 +15,19 @@ use chassis::service::HEALTH_PATH;
 use chassis::storage::READ_TIMEOUT;
 use std::time::Duration;
 
-/// How long a service may take to begin its answer. `cart` waits for gifticon and, with an
-/// `Idempotency-Key`, for the first request with it; the others only for their own database.
-const CART: Duration = Duration::from_secs(5);
-const OTHERS: Duration = Duration::from_secs(3);
-/// A service may let a request wait for the whole patience, and then read for as long as a read may take.
-const _: () = assert!(OTHERS.as_millis() > PATIENCE.as_millis() + READ_TIMEOUT.as_millis());
-/// Requests that each service works on at once for this gateway, which it is done with in about 60 ms where it makes 4,000
-/// carts a second; others wait for a place. A service that stands still keeps no place from the others.
-const IN_PROGRESS: usize = 256;
+/// Upper bound for the time until cart begins its response. Cart waits for gifticon and, with an `Idempotency-Key`, for the
+/// first request with that key.
+const CART_DEADLINE: Duration = Duration::from_secs(5);
+/// Upper bound for the time until any other service begins its response. It waits for its database only.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+/// A request may wait in queues for [`PATIENCE`], and then read for [`READ_TIMEOUT`].
+const _: () =
+    assert!(DEFAULT_DEADLINE.as_millis() > PATIENCE.as_millis() + READ_TIMEOUT.as_millis());
+/// Requests in progress for one service; others wait in a queue. At 4,000 carts a second a service finishes this many in about
+/// 60 ms. Each service has its own places, so that one that is stuck does not block the others.
+const IN_PROGRESS_MAX: usize = 256;
 
-/// What [`routes`] serves. The bodies are those that the services read.
+/// Returns the paths of the gateway, and the routes whose bodies the services read.
 pub fn surface() -> Surface {
     let paths = vec!["/", "/gifticons", "/carts", "/payments", "/mypages", HEALTH_PATH];
     let bodies = &[
@@ -36,21 +38,21 @@ pub fn surface() -> Surface {
     Surface { paths, bodies }
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
     let proxy = Proxy::new();
     let table = [
-        ("/gifticons", config.gifticon_url, OTHERS),
-        ("/carts", config.cart_url, CART),
-        ("/payments", config.payment_url, OTHERS),
-        ("/mypages", config.mypage_url, OTHERS),
+        ("/gifticons", config.gifticon_url, DEFAULT_DEADLINE),
+        ("/carts", config.cart_url, CART_DEADLINE),
+        ("/payments", config.payment_url, DEFAULT_DEADLINE),
+        ("/mypages", config.mypage_url, DEFAULT_DEADLINE),
     ];
     let mut router = Router::new().route("/", get(root));
-    for (prefix, base, budget) in table {
-        let (proxy, queue) = (proxy.clone(), Queue::new(IN_PROGRESS, metrics));
+    for (prefix, base, deadline) in table {
+        let (proxy, queue) = (proxy.clone(), Queue::new(IN_PROGRESS_MAX, metrics));
         let forward = any(async move |request: Request| {
-            let _place = queue.enter().await?;
-            proxy.forward(&base, budget, request).await
+            let _permit = queue.enter().await?;
+            proxy.forward(&base, deadline, request).await
         });
         router =
             router.route(prefix, forward.clone()).route(&format!("{prefix}/{{*rest}}"), forward);
@@ -58,6 +60,7 @@ pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
     router
 }
 
+/// Handles `GET /`: links to the collections.
 async fn root(base: BaseUrl) -> Json<Index> {
     let links = ["gifticons", "carts", "payments", "mypages"].into_iter().fold(
         Links::default(),

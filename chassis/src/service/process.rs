@@ -3,7 +3,7 @@
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
 use crate::base::tasks::Tasks;
-use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, Nothing, Surface};
+use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, NoDependencies, Surface};
 use crate::service::ports::{listen, listen_at};
 use crate::service::running::Running;
 use crate::storage::Db;
@@ -38,7 +38,7 @@ impl Process {
         surface: Surface,
         routes: Router,
         dependencies: Arc<dyn Dependencies>,
-        facing: Exposure,
+        exposure: Exposure,
         around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
@@ -48,7 +48,7 @@ impl Process {
             metrics,
             draining: Arc::clone(&draining),
             dependencies,
-            facing,
+            exposure,
             bodies,
             surface,
         };
@@ -63,7 +63,7 @@ impl Process {
         };
         let management = Surface { paths: self.management_paths, bodies: &[] };
         let management = http::management(context.clone(), management, self.management);
-        let limits = HeadLimits::of(facing);
+        let limits = HeadLimits::of(exposure);
         running.serve("http", self.listener, around(http::public(context, routes)), limits);
         match self.management_listener {
             Some(listener) => {
@@ -99,7 +99,7 @@ pub fn serve_management(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(Nothing), Exposure::Internal, |routes| routes)
+    process.serve(surface, routes, Arc::new(NoDependencies), Exposure::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` goes around all else, refusals of the
@@ -123,5 +123,5 @@ pub fn serve_bare(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(Nothing), Exposure::Public, around)
+    process.serve(surface, routes, Arc::new(NoDependencies), Exposure::Public, around)
 }

@@ -1,51 +1,99 @@
-//! When failures in a row open a circuit.
+//! The failure policy that opens a circuit after consecutive failures.
 
 use failsafe::FailurePolicy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open the circuit.
-pub(super) const IN_A_ROW: u32 = 5;
-/// A row that a late call ends opens the circuit only when it has lasted for so long. One pause of a disk or of the scheduler
-/// makes all calls late that are under way, hundreds under load, within a moment; and the peer is well again after it.
-pub(super) const ONE_PAUSE: Duration = Duration::from_millis(250);
+/// Consecutive failures that open the circuit.
+pub(super) const FAILURES_TO_OPEN: u32 = 5;
+/// Consecutive failures of which the last is a timeout open the circuit only if they have lasted for this long. A short pause
+/// of a disk or of the scheduler makes all calls in progress time out at once, hundreds under load, although the peer works
+/// again right after it.
+pub(super) const TIMEOUTS_LAST_MIN: Duration = Duration::from_millis(250);
 
-/// Opens the circuit after [`IN_A_ROW`] failures with no success between them.
+/// Opens the circuit after [`FAILURES_TO_OPEN`] failures without a success between them.
 #[derive(Debug)]
-pub(super) struct InARow<B> {
-    failures: u32,
+pub(super) struct ConsecutiveFailures<B> {
+    count: u32,
     since: Option<Instant>,
-    /// Whether the failure that is being counted is a late call.
-    late: Arc<AtomicBool>,
+    /// True if the failure that is being recorded is a timeout.
+    is_timeout: Arc<AtomicBool>,
     backoff: B,
-    fresh_backoff: B,
+    initial_backoff: B,
 }
 
-impl<B: Iterator<Item = Duration> + Clone> InARow<B> {
-    pub(super) fn new(late: Arc<AtomicBool>, backoff: B) -> Self {
-        Self { failures: 0, since: None, late, backoff: backoff.clone(), fresh_backoff: backoff }
+impl<B: Iterator<Item = Duration> + Clone> ConsecutiveFailures<B> {
+    /// Returns a policy. The caller sets `is_timeout` before it records a failure.
+    pub(super) fn new(is_timeout: Arc<AtomicBool>, backoff: B) -> Self {
+        let initial_backoff = backoff.clone();
+        Self { count: 0, since: None, is_timeout, backoff, initial_backoff }
     }
 
-    fn forget(&mut self) {
-        (self.failures, self.since) = (0, None);
+    fn reset(&mut self) {
+        (self.count, self.since) = (0, None);
+    }
+
+    /// Counts a failure at `now`, and returns true if it opens the circuit.
+    fn record_failure(&mut self, now: Instant) -> bool {
+        self.count += 1;
+        let lasted = now.saturating_duration_since(*self.since.get_or_insert(now));
+        let proven = lasted >= TIMEOUTS_LAST_MIN || !self.is_timeout.load(Ordering::Relaxed);
+        self.count >= FAILURES_TO_OPEN && proven
     }
 }
 
-impl<B: Iterator<Item = Duration> + Clone> FailurePolicy for InARow<B> {
+impl<B: Iterator<Item = Duration> + Clone> FailurePolicy for ConsecutiveFailures<B> {
     fn record_success(&mut self) {
-        self.forget();
+        self.reset();
     }
 
     fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        self.failures += 1;
-        let lasted = self.since.get_or_insert_with(Instant::now).elapsed();
-        let proven = lasted >= ONE_PAUSE || !self.late.load(Ordering::Relaxed);
-        (self.failures >= IN_A_ROW && proven).then(|| self.backoff.next()).flatten()
+        self.record_failure(Instant::now()).then(|| self.backoff.next()).flatten()
     }
 
     fn revived(&mut self) {
-        self.forget();
-        self.backoff = self.fresh_backoff.clone();
+        self.reset();
+        self.backoff = self.initial_backoff.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(is_timeout: bool) -> ConsecutiveFailures<std::iter::Repeat<Duration>> {
+        let backoff = std::iter::repeat(Duration::from_secs(1));
+        ConsecutiveFailures::new(Arc::new(AtomicBool::new(is_timeout)), backoff)
+    }
+
+    #[test]
+    fn timeouts_open_the_circuit_only_when_they_have_lasted() {
+        let (mut policy, began) = (policy(true), Instant::now());
+        for _ in 0..100 {
+            assert!(!policy.record_failure(began), "one pause");
+        }
+        assert!(!policy.record_failure(began + TIMEOUTS_LAST_MIN / 2));
+        assert!(policy.record_failure(began + TIMEOUTS_LAST_MIN));
+        policy.record_success();
+        for _ in 0..100 {
+            assert!(!policy.record_failure(began + 10 * TIMEOUTS_LAST_MIN), "another pause");
+        }
+    }
+
+    #[test]
+    fn other_failures_open_the_circuit_at_once() {
+        let (mut policy, began) = (policy(false), Instant::now());
+        for _ in 1..FAILURES_TO_OPEN {
+            assert!(!policy.record_failure(began));
+        }
+        assert!(policy.record_failure(began));
+    }
+
+    #[test]
+    fn timeouts_that_last_need_as_many_failures() {
+        let (mut policy, began) = (policy(true), Instant::now());
+        assert!(!policy.record_failure(began));
+        assert!(!policy.record_failure(began + TIMEOUTS_LAST_MIN));
     }
 }

@@ -138,7 +138,7 @@ impl HttpStock {
         let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
         // Gifticon does not begin what waited longer than this: nobody would hear of it. By then this
         // side has counted it as late.
-        let budget = patience::header(self.breaker.budget());
+        let budget = patience::header(self.breaker.deadline());
         let request = self.client.put(self.address(reservation)).json(&body);
         let mut request = request.header(patience::BUDGET, budget);
         if let Some(trace) = trace::current() {

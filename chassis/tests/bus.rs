@@ -171,7 +171,7 @@ async fn take(from: &mut Box<dyn Subscription>, count: usize, done: bool) -> Vec
         let polled =
             polled.unwrap_or_else(|_| panic!("only {} of {count} came", taken.len())).unwrap();
         if done {
-            from.done(&places(&polled)).await.unwrap();
+            from.commit(&places(&polled)).await.unwrap();
         }
         taken.extend(polled);
     }
@@ -179,7 +179,7 @@ async fn take(from: &mut Box<dyn Subscription>, count: usize, done: bool) -> Vec
 }
 
 fn places(deliveries: &[Arc<Delivery>]) -> Vec<TopicPosition> {
-    deliveries.iter().map(|delivery| delivery.place).collect()
+    deliveries.iter().map(|delivery| delivery.position).collect()
 }
 
 fn payloads(deliveries: &[Arc<Delivery>]) -> BTreeSet<String> {
@@ -199,7 +199,7 @@ async fn a_message_arrives_unchanged(mut kind: impl Kind) {
     assert_eq!(got.key.as_deref(), Some("7"));
     assert_eq!(got.payload.as_deref(), Some(sent.payload.as_bytes()));
     assert_eq!(got.headers, sent.headers);
-    assert!(got.at > 1_700_000_000_000, "the time is in milliseconds: {}", got.at);
+    assert!(got.timestamp > 1_700_000_000_000, "the time is in milliseconds: {}", got.timestamp);
 }
 
 async fn messages_of_a_key_arrive_in_order(mut kind: impl Kind) {
@@ -242,14 +242,14 @@ async fn messages_that_were_not_committed_are_delivered_again(mut kind: impl Kin
     send(&bus, &[message("1", "x"), message("1", "y")]).await;
     let mut reader = bus.subscribe("a").await.unwrap();
     let first = take(&mut reader, 2, false).await;
-    reader.done(&places(&first[..1])).await.unwrap();
+    reader.commit(&places(&first[..1])).await.unwrap();
     reader.leave().await;
     drop(bus);
     kind.restart().await;
 
     let mut reader = kind.bus().await.subscribe("a").await.unwrap();
     let again = take(&mut reader, 1, false).await;
-    assert_eq!(again[0].place, first[1].place);
+    assert_eq!(again[0].position, first[1].position);
 }
 
 async fn a_restart_resumes_after_the_committed_messages(mut kind: impl Kind) {
@@ -283,7 +283,7 @@ async fn two_members_share_the_work_and_one_takes_over(mut kind: impl Kind) {
         for (reader, count) in [(&mut one, &mut count_of_one), (&mut two, &mut count_of_two)] {
             if let Ok(polled) = timeout(Duration::from_millis(300), reader.poll(500)).await {
                 let polled = polled.unwrap();
-                reader.done(&places(&polled)).await.unwrap();
+                reader.commit(&places(&polled)).await.unwrap();
                 *count += polled.len();
             }
         }
@@ -294,7 +294,7 @@ async fn two_members_share_the_work_and_one_takes_over(mut kind: impl Kind) {
     let mut lasts = 0;
     while lasts < 60 {
         let polled = timeout_at(until, two.poll(500)).await.expect("the other takes over").unwrap();
-        two.done(&places(&polled)).await.unwrap();
+        two.commit(&places(&polled)).await.unwrap();
         lasts += polled.iter().filter(|one| one.payload.as_deref() == Some(b"last")).count();
     }
 }

@@ -134,7 +134,10 @@ async fn becomes(
         assert!(Instant::now() < until, "waited for {what}: {:?}", monitor());
         if let Ok(polled) = timeout(Duration::from_millis(200), reader.poll(500)).await {
             let polled = polled.unwrap();
-            reader.done(&polled.iter().map(|one| one.place).collect::<Vec<_>>()).await.unwrap();
+            reader
+                .commit(&polled.iter().map(|one| one.position).collect::<Vec<_>>())
+                .await
+                .unwrap();
             taken.extend(polled);
         }
     }

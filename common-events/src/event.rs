@@ -1,181 +1,225 @@
-//! The events, one struct each.
+//! The event types and their fields.
 
 use crate::{CartId, GifticonId, PaymentId, ReservationId, number};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
-/// The values of `status` that travel in events and stand in answers.
+/// The values of `status` in events and in HTTP responses.
 pub mod status {
-    /// A cart holds its stock; its payment is not decided yet.
+    /// The cart holds its stock; its payment is not decided yet.
     pub const CART_ADDED: &str = "CartAdded";
-    /// A cart is gone, by its customer or because its payment was declined.
+    /// The cart was removed, by its customer or because its payment was declined.
     pub const CART_REMOVED: &str = "CartRemoved";
-    /// The payment of a cart went through.
+    /// The payment of the cart was approved.
     pub const PAYMENT_APPROVED: &str = "PaymentApproved";
-    /// The payment of a cart was refused by the provider.
+    /// The payment provider declined the payment of the cart.
     pub const PAYMENT_DECLINED: &str = "PaymentDeclined";
-    /// The payment of a cart was given back. The event is spelled `PaymentCancelled`; the original
-    /// spelled the status with one l, and its readers compare it.
+    /// The payment of the cart was cancelled. The event is spelled `PaymentCancelled`, but the original spells the status
+    /// with one l, and its readers compare it.
     pub const PAYMENT_CANCELED: &str = "PaymentCanceled";
 }
 
-/// One fact. The name of the variant is the `eventType` on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The MD put a gifticon on sale.
+/// The fields of an event type.
+trait EventFields {
+    /// True for an event of a cart or of its payment.
+    const IS_ABOUT_A_CART: bool;
+
+    /// Returns the message key. Events with the same key stay in order.
+    fn key(&self) -> String;
+}
+
+/// Generates [`Event`] and everything that depends on the list of its types. Each row is an event type: its name, which is
+/// also the `eventType` on the wire, and its fields.
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $name:ident($fields:ty),)+) => {
+        /// A fact about the shop.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Event {
+            $($(#[$doc])* $name($fields),)+
+            /// An event type of a newer version or of another system. Readers skip it.
+            Unknown,
+        }
+
+        impl Event {
+            /// Reads the fields of an event. An unknown type is [`Event::Unknown`], whatever its fields are.
+            pub(crate) fn from_json(event_type: &str, json: &[u8]) -> serde_json::Result<Self> {
+                Ok(match event_type {
+                    $(stringify!($name) => Self::$name(serde_json::from_slice(json)?),)+
+                    _ => Self::Unknown,
+                })
+            }
+
+            /// Returns true if `event_type` is a type of this crate.
+            pub fn is_known(event_type: &str) -> bool {
+                matches!(event_type, $(stringify!($name))|+)
+            }
+
+            /// Returns true if `event_type` is that of an event of a cart or of its payment. The key of such an event is
+            /// the id of the cart.
+            pub fn is_about_a_cart(event_type: &str) -> bool {
+                match event_type {
+                    $(stringify!($name) => <$fields>::IS_ABOUT_A_CART,)+
+                    _ => false,
+                }
+            }
+
+            /// Returns the `eventType` on the wire.
+            pub fn event_type(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)+
+                    Self::Unknown => "Unknown",
+                }
+            }
+
+            /// Returns the message key: the id of the cart or of the gifticon. Events with the same key stay in order. Empty
+            /// for a gifticon event of the original, which has no gifticon id, and for an unknown event.
+            pub fn key(&self) -> String {
+                match self {
+                    $(Self::$name(fields) => fields.key(),)+
+                    Self::Unknown => String::new(),
+                }
+            }
+        }
+
+        /// Writes the fields, without the event type.
+        impl Serialize for Event {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$name(fields) => fields.serialize(serializer),)+
+                    Self::Unknown => serializer.serialize_map(Some(0))?.end(),
+                }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// The merchandiser (MD) put a gifticon on sale.
     GifticonRegistered(Stock),
-    /// Stock, name or price of a gifticon changed. Tells the state, so several changes may be one event.
+    /// The stock, name or price of a gifticon changed. Has the state after the change, so one event may stand for several
+    /// changes.
     QuantityModified(Stock),
-    /// The MD took a gifticon off sale.
+    /// The merchandiser took a gifticon off sale.
     GifticonDeleted(Stock),
-    /// A cart holds stock and wants to be paid.
+    /// A cart holds stock and is to be paid.
     CartAdded(CartAdded),
-    /// A cart is gone: its stock returns, its payment is given back.
+    /// A cart was removed: its stock is released and its payment cancelled.
     CartRemoved(CartRemoved),
-    /// The provider took the money.
+    /// The payment provider approved a payment.
     PaymentApproved(Payment),
-    /// The provider refused.
+    /// The payment provider declined a payment.
     PaymentDeclined(Decline),
-    /// The money went back.
+    /// A payment was cancelled and its money returned.
     PaymentCancelled(Payment),
-    /// An event type of a newer or another system: skipped.
-    Unknown,
 }
 
-impl Event {
-    /// Reads the fields of an event of this type.
-    pub(crate) fn from_json(event_type: &str, json: &[u8]) -> serde_json::Result<Self> {
-        use serde_json::from_slice as fields;
-        Ok(match event_type {
-            "GifticonRegistered" => Self::GifticonRegistered(fields(json)?),
-            "QuantityModified" => Self::QuantityModified(fields(json)?),
-            "GifticonDeleted" => Self::GifticonDeleted(fields(json)?),
-            "CartAdded" => Self::CartAdded(fields(json)?),
-            "CartRemoved" => Self::CartRemoved(fields(json)?),
-            "PaymentApproved" => Self::PaymentApproved(fields(json)?),
-            "PaymentDeclined" => Self::PaymentDeclined(fields(json)?),
-            "PaymentCancelled" => Self::PaymentCancelled(fields(json)?),
-            _ => Self::Unknown,
-        })
-    }
+impl EventFields for Stock {
+    const IS_ABOUT_A_CART: bool = false;
 
-    /// Whether `event_type` is that of an event of a cart or of its payment, whose key is the id of the cart.
-    pub fn is_about_a_cart(event_type: &str) -> bool {
-        matches!(
-            event_type,
-            "CartAdded"
-                | "CartRemoved"
-                | "PaymentApproved"
-                | "PaymentDeclined"
-                | "PaymentCancelled"
-        )
-    }
-
-    /// Whether `event_type` is that of an event of the shop.
-    pub fn is_known(event_type: &str) -> bool {
-        Self::is_about_a_cart(event_type)
-            || matches!(event_type, "GifticonRegistered" | "QuantityModified" | "GifticonDeleted")
-    }
-
-    /// The `eventType` on the wire.
-    pub fn event_type(&self) -> &'static str {
-        match self {
-            Self::GifticonRegistered(_) => "GifticonRegistered",
-            Self::QuantityModified(_) => "QuantityModified",
-            Self::GifticonDeleted(_) => "GifticonDeleted",
-            Self::CartAdded(_) => "CartAdded",
-            Self::CartRemoved(_) => "CartRemoved",
-            Self::PaymentApproved(_) => "PaymentApproved",
-            Self::PaymentDeclined(_) => "PaymentDeclined",
-            Self::PaymentCancelled(_) => "PaymentCancelled",
-            Self::Unknown => "Unknown",
-        }
-    }
-
-    /// The message key: what must stay in order stays in one partition.
-    pub fn key(&self) -> String {
-        match self {
-            Self::GifticonRegistered(stock)
-            | Self::QuantityModified(stock)
-            | Self::GifticonDeleted(stock) => {
-                stock.gifticon_id.map_or_else(String::new, |id| id.to_string())
-            }
-            Self::CartAdded(cart) => cart.id.to_string(),
-            Self::CartRemoved(cart) => cart.id.to_string(),
-            Self::PaymentApproved(payment) | Self::PaymentCancelled(payment) => {
-                payment.cart_id.to_string()
-            }
-            Self::PaymentDeclined(decline) => decline.payment.cart_id.to_string(),
-            Self::Unknown => String::new(),
-        }
+    fn key(&self) -> String {
+        self.gifticon_id.map_or_else(String::new, |id| id.to_string())
     }
 }
 
-/// A gifticon as it is after the fact.
+impl EventFields for CartAdded {
+    const IS_ABOUT_A_CART: bool = true;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+impl EventFields for CartRemoved {
+    const IS_ABOUT_A_CART: bool = true;
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+impl EventFields for Payment {
+    const IS_ABOUT_A_CART: bool = true;
+
+    fn key(&self) -> String {
+        self.cart_id.to_string()
+    }
+}
+
+impl EventFields for Decline {
+    const IS_ABOUT_A_CART: bool = true;
+
+    fn key(&self) -> String {
+        self.payment.key()
+    }
+}
+
+/// The state of a gifticon after the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stock {
-    /// The row at gifticon.
+    /// The id of the row in the gifticon service.
     #[serde(deserialize_with = "number::lenient")]
     pub id: i64,
-    /// Always there in ours. The original misnamed the field `musicalId` and left it null.
+    /// The number of the gifticon. Absent only in events of the original, which misnamed the field `musicalId` and left it
+    /// null.
     #[serde(default)]
     pub gifticon_id: Option<GifticonId>,
-    /// What customers read.
+    /// The name that customers see.
     #[serde(default)]
     pub name: Option<String>,
-    /// Units left to sell.
+    /// Units that can still be sold.
     #[serde(default, deserialize_with = "number::lenient_option")]
     pub available_quantity: Option<i64>,
-    /// Won for one unit.
+    /// Price of a unit in won.
     #[serde(default, deserialize_with = "number::lenient_option")]
     pub price: Option<i64>,
 }
 
-/// A cart came to be.
+/// A cart was added.
 ///
-/// The fields from `reservation_id` on are ours; the original's event ends before them.
+/// The original's event has no `reservation_id` and none of the fields after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CartAdded {
     /// The cart.
     pub id: CartId,
-    /// What it holds.
+    /// The gifticon that the cart holds.
     pub gifticon_id: GifticonId,
-    /// Units held.
+    /// Units that the cart holds.
     #[serde(deserialize_with = "number::lenient")]
     pub quantity: i64,
     /// [`status::CART_ADDED`].
     #[serde(default)]
     pub status: Option<String>,
-    /// Under which the stock is held at gifticon.
+    /// The reservation of the units in the gifticon service.
     #[serde(default)]
     pub reservation_id: Option<ReservationId>,
-    /// Name of the gifticon when it was reserved.
+    /// The name of the gifticon when it was reserved.
     #[serde(default)]
     pub name: Option<String>,
-    /// Won for one unit when it was reserved.
+    /// The price of a unit in won when it was reserved.
     #[serde(default, deserialize_with = "number::lenient_option")]
     pub price: Option<i64>,
-    /// Won to pay in all.
+    /// The amount to pay in won: quantity times price.
     #[serde(default, deserialize_with = "number::lenient_option")]
     pub amount: Option<i64>,
 }
 
-/// A cart is gone.
+/// A cart was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CartRemoved {
     /// The cart.
     pub id: CartId,
-    /// What it held.
+    /// The gifticon that the cart held.
     pub gifticon_id: GifticonId,
-    /// Units it held.
+    /// Units that the cart held.
     #[serde(deserialize_with = "number::lenient")]
     pub quantity: i64,
     /// [`status::CART_REMOVED`].
     #[serde(default)]
     pub status: Option<String>,
-    /// What gifticon releases. Absent in the original's event, whose stock gifticon never reserved.
+    /// The reservation that gifticon releases. Absent in events of the original, which reserves nothing.
     #[serde(default)]
     pub reservation_id: Option<ReservationId>,
 }
@@ -186,9 +230,9 @@ pub struct CartRemoved {
 pub struct Payment {
     /// The payment.
     pub id: PaymentId,
-    /// Whose payment it is.
+    /// The cart that is paid for.
     pub cart_id: CartId,
-    /// Won.
+    /// The amount in won.
     #[serde(default, deserialize_with = "number::lenient_option")]
     pub amount: Option<i64>,
     /// [`status::PAYMENT_APPROVED`] or [`status::PAYMENT_CANCELED`].
@@ -203,13 +247,12 @@ pub struct Decline {
     /// The payment, with [`status::PAYMENT_DECLINED`].
     #[serde(flatten)]
     pub payment: Payment,
-    /// Why, in words for the customer.
+    /// The reason, in words for the customer.
     #[serde(default)]
     pub reason: Option<String>,
 }
 
-/// The fields of a [`Decline`] as they are read. serde reads flattened fields from a buffer, which
-/// rounds numbers.
+/// The fields of a [`Decline`] for reading: serde buffers flattened fields, which would round numbers.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DeclineFields {

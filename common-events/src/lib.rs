@@ -1,16 +1,18 @@
-//! What the services of the shop tell each other, and nothing else: data, no plumbing.
+//! The events that the services of the shop publish, and the ids in them. Data only: no I/O.
 //!
-//! Every event is one JSON object on one topic. `eventType` and `timestamp` come first, as in the
-//! system that this one replaces, so that its readers can read ours; `eventId` and `occurredAt`
-//! are ours. Readers ignore fields and event types that they do not know.
+//! Every event is a JSON object on one topic. `eventType` and `timestamp` come first, as in the system that this one replaces
+//! ("the original"), whose readers can read our events. `eventId` and `occurredAt` are new. Readers ignore fields and event
+//! types that they do not know.
 //!
-//! | event | told by | key | acted on by |
+//! A new event type is a row of `event_types!` in `event.rs`, and a struct there if its fields are new.
+//!
+//! | event | published by | key | handled by |
 //! |---|---|---|---|
-//! | `GifticonRegistered`, `QuantityModified`, `GifticonDeleted` | gifticon | gifticon id | nobody in the shop |
+//! | `GifticonRegistered`, `QuantityModified`, `GifticonDeleted` | gifticon | gifticon id | no service |
 //! | `CartAdded` | cart | cart id | payment, mypage |
 //! | `CartRemoved` | cart | cart id | gifticon, payment, mypage |
 //! | `PaymentApproved` | payment | cart id | cart, mypage |
-//! | `PaymentDeclined` | payment | cart id | cart (the cart goes, its stock returns), mypage |
+//! | `PaymentDeclined` | payment | cart id | cart (removes the cart, which releases its stock), mypage |
 //! | `PaymentCancelled` | payment | cart id | mypage |
 
 mod envelope;
@@ -42,7 +44,7 @@ macro_rules! whole_id {
 }
 
 whole_id! {
-    /// The number that the MD gives a gifticon when registering it. Not the id of its row.
+    /// The number that the merchandiser (MD) gives a gifticon when registering it. Not the id of its row.
     GifticonId
 }
 whole_id! {
@@ -54,8 +56,8 @@ whole_id! {
     PaymentId
 }
 
-/// What a cart calls the stock that it holds at gifticon. Chosen by the cart before it asks, so that
-/// a call that comes twice, or whose answer is lost, takes stock once.
+/// The id of the units that a cart holds in the gifticon service. Cart chooses it before the call, so that a call that is
+/// repeated reserves once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReservationId(pub Uuid);

@@ -1,14 +1,14 @@
-//! Whole numbers as people and the original system send them: `100` and `"100"` alike.
+//! Whole numbers in JSON, as a number or as a string: `100` and `"100"`.
 //!
-//! httpie's `quantity=10` sends a string, and half of the original's events carry `gifticonId` as
-//! one. A JSON number is whole by its value, as JSON Schema has it: `122.0` is 122. A string is decimal
-//! digits. What is not a whole number is an error and is never rounded.
+//! httpie's `quantity=10` sends a string, and half of the original's events have a string in `gifticonId`. A JSON number is
+//! whole by its value, as in JSON Schema: `122.0` is 122. A string has decimal digits only. Anything else is an error; no
+//! value is ever rounded.
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// Reads a JSON number or a decimal string as an `i64`. Out of its range is an error.
+/// Reads a JSON number or a decimal string as an `i64`. A number out of range is an error.
 pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     match Whole::deserialize(deserializer)? {
         Whole::In(number) => Ok(number),
@@ -16,10 +16,9 @@ pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Err
     }
 }
 
-/// Like [`lenient`], but what is out of the range of an `i64` becomes its nearest bound.
+/// Like [`lenient`], but a number out of range becomes the nearest `i64`.
 ///
-/// For fields whose own range is narrower and checked afterwards: "too large" is then answered in
-/// the field's own terms.
+/// For fields with a narrower range that is checked afterwards: the client then gets the message of that field.
 pub fn saturating<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     Ok(match Whole::deserialize(deserializer)? {
         Whole::In(number) => number,
@@ -28,22 +27,21 @@ pub fn saturating<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::
     })
 }
 
-/// [`saturating`] for a field that may be absent, with `#[serde(default)]`. `null` is an error, as it is in a field
-/// that must be there.
+/// Like [`saturating`], for an optional field with `#[serde(default)]`. `null` is an error, as in a required field.
 pub fn saturating_option<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<i64>, D::Error> {
     saturating(deserializer).map(Some)
 }
 
-/// [`lenient`] for a field that may be absent. `null` counts as absent.
+/// Like [`lenient`], for an optional field. `null` counts as absent.
 pub fn lenient_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     #[derive(Deserialize)]
     struct Present(#[serde(deserialize_with = "lenient")] i64);
     Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
 }
 
-/// Reads a decimal string as an `i64`. `None` where it is not one or is out of range.
+/// Returns the value of a decimal string, or `None` if it is not one or is out of range.
 pub fn parse(text: &str) -> Option<i64> {
     match Whole::of_string(text)? {
         Whole::In(number) => Some(number),
@@ -51,6 +49,7 @@ pub fn parse(text: &str) -> Option<i64> {
     }
 }
 
+/// A whole number, in the range of an `i64` or not.
 enum Whole {
     In(i64),
     Below,
@@ -58,7 +57,7 @@ enum Whole {
 }
 
 impl Whole {
-    /// The value of `digits`, which are decimal digits and nothing else.
+    /// Returns the value of `digits`, which has decimal digits only.
     fn of_digits(negative: bool, digits: &str) -> Self {
         let sign = if negative { "-" } else { "" };
         match format!("{sign}{digits}").parse() {
@@ -68,8 +67,8 @@ impl Whole {
         }
     }
 
-    /// The value of a JSON number, read from its text: an `f64` would round it. `None` where it has a
-    /// fraction. A whole number may be written with one, or with an exponent: `122.0`, `1e2`, `1.5e1`.
+    /// Returns the value of a JSON number, or `None` if it is not whole. Reads the text, because an `f64` would round. A whole
+    /// number may have a decimal point or an exponent: `122.0`, `1e2`, `1.5e1`.
     fn of_json(number: &str) -> Option<Self> {
         const DIGITS_OF_I64: i64 = 19;
         let (negative, number) = match number.strip_prefix('-') {
@@ -77,10 +76,10 @@ impl Whole {
             None => (false, number),
         };
         let (mantissa, exponent) = match number.split_once(['e', 'E']) {
-            // Only its sign matters where it does not fit: the digits of a body are far fewer.
+            // Of an exponent out of range only the sign matters: no body has that many digits.
             Some((mantissa, exponent)) => {
-                let beyond = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
-                (mantissa, exponent.parse().unwrap_or(beyond))
+                let extreme = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+                (mantissa, exponent.parse().unwrap_or(extreme))
             }
             None => (number, 0),
         };
@@ -91,7 +90,7 @@ impl Whole {
             return Some(Self::In(0));
         }
         let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
-        // How many of the digits stand before the point, once the exponent has moved it.
+        // The number of digits before the point, after the exponent has moved it.
         let point = length(whole).saturating_add(exponent);
         let zeros = point.saturating_sub(length(digits));
         if zeros < 0 {
@@ -105,6 +104,7 @@ impl Whole {
         Some(Self::of_digits(negative, &format!("{digits}{zeros}")))
     }
 
+    /// Returns the value of a decimal string, or `None` if it is not one.
     fn of_string(text: &str) -> Option<Self> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -115,7 +115,7 @@ impl Whole {
     }
 }
 
-/// Reads JSON text only: the value of a number is in its text, which other formats do not keep.
+/// Works with JSON text only: other formats do not keep the text of a number.
 impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "a whole number, or a string of decimal digits";
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_is_refused_and_never_rounded() {
+    fn a_fraction_or_another_type_is_refused_and_never_rounded() {
         for json in [
             "1.5",
             "1.0000000000000000001",
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_refused_or_becomes_the_bound() {
+    fn a_number_out_of_range_is_refused_or_becomes_the_bound() {
         for json in [
             "99999999999999999999",
             "\"99999999999999999999\"",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     proptest! {
-        /// Writes a whole number with the point at any place, and reads it back.
+        /// Writes a whole number with its decimal point anywhere, and reads it back.
         #[test]
         fn a_number_is_the_same_wherever_its_point_is(number: i64, places in -25_i64..25) {
             let digits = number.unsigned_abs().to_string();

@@ -1,7 +1,7 @@
 //! The settings of the gateway.
 
 use crate::cors::Cors;
-use crate::trust::Proxies;
+use crate::trusted::Proxies;
 use chassis::base::config::{Listen, base_url};
 
 /// The settings of the gateway.

@@ -1,4 +1,4 @@
-//! Connecting to an upstream. Nothing was sent yet, so it may be tried again for any method.
+//! Connecting to an upstream. A failed connection attempt is safe to repeat for any method, because nothing was sent.
 
 use hyper::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -8,15 +8,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tower::Service;
 
-/// How long one try may take. Within one cluster a connection takes about a millisecond; a first packet
-/// that is lost is sent again after 1 s, and a new connection is faster.
-const TRY: Duration = Duration::from_millis(250);
-/// How long it is tried. A pod that is replaced refuses for a moment, and another may answer.
-const TRIES: Duration = Duration::from_millis(600);
-/// The first pause between two tries; each pause is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
+/// Upper bound for one attempt. Within a cluster a connection takes about a millisecond. TCP repeats a lost first packet
+/// only after 1 s, so a new attempt is faster.
+const CONNECT_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
+/// No attempt begins later than this after the first. A pod that is being replaced refuses for a moment, and another one may
+/// accept.
+const CONNECT_RETRY_MAX: Duration = Duration::from_millis(600);
+/// The first pause between two attempts. Each later pause is twice as long.
+const CONNECT_PAUSE_MIN: Duration = Duration::from_millis(25);
 
-/// An [`HttpConnector`] that tries again.
+/// An [`HttpConnector`] that retries.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector(HttpConnector);
 
@@ -24,18 +25,18 @@ impl Connector {
     pub(crate) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(TRY));
+        connector.set_connect_timeout(Some(CONNECT_ATTEMPT_TIMEOUT));
         Self(connector)
     }
 }
 
-type Connected =
+type ConnectResult =
     Result<<HttpConnector as Service<Uri>>::Response, <HttpConnector as Service<Uri>>::Error>;
 
 impl Service<Uri> for Connector {
     type Response = <HttpConnector as Service<Uri>>::Response;
     type Error = <HttpConnector as Service<Uri>>::Error;
-    type Future = Pin<Box<dyn Future<Output = Connected> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = ConnectResult> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.0.poll_ready(context)
@@ -44,12 +45,12 @@ impl Service<Uri> for Connector {
     fn call(&mut self, upstream: Uri) -> Self::Future {
         let mut connector = self.0.clone();
         Box::pin(async move {
-            let last = Instant::now() + TRIES;
-            let mut pause = FIRST_PAUSE;
+            let deadline = Instant::now() + CONNECT_RETRY_MAX;
+            let mut pause = CONNECT_PAUSE_MIN;
             loop {
                 match connector.call(upstream.clone()).await {
-                    Err(_) if Instant::now() + pause < last => sleep(pause).await,
-                    connected => return connected,
+                    Err(_) if Instant::now() + pause < deadline => sleep(pause).await,
+                    result => return result,
                 }
                 pause *= 2;
             }

@@ -1,4 +1,4 @@
-//! Which pages of other origins may call the shop.
+//! CORS: which web pages of other origins may call the shop.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -6,7 +6,7 @@ use chassis::base::uri::is_host;
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Which pages of others may call the shop.
+/// The CORS settings.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Cors {
     /// Origins whose pages may call with credentials, as https://HOST,https://HOST; unset allows any, without credentials
@@ -14,7 +14,7 @@ pub struct Cors {
     pub cors_origins: Vec<HeaderValue>,
 }
 
-/// Reads an origin: scheme, host and port, nothing more.
+/// Reads an origin: scheme, host and optional port.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let text = text.trim();
     let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
@@ -33,7 +33,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     }
 }
 
-/// Who may call from a page of another origin: never any together with credentials.
+/// Returns the CORS layer. It never allows any origin together with credentials.
 pub(crate) fn layer(cors: Cors) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
@@ -61,11 +61,11 @@ pub(crate) fn layer(cors: Cors) -> CorsLayer {
     }
 }
 
-/// An `OPTIONS` that is no preflight, in the extensions of its request.
+/// Marks an `OPTIONS` that is no preflight, in the extensions of the request.
 #[derive(Clone)]
 struct PlainOptions;
 
-/// Hides an `OPTIONS` that is no preflight from the CORS layer, which would answer it.
+/// Disguises an `OPTIONS` that is no preflight as a `GET`: the CORS layer would answer it instead of the service.
 pub(crate) fn hide_options(mut request: Request) -> Request {
     let headers = request.headers();
     let preflight = headers.contains_key(header::ORIGIN)
@@ -77,7 +77,7 @@ pub(crate) fn hide_options(mut request: Request) -> Request {
     request
 }
 
-/// Undoes [`hide_options`], inside the CORS layer.
+/// Undoes [`hide_options`]. Runs inside the CORS layer.
 pub(crate) fn show_options(mut request: Request) -> Request {
     if request.extensions_mut().remove::<PlainOptions>().is_some() {
         *request.method_mut() = Method::OPTIONS;
@@ -90,10 +90,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_no_pattern_and_no_page() {
+    fn an_origin_has_no_pattern_and_no_path() {
         assert!(origin("https://shop.example").is_ok());
         assert!(origin(" http://localhost:3000").is_ok());
-        for wrong in [
+        for invalid in [
             "https://a:99999",
             "https://a:",
             "https://가게.example",
@@ -107,7 +107,7 @@ mod tests {
             "https://a/b",
             "ftp://a",
         ] {
-            assert!(origin(wrong).is_err(), "{wrong} was taken");
+            assert!(origin(invalid).is_err(), "{invalid} was accepted");
         }
     }
 }

@@ -1,19 +1,21 @@
-//! The one public door.
+//! The public address of the shop.
 //!
-//! A table says which prefix goes to which service (`routes.rs`); everything else is not there. The body of a
-//! request is read whole, within the bounds that all our servers keep, before a service is asked; answers are
-//! streamed. A request that may have been acted on is never sent twice.
+//! A routing table maps each path prefix to a service (`routes.rs`); any other path is 404. The gateway reads the whole body
+//! of a request, within the bounds of every server here, before it calls a service, and streams the response. It never
+//! sends a request twice that a service may have acted on.
 
 mod config;
 mod connect;
 mod cors;
+mod forwarded;
+mod hop_by_hop;
 pub mod proxy;
 pub mod routes;
-mod trust;
+mod trusted;
 
 pub use config::GatewayConfig;
 pub use cors::Cors;
-pub use trust::{Network, Proxies};
+pub use trusted::{Network, Proxies};
 
 use chassis::Running;
 use chassis::base::metrics::Metrics;
@@ -21,8 +23,8 @@ use chassis::service::serve_bare;
 use std::sync::Arc;
 use tower::ServiceBuilder;
 
-/// What `--help` says of it.
-pub const ABOUT: &str = "The public door of the gifticon shop";
+/// The description in `--help`.
+pub const ABOUT: &str = "The public address of the gifticon shop";
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
@@ -30,12 +32,12 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     let trusted = config.proxies.trusted_proxies.clone();
     let metrics = Arc::new(Metrics::default());
     let routes = routes::routes(config, &metrics);
-    let around = ServiceBuilder::new()
+    let layers = ServiceBuilder::new()
         .map_request(cors::hide_options)
         .layer(cors)
         .map_request(cors::show_options)
-        .map_request(move |request| trust::tell(&trusted, request));
+        .map_request(move |request| forwarded::replace_headers(&trusted, request));
     serve_bare("gateway", &addresses, metrics, routes::surface(), routes, |routes| {
-        routes.layer(around)
+        routes.layer(layers)
     })
 }

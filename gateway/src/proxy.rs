@@ -1,10 +1,9 @@
-//! One hop: from a client's request, which was read whole, to an upstream's answer, which is streamed.
+//! Forwards a request, whose body is in memory, to an upstream, and streams its response.
 
 use crate::connect::Connector;
-use crate::trust::OURS;
+use crate::hop_by_hop;
 use axum::body::Body;
-use axum::http::header::{self, HeaderMap, HeaderName};
-use axum::http::{StatusCode, Uri, Version};
+use axum::http::{StatusCode, Uri, Version, header};
 use axum::response::Response;
 use chassis::base::i18n::Text;
 use chassis::base::limits::{CLIENT_KEEP_ALIVE, UPSTREAM_IDLE_TIMEOUT};
@@ -15,44 +14,44 @@ use hyper::Request;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::io;
+use std::iter::successors;
 use std::time::Duration;
 use tokio::time::timeout;
 use tower_http::timeout::TimeoutBody;
 use tracing::warn;
 
-pub const FAILED: Kind = Kind::new(
+/// The service could not be reached, or broke off before its response.
+pub const UPSTREAM_FAILED: Kind = Kind::new(
     "upstream-failed",
     StatusCode::BAD_GATEWAY,
     "A part of the shop cannot be reached",
     "연결할 수 없는 서비스가 있습니다",
 );
-pub const LATE: Kind = Kind::new(
+/// The service did not begin its response in time.
+pub const UPSTREAM_LATE: Kind = Kind::new(
     "upstream-late",
     StatusCode::GATEWAY_TIMEOUT,
     "A part of the shop does not answer in time",
     "제때 응답하지 않는 서비스가 있습니다",
 );
-/// The problems of the gateway, for the test that compares with the README.
-pub const PROBLEMS: &[Kind] = &[FAILED, LATE];
+/// The problems of the gateway, for the test that compares them with the book.
+pub const PROBLEMS: &[Kind] = &[UPSTREAM_FAILED, UPSTREAM_LATE];
 
-/// Headers that are about one connection (RFC 9110, 7.6.1), besides those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+const NOTHING_DONE: Text = Text::fixed(
+    "nothing was done; try again shortly",
+    "처리되지 않았습니다. 잠시 후 다시 시도해 주세요",
+);
+const OUTCOME_UNKNOWN: Text = Text::fixed(
+    "whether it was done is unknown; look before you try again",
+    "처리 여부를 알 수 없습니다. 확인한 뒤 다시 시도해 주세요",
+);
 
-/// The client of all upstreams: it keeps connections, and resends nothing that was begun.
+/// The HTTP client for all upstreams. It keeps connections, and never repeats a request that it began to send.
 #[derive(Clone, Debug)]
 pub struct Proxy(Client<Connector, Body>);
 
 impl Proxy {
-    /// A client with its own pool.
+    /// Returns a client with its own connection pool.
     pub fn new() -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(CLIENT_KEEP_ALIVE)
@@ -61,44 +60,34 @@ impl Proxy {
         Self(client)
     }
 
-    /// Sends `request` on to the upstream at `base`, and answers what it answers within `budget`.
+    /// Forwards `request` to the upstream at `base`, and returns its response, which must begin within `deadline`.
+    ///
+    /// # Errors
+    /// [`UPSTREAM_FAILED`] or [`UPSTREAM_LATE`].
     pub async fn forward(
         &self,
         base: &str,
-        budget: Duration,
+        deadline: Duration,
         mut request: Request<Body>,
     ) -> Result<Response, Problem> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri: Uri = format!("{base}{path}").parse().map_err(Problem::internal)?;
         let headers = request.headers_mut();
-        drop_hop_by_hop(headers);
-        headers.remove(header::HOST); // the client writes that of the upstream
+        hop_by_hop::remove(headers);
+        headers.remove(header::HOST); // the client adds that of the upstream
         headers.insert(patience::BUDGET, patience::left());
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
 
-        match timeout(budget, self.0.request(request)).await {
+        match timeout(deadline, self.0.request(request)).await {
             Ok(Ok(mut response)) => {
-                drop_hop_by_hop(response.headers_mut());
-                let upstream = base.to_owned();
-                let broken = move |error| {
-                    warn!(upstream, %error, "an upstream broke off its answer");
-                    error
-                };
-                let pass =
-                    |body| Body::new(TimeoutBody::new(UPSTREAM_IDLE_TIMEOUT, body).map_err(broken));
-                Ok(response.map(pass))
+                hop_by_hop::remove(response.headers_mut());
+                Ok(response.map(|body| streamed(base, body)))
             }
-            Ok(Err(error)) => Err(failed(base, &error)),
+            Ok(Err(error)) => Err(upstream_failed(base, &error)),
             Err(_) => {
                 warn!(upstream = base, "an upstream did not answer in time");
-                Err(Problem::new(
-                    LATE,
-                    Text::fixed(
-                        "whether it was done is unknown; look before you try again",
-                        "처리 여부를 알 수 없습니다. 확인한 뒤 다시 시도해 주세요",
-                    ),
-                ))
+                Err(Problem::new(UPSTREAM_LATE, OUTCOME_UNKNOWN))
             }
         }
     }
@@ -110,44 +99,26 @@ impl Default for Proxy {
     }
 }
 
-/// The refusal of a request whose upstream failed. The client's own body was read before.
-fn failed(base: &str, error: &Error) -> Problem {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    warn!(upstream = base, error = %error, causes = causes.join(": "), "an upstream failed");
-    let timed_out = |cause: &(dyn std::error::Error + 'static)| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
-    };
-    let mut causes =
-        std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    let kind = if causes.any(timed_out) { LATE } else { FAILED };
-    let detail = if error.is_connect() {
-        Text::fixed(
-            "nothing was done; try again shortly",
-            "처리되지 않았습니다. 잠시 후 다시 시도해 주세요",
-        )
-    } else {
-        Text::fixed(
-            "whether it was done is unknown; look before you try again",
-            "처리 여부를 알 수 없습니다. 확인한 뒤 다시 시도해 주세요",
-        )
-    };
-    Problem::new(kind, detail).retry_after(1)
+/// Returns a response body that ends with an error if the upstream is silent for [`UPSTREAM_IDLE_TIMEOUT`].
+fn streamed(base: &str, body: hyper::body::Incoming) -> Body {
+    let upstream = base.to_owned();
+    Body::new(TimeoutBody::new(UPSTREAM_IDLE_TIMEOUT, body).map_err(move |error| {
+        warn!(upstream, %error, "an upstream broke off its answer");
+        error
+    }))
 }
 
-/// Drops what is about one connection. What the gateway itself tells the services stays.
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| !OURS.contains(name))
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
+/// Logs the failure of an upstream and returns its problem. The client's body is in memory, so it is not the cause.
+fn upstream_failed(base: &str, error: &Error) -> Problem {
+    let causes: Vec<_> =
+        successors(std::error::Error::source(error), |cause| cause.source()).collect();
+    let chain = causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    warn!(upstream = base, error = %error, causes = chain, "an upstream failed");
+    let timed_out = causes.iter().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+    });
+    let kind = if timed_out { UPSTREAM_LATE } else { UPSTREAM_FAILED };
+    let detail = if error.is_connect() { NOTHING_DONE } else { OUTCOME_UNKNOWN };
+    Problem::new(kind, detail).retry_after(1)
 }

@@ -1,6 +1,6 @@
-//! Which prefix goes where.
+//! The routing table: which path prefix goes to which service.
 
-use crate::GatewayConfig;
+use crate::config::GatewayConfig;
 use crate::proxy::Proxy;
 use axum::extract::Request;
 use axum::http::Method;
@@ -13,11 +13,11 @@ use chassis::http::queue::Queue;
 use chassis::http::{BaseUrl, Surface};
 use chassis::service::HEALTH_PATH;
 
-/// Requests that each service works on at once for this gateway, which it is done with in about 60 ms where it makes 4,000
-/// carts a second; others wait for a place. A service that stands still keeps no place from the others.
-const IN_PROGRESS: usize = 256;
+/// Requests in progress for one service; others wait in a queue. At 4,000 carts a second a service finishes this many in about
+/// 60 ms. Each service has its own places, so that one that is stuck does not block the others.
+const IN_PROGRESS_MAX: usize = 256;
 
-/// What [`routes`] serves. The bodies are those that the services read.
+/// Returns the paths of the gateway, and the routes whose bodies the services read.
 pub fn surface() -> Surface {
     let paths = vec!["/", "/gifticons", "/carts", "/payments", "/mypages", HEALTH_PATH];
     let bodies = &[
@@ -28,7 +28,7 @@ pub fn surface() -> Surface {
     Surface { paths, bodies }
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
     let proxy = Proxy::new();
     let table = [
@@ -38,11 +38,11 @@ pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
         ("/mypages", config.mypage_url, UPSTREAM_TIMEOUT),
     ];
     let mut router = Router::new().route("/", get(root));
-    for (prefix, base, budget) in table {
-        let (proxy, queue) = (proxy.clone(), Queue::new(IN_PROGRESS, metrics));
+    for (prefix, base, deadline) in table {
+        let (proxy, queue) = (proxy.clone(), Queue::new(IN_PROGRESS_MAX, metrics));
         let forward = any(async move |request: Request| {
-            let _place = queue.enter().await?;
-            proxy.forward(&base, budget, request).await
+            let _permit = queue.enter().await?;
+            proxy.forward(&base, deadline, request).await
         });
         router =
             router.route(prefix, forward.clone()).route(&format!("{prefix}/{{*rest}}"), forward);
@@ -50,6 +50,7 @@ pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
     router
 }
 
+/// Handles `GET /`: links to the collections.
 async fn root(base: BaseUrl) -> Json<Index> {
     let links = ["gifticons", "carts", "payments", "mypages"].into_iter().fold(
         Links::default(),

@@ -1,4 +1,4 @@
-//! More requests than a service works on at once: they wait for their turn, and are refused when their patience is over.
+//! More requests than a service handles at once: they wait in a queue, and are refused when their patience is over.
 
 mod common;
 
@@ -7,7 +7,7 @@ use axum::routing::any;
 use chassis::Running;
 use chassis::base::patience::PATIENCE;
 use chassis::testing::{eventually, peer};
-use common::{gateway, mirror, seen};
+use common::{gateway, header_values, mirror};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use std::sync::Arc;
@@ -16,58 +16,64 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// A service that works on requests and answers none until the test lets it.
-struct Held {
-    door: Arc<Semaphore>,
-    inside: Arc<AtomicUsize>,
+/// A gateway in front of a service that responds only when the test adds permits.
+struct BlockedService {
+    permits: Arc<Semaphore>,
+    received: Arc<AtomicUsize>,
     gateway: Running,
     client: Client,
 }
 
-impl Held {
+impl BlockedService {
     async fn start() -> Self {
         rlimit::increase_nofile_limit(4_096).unwrap(); // both ends of each hop are in this process
-        let (door, inside) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (held, counted) = (Arc::clone(&door), Arc::clone(&inside));
+        let (permits, received) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (acquired, counted) = (Arc::clone(&permits), Arc::clone(&received));
         let slow = any(async move || {
             counted.fetch_add(1, Ordering::Relaxed);
-            drop(held.acquire().await);
+            drop(acquired.acquire().await);
             "done"
         });
         let upstream = peer(Router::new().fallback_service(slow));
-        Self { door, inside, gateway: gateway(&upstream, &[]).await, client: Client::default() }
+        Self {
+            permits,
+            received,
+            gateway: gateway(&upstream, &[]).await,
+            client: Client::default(),
+        }
     }
 
-    /// Requests at once, each with how long it took.
-    fn ask(&self, count: usize) -> JoinSet<(reqwest::Response, Duration)> {
-        let mut asked = JoinSet::new();
+    /// Sends `count` requests at once. Returns each response with the time that it took.
+    fn send(&self, count: usize) -> JoinSet<(reqwest::Response, Duration)> {
+        let mut requests = JoinSet::new();
         let began = Instant::now();
         for _ in 0..count {
             let request = self.client.get(format!("{}/carts", self.gateway.url())).send();
-            asked.spawn(async move { (request.await.unwrap(), began.elapsed()) });
+            requests.spawn(async move { (request.await.unwrap(), began.elapsed()) });
         }
-        asked
+        requests
     }
 
-    async fn works_on(&self, count: usize) {
-        eventually("the service to work on them", async || {
-            (self.inside.load(Ordering::Relaxed) == count).then_some(())
+    /// Waits until the service has received `count` requests.
+    async fn has_received(&self, count: usize) {
+        eventually("the service to receive the requests", async || {
+            (self.received.load(Ordering::Relaxed) == count).then_some(())
         })
         .await;
     }
 }
 
 #[tokio::test]
-async fn a_burst_waits_for_its_turn_and_nobody_is_refused() {
-    let held = Held::start().await;
-    let burst = held.ask(600);
-    held.works_on(256).await;
-    tokio::time::sleep(Duration::from_millis(200)).await; // as a disk or a scheduler pauses
-    assert_eq!(held.inside.load(Ordering::Relaxed), 256, "no more are worked on at once");
-    held.door.add_permits(600);
+async fn a_burst_waits_in_the_queue_and_nothing_is_refused() {
+    let service = BlockedService::start().await;
+    let burst = service.send(600);
+    service.has_received(256).await;
+    tokio::time::sleep(Duration::from_millis(200)).await; // like a pause of a disk or a scheduler
+    assert_eq!(service.received.load(Ordering::Relaxed), 256, "no more are in progress at once");
+    service.permits.add_permits(600);
     let mut done = 0;
     for (answer, took) in burst.join_all().await {
-        // A machine that needs longer for all of them may refuse those who waited for it, and nobody else.
+        // A slow machine may refuse requests that waited for the whole patience, and no others.
         let is_done = answer.status() == StatusCode::OK;
         assert!(is_done || took >= PATIENCE, "{} after {took:?}", answer.status());
         done += usize::from(is_done);
@@ -76,12 +82,12 @@ async fn a_burst_waits_for_its_turn_and_nobody_is_refused() {
 }
 
 #[tokio::test]
-async fn who_waits_in_vain_is_refused_when_the_patience_is_over_and_health_is_not() {
-    let held = Held::start().await;
-    let mut running = held.ask(256);
-    held.works_on(256).await;
+async fn a_request_is_refused_when_its_patience_is_over_and_health_is_not() {
+    let service = BlockedService::start().await;
+    let mut running = service.send(256);
+    service.has_received(256).await;
 
-    let (client, url) = (&held.client, held.gateway.url());
+    let (client, url) = (&service.client, service.gateway.url());
     let began = Instant::now();
     let refused = client.post(format!("{url}/carts")).body("{}").send().await.unwrap();
     let waited = began.elapsed();
@@ -97,31 +103,31 @@ async fn who_waits_in_vain_is_refused_when_the_patience_is_over_and_health_is_no
         let status = client.get(format!("{url}{path}")).send().await.unwrap().status();
         assert_eq!(status, StatusCode::OK, "{path}");
     }
-    let metrics = format!("{}/metrics", held.gateway.management_url().unwrap());
+    let metrics = format!("{}/metrics", service.gateway.management_url().unwrap());
     let metrics = client.get(metrics).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("http_requests_shed_total{at=\"queue\"} 1\n"), "{metrics}");
-    // What stands in front of one service does not stand in front of the others.
+    // A full queue of one service does not delay the requests of another.
     let other = client.get(format!("{url}/gifticons")).send();
     running.spawn(async move { (other.await.unwrap(), Duration::ZERO) });
-    held.works_on(257).await;
+    service.has_received(257).await;
 
-    held.door.add_permits(257);
+    service.permits.add_permits(257);
     while let Some(answer) = running.join_next().await {
-        assert_eq!(answer.unwrap().0.status(), StatusCode::OK, "what was begun is finished");
+        assert_eq!(answer.unwrap().0.status(), StatusCode::OK, "requests in progress are finished");
     }
     let again = client.get(format!("{url}/carts")).send();
-    held.door.add_permits(1);
-    assert_eq!(again.await.unwrap().status(), StatusCode::OK, "and there is room again");
+    service.permits.add_permits(1);
+    assert_eq!(again.await.unwrap().status(), StatusCode::OK, "the service takes requests again");
 }
 
-/// A client cannot say how long it may wait; the service hears what is left of the patience.
+/// A client cannot set the budget: the service gets the rest of the patience.
 #[tokio::test]
-async fn what_is_left_of_the_patience_is_passed_on() {
+async fn the_remaining_patience_is_forwarded() {
     let gateway = gateway(&mirror().await, &[]).await;
     let request = Client::default().get(format!("{}/carts", gateway.url()));
     let answer = request.header("x-budget-ms", "60000").send().await.unwrap();
     let mirrored: Value = answer.json().await.unwrap();
-    let budgets = seen(&mirrored, "x-budget-ms");
+    let budgets = header_values(&mirrored, "x-budget-ms");
     let [budget] = budgets[..] else { panic!("{budgets:?}") };
     assert!((100..=1_000).contains(&budget.parse::<u64>().unwrap()), "{budget}");
 }

@@ -280,7 +280,7 @@ impl Stock {
 impl Change {
     /// Returns the gifticon with this change, still in its version.
     fn apply(&self, gifticon: &Gifticon) -> Result<Gifticon, Refusal> {
-        if self.available.is_some() && !self.expected.are_named() {
+        if self.available.is_some() && !self.expected.are_explicit() {
             return Err(Refusal::VersionNeeded);
         }
         let available = self.available.unwrap_or(gifticon.available);

@@ -67,7 +67,7 @@ async fn messages_go_through_tls_by_scram_and_by_plain() {
         let mut reader = bus.subscribe("a").await.unwrap();
         let taken = timeout(Duration::from_secs(30), reader.poll(1)).await.unwrap().unwrap();
         assert_eq!(taken[0].payload.as_deref(), Some(&b"x"[..]));
-        reader.done(&[taken[0].place]).await.unwrap();
+        reader.commit(&[taken[0].position]).await.unwrap();
         reader.leave().await;
         assert_eq!(bus.lag("a").await.unwrap(), 0);
         let replayed = bus.replay().await.unwrap().next(9).await.unwrap().unwrap();

@@ -1,44 +1,44 @@
-//! How well a subscription reads its topic.
+//! The health of a subscription.
 
 use std::collections::BTreeMap;
 
-/// Returns the health of a subscription whenever it is called, without waiting.
+/// A function that returns the current health of a subscription. It does not block.
 pub type Monitor = Box<dyn Fn() -> Health + Send + Sync>;
 
-/// How well a subscription reads its topic, as far as it knows.
+/// The health of a subscription, as far as the client knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Messages between what the group has done and the ends of this member's partitions. None where that is unknown:
-    /// nothing was fetched yet, the broker is away, or a partition cannot be fetched.
+    /// Messages after the committed offsets of this member's partitions. `None` if unknown: nothing was fetched yet, the
+    /// broker is away, or a partition cannot be fetched.
     pub lag: Option<i64>,
-    /// Partitions of this member that have messages which it cannot read.
+    /// Partitions of this member with messages that it cannot read.
     pub stopped: i64,
-    /// Errors of the client since the subscription began.
+    /// Errors of the client since the subscription began, by kind.
     pub errors: BTreeMap<ReadError, u64>,
 }
 
 /// A kind of error that keeps a consumer from reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReadError {
-    /// A codec or a format of messages that this client cannot read.
+    /// A compression codec or message format that this client cannot read.
     Unsupported,
-    /// A batch that is damaged.
+    /// A damaged batch.
     Corrupt,
     /// A batch larger than the client may fetch.
     TooLarge,
-    /// The topic or a partition is not there.
+    /// The topic or a partition does not exist.
     UnknownTopic,
-    /// The position is not in the partition any more; reading goes on at its oldest message.
+    /// The offset is not in the partition any more. Reading continues at the oldest message.
     OffsetOutOfRange,
-    /// The user may not read the topic, or not be in the group.
+    /// The user may not read the topic or join the group.
     Authorization,
     /// TLS or SASL failed.
     Authentication,
-    /// The broker is away or slow, or another one is asked from now on.
+    /// The broker is away, slow, or not the leader any more.
     Connection,
-    /// The group put this member out.
+    /// The group removed this member.
     Group,
-    /// Any other.
+    /// Any other error.
     Other,
 }
 
@@ -57,7 +57,7 @@ impl ReadError {
         Self::Other,
     ];
 
-    /// The value of the label `kind` in the metrics.
+    /// Returns the value of the label `kind` in the metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Unsupported => "unsupported",

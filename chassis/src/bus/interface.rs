@@ -1,78 +1,81 @@
-//! What services know of a bus.
+//! The interface that Kafka and the embedded log share.
 
 use crate::bus::health::Monitor;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A topic with partitions, order by key, and groups that resume where they were.
+/// A topic with partitions and consumer groups. Messages with the same key are in one partition, in order.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// A place to send to.
+    /// Returns a publisher for the topic.
     async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>>;
 
-    /// Joins a group, which divides the partitions among its members. A group that is new begins
+    /// Joins a consumer group, which divides the partitions among its members and resumes where it was. A new group begins
     /// with the oldest message.
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>>;
 
-    /// Begins to read the topic again, from its oldest message to where each partition ends now, as a member of no group.
+    /// Begins to read the topic again, from the oldest message to the current end of each partition, outside of any group.
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>>;
 }
 
-/// Reads a topic again. Each partition ends at the position that was its high watermark when this began, or at its end
-/// where it is shorter by now. A position, not a message, is the end: the last records may be markers of transactions, or be deleted.
+/// Reads a topic again, each partition up to the high watermark that it had when the replay began. That is an offset and not
+/// a message: the last records may be markers of transactions, or be deleted meanwhile.
 #[async_trait]
 pub trait TopicReplay: Send + 'static {
-    /// Returns up to `most` messages, those of a partition in order, or none at the end. May return an empty list before.
-    /// Fails where a partition cannot be read.
-    async fn next(&mut self, most: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>>;
+    /// Returns at most `limit` messages, those of a partition in order, or `None` at the end. The list may be empty before
+    /// the end.
+    ///
+    /// # Errors
+    /// A partition cannot be read.
+    async fn next(&mut self, limit: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>>;
 }
 
-/// Sends messages.
+/// Sends messages to a topic.
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
-    /// Sends `messages` in order, and answers for each once it is durable on the other side.
+    /// Sends `messages` in order. Returns a result for each once it is durable or has failed.
     ///
-    /// A message that failed may have arrived all the same. Messages of one key arrive in the order
-    /// given here, whatever fails.
+    /// A message whose result is an error may be in the topic all the same. Messages with the same key are in the topic in
+    /// the given order, whatever fails.
     async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>>;
 }
 
-/// Why a message was not sent, as far as is known.
+/// The error for a message that is not known to be in the topic.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PublishError {
-    /// It will be refused however often it is sent: too large, for one.
+    /// The broker will refuse the message each time, for example because it is too large.
     #[error("the broker refuses the message: {0}")]
     Refused(String),
-    /// Whether it arrived is unknown. Send it again.
+    /// The outcome is unknown. Send the message again.
     #[error("the broker did not answer: {0}")]
     Unknown(String),
 }
 
-/// Receives messages as a member of a group.
+/// A member of a consumer group.
 #[async_trait]
 pub trait Subscription: Send + 'static {
-    /// Up to `most` messages: waits for the first, and takes the others that are there already.
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>>;
+    /// Returns at most `limit` messages. Waits for the first, and adds those that are available.
+    async fn poll(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>>;
 
-    /// Says that the effects of all messages up to and including these are durable. What was polled
-    /// and not said to be done comes again, to this member or another, at the latest after a restart.
-    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()>;
+    /// Commits the offsets of these messages and of all before them, whose effects are durable. A message that was polled
+    /// and not committed is delivered again, to this member or another one, after a restart at the latest.
+    async fn commit(&mut self, positions: &[TopicPosition]) -> anyhow::Result<()>;
 
-    /// The name of the topic, which identifies messages together with their place.
+    /// Returns the name of the topic. Together with a position it identifies a message.
     fn topic(&self) -> &str;
 
-    /// Returns what tells how well this subscription reads.
+    /// Returns a function that returns the health of this subscription.
     fn monitor(&self) -> Monitor;
 
-    /// Leaves the group, so that the others take over at once.
+    /// Leaves the group, so that the other members take over at once.
     async fn leave(self: Box<Self>);
 }
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Messages of one key stay in order.
+    /// Messages with the same key stay in order.
     pub key: String,
     /// JSON.
     pub payload: String,
@@ -83,32 +86,32 @@ pub struct Message {
 /// A message that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Where it is in the topic.
-    pub place: TopicPosition,
-    /// Absent where the sender gave none.
+    /// The position of the message in the topic.
+    pub position: TopicPosition,
+    /// The key, if the sender set one.
     pub key: Option<String>,
-    /// What the sender wrote, which need not be JSON. None for a null value (a tombstone), which is not the same as an
-    /// empty one.
+    /// The bytes that the sender wrote, which need not be JSON. `None` for a null value (a tombstone), which is different
+    /// from an empty one.
     pub payload: Option<Vec<u8>>,
-    /// Names and values, those that are text.
+    /// Names and values of the headers whose value is UTF-8.
     pub headers: Vec<(String, String)>,
-    /// When the topic took it, in milliseconds since 1970.
-    pub at: i64,
+    /// When the topic took the message, in milliseconds since 1970.
+    pub timestamp: i64,
 }
 
 impl Delivery {
-    /// The value of the header `name`.
+    /// Returns the value of the header `name`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// A place in the topic.
+/// The position of a message in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPosition {
-    /// Which partition.
+    /// The partition, from 0.
     pub partition: i32,
-    /// Which message in it. Counts up, with gaps allowed.
+    /// The offset in the partition, from 0. Increases, with gaps.
     pub offset: i64,
 }
 

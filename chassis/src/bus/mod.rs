@@ -1,9 +1,10 @@
-//! The bus: what Kafka and the embedded log have in common, and all that services know of either.
+//! The bus: the interface that services use, with Kafka and the embedded log behind it.
 
 mod embedded;
 mod health;
 mod interface;
 mod kafka;
+mod partitions;
 
 pub use embedded::EmbeddedLog;
 pub use health::{Health, Monitor, ReadError};

@@ -1,4 +1,4 @@
-//! The address that the client called, for links and `Location`.
+//! The base URL that the client used, for links and `Location`.
 
 use crate::base::uri::{has_port, is_host, is_port, is_prefix};
 use axum::extract::FromRequestParts;
@@ -6,19 +6,19 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use std::convert::Infallible;
 
-/// Scheme, host, port and prefix as the client sees them, without a slash at the end.
+/// Scheme, host, port and path prefix as the client sees them, without a slash at the end.
 ///
-/// Our gateway says them in `X-Forwarded-*` and drops what its client said there.
+/// They come from `X-Forwarded-*`, which the gateway sets and never forwards from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {
-    /// The absolute address of `path`, which starts with a slash.
+    /// Returns the absolute URL of `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
 
-    /// As the headers of a request say.
+    /// Returns the base URL of a request.
     pub fn of(headers: &HeaderMap) -> Self {
         let first = |name: &str| {
             let value = headers.get(name)?.to_str().ok()?.split(',').next()?.trim();
@@ -30,10 +30,10 @@ impl BaseUrl {
         };
         let host = |name| first(name).filter(|host| is_host(host));
         let host = host("x-forwarded-host").or_else(|| host(header::HOST.as_str()));
-        let host = host.unwrap_or("localhost"); // HTTP/1.0 may name none
-        let usual = if scheme == "https" { "443" } else { "80" };
+        let host = host.unwrap_or("localhost"); // HTTP/1.0 has no `Host`
+        let default_port = if scheme == "https" { "443" } else { "80" };
         let port = match first("x-forwarded-port") {
-            Some(port) if has_port(host) || port == usual || !is_port(port) => String::new(),
+            Some(port) if has_port(host) || port == default_port || !is_port(port) => String::new(),
             Some(port) => format!(":{port}"),
             None => String::new(),
         };
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_that_the_client_called_is_used() {
+    fn links_have_the_host_that_the_client_used() {
         assert_eq!(base(&[("host", "cart:8080")]), "http://cart:8080/carts/1");
         assert_eq!(
             base(&[
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_cannot_write_into_links() {
+    fn an_invalid_header_does_not_change_links() {
         assert_eq!(base(&[("host", "a/../\"<b>")]), "http://localhost/carts/1");
         for prefix in ["evil", "//evil", "/a\"<b>", "/a b"] {
             assert_eq!(

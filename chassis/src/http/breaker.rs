@@ -1,12 +1,12 @@
-//! The circuit around a peer: deadline inside, circuit outside.
+//! A circuit breaker for calls to a service, with a deadline for each call.
 
-mod in_a_row;
+mod consecutive_failures;
 
 use crate::base::metrics::{Fixed, Metrics};
+use consecutive_failures::ConsecutiveFailures;
 use failsafe::backoff::{Exponential, exponential};
 use failsafe::failure_policy::{OrElse, SuccessRateOverTimeWindow, success_rate_over_time_window};
 use failsafe::{Config, FailurePolicy, Instrument, StateMachine};
-use in_a_row::InARow;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,38 +18,41 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-/// Of at least this many calls in [`WINDOW`], at least [`GOOD`] must succeed.
-const CALLS: u32 = 20;
-const GOOD: f64 = 0.5;
-const WINDOW: Duration = Duration::from_secs(10);
-/// How long the circuit stays open, doubled with each failed probe up to the second. failsafe counts
-/// whole seconds, and its jittered backoffs make 0 of a 1 here.
-const OPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
-/// Calls that may probe a half-open circuit at once. failsafe itself would let all through.
-const PROBES: usize = 3;
+/// The circuit opens if fewer than this part of the calls in [`RATE_WINDOW`] succeed.
+const SUCCESS_RATE_MIN: f64 = 0.5;
+/// The success rate counts only with at least this many calls in [`RATE_WINDOW`].
+const RATE_CALLS_MIN: u32 = 20;
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// How long the circuit stays open at first. Each failed probe doubles it. failsafe counts whole seconds; its backoffs with
+/// jitter would turn 1 s into 0 s.
+const OPEN_TIME_MIN: Duration = Duration::from_secs(1);
+/// The longest time that the circuit stays open.
+const OPEN_TIME_MAX: Duration = Duration::from_secs(4);
+/// Concurrent calls through a half-open circuit. failsafe does not limit them.
+const PROBES_MAX: usize = 3;
 
-type Policy = OrElse<SuccessRateOverTimeWindow<Exponential>, InARow<Exponential>>;
+type Policy = OrElse<SuccessRateOverTimeWindow<Exponential>, ConsecutiveFailures<Exponential>>;
 
-/// A call that brought no answer.
+/// The error for a call without a response.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The peer failed too often lately: nothing was sent.
+    /// The circuit is open, because the peer failed too often. Nothing was sent.
     #[error("the circuit to {0} is open")]
     Open(&'static str),
-    /// No answer within the budget: whether the peer acted is unknown.
+    /// No response before the deadline. It is unknown if the peer acted.
     #[error("{0} did not answer in time")]
     Late(&'static str),
-    /// The call failed: whether the peer acted is unknown.
+    /// The call failed. It is unknown if the peer acted.
     #[error("{peer} failed")]
     Failed {
-        /// Who.
+        /// The name of the peer.
         peer: &'static str,
-        /// How.
+        /// The cause.
         source: anyhow::Error,
     },
 }
 
-/// The state of a circuit, as metrics and the limit on probes see it.
+/// The state of a circuit. The values are those of the metric `breaker_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed = 0,
@@ -62,9 +65,9 @@ struct Transition {
     to: Fixed,
 }
 
-/// Sees the transitions.
+/// The state of a circuit and its metrics.
 #[derive(Debug)]
-struct Watch {
+struct Circuit {
     peer: &'static str,
     state: AtomicI64,
     gauge: Gauge,
@@ -72,8 +75,9 @@ struct Watch {
     rejected: Counter,
 }
 
-impl Watch {
-    fn to(&self, state: State) {
+impl Circuit {
+    /// Sets the state. Counts and logs a change.
+    fn set(&self, state: State) {
         let (code, name) = (state as i64, format!("{state:?}"));
         if self.state.swap(code, Ordering::Relaxed) == code {
             return;
@@ -93,90 +97,95 @@ impl Watch {
     }
 }
 
-struct Shared(Arc<Watch>);
+/// Receives the transitions from failsafe.
+struct Transitions(Arc<Circuit>);
 
-impl Instrument for Shared {
+impl Instrument for Transitions {
     fn on_call_rejected(&self) {
         self.0.rejected.inc();
     }
 
     fn on_open(&self) {
-        self.0.to(State::Open);
+        self.0.set(State::Open);
     }
 
     fn on_half_open(&self) {
-        self.0.to(State::HalfOpen);
+        self.0.set(State::HalfOpen);
     }
 
     fn on_closed(&self) {
-        self.0.to(State::Closed);
+        self.0.set(State::Closed);
     }
 }
 
-/// A circuit breaker with a budget for each call.
+/// A circuit breaker with a deadline for each call. Clones share the circuit.
 #[derive(Clone)]
 pub struct Breaker {
     peer: &'static str,
-    budget: Duration,
-    machine: StateMachine<Policy, Shared>,
-    watch: Arc<Watch>,
+    deadline: Duration,
+    machine: StateMachine<Policy, Transitions>,
+    circuit: Arc<Circuit>,
     probes: Arc<Semaphore>,
-    /// Whether the failure that is being counted is a late call, for the policy. One is counted at a time.
-    late: Arc<AtomicBool>,
-    counting: Arc<Mutex<()>>,
+    /// True if the failure that is being recorded is a timeout. Protected by `recording`.
+    is_timeout: Arc<AtomicBool>,
+    recording: Arc<Mutex<()>>,
 }
 
 impl Breaker {
-    /// The circuit to `peer`, closed, whose calls may take `budget`.
-    pub fn new(peer: &'static str, budget: Duration, metrics: &Metrics) -> Self {
-        let watch = Arc::new(Watch {
+    /// Returns a closed circuit to `peer`, whose calls may take up to `deadline`.
+    pub fn new(peer: &'static str, deadline: Duration, metrics: &Metrics) -> Self {
+        let circuit = Arc::new(Circuit {
             peer,
             state: AtomicI64::new(State::Closed as i64),
             gauge: Gauge::default(),
             transitions: Family::default(),
             rejected: Counter::default(),
         });
-        metrics.register("breaker_state", "0 closed, 1 half open, 2 open", watch.gauge.clone());
-        metrics.register("breaker_transitions", "Changes of state", watch.transitions.clone());
-        metrics.register("breaker_rejected", "Calls refused unsent", watch.rejected.clone());
-        let backoff = || exponential(OPEN.0, OPEN.1);
-        let (late, counting) = (Arc::<AtomicBool>::default(), Arc::default());
-        let policy = success_rate_over_time_window(GOOD, CALLS, WINDOW, backoff())
-            .or_else(InARow::new(Arc::clone(&late), backoff()));
-        let machine =
-            Config::new().failure_policy(policy).instrument(Shared(Arc::clone(&watch))).build();
-        let probes = Arc::new(Semaphore::new(PROBES));
-        Self { peer, budget, machine, watch, probes, late, counting }
+        metrics.register("breaker_state", "0 closed, 1 half open, 2 open", circuit.gauge.clone());
+        metrics.register("breaker_transitions", "Changes of state", circuit.transitions.clone());
+        metrics.register("breaker_rejected", "Calls refused unsent", circuit.rejected.clone());
+        let backoff = || exponential(OPEN_TIME_MIN, OPEN_TIME_MAX);
+        let (is_timeout, recording) = (Arc::<AtomicBool>::default(), Arc::default());
+        let rate =
+            success_rate_over_time_window(SUCCESS_RATE_MIN, RATE_CALLS_MIN, RATE_WINDOW, backoff());
+        let policy = rate.or_else(ConsecutiveFailures::new(Arc::clone(&is_timeout), backoff()));
+        let transitions = Transitions(Arc::clone(&circuit));
+        let machine = Config::new().failure_policy(policy).instrument(transitions).build();
+        let probes = Arc::new(Semaphore::new(PROBES_MAX));
+        Self { peer, deadline, machine, circuit, probes, is_timeout, recording }
     }
 
-    /// How long a call may take.
-    pub fn budget(&self) -> Duration {
-        self.budget
+    /// Returns how long a call may take.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
     }
 
-    /// Whether the circuit is closed: calls are made, and none of them is a probe.
+    /// Returns true if the circuit is closed: calls are made, and none is a probe.
     pub fn is_closed(&self) -> bool {
-        self.watch.state.load(Ordering::Relaxed) == State::Closed as i64
+        self.is_in(State::Closed)
     }
 
-    /// Counts a failed call.
-    fn failed(&self, late: bool) {
-        let _one = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.late.store(late, Ordering::Relaxed);
+    fn is_in(&self, state: State) -> bool {
+        self.circuit.state.load(Ordering::Relaxed) == state as i64
+    }
+
+    /// Records a failed call.
+    fn record_failure(&self, is_timeout: bool) {
+        let _guard = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_timeout.store(is_timeout, Ordering::Relaxed);
         self.machine.on_error();
     }
 
-    /// Whether a call would be made now. An open circuit whose time is over becomes half open here.
+    /// Returns true if a call would be made now. An open circuit whose time is over becomes half open.
     pub fn permits(&self) -> bool {
         self.machine.is_call_permitted()
-            && (self.watch.state.load(Ordering::Relaxed) != State::HalfOpen as i64
-                || self.probes.available_permits() > 0)
+            && (!self.is_in(State::HalfOpen) || self.probes.available_permits() > 0)
     }
 
-    /// Makes a call. Run it in a task of its own where its caller may go away: a call that is dropped
-    /// counts as neither success nor failure.
+    /// Makes a call, and returns its response.
     ///
-    /// An answer that says no is an `Ok` of the call, not an error: it must not open the circuit.
+    /// A response that refuses the request must be an `Ok` of `call`: it does not open the circuit. A call that is dropped is
+    /// neither a success nor a failure, so run it in its own task if the caller may go away.
     pub async fn call<T>(
         &self,
         call: impl Future<Output = anyhow::Result<T>>,
@@ -184,25 +193,24 @@ impl Breaker {
         if !self.machine.is_call_permitted() {
             return Err(CallError::Open(self.peer));
         }
-        let half_open = self.watch.state.load(Ordering::Relaxed) == State::HalfOpen as i64;
-        let _probe = match half_open.then(|| self.probes.try_acquire()) {
+        let _probe = match self.is_in(State::HalfOpen).then(|| self.probes.try_acquire()) {
             Some(Err(_)) => {
-                self.watch.rejected.inc();
+                self.circuit.rejected.inc();
                 return Err(CallError::Open(self.peer));
             }
             probe => probe,
         };
-        match timeout(self.budget, call).await {
-            Ok(Ok(answer)) => {
+        match timeout(self.deadline, call).await {
+            Ok(Ok(response)) => {
                 self.machine.on_success();
-                Ok(answer)
+                Ok(response)
             }
             Ok(Err(source)) => {
-                self.failed(false);
+                self.record_failure(false);
                 Err(CallError::Failed { peer: self.peer, source })
             }
             Err(_) => {
-                self.failed(true);
+                self.record_failure(true);
                 Err(CallError::Late(self.peer))
             }
         }
@@ -210,95 +218,4 @@ impl Breaker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::in_a_row::{IN_A_ROW, ONE_PAUSE};
-    use super::*;
-    use futures_util::future::join_all;
-    use std::future::pending;
-    use std::sync::atomic::AtomicUsize;
-
-    fn breaker(budget: u64) -> Breaker {
-        Breaker::new("peer", Duration::from_millis(budget), &Metrics::default())
-    }
-
-    async fn fail(breaker: &Breaker) -> CallError {
-        breaker.call(async { anyhow::bail!("no") as anyhow::Result<()> }).await.unwrap_err()
-    }
-
-    async fn be_late(breaker: &Breaker) {
-        let late = breaker.call(pending::<anyhow::Result<()>>()).await;
-        assert!(matches!(late, Err(CallError::Late(_))));
-    }
-
-    #[tokio::test]
-    async fn one_pause_that_makes_many_calls_late_does_not_open_the_circuit() {
-        let breaker = breaker(20);
-        join_all((0..100).map(|_| be_late(&breaker))).await;
-        assert!(breaker.is_closed());
-        assert!(breaker.call(async { Ok(()) }).await.is_ok());
-        let began = std::time::Instant::now();
-        while breaker.is_closed() {
-            join_all((0..10).map(|_| be_late(&breaker))).await;
-        }
-        let lasted = began.elapsed();
-        assert!(lasted >= ONE_PAUSE, "it opened after {lasted:?}");
-        assert!(lasted < 10 * ONE_PAUSE, "it opened after {lasted:?} only");
-    }
-
-    #[tokio::test]
-    async fn late_calls_and_failures_open_the_circuit_and_answers_do_not() {
-        let breaker = breaker(20);
-        for _ in 0..100 {
-            assert!(breaker.call(async { Ok("sold out") }).await.is_ok());
-        }
-        for _ in 0..3 {
-            be_late(&breaker).await;
-        }
-        for _ in 3..IN_A_ROW {
-            assert!(matches!(fail(&breaker).await, CallError::Failed { .. }));
-        }
-        let called = AtomicUsize::new(0);
-        let call = async {
-            called.fetch_add(1, Ordering::Relaxed);
-            Ok(())
-        };
-        assert!(matches!(breaker.call(call).await, Err(CallError::Open(_))));
-        assert_eq!(called.load(Ordering::Relaxed), 0, "an open circuit sends nothing");
-        assert_eq!(breaker.watch.gauge.get(), State::Open as i64);
-    }
-
-    #[tokio::test]
-    async fn a_half_open_circuit_lets_a_handful_through_and_heals() {
-        let breaker = breaker(1_000);
-        for _ in 0..IN_A_ROW {
-            fail(&breaker).await;
-        }
-        let healed = async {
-            while breaker.watch.state.load(Ordering::Relaxed) != State::HalfOpen as i64 {
-                tokio::task::yield_now().await;
-                breaker.machine.is_call_permitted();
-            }
-        };
-        timeout(Duration::from_secs(10), healed).await.expect("it never became half open");
-
-        let (inside, go) = (AtomicUsize::new(0), tokio::sync::Notify::new());
-        let calls = (0..20).map(|_| {
-            breaker.call(async {
-                inside.fetch_add(1, Ordering::Relaxed);
-                go.notified().await;
-                Ok(())
-            })
-        });
-        let mut calls: Vec<_> = calls.map(Box::pin).collect();
-        let mut refused = 0;
-        for call in &mut calls {
-            if let Some(Err(CallError::Open(_))) = futures_util::FutureExt::now_or_never(call) {
-                refused += 1;
-            }
-        }
-        assert_eq!((inside.load(Ordering::Relaxed), refused), (PROBES, 20 - PROBES));
-        drop(calls);
-        assert!(breaker.call(async { Ok(()) }).await.is_ok());
-        assert_eq!(breaker.watch.gauge.get(), State::Closed as i64);
-    }
-}
+mod tests;

@@ -19,34 +19,34 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// The tag of a thing that counts its versions.
+    /// Returns the tag of a resource with a version number.
     pub fn of_version(version: i64) -> Self {
         Self { weak: false, opaque: version.to_string().into() }
     }
 
-    /// The tag of a thing by its content, for one that counts no versions.
+    /// Returns the tag of a resource without a version number, by its content.
     ///
-    /// Another build of the process may give another tag to the same content. That costs a client one
-    /// full answer.
+    /// Another build may give another tag to the same content. That costs a client one full response.
     pub fn of_content(content: &impl Serialize) -> Self {
         let mut hasher = DefaultHasher::new();
         serde_json::to_string(content).expect("content is plain data").hash(&mut hasher);
         Self { weak: false, opaque: format!("{:016x}", hasher.finish()).into() }
     }
 
-    /// The version that [`EntityTag::of_version`] made it of.
+    /// Returns the version, if the tag is one of [`EntityTag::of_version`].
     fn version(&self) -> Option<i64> {
         let text = std::str::from_utf8(&self.opaque).ok()?;
         let version = text.parse().ok()?;
-        // A version has one spelling: "05" is no tag of ours.
+        // A version has one spelling: "05" is not one of our tags.
         (Self::of_version(version).opaque == self.opaque).then_some(version)
     }
 
-    /// Whether both are strong and the same.
+    /// Returns true if both tags are strong and equal.
     fn matches_strongly(&self, other: &Self) -> bool {
         !self.weak && !other.weak && self.opaque == other.opaque
     }
 
+    /// Returns true if the tags are equal, weak or strong.
     fn matches_weakly(&self, other: &Self) -> bool {
         self.opaque == other.opaque
     }
@@ -54,26 +54,26 @@ impl EntityTag {
     fn header(&self) -> HeaderValue {
         let weak: &[u8] = if self.weak { b"W/" } else { b"" };
         let tag = [weak, b"\"", &self.opaque, b"\""].concat();
-        HeaderValue::from_bytes(&tag).expect("a tag has only bytes that a header may have")
+        HeaderValue::from_bytes(&tag).expect("a tag has valid header bytes")
     }
 
-    /// Adds the tag to an answer as its `ETag`.
-    pub fn on(&self, answer: impl IntoResponse) -> Response {
-        ([(header::ETAG, self.header())], answer).into_response()
+    /// Adds the tag to a response as its `ETag`.
+    pub fn on(&self, response: impl IntoResponse) -> Response {
+        ([(header::ETAG, self.header())], response).into_response()
     }
 }
 
-/// The value of `If-Match` or `If-None-Match`: all lines of it.
+/// The value of `If-Match` or `If-None-Match`, over all its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TagList {
-    /// `*`: whatever is there.
+    /// `*`: any existing resource.
     Any,
-    /// Tags. What is no tag is left out: it matches nothing.
+    /// Tags. Invalid members of the list are left out: they match nothing.
     Of(Vec<EntityTag>),
 }
 
 impl TagList {
-    /// Reads all lines under `name`. `None` where there is none.
+    /// Reads all lines of the header `name`. Returns `None` if there is none.
     fn of(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
         let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         if lines.is_empty() {
@@ -85,6 +85,7 @@ impl TagList {
         Some(Self::Of(lines.into_iter().flat_map(tags).collect()))
     }
 
+    /// Returns true for `*`, or if `matches` is true for a tag.
     fn any(&self, matches: impl Fn(&EntityTag) -> bool) -> bool {
         match self {
             Self::Any => true,
@@ -93,7 +94,7 @@ impl TagList {
     }
 }
 
-/// The tags in one line. A member that is no tag is skipped up to the next comma.
+/// Returns the tags in a line. Skips an invalid member up to the next comma.
 fn tags(mut line: &[u8]) -> Vec<EntityTag> {
     let mut tags = Vec::new();
     loop {
@@ -102,7 +103,7 @@ fn tags(mut line: &[u8]) -> Vec<EntityTag> {
             Some((tag, rest)) => (Some(tag), rest.trim_ascii_start()),
             None => (None, line),
         };
-        // Between a tag and the next comma there is nothing.
+        // A tag counts only if it ends at a comma or at the end.
         if rest.is_empty() || rest.starts_with(b",") {
             tags.extend(found);
         }
@@ -113,7 +114,7 @@ fn tags(mut line: &[u8]) -> Vec<EntityTag> {
     }
 }
 
-/// The tag that `text` begins with, and what follows it.
+/// Returns the tag at the start of `text`, and the rest.
 fn tag(text: &[u8]) -> Option<(EntityTag, &[u8])> {
     let (weak, quoted) = match text.strip_prefix(b"W/") {
         Some(quoted) => (true, quoted),
@@ -122,12 +123,11 @@ fn tag(text: &[u8]) -> Option<(EntityTag, &[u8])> {
     let opaque = quoted.strip_prefix(b"\"")?;
     let end = opaque.iter().position(|byte| *byte == b'"')?;
     let (opaque, rest) = (&opaque[..end], &opaque[end + 1..]);
-    let fit = opaque.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..));
-    fit.then(|| (EntityTag { weak, opaque: opaque.to_vec() }, rest))
+    let is_valid = opaque.iter().all(|byte| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..));
+    is_valid.then(|| (EntityTag { weak, opaque: opaque.to_vec() }, rest))
 }
 
-/// The conditions of a request on what it is for. They are looked at only once that is known to be
-/// there: a request for what is not there gets 404.
+/// The conditions of a request. They are checked only for an existing resource: a request for any other gets 404.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
     if_match: Option<TagList>,
@@ -142,28 +142,30 @@ impl Conditions {
         }
     }
 
-    /// The answer to a `GET` or `HEAD` of `item`, whose tag is `tag`: the item, 304 where the client
-    /// has it, or 412 where it wants another.
+    /// Returns the response to a `GET` or `HEAD` of `item`, whose tag is `tag`: the item, or 304 if the client has it.
+    ///
+    /// # Errors
+    /// 412 if `If-Match` does not match.
     pub fn answer(&self, tag: &EntityTag, item: impl IntoResponse) -> Result<Response, Problem> {
-        let wanted = |tags: &TagList| tags.any(|wanted| wanted.matches_strongly(tag));
-        if self.if_match.as_ref().is_some_and(|tags| !wanted(tags)) {
+        let matches = |tags: &TagList| tags.any(|expected| expected.matches_strongly(tag));
+        if self.if_match.as_ref().is_some_and(|tags| !matches(tags)) {
             return Err(precondition_failed(tag));
         }
-        let known = |tags: &TagList| tags.any(|known| known.matches_weakly(tag));
-        if self.if_none_match.as_ref().is_some_and(known) {
+        let is_known = |tags: &TagList| tags.any(|known| known.matches_weakly(tag));
+        if self.if_none_match.as_ref().is_some_and(is_known) {
             return Ok(tag.on(StatusCode::NOT_MODIFIED));
         }
         Ok(tag.on(item))
     }
 
-    /// The versions that a `PATCH` or `DELETE` may act on. What makes the change checks them in its
-    /// transaction, and refuses with [`precondition_failed`].
+    /// Returns the versions that a `PATCH` or `DELETE` may change. The transaction of the change checks them, and rejects with
+    /// [`precondition_failed`].
     pub fn versions(&self) -> ExpectedVersions {
-        let strong = |tags: &Vec<EntityTag>| {
+        let strong_versions = |tags: &Vec<EntityTag>| {
             tags.iter().filter(|tag| !tag.weak).filter_map(EntityTag::version).collect()
         };
         let one_of = match &self.if_match {
-            Some(TagList::Of(tags)) => Some(strong(tags)),
+            Some(TagList::Of(tags)) => Some(strong_versions(tags)),
             Some(TagList::Any) | None => None,
         };
         let any = self.if_match == Some(TagList::Any);
@@ -173,7 +175,7 @@ impl Conditions {
                 let none_of = tags.iter().filter_map(EntityTag::version).collect();
                 ExpectedVersions { one_of, none_of, any }
             }
-            // What is there is what it must not be.
+            // The resource exists, so no version is allowed.
             Some(TagList::Any) => ExpectedVersions { one_of: Some(vec![]), none_of: vec![], any },
         }
     }
@@ -187,7 +189,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditions {
     }
 }
 
-/// The refusal of a request whose conditions do not hold for a thing whose tag is `tag` now.
+/// Returns 412 for a request whose conditions do not hold for a resource with the current tag `tag`.
 pub fn precondition_failed(tag: &EntityTag) -> Problem {
     let tag = String::from_utf8_lossy(tag.header().as_bytes()).into_owned();
     Problem::new(
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn if_match_holds_where_one_strong_tag_of_any_line_is_the_current_one() {
+    fn if_match_holds_if_a_strong_tag_of_any_line_is_the_current_one() {
         let five = EntityTag::of_version(5);
         for (lines, holds) in [
             (&[&b"\"5\""[..]][..], true),
@@ -279,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn if_match_goes_before_if_none_match() {
-        let both = |wanted, known| {
+    fn if_match_is_checked_before_if_none_match() {
+        let both = |if_match, if_none_match| {
             let lines: [(HeaderName, &[u8]); 2] =
-                [(header::IF_MATCH, wanted), (header::IF_NONE_MATCH, known)];
+                [(header::IF_MATCH, if_match), (header::IF_NONE_MATCH, if_none_match)];
             status(&conditions(&lines), &EntityTag::of_version(5))
         };
         assert_eq!(both(b"\"7\"", b"\"5\""), 412);
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn another_content_has_another_tag() {
+    fn different_content_has_different_tags() {
         let tag = |status: &str| EntityTag::of_content(&("cart", status));
         assert_eq!(tag("added"), tag("added"));
         assert_ne!(tag("added"), tag("paid"));
@@ -305,14 +307,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tags_that_are_written_are_read(written in prop::collection::vec(any_tag(), 0..6)) {
+        fn written_tags_are_read_back(written in prop::collection::vec(any_tag(), 0..6)) {
             let line: Vec<Vec<u8>> =
                 written.iter().map(|tag| tag.header().as_bytes().to_vec()).collect();
             prop_assert_eq!(tags(&line.join(&b" , "[..])), written);
         }
 
         #[test]
-        fn whatever_a_line_is_its_tags_are_tags(line in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn tags_of_any_line_are_valid(line in prop::collection::vec(any::<u8>(), 0..60)) {
             for tag in tags(&line) {
                 prop_assert_eq!(tags(tag.header().as_bytes()), vec![tag.clone()]);
             }

@@ -1,9 +1,9 @@
-//! One connection of a client: its requests, the refusal of what is none, and its end.
+//! A connection of a client: its requests, error responses to invalid ones, and its end.
 
 use crate::base::i18n::Text;
 use crate::base::limits::{DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT};
 use crate::base::problem::{Problem, kind};
-use crate::http::head::{self, HeadLimits, Refused};
+use crate::http::head::{self, HeadLimits, InvalidHead};
 use crate::http::request_log::{self, REQUEST_ID};
 use crate::http::socket::{Socket, Stream};
 use axum::Router;
@@ -28,27 +28,28 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::debug;
 
-/// How long a client may not read what we write.
-const WRITE: Duration = Duration::from_secs(30);
-/// How long, and for how many bytes, a closed connection is read on. A socket that is closed with
-/// unread bytes resets the connection, and the client may lose the answer.
-const CLOSING: Duration = Duration::from_secs(1);
-const CLOSING_BYTES: usize = 4 * 1024 * 1024;
-/// Header lines that are looked at of a request that could not be read.
-const SALVAGED_LINES: usize = 100;
+/// Upper bound for the time that a client does not read its response.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a closed connection is still read. Closing a socket with unread bytes resets the connection, and the client could
+/// lose the response.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Upper bound for the bytes that are read within [`CLOSE_TIMEOUT`].
+const CLOSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Upper bound for the header lines that are read of an invalid request.
+const SALVAGED_LINES_MAX: usize = 100;
 
 /// The address of the client, in the extensions of its requests.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// The client went away before its request was answered.
+/// The error for a request whose client disconnected before the response.
 #[derive(Debug, thiserror::Error)]
 #[error("the client went away")]
-struct ClientGone;
+struct ClientDisconnected;
 
 type Io = Pin<Box<TimeoutStream<Socket>>>;
 
-/// Serves the requests of a connection until its client or `stop` ends it.
+/// Serves the requests of a connection until the client or `stop` ends it.
 pub(super) async fn serve(
     stream: TcpStream,
     client: SocketAddr,
@@ -59,29 +60,29 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     let stream = Stream::new(stream);
     let mut io = TimeoutStream::new(Socket::new(stream.clone()));
-    io.set_write_timeout(Some(WRITE));
-    let (app, watched) = (TowerToHyperService::new(router.clone()), stream.clone());
+    io.set_write_timeout(Some(WRITE_TIMEOUT));
+    let (app, client_stream) = (TowerToHyperService::new(router.clone()), stream.clone());
     let stopping = stop.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(client));
         if let Err(problem) = head::check(&mut request) {
-            request.extensions_mut().insert(Refused(problem));
+            request.extensions_mut().insert(InvalidHead(problem));
         }
-        let (answered, watched) = (app.call(request), watched.clone());
+        let (handled, client_stream) = (app.call(request), client_stream.clone());
         let stopping = stopping.clone();
         async move {
             let mut response = tokio::select! {
                 biased;
-                Ok(response) = answered => response,
-                () = watched.gone() => return Err(ClientGone),
+                Ok(response) = handled => response,
+                () = client_stream.disconnected() => return Err(ClientDisconnected),
             };
             if response.status() == StatusCode::NOT_FOUND {
-                response.headers_mut().remove(header::ALLOW); // the router adds it for a path like this one
+                response.headers_mut().remove(header::ALLOW); // the router adds it for a path that matches without its id
             }
             head::allow_options(response.headers_mut());
             response = request_log::name_methods(response);
             if response.status() == StatusCode::NOT_MODIFIED {
-                // axum counts the body, which is empty: the header would tell of the item (RFC 9110, 8.6).
+                // axum sets it to 0, but here it would be the length of the resource (RFC 9110, 8.6).
                 response.headers_mut().remove(header::CONTENT_LENGTH);
             }
             if stopping.is_cancelled() {
@@ -96,16 +97,16 @@ pub(super) async fn serve(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(limits.lines)
         .max_header_size(limits.bytes)
-        .half_close(true) // `Stream::gone` says when a client that closed its side is given up
-        .writev(false) // an answer of hyper's own comes in one piece, which `Socket` can recognise
+        .half_close(true) // `Stream::disconnected` ends the request of such a client
+        .writev(false) // hyper then writes its own responses in one piece, which `Socket` can recognise
         .serve_connection(TokioIo::new(Box::pin(io)), service);
-    let left_alone = async {
+    let drain_idle = async {
         stop.cancelled().await;
         sleep(DRAIN_IDLE_TIMEOUT).await;
     };
     let ended = tokio::select! {
         ended = &mut served => ended,
-        () = left_alone => {
+        () = drain_idle => {
             Pin::new(&mut served).graceful_shutdown();
             (&mut served).await
         }
@@ -115,28 +116,28 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         debug!(%error, "a connection ended early");
         let socket = io.get_ref();
-        if let Some(problem) = refusal(&error, limits, socket.held_back(), &parts.read_buf) {
-            // hyper has dropped a head that it could parse in part; of a large one it has more.
+        if let Some(problem) = head_problem(&error, limits, socket.withheld(), &parts.read_buf) {
+            // hyper drops a head that it parsed in part. Of a large head it has more than the socket.
             let (recent, unread) = (socket.recent(), &parts.read_buf[..]);
             let head = if unread.len() > recent.len() { unread } else { recent };
             let mut request = salvaged(head);
             request.extensions_mut().insert(PeerAddr(client));
-            request.extensions_mut().insert(Refused(problem));
-            answer(&mut io, request, router).await;
+            request.extensions_mut().insert(InvalidHead(problem));
+            respond(&mut io, request, router).await;
         } else if error.is_user() {
-            let _ = stream.reset(); // an answer broke off, or its client is gone
+            let _ = stream.reset(); // the response is truncated, or the client has disconnected
             return;
         }
     }
     close(&stream, &mut io).await;
 }
 
-/// The refusal of what hyper could not read as a request; none where the client sent no byte of one, or
-/// where the connection ended for another reason.
-fn refusal(
+/// Returns the problem for a head that hyper could not read, or `None` if the client sent no byte or the connection ended for
+/// another reason.
+fn head_problem(
     error: &hyper::Error,
     limits: HeadLimits,
-    held_back: Option<StatusCode>,
+    withheld: Option<StatusCode>,
     unread: &[u8],
 ) -> Option<Problem> {
     let malformed =
@@ -158,19 +159,19 @@ fn refusal(
         return None;
     }
     let line = unread.iter().position(|byte| *byte == b'\n').unwrap_or(unread.len());
-    match held_back.map(|status| status.as_u16()) {
-        Some(414 | 431) if line > head::URI_BYTES => Some(head::uri_too_long()),
+    match withheld.map(|status| status.as_u16()) {
+        Some(414 | 431) if line > head::URI_BYTES_MAX => Some(head::uri_too_long()),
         Some(414) => Some(head::uri_too_long()),
         Some(431) => Some(head::headers_too_large(limits)),
         _ => {
-            let (en, ko) = unreadable(&error.to_string());
+            let (en, ko) = parse_error_message(&error.to_string());
             malformed(en, ko)
         }
     }
 }
 
-/// Says what hyper could not read, from its words: it tells in no other way.
-fn unreadable(error: &str) -> (String, &'static str) {
+/// Returns the messages for a parse error of hyper. Only its text shows what was wrong.
+fn parse_error_message(error: &str) -> (String, &'static str) {
     let (en, ko) = match error {
         "invalid URI" => (
             "the path or its query has a character that must be escaped, as \" is by %22",
@@ -189,20 +190,19 @@ fn unreadable(error: &str) -> (String, &'static str) {
     (en.to_owned(), ko)
 }
 
-/// A request with what the layers need of one that could not be parsed: whose answer a page may read,
-/// its language and its id.
+/// Returns a request for the layers in place of one that could not be parsed: with its path, origin, language and id.
 fn salvaged(head: &[u8]) -> Request<Body> {
-    let wanted = [header::ORIGIN, header::ACCEPT_LANGUAGE, REQUEST_ID];
+    let salvaged_headers = [header::ORIGIN, header::ACCEPT_LANGUAGE, REQUEST_ID];
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = path_of(head).unwrap_or(Uri::from_static("*"));
     if head.starts_with(b"HEAD ") {
         *request.method_mut() = Method::HEAD;
     }
-    for line in head.split(|byte| *byte == b'\n').skip(1).take(SALVAGED_LINES) {
+    for line in head.split(|byte| *byte == b'\n').skip(1).take(SALVAGED_LINES_MAX) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let is = |wanted: &&HeaderName| name.eq_ignore_ascii_case(wanted.as_str().as_bytes());
-        let name = wanted.iter().find(is);
+        let is_named = |header: &&HeaderName| name.eq_ignore_ascii_case(header.as_str().as_bytes());
+        let name = salvaged_headers.iter().find(is_named);
         if let (Some(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
             request.headers_mut().append(name, value);
         }
@@ -210,7 +210,7 @@ fn salvaged(head: &[u8]) -> Request<Body> {
     request
 }
 
-/// Returns the path in the first line of a head, where there is one.
+/// Returns the path in the first line of a head, if there is one.
 fn path_of(head: &[u8]) -> Option<Uri> {
     let line = head.split(|byte| *byte == b'\n').next().filter(|line| line.len() < head.len())?;
     let target = std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?;
@@ -218,22 +218,22 @@ fn path_of(head: &[u8]) -> Option<Uri> {
     Uri::builder().path_and_query(path).build().ok()
 }
 
-/// Answers `request` on a connection that hyper has given up.
-async fn answer(io: &mut Io, request: Request<Body>, router: Router) {
-    let bodiless = request.method() == Method::HEAD;
+/// Responds to `request` on a connection that hyper has given up.
+async fn respond(io: &mut Io, request: Request<Body>, router: Router) {
+    let is_head = request.method() == Method::HEAD;
     let Ok(response) = router.oneshot(request).await;
-    let Some(bytes) = written(response, bodiless).await else { return };
+    let Some(bytes) = to_bytes(response, is_head).await else { return };
     if let Err(error) = io.write_all(&bytes).await {
         debug!(%error, "a refusal could not be written");
     }
 }
 
-/// The bytes of an answer after which the connection is closed.
-async fn written(response: Response, bodiless: bool) -> Option<Vec<u8>> {
+/// Returns the bytes of a response after which the connection is closed. `None` if its body fails.
+async fn to_bytes(response: Response, is_head: bool) -> Option<Vec<u8>> {
     let (mut parts, body) = response.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    // For HEAD the router has taken the body away, and said how long it was.
+    // For HEAD the router has removed the body and set its length.
     parts.headers.entry(header::CONTENT_LENGTH).or_insert(body.len().into());
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     parts.headers.extend(HeaderValue::from_str(&date).ok().map(|date| (header::DATE, date)));
@@ -242,25 +242,25 @@ async fn written(response: Response, bodiless: bool) -> Option<Vec<u8>> {
         bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     bytes.extend(b"\r\n");
-    if !bodiless {
+    if !is_head {
         bytes.extend(body);
     }
     Some(bytes)
 }
 
-/// Closes a connection so that its client can read what was written.
+/// Closes a connection so that the client can read the response.
 async fn close(stream: &Stream, io: &mut Io) {
     if stream.shut_down().is_err() {
         return;
     }
-    let read_on = async {
-        let (mut piece, mut all) = (vec![0; 16 * 1024], 0);
-        while let Ok(read @ 1..) = io.read(&mut piece).await {
-            all += read;
-            if all > CLOSING_BYTES {
+    let read_rest = async {
+        let (mut buffer, mut total) = (vec![0; 16 * 1024], 0);
+        while let Ok(read @ 1..) = io.read(&mut buffer).await {
+            total += read;
+            if total > CLOSE_BYTES_MAX {
                 break;
             }
         }
     };
-    let _ = timeout(CLOSING, read_on).await;
+    let _ = timeout(CLOSE_TIMEOUT, read_rest).await;
 }

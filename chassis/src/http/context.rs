@@ -1,4 +1,4 @@
-//! What the layers need to know of the process.
+//! The properties of the process that the layers depend on.
 
 use crate::base::metrics::Metrics;
 use crate::http::body::BodyMemory;
@@ -7,32 +7,32 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whom a process faces: how loud the line of each request is, and where requests wait.
+/// Who can reach a server: it decides the log level of requests, and where they wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposure {
-    /// The public door: one line a request at `info`. Its requests wait in a queue for each service behind it.
+    /// Customers can: the gateway. Logs a line for each request at `info`. Requests wait in a queue for each service behind it.
     Public,
-    /// Behind the door: one line a request at `debug`. Its requests wait in one queue.
+    /// Only other processes of the shop and operators can. Logs a line for each request at `debug`. Requests wait in one queue.
     Internal,
 }
 
-/// What readiness and health look at besides the drain. Never Kafka: carts go on without it.
+/// The dependencies that readiness and health check. Kafka is none of them: carts are taken without it.
 #[async_trait]
 pub(crate) trait Dependencies: Send + Sync {
-    /// Whether the process can work once they answer: its tables are there. Not whether they answer now: that is the same
-    /// for all replicas, and a service without one ready replica answers nobody, where each of them says 503 with
-    /// `Retry-After`.
+    /// Returns true if the process can work once its dependencies respond: its tables exist. Readiness does not require that
+    /// they respond now. An outage of the database is the same for all replicas; if all were unready, no client would get
+    /// the 503 with `Retry-After` that each of them can give.
     fn are_there(&self) -> bool;
 
-    /// Whether they answer now.
+    /// Returns true if the dependencies respond now.
     async fn answer(&self) -> bool;
 }
 
 /// The dependencies of a process that has none.
-pub(crate) struct Nothing;
+pub(crate) struct NoDependencies;
 
 #[async_trait]
-impl Dependencies for Nothing {
+impl Dependencies for NoDependencies {
     fn are_there(&self) -> bool {
         true
     }
@@ -42,23 +42,24 @@ impl Dependencies for Nothing {
     }
 }
 
-/// What the layers need to know of the process.
+/// The properties of the process that the layers depend on.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) dependencies: Arc<dyn Dependencies>,
-    pub(crate) facing: Exposure,
+    pub(crate) exposure: Exposure,
     pub(crate) bodies: BodyMemory,
     pub(crate) surface: Arc<Surface>,
 }
 
 impl Context {
+    /// Returns true if the process takes requests.
     pub(super) fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed) && self.dependencies.are_there()
     }
 
-    /// Whether the process is ready and what it depends on answers.
+    /// Returns true if the process is ready and its dependencies respond.
     pub(super) async fn is_healthy(&self) -> bool {
         self.is_ready() && self.dependencies.answer().await
     }

@@ -1,8 +1,8 @@
-//! What handlers take from a request, refused with a [`Problem`] where it is wrong.
+//! Extractors, which reject invalid requests with a [`Problem`].
 
 use crate::base::i18n::{KoreanRules, Text};
 use crate::base::problem::{Problem, kind};
-use crate::http::unread::{self, unreadable};
+use crate::http::json_error::{self, malformed};
 use crate::http::{body, name, surface};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 
-/// A JSON body: read with 400 where it cannot be, checked with 422 where a field is out of bounds.
+/// A JSON body. Rejects with 415 for another type, 400 if it cannot be read, 422 if a field is invalid.
 pub struct Body<T>(pub T);
 
 impl<T, S> FromRequest<S> for Body<T>
@@ -21,7 +21,7 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        // An empty body has no type that could be wrong.
+        // An empty body needs no content type: it gets its own message.
         let empty = http_body::Body::is_end_stream(request.body());
         if !empty && !is_json(request.headers()) {
             return Err(Problem::new(
@@ -34,26 +34,26 @@ where
         }
         let bytes = body::bytes(request.into_body()).await?;
         if bytes.is_empty() {
-            return Err(unreadable(Text::fixed(
+            return Err(malformed(Text::fixed(
                 "the body is empty; a JSON object is wanted",
                 "본문이 비어 있습니다. JSON 객체를 보내 주세요",
             )));
         }
-        // serde_json does not look at the bytes of strings that it skips, and serde's structs can be
-        // read from arrays too.
-        let text = std::str::from_utf8(&bytes).map_err(|error| unread::not_utf_8(&error))?;
+        // serde_json does not check that skipped strings are UTF-8, and serde also reads structs from arrays.
+        let text = std::str::from_utf8(&bytes).map_err(|error| json_error::not_utf_8(&error))?;
         if !text.trim_start().starts_with('{') {
-            return Err(unreadable(Text::fixed(
+            return Err(malformed(Text::fixed(
                 "a JSON object is wanted, as {\"name\": \"value\"}",
                 "본문은 {\"name\": \"value\"} 같은 JSON 객체여야 합니다",
             )));
         }
         let value: T =
-            serde_json::from_str(text).map_err(|error| unread::why::<T>(text, &error))?;
-        checked(value).map(Self)
+            serde_json::from_str(text).map_err(|error| json_error::problem::<T>(text, &error))?;
+        validated(value).map(Self)
     }
 }
 
+/// Returns true for one `Content-Type` header with a JSON type.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -63,13 +63,14 @@ fn is_json(headers: &HeaderMap) -> bool {
         || essence.starts_with("application/") && essence.ends_with("+json")
 }
 
-/// Checks the fields, and names those that are out of bounds in both languages.
-fn checked<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
+/// Returns `value` if its fields are valid, else 422 with the invalid fields in both languages.
+fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
     let Err(english) = value.validate() else { return Ok(value) };
     let korean =
         garde::i18n::with_i18n(KoreanRules, || value.validate()).err().unwrap_or(english.clone());
     let english = english.into_inner();
-    let fields: Vec<String> = english.iter().map(|(path, _)| camel(&path.to_string())).collect();
+    let fields: Vec<String> =
+        english.iter().map(|(path, _)| camel_case(&path.to_string())).collect();
     let fields = fields.join(", ");
     let problem = Problem::new(
         kind::INVALID,
@@ -82,12 +83,12 @@ fn checked<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
     Err(english.into_iter().zip(korean).fold(problem, |problem, ((path, en), (_, ko))| {
         let (en, ko) = (en.to_string(), ko.to_string());
         let ko = name::in_korean(&en).map_or(ko, str::to_owned);
-        problem.error(camel(&path.to_string()), Text::new(en, ko))
+        problem.error(camel_case(&path.to_string()), Text::new(en, ko))
     }))
 }
 
-/// The name of a field on the wire: `gifticonId` for `gifticon_id`.
-fn camel(field: &str) -> String {
+/// Returns the JSON name of a field: `gifticonId` for `gifticon_id`.
+fn camel_case(field: &str) -> String {
     let mut words = field.split('_');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut name, word| {
@@ -98,7 +99,7 @@ fn camel(field: &str) -> String {
     })
 }
 
-/// The id in a path. What is not a whole number names nothing: 404.
+/// The id in a path. Rejects anything but a whole number with 404.
 pub struct Id(pub i64);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -111,29 +112,29 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             .filter(digits)
             .and_then(|id| id.parse().ok())
             .map(Self)
-            .ok_or_else(surface::no_id)
+            .ok_or_else(surface::not_an_id)
     }
 }
 
-/// The UUID in a path. What is none names nothing: 404.
+/// The UUID in a path. Rejects anything else with 404.
 pub struct Uuid(pub uuid::Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for Uuid {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        segment(parts, state).await.and_then(|id| id.parse().ok()).map(Self).ok_or_else(no_uuid)
+        segment(parts, state).await.and_then(|id| id.parse().ok()).map(Self).ok_or_else(not_a_uuid)
     }
 }
 
-/// The one part of a path that varies.
+/// Returns the only parameter of the path.
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
-    #[expect(clippy::disallowed_types, reason = "the extractors here are the substitute")]
+    #[expect(clippy::disallowed_types, reason = "the extractors in this file replace it")]
     let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
     path.ok().map(|path| path.0)
 }
 
-fn no_uuid() -> Problem {
+fn not_a_uuid() -> Problem {
     Problem::new(
         kind::NOT_FOUND,
         Text::fixed(
@@ -143,7 +144,7 @@ fn no_uuid() -> Problem {
     )
 }
 
-/// A query that cannot be used: 400.
+/// Returns 400 for an invalid query.
 pub(crate) fn bad_query(en: String, ko: String) -> Problem {
     Problem::new(kind::MALFORMED, Text::new(en, ko))
 }
@@ -153,9 +154,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_named_as_on_the_wire() {
-        assert_eq!(camel("gifticon_id"), "gifticonId");
-        assert_eq!(camel("quantity"), "quantity");
-        assert_eq!(camel(""), "");
+    fn fields_have_their_json_names() {
+        assert_eq!(camel_case("gifticon_id"), "gifticonId");
+        assert_eq!(camel_case("quantity"), "quantity");
+        assert_eq!(camel_case(""), "");
     }
 }

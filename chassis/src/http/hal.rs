@@ -1,10 +1,10 @@
-//! Answers in the HAL style of the original: fields, then `_links`; collections in pages.
+//! Responses in HAL, as in the original: fields, then `_links`; collections in pages.
 
 use crate::http::BaseUrl;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// Names and addresses, in order.
+/// Links by name, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Links(Vec<(String, String, bool)>);
 
@@ -22,7 +22,7 @@ impl Links {
         self
     }
 
-    /// Adds a link whose address has parts in braces for the client to fill in.
+    /// Adds a link with a URI template.
     pub fn templated(mut self, name: &str, href: String) -> Self {
         self.0.push((name.to_owned(), href, true));
         self
@@ -39,7 +39,7 @@ impl Serialize for Links {
     }
 }
 
-/// One thing: its fields, and links to itself.
+/// A resource: its fields and links.
 #[derive(Clone, Debug, Serialize)]
 pub struct Item<T> {
     #[serde(flatten)]
@@ -49,10 +49,10 @@ pub struct Item<T> {
 }
 
 impl<T> Item<T> {
-    /// `fields` under `/{collection}/{id}`, linked as `self` and under its singular name.
+    /// Returns the resource at `/{collection}/{id}`, with the links `self` and `singular`.
     pub fn new(base: &BaseUrl, collection: &str, singular: &str, id: i64, fields: T) -> Self {
-        let own = base.url(&format!("/{collection}/{id}"));
-        let links = Links::default().with("self", own.clone()).with(singular, own);
+        let href = base.url(&format!("/{collection}/{id}"));
+        let links = Links::default().with("self", href.clone()).with(singular, href);
         Self { fields, links }
     }
 
@@ -63,7 +63,7 @@ impl<T> Item<T> {
     }
 }
 
-/// Links and nothing else: a root, or what can be searched.
+/// A resource with links only: the root, or the searches of a collection.
 #[derive(Clone, Debug, Serialize)]
 pub struct Index {
     #[serde(rename = "_links")]
@@ -71,7 +71,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An answer of `links`.
+    /// Returns a resource with `links`.
     pub fn new(links: Links) -> Self {
         Self { links }
     }
@@ -98,17 +98,17 @@ impl<T: Serialize> Serialize for Embedded<T> {
     }
 }
 
-/// Where the page is in the whole.
+/// The position of a page in its collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PageInfo {
-    /// Items a page.
+    /// Items on a full page.
     pub size: i64,
-    /// Items in all.
+    /// Items in the collection.
     pub total_elements: i64,
-    /// Pages in all.
+    /// Pages in the collection.
     pub total_pages: i64,
-    /// This page, counted from 0.
+    /// The number of this page, from 0.
     pub number: i64,
 }
 

@@ -1,33 +1,35 @@
-//! Closing the door: a listener that ends cuts the connections that the kernel has for it and that
-//! nobody has accepted yet, so that their clients lose a request that they could not know to be too late.
+//! Stops new TCP handshakes at a listener before it is closed.
+//!
+//! Closing a listener resets connections that the kernel has completed but nobody has accepted yet. Their clients would lose
+//! requests that they could not know to be too late.
 
 use std::io;
 use tokio::net::TcpListener;
 
-/// Lets nobody begin to come in, and returns when those who had begun are in the queue of `listener`.
-/// Who comes after that hears nothing and asks again after a second, when the listener is gone.
+/// Drops the first packet of new handshakes, and waits until handshakes in progress are in the queue of `listener`. A client
+/// that connects later gets no response; its retransmission after a second is refused, because the listener is closed then.
 #[cfg(target_os = "linux")]
-pub(super) async fn shut(listener: &TcpListener) -> io::Result<()> {
+pub(super) async fn stop_handshakes(listener: &TcpListener) -> io::Result<()> {
     use socket2::{SockFilter, SockRef};
-    /// How long a handshake that is underway may take to end: more than a round trip in one cluster.
-    const HANDSHAKE: std::time::Duration = std::time::Duration::from_millis(20);
+    /// Upper bound for a handshake in progress: more than a round trip within a cluster.
+    const HANDSHAKE_TIME: std::time::Duration = std::time::Duration::from_millis(20);
 
-    // Classic BPF (linux/filter.h); the filter of a listener sees a packet from its TCP header on.
-    let let_nobody_in = [
+    // Classic BPF (linux/filter.h). The filter of a listener gets packets from their TCP header on.
+    let drop_syn = [
         SockFilter::new(0x30, 0, 0, 13),       // ldb [13]: the flags
         SockFilter::new(0x54, 0, 0, 0x12),     // and SYN|ACK
         SockFilter::new(0x15, 0, 1, 0x02),     // jeq SYN: the first packet of a handshake
-        SockFilter::new(0x06, 0, 0, 0),        // ret: drop it
-        SockFilter::new(0x06, 0, 0, u32::MAX), // ret: let it pass
+        SockFilter::new(0x06, 0, 0, 0),        // ret: drop the packet
+        SockFilter::new(0x06, 0, 0, u32::MAX), // ret: accept the packet
     ];
-    SockRef::from(listener).attach_filter(&let_nobody_in)?;
-    tokio::time::sleep(HANDSHAKE).await;
+    SockRef::from(listener).attach_filter(&drop_syn)?;
+    tokio::time::sleep(HANDSHAKE_TIME).await;
     Ok(())
 }
 
-/// Nothing here stops a handshake: who comes in this moment may be cut.
+/// Does nothing: without a filter, connections that open at this moment may be reset.
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unused_async, reason = "as above")]
-pub(super) async fn shut(_: &TcpListener) -> io::Result<()> {
+#[expect(clippy::unused_async, reason = "the filter of Linux needs time")]
+pub(super) async fn stop_handshakes(_: &TcpListener) -> io::Result<()> {
     Ok(())
 }

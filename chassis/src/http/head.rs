@@ -1,4 +1,4 @@
-//! What every server of ours asks of the head of a request, before any route sees it.
+//! Checks and normalises the head of a request before its route.
 
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
@@ -9,49 +9,49 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::Body;
 
-/// The longest target of a request, in bytes.
-pub(super) const URI_BYTES: usize = 32 * 1024;
-/// How large the head of a request may be.
+/// Upper bound for the path and query of a request.
+pub(super) const URI_BYTES_MAX: usize = 32 * 1024;
+/// Upper bounds for the head of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
-    /// The most header lines.
+    /// Header lines.
     pub(super) lines: usize,
-    /// The most bytes of all of it.
+    /// Bytes of the whole head.
     pub(super) bytes: usize,
 }
 
 impl HeadLimits {
-    /// What customers may send.
+    /// The limits for customers.
     const PUBLIC: Self = Self { lines: 100, bytes: 64 * 1024 };
-    /// The same and room for what the gateway adds: whom it heard, where that one called, an id, a trace, a budget.
+    /// The same, with room for the headers that the gateway adds: `X-Forwarded-*`, request id, trace and budget.
     const INTERNAL: Self = Self { lines: 116, bytes: 72 * 1024 };
 
-    /// Returns those of a process that faces `facing`.
-    pub(crate) fn of(facing: Exposure) -> Self {
-        match facing {
+    /// Returns the limits of a server.
+    pub(crate) fn of(exposure: Exposure) -> Self {
+        match exposure {
             Exposure::Public => Self::PUBLIC,
             Exposure::Internal => Self::INTERNAL,
         }
     }
 }
 
-/// The methods that our servers have for one path or another.
+/// All methods that any route has.
 pub(super) const METHODS: HeaderValue =
     HeaderValue::from_static("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS");
 
-/// A request that is refused before its route, in its extensions: the layers answer it like any other,
-/// with its id, its metrics and its line.
+/// The problem of an invalid head, in the extensions of its request. The layers respond with it, so that the request has an id,
+/// metrics and a log line like any other.
 #[derive(Clone)]
-pub(super) struct Refused(pub(super) Problem);
+pub(super) struct InvalidHead(pub(super) Problem);
 
-/// Checks a head, and puts it in the one form that the routes know: a target that starts with a slash
-/// and does not end with one, and the host that the client called in `Host`.
+/// Checks a head and normalises it: the target starts with a slash and does not end with one, and `Host` is the host that the
+/// client used.
 pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    if length > URI_BYTES {
+    if length > URI_BYTES_MAX {
         return Err(uri_too_long());
     }
-    host(request)?;
+    check_host(request)?;
     if request.method() == Method::CONNECT && !request.uri().path().starts_with('/') {
         return Err(Problem::of(kind::METHOD).header(header::ALLOW, METHODS));
     }
@@ -61,7 +61,7 @@ pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses a body that is compressed or otherwise encoded.
+/// Returns 415 for a compressed or otherwise encoded body.
 pub(super) fn check_encoding<B: Body>(request: &Request<B>) -> Result<(), Problem> {
     if request.body().is_end_stream() || !is_encoded(request.headers()) {
         return Ok(());
@@ -70,7 +70,7 @@ pub(super) fn check_encoding<B: Body>(request: &Request<B>) -> Result<(), Proble
         .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
-/// Adds `OPTIONS` to the methods that an answer says are allowed: it is, on every path that is there.
+/// Adds `OPTIONS` to `Allow`: every existing path has it.
 pub(super) fn allow_options(headers: &mut HeaderMap) {
     let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) else {
         return;
@@ -83,16 +83,16 @@ pub(super) fn allow_options(headers: &mut HeaderMap) {
     }
 }
 
-/// The refusal of a target that is longer than [`URI_BYTES`].
+/// Returns 414 for a target that is longer than [`URI_BYTES_MAX`].
 pub(super) fn uri_too_long() -> Problem {
     let (en, ko) = (
-        format!("a path with its query has at most {URI_BYTES} bytes"),
-        format!("경로와 쿼리는 {URI_BYTES}바이트 이하여야 합니다"),
+        format!("a path with its query has at most {URI_BYTES_MAX} bytes"),
+        format!("경로와 쿼리는 {URI_BYTES_MAX}바이트 이하여야 합니다"),
     );
     Problem::new(kind::URI_TOO_LONG, Text::new(en, ko))
 }
 
-/// The refusal of a head that is larger than `limits`.
+/// Returns 431 for a head that is larger than `limits`.
 pub(super) fn headers_too_large(limits: HeadLimits) -> Problem {
     let (lines, kib) = (limits.lines, limits.bytes / 1024);
     let (en, ko) = (
@@ -102,34 +102,34 @@ pub(super) fn headers_too_large(limits: HeadLimits) -> Problem {
     Problem::new(kind::HEADERS_TOO_LARGE, Text::new(en, ko))
 }
 
-/// RFC 9112, 3.2: one valid `Host`, which HTTP/1.0 may leave out. An authority in the target wins.
-fn host<B>(request: &mut Request<B>) -> Result<(), Problem> {
+/// Checks that there is one valid `Host`, which HTTP/1.0 may omit, and sets it to the authority in the target if there is one
+/// (RFC 9112, 3.2).
+fn check_host<B>(request: &mut Request<B>) -> Result<(), Problem> {
     let mut lines = request.headers().get_all(header::HOST).iter();
     let (host, more) = (lines.next(), lines.next());
-    let valid = match host {
+    let is_valid = match host {
         Some(host) => host.to_str().is_ok_and(is_host) && more.is_none(),
         None => request.version() < Version::HTTP_11,
     };
     let authority = request.uri().authority();
-    if !valid || authority.is_some_and(|authority| !is_host(authority.as_str())) {
+    if !is_valid || authority.is_some_and(|authority| !is_host(authority.as_str())) {
         return Err(Problem::of(kind::BAD_HOST));
     }
-    let named = authority.and_then(|name| HeaderValue::from_str(name.as_str()).ok());
-    if let Some(named) = named {
-        request.headers_mut().insert(header::HOST, named);
+    let authority = authority.and_then(|name| HeaderValue::from_str(name.as_str()).ok());
+    if let Some(authority) = authority {
+        request.headers_mut().insert(header::HOST, authority);
     }
     Ok(())
 }
 
-/// `uri` as the routes know it: without an authority, and without a slash at its end. None where it is
-/// that already.
+/// Returns `uri` without its authority and without a slash at the end, or `None` if it has neither.
 fn canonical(uri: &Uri) -> Result<Option<Uri>, Problem> {
-    let unreadable = || {
+    let malformed = || {
         let text = "the target of a request is a path that starts with a slash";
         Problem::new(kind::MALFORMED, Text::fixed(text, "요청 경로는 슬래시로 시작해야 합니다"))
     };
-    let whole = uri.path_and_query().ok_or_else(unreadable)?;
-    // More than one slash at the end is another path, which is not there.
+    let whole = uri.path_and_query().ok_or_else(malformed)?;
+    // A path with more than one slash at the end is a different path, which does not exist.
     let path = uri.path();
     let shorter = path.strip_suffix('/').filter(|path| !path.is_empty() && !path.ends_with('/'));
     let whole: PathAndQuery = match (shorter, uri.query()) {
@@ -138,19 +138,20 @@ fn canonical(uri: &Uri) -> Result<Option<Uri>, Problem> {
         (None, _) if uri.authority().is_some() => Ok(whole.clone()),
         (None, _) => return Ok(None),
     }
-    .map_err(|_| unreadable())?;
+    .map_err(|_| malformed())?;
     Ok(Some(Uri::from(whole)))
 }
 
-/// Whether a body is compressed or otherwise encoded. None of our servers reads that.
+/// Returns true if the body is compressed or otherwise encoded.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let any_but = |name: HeaderName, plain: &str| {
+    let has_other = |name: HeaderName, allowed: &str| {
         headers.get_all(name).iter().any(|value| {
             let mut codings = value.to_str().unwrap_or("?").split(',').map(str::trim);
-            codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(plain))
+            codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(allowed))
         })
     };
-    any_but(header::CONTENT_ENCODING, "identity") || any_but(header::TRANSFER_ENCODING, "chunked")
+    has_other(header::CONTENT_ENCODING, "identity")
+        || has_other(header::TRANSFER_ENCODING, "chunked")
 }
 
 #[cfg(test)]
@@ -170,15 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_there_once_and_valid() {
+    fn one_valid_host_is_required() {
         let with = |hosts: &[&'static str]| {
             let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             checked("/carts", &headers, "")
         };
         assert_eq!(with(&["shop:8088"]), Ok("shop:8088 /carts".into()));
-        for wrong in [&["shop", "shop"][..], &["a", "b"], &[], &[":::"], &[""], &["a b"], &["a/b"]]
+        for invalid in
+            [&["shop", "shop"][..], &["a", "b"], &[], &[":::"], &[""], &["a b"], &["a/b"]]
         {
-            assert_eq!(with(wrong), Err(400), "{wrong:?}");
+            assert_eq!(with(invalid), Err(400), "{invalid:?}");
         }
         let shop = [("host", "other")];
         assert_eq!(checked("http://shop:1/carts", &shop, ""), Ok("shop:1 /carts".into()));
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slash_at_the_end_of_a_path_does_not_count() {
+    fn one_slash_at_the_end_of_a_path_is_removed() {
         let path = |target: &str| checked(target, &[("host", "a")], "").unwrap();
         for (target, canonical) in [
             ("/", "/"),
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_encoded_is_refused_and_an_empty_one_is_not() {
+    fn an_encoded_body_is_refused_unless_it_is_empty() {
         let with = |name, value, body| checked("/", &[("host", "a"), (name, value)], body).is_ok();
         for coding in ["gzip", "br", "x-gzip", "identity, gzip", "nonsense"] {
             assert!(!with("content-encoding", coding, "x"), "{coding}");
@@ -216,10 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_an_end() {
+    fn the_length_of_the_target_is_bounded() {
         let path =
             |length: usize| checked(&format!("/{}", "a".repeat(length - 1)), &[("host", "a")], "");
-        assert!(path(URI_BYTES).is_ok());
-        assert_eq!(path(URI_BYTES + 1), Err(414));
+        assert!(path(URI_BYTES_MAX).is_ok());
+        assert_eq!(path(URI_BYTES_MAX + 1), Err(414));
     }
 }

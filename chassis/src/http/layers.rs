@@ -1,4 +1,4 @@
-//! The layers that every request goes through.
+//! The layers around the routes of a server.
 
 use crate::base::problem::Problem;
 use crate::http::context::{Context, Exposure};
@@ -16,44 +16,44 @@ use std::sync::Arc;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// Requests that a service works on at once; others wait for a place. More than one batch of the writer and all reading
-/// connections can use, so that it is the queue of several gateways that fills first.
-const IN_PROGRESS: usize = 1_024;
+/// Requests in progress at a service; others wait in a queue. More than a batch of the writer and all read connections can use,
+/// so that requests wait at the gateways first.
+const IN_PROGRESS_MAX: usize = 1_024;
 
-/// Returns what the public address serves: `routes` within their limits, and health.
+/// Returns the router of the public address: `routes`, behind a queue, and health.
 pub(crate) fn public(context: Context, routes: Router) -> Router {
-    let routes = match context.facing {
-        Exposure::Public => routes, // it has a queue for each service behind it
+    let routes = match context.exposure {
+        Exposure::Public => routes, // the gateway has a queue for each service
         Exposure::Internal => {
-            let queue = Queue::new(IN_PROGRESS, &context.metrics);
+            let queue = Queue::new(IN_PROGRESS_MAX, &context.metrics);
             routes.layer(axum::middleware::from_fn_with_state(queue, queued))
         }
     };
-    observed(context, routes) // health waits in no queue
+    with_health(context, routes) // health does not wait in the queue
 }
 
-/// Returns what the management address serves: `routes`, metrics and health.
+/// Returns the router of the management address: `routes`, metrics and health.
 pub(crate) fn management(mut context: Context, surface: Surface, routes: Router) -> Router {
     context.surface = Arc::new(surface);
-    context.facing = Exposure::Internal;
+    context.exposure = Exposure::Internal;
     let metrics = Arc::clone(&context.metrics);
-    observed(
+    with_health(
         context,
         routes.route("/metrics", get(async move |headers: HeaderMap| metrics.text(&headers))),
     )
 }
 
-/// Adds health to `routes`, and the layers that every request goes through.
-fn observed(context: Context, routes: Router) -> Router {
+/// Adds the health routes, and the layers that every request goes through.
+fn with_health(context: Context, routes: Router) -> Router {
     let (health, readiness) = (context.clone(), context.clone());
     routes
-        .route("/actuator/health", get(async move || health::answer(health.is_healthy().await)))
+        .route("/actuator/health", get(async move || health::response(health.is_healthy().await)))
         .route(
             "/actuator/health/readiness",
-            get(async move || health::answer(readiness.is_ready())),
+            get(async move || health::response(readiness.is_ready())),
         )
-        .route("/actuator/health/liveness", get(async || health::answer(true)))
-        // Together: to the router each layer is one more box to call through.
+        .route("/actuator/health/liveness", get(async || health::response(true)))
+        // In one `ServiceBuilder`, because the router boxes each layer that it gets.
         .layer(
             ServiceBuilder::new()
                 .layer(axum::middleware::from_fn_with_state(context, observe))
@@ -61,22 +61,23 @@ fn observed(context: Context, routes: Router) -> Router {
         )
 }
 
-/// Has a request wait for its place.
+/// Lets a request wait in the queue.
 async fn queued(
     State(queue): State<Queue>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let _place = queue.enter().await?;
+    let _permit = queue.enter().await?;
     Ok(next.run(request).await)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "that is how the layer gives it")]
+/// Logs the panic of a handler, and returns 500.
+#[expect(clippy::needless_pass_by_value, reason = "the layer defines this signature")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-    let said = said.unwrap_or("no message").to_owned();
-    Problem::internal(anyhow::anyhow!("a handler panicked: {said}")).into_response()
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    let message = message.unwrap_or("no message").to_owned();
+    Problem::internal(anyhow::anyhow!("a handler panicked: {message}")).into_response()
 }
 
 mod health {
@@ -84,7 +85,7 @@ mod health {
     use axum::http::StatusCode;
     use serde_json::{Value, json};
 
-    pub(super) fn answer(up: bool) -> (StatusCode, Json<Value>) {
+    pub(super) fn response(up: bool) -> (StatusCode, Json<Value>) {
         let (code, status) =
             if up { (StatusCode::OK, "UP") } else { (StatusCode::SERVICE_UNAVAILABLE, "DOWN") };
         (code, Json(json!({ "status": status })))

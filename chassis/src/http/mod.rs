@@ -1,4 +1,4 @@
-//! HTTP as every process serves it: one server loop, one set of layers, one way to refuse.
+//! The HTTP server and client of every process: server loop, layers, extractors, HAL, circuit breaker.
 
 mod base_url;
 mod body;
@@ -11,6 +11,7 @@ mod extract;
 pub mod hal;
 mod handshake_filter;
 mod head;
+mod json_error;
 mod layers;
 mod name;
 mod query;
@@ -19,7 +20,6 @@ mod request_log;
 mod server;
 mod socket;
 mod surface;
-mod unread;
 
 pub use base_url::BaseUrl;
 pub(crate) use body::BodyMemory;
@@ -31,7 +31,7 @@ pub use name::Name;
 pub use query::Query;
 pub use surface::Surface;
 
-pub(crate) use context::{Context, Dependencies, Exposure, Nothing};
+pub(crate) use context::{Context, Dependencies, Exposure, NoDependencies};
 pub(crate) use head::HeadLimits;
 pub(crate) use layers::{management, public};
 pub(crate) use server::serve;

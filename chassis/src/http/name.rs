@@ -1,4 +1,4 @@
-//! Names that people read.
+//! Display names.
 
 use crate::base::i18n::{Lang, Text};
 use garde::{Path, Report, Validate};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_public_assigned;
 
-/// The most characters of a name.
+/// Upper bound for the characters of a name.
 const MAX_CHARS: usize = 80;
 
 static LENGTH: Text = Text::fixed("has 1 to 80 characters", "1자 이상 80자 이하여야 합니다");
@@ -21,26 +21,27 @@ static REORDERED: Text = Text::fixed(
     "줄 바꿈 문자나 글 방향을 바꾸는 문자(U+2028, U+2029, U+202A~U+202E, U+2066~U+2069)는 쓸 수 없습니다",
 );
 
-/// A name: 1 to 80 characters in Unicode's form NFC, without the blanks around them, at least one of
-/// them visible. None is a control character, which Postgres and people's screens cannot take, and
-/// none changes how the text around the name is shown.
+/// A name of 1 to 80 characters in Unicode normalisation form NFC, without surrounding blanks. At least one character is visible.
+/// None is a control character, such as NUL, which Postgres cannot store. None changes the direction of the text around the
+/// name.
 ///
-/// What breaks a rule is read all the same, and [`Validate`] refuses it (422).
+/// Deserialising accepts every string. [`Validate`] then rejects an invalid one with 422.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
-    /// The name as it is stored.
+    /// Returns the name as it is stored.
     pub fn into_string(self) -> String {
         self.0
     }
 
+    /// Returns the rule that the name breaks, if it breaks one.
     fn fault(&self) -> Option<&'static Text> {
         if self.0.chars().any(char::is_control) {
             Some(&CONTROL)
         } else if !(1..=MAX_CHARS).contains(&self.0.chars().count()) {
             Some(&LENGTH)
-        } else if self.0.chars().any(reorders) {
+        } else if self.0.chars().any(changes_direction) {
             Some(&REORDERED)
         } else if self.0.chars().all(is_invisible) {
             Some(&INVISIBLE)
@@ -54,8 +55,8 @@ impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let text: String = text.nfc().collect();
-        let blank = |c: char| c.is_whitespace() && !c.is_control();
-        Ok(Self(text.trim_matches(blank).to_owned()))
+        let is_blank = |c: char| c.is_whitespace() && !c.is_control();
+        Ok(Self(text.trim_matches(is_blank).to_owned()))
     }
 }
 
@@ -69,21 +70,21 @@ impl Validate for Name {
     }
 }
 
-/// The Korean text of a fault of a name: garde has its own rules translated, and no others.
+/// Returns the Korean text of a fault of a name. garde translates only its own rules.
 pub(super) fn in_korean(english: &str) -> Option<&'static str> {
     let faults = [&LENGTH, &CONTROL, &INVISIBLE, &REORDERED];
     let fault = faults.into_iter().find(|fault| fault.get(Lang::English) == english);
     fault.map(|fault| fault.get(Lang::Korean))
 }
 
-/// Line separators, and the controls that embed, override or isolate a direction. Marks of direction
-/// (U+200E, U+200F, U+061C) belong to names in scripts that run from right to left.
-fn reorders(c: char) -> bool {
+/// Returns true for line separators, and for controls that embed, override or isolate a direction. Direction marks (U+200E,
+/// U+200F, U+061C) are allowed: names in right-to-left scripts need them.
+fn changes_direction(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether nothing is seen of a character: blanks, U+2800, annotation marks, fillers, controls of the layout of
-/// hieroglyphs, all that has Unicode's property Default_Ignorable_Code_Point, and what is no character at all or none yet.
+/// Returns true for a character that shows nothing: blanks, U+2800, annotation marks, fillers, layout controls of hieroglyphs,
+/// the Unicode property Default_Ignorable_Code_Point, and unassigned code points.
 fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || !is_public_assigned(c) && !is_private(c)
@@ -95,7 +96,7 @@ fn is_invisible(c: char) -> bool {
             | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether a character is for private use: a font may show it.
+/// Returns true for a private use character, which a font may show.
 fn is_private(c: char) -> bool {
     matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{ffffd}' | '\u{100000}'..='\u{10fffd}')
 }
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_counted_and_kept_in_nfc() {
+    fn a_name_is_counted_and_stored_in_nfc() {
         let syllables = "한글".repeat(40);
         let decomposed: String = syllables.nfd().collect();
         assert_eq!(decomposed.chars().count(), 240);
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_nothing_that_can_be_seen_is_none() {
+    fn a_name_needs_a_visible_character() {
         for text in [
             "\u{200b}",
             "\u{3164}",
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_changes_no_direction_and_breaks_no_line() {
+    fn a_name_has_no_direction_controls_and_no_line_breaks() {
         for text in ["\u{202e}", "Latte\u{202e}ettaL", "a\u{2066}b", "a\u{2028}b"] {
             assert_eq!(name(text).fault(), Some(&REORDERED), "{text:?}");
         }
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told_in_korean_too() {
+    fn every_fault_has_a_korean_text() {
         for fault in [&LENGTH, &CONTROL, &INVISIBLE, &REORDERED] {
             assert_eq!(in_korean(fault.get(Lang::English)), Some(fault.get(Lang::Korean)));
         }

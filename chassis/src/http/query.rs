@@ -6,11 +6,11 @@ use crate::http::extract::bad_query;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-/// The query, as pairs in order. Unknown names are ignored.
+/// The query as pairs of name and value, in order. Unknown names are ignored.
 pub struct Query(pub Vec<(String, String)>);
 
 impl Query {
-    /// Reads `application/x-www-form-urlencoded` pairs. `None` where a name or value is not UTF-8.
+    /// Reads `application/x-www-form-urlencoded` pairs. Returns `None` if a name or value is not UTF-8.
     fn parse(query: &str) -> Option<Self> {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| {
@@ -20,31 +20,28 @@ impl Query {
         pairs.collect::<Option<_>>().map(Self)
     }
 
-    /// The last value under one of `names`.
+    /// Returns the last value with one of `names`.
     pub fn get(&self, names: &[&str]) -> Option<&str> {
-        let wanted = |(name, _): &&(String, String)| names.contains(&name.as_str());
-        self.0.iter().rev().find(wanted).map(|(_, value)| value.as_str())
+        let is_named = |(name, _): &&(String, String)| names.contains(&name.as_str());
+        self.0.iter().rev().find(is_named).map(|(_, value)| value.as_str())
     }
 
-    /// All values under `name`, in order.
+    /// Returns all values with `name`, in order.
     pub fn all<'q>(&'q self, name: &str) -> impl Iterator<Item = &'q str> {
         self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// The whole number under one of `names`, or a refusal that says what is wanted.
+    /// Returns the whole number with one of `names`, or 400 with the first name.
     pub fn number(&self, names: &[&str]) -> Result<i64, Problem> {
-        let wanted = names[0];
+        let name = names[0];
         let value = self.get(names).ok_or_else(|| {
             bad_query(
-                format!("the query needs {wanted}=NUMBER"),
-                format!("쿼리에 {wanted}=숫자 가 필요합니다"),
+                format!("the query needs {name}=NUMBER"),
+                format!("쿼리에 {name}=숫자 가 필요합니다"),
             )
         })?;
         common_events::number::parse(value).ok_or_else(|| {
-            bad_query(
-                format!("{wanted} is a whole number"),
-                format!("{wanted} 값은 정수여야 합니다"),
-            )
+            bad_query(format!("{name} is a whole number"), format!("{name} 값은 정수여야 합니다"))
         })
     }
 }
@@ -74,21 +71,21 @@ mod tests {
     fn names_and_values_are_decoded() {
         let read = pairs("p%61ge=1+2&&x&%ec%bb%a4=%EC%BB%A4&a=b=c&=%&%zz=%4").unwrap();
         let read: Vec<_> = read.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let wanted =
+        let expected =
             [("page", "1 2"), ("x", ""), ("커", "커"), ("a", "b=c"), ("", "%"), ("%zz", "%4")];
-        assert_eq!(read, wanted);
+        assert_eq!(read, expected);
         assert_eq!(pairs("").unwrap(), []);
     }
 
     #[test]
-    fn what_is_not_utf_8_is_refused_and_not_replaced() {
+    fn a_query_that_is_not_utf_8_is_refused() {
         for query in ["x=%ff", "%ff=1", "page=1&x=%ed%a0%80", "%c3"] {
             assert_eq!(pairs(query), None, "{query} was read");
         }
     }
 
     #[test]
-    fn the_last_of_several_counts() {
+    fn the_last_of_several_values_counts() {
         let query = Query::parse("a=1&b=2&A=3&a=4").unwrap();
         assert_eq!((query.get(&["a"]), query.get(&["a", "A"])), (Some("4"), Some("4")));
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "4"]);

@@ -1,11 +1,12 @@
-//! A bound on the work in progress, with a queue in front of it that refuses by the time waited.
+//! A bound on the requests in progress, with a queue in front of it that refuses by waiting time.
 //!
-//! Work in progress is bounded so that a burst waits here, where nothing was done for it yet, and not in the middle of the
-//! work. How many wait does not matter, nor for how long somebody always does: whose turn comes within [`PATIENCE`] is served,
-//! first come first. When for all of [`PATIENCE`] nobody had a place who had not waited for `LONG_QUEUE_WAIT`, there is more to do than can
-//! be done. Until it is empty the queue then lets newcomers wait for [`OVERLOADED_PATIENCE`] only, and serves the last who came first,
-//! since those who came before have little patience left. (After "controlled delay" and "adaptive LIFO" of Facebook,
-//! <https://queue.acm.org/detail.cfm?id=2839461>.)
+//! A burst waits here, where nothing was done for it yet, and not in the middle of the work. The length of the queue does not
+//! matter: a request whose turn comes within [`PATIENCE`] is served, first in, first out.
+//!
+//! The queue is overloaded if for all of [`PATIENCE`] every request had waited for `LONG_QUEUE_WAIT` or more. Until it is empty,
+//! a new request then waits for at most [`OVERLOADED_PATIENCE`], and the newest is served first, because the older ones have
+//! little time left. This follows "controlled delay" and "adaptive LIFO" of Facebook,
+//! <https://queue.acm.org/detail.cfm?id=2839461>.
 
 use crate::base::limits::{LONG_QUEUE_WAIT, OVERLOADED_PATIENCE, PATIENCE};
 use crate::base::metrics::Metrics;
@@ -17,10 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// Requests that wait, beyond which they are refused at once. It only bounds the memory: a server has as many connections.
+/// Requests in one queue; further ones are refused at once. Bounds the memory only: a server has as many connections.
 const WAITING_MAX: usize = 8_192;
 
-/// Places for work in progress, and the queue for them. Clones share both.
+/// Permits for requests in progress, and the queue for them. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Queue(Arc<Shared>);
 
@@ -30,66 +31,66 @@ struct Shared {
     waited: Histogram,
 }
 
-/// There are free places only while nobody waits.
+/// Permits are free only while no request waits.
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Those who wait, in the order in which they came. Some may have gone.
-    waiting: VecDeque<Waiting>,
-    /// Since when nobody had a place who had not waited for `LONG_QUEUE_WAIT`.
+    /// The waiting requests, oldest first. Some may have been cancelled.
+    waiting: VecDeque<Waiter>,
+    /// Since when every request had waited for [`LONG_QUEUE_WAIT`] before its permit.
     slow_since: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Waiter {
     since: Instant,
-    place: oneshot::Sender<Place>,
+    permit: oneshot::Sender<Permit>,
 }
 
-/// A place in use. Dropped, it goes to the next who waits.
+/// The permit of a request in progress. Dropping it gives it to the next request.
 #[derive(Debug)]
-pub struct Place(Option<Arc<Shared>>);
+pub struct Permit(Option<Arc<Shared>>);
 
 impl Queue {
-    /// A queue for `places` places, which reports to `metrics` how long each request waited.
-    pub fn new(places: usize, metrics: &Metrics) -> Self {
-        let state = State { free: places, waiting: VecDeque::new(), slow_since: None };
+    /// Returns a queue with `permits` permits, which reports waiting times to `metrics`.
+    pub fn new(permits: usize, metrics: &Metrics) -> Self {
+        let state = State { free: permits, waiting: VecDeque::new(), slow_since: None };
         Self(Arc::new(Shared { state: Mutex::new(state), waited: metrics.queue_seconds.clone() }))
     }
 
-    /// Waits for a place, for as long as the running request and this queue allow.
+    /// Waits for a permit, as long as the patience of the running request and the state of this queue allow.
     ///
     /// # Errors
-    /// [`Unavailable::Overloaded`] when that time is over, or when `WAITING_MAX` wait.
-    pub async fn enter(&self) -> Result<Place, Unavailable> {
+    /// [`Unavailable::Overloaded`] when that time is over, or when `WAITING_MAX` requests wait.
+    pub async fn enter(&self) -> Result<Permit, Unavailable> {
         let began = Instant::now();
-        let entered = self.wait(began).await;
+        let permit = self.wait(began).await;
         self.0.waited.observe(began.elapsed().as_secs_f64());
-        entered.ok_or(Unavailable::Overloaded { at: "queue" })
+        permit.ok_or(Unavailable::Overloaded { at: "queue" })
     }
 
-    async fn wait(&self, began: Instant) -> Option<Place> {
-        let (mut place, allowed) = {
+    async fn wait(&self, began: Instant) -> Option<Permit> {
+        let (mut permit, wait_max) = {
             let mut state = self.0.state();
             if state.free > 0 {
                 state.free -= 1;
-                return Some(Place(Some(Arc::clone(&self.0))));
+                return Some(Permit(Some(Arc::clone(&self.0))));
             }
-            state.forget_the_gone();
+            state.drop_cancelled();
             if state.waiting.len() >= WAITING_MAX {
                 return None;
             }
-            let allowed = if state.is_overloaded() { OVERLOADED_PATIENCE } else { PATIENCE };
-            let (sender, place) = oneshot::channel();
-            state.waiting.push_back(Waiting { since: began, place: sender });
-            (place, allowed)
+            let wait_max = if state.is_overloaded() { OVERLOADED_PATIENCE } else { PATIENCE };
+            let (sender, permit) = oneshot::channel();
+            state.waiting.push_back(Waiter { since: began, permit: sender });
+            (permit, wait_max)
         };
-        let until = patience::until().min(began + allowed);
-        match timeout_at(until, &mut place).await {
-            Ok(place) => place.ok(),
+        let until = patience::until().min(began + wait_max);
+        match timeout_at(until, &mut permit).await {
+            Ok(permit) => permit.ok(),
             Err(_) => {
-                place.close();
-                place.try_recv().ok() // it may have come in the last moment
+                permit.close();
+                permit.try_recv().ok() // it may have been sent in the last moment
             }
         }
     }
@@ -100,11 +101,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a place that is not used any more to the next who waits.
-    fn hand_on(mut self: Arc<Self>) {
+    /// Gives a free permit to the next request.
+    fn pass_on(mut self: Arc<Self>) {
         loop {
             let Some(next) = self.state().next() else { return };
-            match next.place.send(Place(Some(self))) {
+            match next.permit.send(Permit(Some(self))) {
                 Ok(()) => return,
                 Err(mut unsent) => match unsent.0.take() {
                     Some(shared) => self = shared,
@@ -116,13 +117,13 @@ impl Shared {
 }
 
 impl State {
-    /// The next who is to have a place. Where nobody waits, the place is free.
-    fn next(&mut self) -> Option<Waiting> {
+    /// Returns the request that gets the next permit. If no request waits, the permit is free.
+    fn next(&mut self) -> Option<Waiter> {
         let overloaded = self.is_overloaded();
         let next = loop {
             let next = if overloaded { self.waiting.pop_back() } else { self.waiting.pop_front() };
             match next {
-                Some(gone) if gone.place.is_closed() => {}
+                Some(cancelled) if cancelled.permit.is_closed() => {}
                 next => break next,
             }
         };
@@ -133,7 +134,7 @@ impl State {
             }
             Some(_) => self.slow_since = None,
         }
-        self.forget_the_gone();
+        self.drop_cancelled();
         next
     }
 
@@ -141,9 +142,9 @@ impl State {
         self.slow_since.is_some_and(|since| since.elapsed() >= PATIENCE)
     }
 
-    /// Forgets those at the front who went away or were refused.
-    fn forget_the_gone(&mut self) {
-        while self.waiting.front().is_some_and(|first| first.place.is_closed()) {
+    /// Removes cancelled and refused requests from the front.
+    fn drop_cancelled(&mut self) {
+        while self.waiting.front().is_some_and(|first| first.permit.is_closed()) {
             self.waiting.pop_front();
         }
         if self.waiting.is_empty() {
@@ -152,10 +153,10 @@ impl State {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(shared) = self.0.take() {
-            shared.hand_on();
+            shared.pass_on();
         }
     }
 }

@@ -1,12 +1,11 @@
-//! What is said of every request: its ids, its metrics, its log line, and its refusal in the
-//! client's language.
+//! What every request gets: its ids, metrics, log line, and error responses in the language of the client.
 
 use crate::base::i18n::{Lang, Text};
 use crate::base::patience;
 use crate::base::problem::{Kind, Problem, kind};
 use crate::base::trace::{self, Trace};
 use crate::http::context::{Context, Exposure};
-use crate::http::head::{self, Refused};
+use crate::http::head::{self, InvalidHead};
 use crate::http::surface::Surface;
 use crate::http::{body, surface};
 use axum::extract::{MatchedPath, NestedPath, Request, State};
@@ -20,9 +19,10 @@ use uuid::Uuid;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What is noted of a request whose client went away before it was answered, as nginx does.
-const CLIENT_GONE: u16 = 499;
+/// The status in metrics and log of a request whose client disconnected before the response, as in nginx.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// The middleware that handles a request from its first log field to its last.
 pub(super) async fn observe(
     State(context): State<Context>,
     mut request: Request,
@@ -40,63 +40,67 @@ pub(super) async fn observe(
     request.headers_mut().insert(REQUEST_ID, id.clone());
     request.headers_mut().insert(trace::TRACEPARENT, trace.header());
 
-    let shown = id.to_str().unwrap_or_default();
-    let span = info_span!("request", request.id = shown, trace.id = trace.id());
-    let mut seen = RequestLog { context, started, method, uri, route, span, status: CLIENT_GONE };
-    let answer = async {
-        let refused = request.extensions_mut().remove::<Refused>();
-        let request = match refused {
-            Some(Refused(problem)) => Err(problem),
-            None if !surface::has_id(instance.as_deref().unwrap_or_default(), &seen.route) => {
-                Err(surface::no_id())
+    let request_id = id.to_str().unwrap_or_default();
+    let span = info_span!("request", request.id = request_id, trace.id = trace.id());
+    let mut log =
+        RequestLog { context, started, method, uri, route, span, status: CLIENT_CLOSED_REQUEST };
+    let handled = async {
+        let invalid_head = request.extensions_mut().remove::<InvalidHead>();
+        let request = match invalid_head {
+            Some(InvalidHead(problem)) => Err(problem),
+            None if !surface::has_valid_id(instance.as_deref().unwrap_or_default(), &log.route) => {
+                Err(surface::not_an_id())
             }
-            None => ready(&seen.context, request).await,
+            None => with_body(&log.context, request).await,
         };
         match request {
-            Ok((request, _)) if is_about_the_server(&request) => {
+            Ok((request, _)) if is_for_the_server(&request) => {
                 [(header::ALLOW, head::METHODS)].into_response()
             }
-            Ok((request, _held)) => {
-                let until = patience::of(request.headers()); // from now on, when all of it is here
+            Ok((request, _memory)) => {
+                let until = patience::of(request.headers()); // begins now, when the whole request is here
                 patience::with(until, next.run(request)).await
             }
             Err(problem) => problem.into_response(),
         }
     };
-    let response = trace::with(trace, answer).instrument(seen.span.clone()).await;
-    let response = answered_options(&seen.method, response);
-    if let Some(at) = response.extensions().get::<Arc<Problem>>().and_then(|problem| problem.shed())
-    {
-        seen.context.metrics.shed(at);
+    let response = trace::with(trace, handled).instrument(log.span.clone()).await;
+    let response = options_response(&log.method, response);
+    let problem = response.extensions().get::<Arc<Problem>>();
+    if let Some(queue) = problem.and_then(|problem| problem.shed()) {
+        log.context.metrics.shed(queue);
     }
-    let mut response = in_language(response, lang, instance.as_deref(), &seen.context.surface);
+    let mut response = in_language(response, lang, instance.as_deref(), &log.context.surface);
     response.headers_mut().insert(REQUEST_ID, id);
-    seen.status = response.status().as_u16();
+    log.status = response.status().as_u16();
     response
 }
 
-/// Makes a request ready for its route: with its body in memory where the route reads one, else without it, so that
-/// what its path and method say of it is not held up by its body.
-async fn ready(context: &Context, mut request: Request) -> Result<(Request, body::Held), Problem> {
+/// Returns the request with its body in memory if its route reads the body, else without a body. So an error response for the
+/// path or method does not wait for the body.
+async fn with_body(
+    context: &Context,
+    mut request: Request,
+) -> Result<(Request, body::MemoryPermit), Problem> {
     if context.surface.reads_body(request.method(), request.uri().path()) {
         head::check_encoding(&request)?;
-        return context.bodies.whole(request).await;
+        return context.bodies.read(request).await;
     }
     if request.method() == Method::CONNECT {
-        // No path has it. To a router that takes any method, and to HTTP clients, it is something of its own.
+        // No route has CONNECT, but a router for any method and HTTP clients treat it in a special way; TRACE gets the same 405.
         *request.method_mut() = Method::TRACE;
     }
-    Ok((body::without(request), None))
+    Ok((body::remove(request), None))
 }
 
-/// Returns the path that the client asked for, if it is one: for `instance`.
+/// Returns the path of the request, for `instance` of a problem. `None` if the target is not a path.
 fn instance(request: &Request) -> Option<String> {
     let path = request.uri().path();
     let prefix = request.extensions().get::<NestedPath>().map_or("", NestedPath::as_str);
     path.starts_with('/').then(|| format!("{prefix}{path}"))
 }
 
-/// A request. When it is over, also because its client went away, its metrics and its line are written.
+/// The log line and the metrics of a request. Dropping it writes them, also if the client has disconnected.
 struct RequestLog {
     context: Context,
     started: Instant,
@@ -110,11 +114,11 @@ struct RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let (method, path, status) = (&self.method, self.uri.path(), self.status);
-        let took = self.started.elapsed();
-        self.context.metrics.request(std::mem::take(&mut self.route), method, status, took);
-        let duration_ms = took.as_secs_f64() * 1000.0;
+        let elapsed = self.started.elapsed();
+        self.context.metrics.request(std::mem::take(&mut self.route), method, status, elapsed);
+        let duration_ms = elapsed.as_secs_f64() * 1000.0;
         let span = &self.span;
-        match self.context.facing {
+        match self.context.exposure {
             Exposure::Public => {
                 info!(parent: span, %method, path, status, duration_ms, "answered a request");
             }
@@ -125,34 +129,34 @@ impl Drop for RequestLog {
     }
 }
 
-/// The client's request id where it is fit for a log line, else a new one.
+/// Returns the request id of the client if it is 1 to 128 visible ASCII characters, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let fit = |id: &&HeaderValue| {
+    let is_valid = |id: &&HeaderValue| {
         (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    headers.get(REQUEST_ID).filter(fit).cloned().unwrap_or_else(|| {
+    headers.get(REQUEST_ID).filter(is_valid).cloned().unwrap_or_else(|| {
         let id = Uuid::new_v4().simple().to_string();
-        HeaderValue::from_str(&id).expect("a UUID is a legal header")
+        HeaderValue::from_str(&id).expect("a UUID is a valid header value")
     })
 }
 
-/// Whether this is `OPTIONS *`, which asks about the server and no path.
-fn is_about_the_server(request: &Request) -> bool {
+/// Returns true for `OPTIONS *`, which is for the server and not for a path.
+fn is_for_the_server(request: &Request) -> bool {
     request.method() == Method::OPTIONS && request.uri().path() == "*"
 }
 
-/// Answers an `OPTIONS` for a path that is there. `Allow` is added outside, by the router or the server.
-fn answered_options(method: &Method, response: Response) -> Response {
+/// Turns 405 for an `OPTIONS` of an existing path into 200. The router or the connection adds `Allow` later.
+fn options_response(method: &Method, response: Response) -> Response {
     if method != Method::OPTIONS || response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;
     }
     let allow = response.headers().get(header::ALLOW).cloned();
-    let mut answer = Response::default();
-    answer.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
-    answer
+    let mut response = Response::default();
+    response.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+    response
 }
 
-/// Writes a refusal in the client's language; refusals of the framework become problems here.
+/// Renders an error response in the language of the client. Error responses of the framework become problems.
 fn in_language(
     response: Response,
     lang: Lang,
@@ -164,24 +168,24 @@ fn in_language(
     }
     let problem = match response.extensions().get::<Arc<Problem>>() {
         Some(problem) => Arc::clone(problem),
-        None if is_ours(response.headers()) => return response,
+        None if has_own_body(response.headers()) => return response,
         None => {
-            let status = response.status(); // an upstream's stays what it is
+            let status = response.status(); // an upstream may have another one than its kind
             Arc::new(match status {
                 StatusCode::NOT_FOUND => surface.no_such_path(),
-                _ => Problem::of(Kind { status, ..of_framework(status) }),
+                _ => Problem::of(Kind { status, ..kind_of_status(status) }),
             })
         }
     };
-    let (mut plain, _) = response.into_parts();
+    let (mut original, _) = response.into_parts();
     let rendered = problem.render(lang, instance);
-    plain.headers.remove(header::CONTENT_LENGTH);
+    original.headers.remove(header::CONTENT_LENGTH);
     let (mut parts, body) = rendered.into_parts();
     if parts.status == StatusCode::METHOD_NOT_ALLOWED {
         let instance = instance.map(ToOwned::to_owned);
-        parts.extensions.insert(WantsMethods { lang, instance });
+        parts.extensions.insert(LacksMethods { lang, instance });
     }
-    for (name, value) in &plain.headers {
+    for (name, value) in &original.headers {
         if !parts.headers.contains_key(name) {
             parts.headers.append(name, value.clone());
         }
@@ -189,17 +193,17 @@ fn in_language(
     Response::from_parts(parts, body)
 }
 
-/// A refusal of a method, in the extensions of its answer: which methods there are is known outside, where the router has
-/// added `Allow`.
+/// Marks a 405 whose detail lacks the allowed methods, in the extensions of the response. They are known only after the
+/// router has added `Allow`.
 #[derive(Clone)]
-struct WantsMethods {
+struct LacksMethods {
     lang: Lang,
     instance: Option<String>,
 }
 
-/// Says in the refusal of a method which methods there are.
+/// Adds the allowed methods to the detail of a 405.
 pub(super) fn name_methods(response: Response) -> Response {
-    let Some(wants) = response.extensions().get::<WantsMethods>().cloned() else {
+    let Some(marker) = response.extensions().get::<LacksMethods>().cloned() else {
         return response;
     };
     let allow = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
@@ -208,19 +212,21 @@ pub(super) fn name_methods(response: Response) -> Response {
         format!("this path takes {allow}"),
         format!("이 경로에 쓸 수 있는 메서드는 {allow} 입니다"),
     );
-    let rendered = Problem::new(kind::METHOD, detail).render(wants.lang, wants.instance.as_deref());
+    let rendered =
+        Problem::new(kind::METHOD, detail).render(marker.lang, marker.instance.as_deref());
     let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH); // of the text before
+    parts.headers.remove(header::CONTENT_LENGTH); // of the previous body
     Response::from_parts(parts, rendered.into_body())
 }
 
-/// Whether the body says something already: a problem of an upstream, or the JSON of a health route.
-fn is_ours(headers: &HeaderMap) -> bool {
+/// Returns true if the response has a body of its own: a problem of an upstream, or the JSON of a health route.
+fn has_own_body(headers: &HeaderMap) -> bool {
     let content = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content.is_some_and(|content| !content.starts_with("text/plain"))
 }
 
-fn of_framework(status: StatusCode) -> Kind {
+/// Returns the kind of problem for an error response of the framework.
+fn kind_of_status(status: StatusCode) -> Kind {
     match status {
         StatusCode::NOT_FOUND => kind::NOT_FOUND,
         StatusCode::METHOD_NOT_ALLOWED => kind::METHOD,

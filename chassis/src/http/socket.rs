@@ -1,4 +1,4 @@
-//! The connection of a client as hyper reads and writes it, and what hyper does not tell us of it.
+//! The TCP connection of a client, with what hyper does not report: the end of the client, and hyper's own responses.
 
 use axum::http::StatusCode;
 use socket2::SockRef;
@@ -13,13 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// How long a request goes on after its client closed its sending side. The client may have closed
-/// only that side and still wait (`nc -N`), or it may be gone: TCP tells neither from the other.
-const HALF_CLOSED: Duration = Duration::from_secs(2);
-/// The bytes of a head that are kept for [`Socket::recent`].
-const RECENT_BYTES: usize = 16 * 1024;
+/// How long a request continues after its client closed its sending side. The client may still wait for the response (`nc -N`),
+/// or it may be gone: TCP does not show the difference.
+const HALF_CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// Upper bound for the bytes that [`Socket::recent`] keeps.
+const RECENT_BYTES_MAX: usize = 16 * 1024;
 
-/// A shared handle of a TCP connection. One task uses it, so that the lock is never contended.
+/// A shared handle of a TCP connection. Only one task uses it, so the lock is never contended.
 #[derive(Clone)]
 pub(super) struct Stream(Arc<Mutex<TcpStream>>);
 
@@ -32,11 +32,11 @@ impl Stream {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when the client is gone: at once where it reset the connection, after
-    /// [`HALF_CLOSED`] where it closed its sending side.
+    /// Waits until the client has disconnected: until it resets the connection, or for [`HALF_CLOSE_GRACE`] after it closed its
+    /// sending side.
     ///
-    /// A client that has sent more than its request is not watched: its end is behind those bytes.
-    pub(super) async fn gone(&self) {
+    /// Never resolves if the client has sent more than its request: the end of the stream is behind those bytes.
+    pub(super) async fn disconnected(&self) {
         let reset = poll_fn(|context| {
             let (stream, mut byte) = (self.lock(), [0]);
             match ready!(stream.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
@@ -46,7 +46,7 @@ impl Stream {
             }
         });
         if !reset.await {
-            sleep(HALF_CLOSED).await;
+            sleep(HALF_CLOSE_GRACE).await;
         }
     }
 
@@ -55,36 +55,36 @@ impl Stream {
         SockRef::from(&*self.lock()).shutdown(Shutdown::Write)
     }
 
-    /// Has the connection end with a reset, so that half an answer is not taken for a whole one.
+    /// Makes the connection end with a reset, so that the client notices that the response is truncated.
     pub(super) fn reset(&self) -> io::Result<()> {
         SockRef::from(&*self.lock()).set_linger(Some(Duration::ZERO))
     }
 }
 
-/// What hyper reads from and writes to.
+/// The stream that hyper reads and writes.
 ///
-/// hyper answers what it cannot parse by itself, with an empty body, and has no hook for that. Here such
-/// an answer is recognised and held back, for ours to be written in its place.
+/// hyper responds by itself, with an empty body, to a request that it cannot parse, and has no hook for it. This type
+/// recognises such a response and withholds it, so that a problem can be sent in its place.
 pub(super) struct Socket {
     stream: Stream,
     recent: Vec<u8>,
-    held_back: Option<StatusCode>,
+    withheld: Option<StatusCode>,
 }
 
 impl Socket {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, recent: Vec::new(), held_back: None }
+        Self { stream, recent: Vec::new(), withheld: None }
     }
 
-    /// What was read since something was last written, the first [`RECENT_BYTES`] of it: the head of
-    /// the request that hyper could not parse, unless its client sends requests without waiting.
+    /// Returns the first [`RECENT_BYTES_MAX`] bytes that were read since the last write. For a request that hyper could not parse
+    /// this is its head, unless the client sends requests without waiting for responses.
     pub(super) fn recent(&self) -> &[u8] {
         &self.recent
     }
 
-    /// The status of the answer that hyper gave by itself, and that was held back.
-    pub(super) fn held_back(&self) -> Option<StatusCode> {
-        self.held_back
+    /// Returns the status of the response that was withheld.
+    pub(super) fn withheld(&self) -> Option<StatusCode> {
+        self.withheld
     }
 }
 
@@ -97,7 +97,7 @@ impl AsyncRead for Socket {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut *self.stream.lock()).poll_read(context, buffer))?;
         let read = &buffer.filled()[before..];
-        let room = RECENT_BYTES.saturating_sub(self.recent.len());
+        let room = RECENT_BYTES_MAX.saturating_sub(self.recent.len());
         self.recent.extend_from_slice(&read[..read.len().min(room)]);
         Poll::Ready(Ok(()))
     }
@@ -109,16 +109,16 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let bytes = match answer_of_hyper(bytes) {
+        let bytes = match find_hyper_response(bytes) {
             Some((0, status)) => {
-                self.held_back = Some(status);
+                self.withheld = Some(status);
                 return Poll::Ready(Ok(bytes.len()));
             }
-            Some((start, _)) => &bytes[..start], // the answer before it; the rest comes again
+            Some((start, _)) => &bytes[..start], // the response before it; hyper writes the rest again
             None => bytes,
         };
-        if self.recent.len() > RECENT_BYTES / 4 {
-            self.recent = Vec::new(); // a body went by; thousands of connections keep this
+        if self.recent.len() > RECENT_BYTES_MAX / 4 {
+            self.recent = Vec::new(); // free the memory of a body: there are thousands of connections
         }
         self.recent.clear();
         Pin::new(&mut *self.stream.lock()).poll_write(context, bytes)
@@ -128,34 +128,34 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Does nothing: hyper shuts down before it tells why, and we may have an answer yet to write.
+    /// Does nothing: hyper shuts down before it returns its error, and we may send a response after that.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
-/// Where an answer that hyper gave by itself starts in `bytes`, at whose end it must be, and its status.
+/// Returns the position and the status of a response that hyper made by itself, if `bytes` ends with one.
 ///
-/// Such an answer has nothing but `connection`, `content-length: 0` and `date`. All of ours have more.
-fn answer_of_hyper(bytes: &[u8]) -> Option<(usize, StatusCode)> {
-    /// More than the answer of hyper has.
-    const LONGEST: usize = 200;
+/// Such a response has no headers but `connection`, `content-length: 0` and `date`. All of ours have more.
+fn find_hyper_response(bytes: &[u8]) -> Option<(usize, StatusCode)> {
+    /// More than the size of such a response.
+    const HYPER_RESPONSE_BYTES_MAX: usize = 200;
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }
-    let tail = &bytes[bytes.len().saturating_sub(LONGEST)..];
+    let tail = &bytes[bytes.len().saturating_sub(HYPER_RESPONSE_BYTES_MAX)..];
     let version = b"HTTP/1.";
-    let at = tail.windows(version.len()).rposition(|window| window == version)?;
-    let mut lines = std::str::from_utf8(&tail[at..]).ok()?.split("\r\n");
+    let start = tail.windows(version.len()).rposition(|window| window == version)?;
+    let mut lines = std::str::from_utf8(&tail[start..]).ok()?.split("\r\n");
     let status: StatusCode = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let of_hyper = |line: &str| {
+    let is_of_hyper = |line: &str| {
         line.is_empty()
             || ["connection: ", "content-length: 0", "date: "]
                 .iter()
-                .any(|start| line.starts_with(start))
+                .any(|header| line.starts_with(header))
     };
-    (status.is_client_error() && lines.all(of_hyper))
-        .then_some((bytes.len() - tail.len() + at, status))
+    (status.is_client_error() && lines.all(is_of_hyper))
+        .then_some((bytes.len() - tail.len() + start, status))
 }
 
 #[cfg(test)]
@@ -167,11 +167,12 @@ mod tests {
     const OURS: &str = "HTTP/1.1 404 Not Found\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n";
 
     #[test]
-    fn only_the_answers_that_hyper_gives_by_itself_are_recognised() {
-        let at = |bytes: &str| answer_of_hyper(bytes.as_bytes()).map(|(at, _)| at);
-        assert_eq!(answer_of_hyper(BY_HYPER.as_bytes()), Some((0, StatusCode::URI_TOO_LONG)));
-        assert_eq!(at(&format!("{OURS}{BY_HYPER}")), Some(OURS.len()));
-        assert_eq!(at(&format!("{}{BY_HYPER}", "x".repeat(5_000))), Some(5_000));
+    fn only_responses_of_hyper_itself_are_recognised() {
+        let position =
+            |bytes: &str| find_hyper_response(bytes.as_bytes()).map(|(position, _)| position);
+        assert_eq!(find_hyper_response(BY_HYPER.as_bytes()), Some((0, StatusCode::URI_TOO_LONG)));
+        assert_eq!(position(&format!("{OURS}{BY_HYPER}")), Some(OURS.len()));
+        assert_eq!(position(&format!("{}{BY_HYPER}", "x".repeat(5_000))), Some(5_000));
         for other in [
             "",
             "\r\n\r\n",
@@ -182,7 +183,7 @@ mod tests {
             "HTTP/1.1 100 Continue\r\n\r\n",
             "HTTP/1.1 four\r\n\r\n",
         ] {
-            assert_eq!(at(other), None, "{other}");
+            assert_eq!(position(other), None, "{other}");
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What a process serves: which paths there are, and which of them read a body.
+//! The paths of a process, and the routes that read a body.
 
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
 use crate::base::uri::decoded;
 use axum::http::Method;
 
-/// The paths of a process, and which of them read a body.
+/// The paths of a process, and the routes that read a body.
 #[derive(Clone, Debug, Default)]
 pub struct Surface {
-    /// The paths, as a refusal of any other names them.
+    /// The paths that the 404 for any other path lists.
     pub paths: Vec<&'static str>,
-    /// The method and the path of each route that reads a body; `{id}` stands for a whole number, any other
-    /// name in braces for any segment. The body of any other request is left unread.
+    /// The method and path of each route that reads a body. `{id}` matches a whole number, another name in braces any
+    /// segment. The server does not read the bodies of other requests.
     pub bodies: &'static [(Method, &'static str)],
 }
 
 impl Surface {
-    /// Whether the route of a request reads its body.
+    /// Returns true if the route of a request reads its body.
     pub(super) fn reads_body(&self, method: &Method, path: &str) -> bool {
-        self.bodies.iter().any(|(reading, pattern)| reading == method && is_like(path, pattern))
+        self.bodies.iter().any(|(reads, pattern)| reads == method && matches(path, pattern))
     }
 
-    /// Returns the refusal of a path that is not there.
+    /// Returns the 404 for an unknown path.
     pub(super) fn no_such_path(&self) -> Problem {
         let paths = self.paths.join(", ");
         Problem::new(
@@ -34,39 +34,39 @@ impl Surface {
     }
 }
 
-/// Whether `path` is one that `pattern` stands for.
-fn is_like(path: &str, pattern: &str) -> bool {
+/// Returns true if `path` matches `pattern`.
+fn matches(path: &str, pattern: &str) -> bool {
     let (mut segments, mut patterns) = (path.split('/'), pattern.split('/'));
     loop {
         return match (segments.next(), patterns.next()) {
             (None, None) => true,
             (Some(segment), Some("{id}")) if is_id(segment) => continue,
-            (Some(segment), Some(name)) if is_variable(name) && !segment.is_empty() => continue,
+            (Some(segment), Some(name)) if is_wildcard(name) && !segment.is_empty() => continue,
             (Some(segment), Some(pattern)) if segment == pattern => continue,
             _ => false,
         };
     }
 }
 
-/// Whether a segment of a pattern stands for any segment.
-fn is_variable(pattern: &str) -> bool {
+/// Returns true if a segment of a pattern matches any segment.
+fn is_wildcard(pattern: &str) -> bool {
     pattern.starts_with('{') && pattern != "{id}"
 }
 
-/// Whether the segment of `path` that `{id}` stands for in the route `pattern` is an id, if there is one.
-pub(super) fn has_id(path: &str, pattern: &str) -> bool {
+/// Returns true if the segment of `path` at `{id}` in the route `pattern` is an id, or if the route has no `{id}`.
+pub(super) fn has_valid_id(path: &str, pattern: &str) -> bool {
     let mut pairs = path.split('/').zip(pattern.split('/'));
     pairs.find(|(_, pattern)| *pattern == "{id}").is_none_or(|(segment, _)| is_id(segment))
 }
 
-/// Whether a segment of a path is a whole number.
+/// Returns true if a segment of a path is an id: decimal digits in the range of an `i64`.
 fn is_id(segment: &str) -> bool {
     decoded(segment)
         .is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_digit()) && id.parse::<i64>().is_ok())
 }
 
-/// Returns the refusal of a path where something else stands for an id.
-pub(super) fn no_id() -> Problem {
+/// Returns the 404 for a path with something else than an id at `{id}`.
+pub(super) fn not_an_id() -> Problem {
     Problem::new(
         kind::NOT_FOUND,
         Text::fixed(
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_read_where_a_route_reads_one() {
+    fn only_listed_routes_read_a_body() {
         let surface = Surface {
             paths: vec![],
             bodies: &[
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn an_id_is_a_whole_number() {
-        for (path, pattern, is) in [
+        for (path, pattern, is_valid) in [
             ("/carts/1", "/carts/{id}", true),
             ("/carts/abc", "/carts/{id}", false),
             ("/carts/-1", "/carts/{id}", false),
@@ -121,7 +121,7 @@ mod tests {
             ("/carts", "/carts", true),
             ("/carts/abc", "/carts/{*rest}", true),
         ] {
-            assert_eq!(has_id(path, pattern), is, "{path}");
+            assert_eq!(has_valid_id(path, pattern), is_valid, "{path}");
         }
     }
 }

@@ -50,10 +50,10 @@ pub(crate) async fn park<C>(
         )
         .bind(incoming.id.as_str())
         .bind(delivery.key.as_deref())
-        .bind(delivery.place.to_string())
+        .bind(delivery.position.to_string())
         .bind(delivery.payload.as_deref().unwrap_or_default())
         .bind(incoming.trace.as_ref().map(Trace::as_str))
-        .bind(delivery.at)
+        .bind(delivery.timestamp)
         .bind(rejection.reason.as_str())
         .bind(now())
         .bind(digest(delivery))
@@ -163,14 +163,14 @@ pub(crate) async fn page(
             from_outbox: place == OUTBOX_PLACE,
             holds_key: row.try_get::<i64, _>(7)? == 1,
             delivery: Delivery {
-                place: TopicPosition {
+                position: TopicPosition {
                     partition: partition.parse().unwrap_or_default(),
                     offset: offset.parse().unwrap_or_default(),
                 },
                 key: row.try_get(2)?,
                 payload: Some(row.try_get(4)?),
                 headers: trace.map(|trace| (TRACEPARENT.to_string(), trace)).into_iter().collect(),
-                at: row.try_get(6)?,
+                timestamp: row.try_get(6)?,
             },
         })
     };

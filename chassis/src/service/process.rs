@@ -3,7 +3,7 @@
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
 use crate::base::tasks::Tasks;
-use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, Nothing, Surface};
+use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, NoDependencies, Surface};
 use crate::service::ports::{listen, listen_at};
 use crate::service::running::Running;
 use crate::storage::Db;
@@ -49,7 +49,7 @@ impl Process {
             metrics,
             draining: Arc::clone(&draining),
             dependencies,
-            facing: exposure,
+            exposure,
             bodies,
             surface,
         };
@@ -100,7 +100,7 @@ pub fn serve_management(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(Nothing), Exposure::Internal, |routes| routes)
+    process.serve(surface, routes, Arc::new(NoDependencies), Exposure::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` adds layers around all others, so it also sees their
@@ -124,5 +124,5 @@ pub fn serve_bare(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(Nothing), Exposure::Public, around)
+    process.serve(surface, routes, Arc::new(NoDependencies), Exposure::Public, around)
 }

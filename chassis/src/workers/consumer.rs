@@ -62,13 +62,12 @@ impl<P: Policy> EventHandler<P> {
         let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
         let (id, meaning) = match delivery.payload.as_deref().map(Envelope::from_json) {
             None => {
-                debug!(place = %delivery.place, key = delivery.key, "skipped a tombstone");
+                debug!(place = %delivery.position, key = delivery.key, "skipped a tombstone");
                 self.metrics.tombstones_total.inc();
                 (None, Ok(vec![]))
             }
             Some(Ok(envelope)) => {
-                let arrived = DateTime::from_timestamp_millis(delivery.at).unwrap_or_default();
-                let at = envelope.occurred_at.unwrap_or(arrived);
+                let at = envelope.happened_at(delivery.timestamp);
                 let react = || self.policy.react(&envelope, at);
                 (envelope.event_id, Ok(trace::with_sync(trace.as_ref(), react)))
             }
@@ -78,7 +77,7 @@ impl<P: Policy> EventHandler<P> {
             }
         };
         let id = id.map_or_else(
-            || format!("{topic}:{}:{}", delivery.place, dead_letters::digest(&delivery)),
+            || format!("{topic}:{}:{}", delivery.position, dead_letters::digest(&delivery)),
             |id| id.to_string(),
         );
         IncomingEvent { id, delivery, trace, meaning, parked: None }
@@ -205,7 +204,8 @@ async fn follow<P: Policy>(
             }
         };
         pace.begins(deliveries.len());
-        let places: Vec<TopicPosition> = deliveries.iter().map(|delivery| delivery.place).collect();
+        let positions: Vec<TopicPosition> =
+            deliveries.iter().map(|delivery| delivery.position).collect();
         let topic = subscription.topic().to_owned();
         let events =
             deliveries.into_iter().map(|delivery| handler.read(&topic, delivery)).collect();
@@ -214,7 +214,7 @@ async fn follow<P: Policy>(
             break;
         }
         fail::fail_point!("consumer-after-effect");
-        if let Err(error) = subscription.done(&places).await {
+        if let Err(error) = subscription.commit(&positions).await {
             warn!(error = format!("{error:#}"), "could not commit the offsets");
         }
     }

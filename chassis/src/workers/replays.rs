@@ -59,12 +59,11 @@ impl EventReplay {
             let Some(payload) = &delivery.payload else { continue };
             match Envelope::from_json(payload) {
                 Ok(envelope) => {
-                    let arrived = DateTime::from_timestamp_millis(delivery.at).unwrap_or_default();
-                    let at = envelope.occurred_at.unwrap_or(arrived);
+                    let at = envelope.happened_at(delivery.timestamp);
                     events.push((envelope, at));
                 }
                 Err(error) => {
-                    warn!(place = %delivery.place, %error, "skipped a message that is no event");
+                    warn!(place = %delivery.position, %error, "skipped a message that is no event");
                 }
             }
         }

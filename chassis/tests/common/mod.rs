@@ -224,8 +224,8 @@ impl Scripted {
     pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> TopicPosition {
         let place = TopicPosition { partition: 0, offset };
         let payload = payload.map(<[u8]>::to_vec);
-        let delivery =
-            Delivery { place, key: key.map(Into::into), payload, headers: vec![], at: 0 };
+        let (key, headers) = (key.map(Into::into), vec![]);
+        let delivery = Delivery { position: place, key, payload, headers, timestamp: 0 };
         self.0.incoming.lock().unwrap().push_back(Arc::new(delivery));
         self.0.put.notify_one();
         place
@@ -313,8 +313,8 @@ impl Subscription for Scripted {
         }
     }
 
-    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()> {
-        self.0.done.lock().unwrap().extend(deliveries);
+    async fn commit(&mut self, positions: &[TopicPosition]) -> anyhow::Result<()> {
+        self.0.done.lock().unwrap().extend(positions);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! The gateway, stand-ins for the services behind it, and clients. Both ends speak bare TCP where a
-//! client library would tidy up what a test is about.
+//! The gateway, stand-ins for the services behind it, and clients. Both ends use plain TCP where an HTTP library would
+//! normalise the bytes that a test is about.
 #![allow(
     dead_code,
     clippy::allow_attributes,
@@ -22,15 +22,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Upper bound for the wait for bytes.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// The gateway with one stand-in for all four services.
+/// Starts the gateway with one stand-in for all four services.
 pub(crate) async fn gateway(upstream: &str, origins: &[&'static str]) -> Running {
     behind(upstream, origins, &[]).await
 }
 
-/// The gateway behind proxies whose networks it trusts.
+/// Starts the gateway behind proxies in trusted networks.
 pub(crate) async fn behind(upstream: &str, origins: &[&'static str], proxies: &[&str]) -> Running {
     let upstream = upstream.to_owned();
     let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
@@ -46,7 +47,7 @@ pub(crate) async fn behind(upstream: &str, origins: &[&'static str], proxies: &[
     gateway::start(config).unwrap()
 }
 
-/// A stand-in that answers what it was asked.
+/// Starts a stand-in that returns the request that it received, as JSON.
 pub(crate) async fn mirror() -> String {
     peer(Router::new().fallback(any(async |request: Request| {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -59,44 +60,45 @@ pub(crate) async fn mirror() -> String {
     })))
 }
 
-/// All values of a header that the mirror saw.
-pub(crate) fn seen<'a>(mirrored: &'a Value, name: &str) -> Vec<&'a str> {
+/// Returns the values of a header in a request that [`mirror`] received.
+pub(crate) fn header_values<'a>(mirrored: &'a Value, name: &str) -> Vec<&'a str> {
     let headers = mirrored["headers"].as_array().unwrap().iter();
     headers.filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().unwrap()).collect()
 }
 
-/// One end of a connection, byte by byte.
-pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+/// A TCP connection, and the bytes that were read but not used yet.
+pub(crate) struct ByteStream {
+    pub(crate) tcp: TcpStream,
     pub(crate) read: String,
 }
 
-impl Wire {
+impl ByteStream {
     pub(crate) async fn to(addr: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(addr).await.unwrap(), read: String::new() }
+        Self { tcp: TcpStream::connect(addr).await.unwrap(), read: String::new() }
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.unwrap();
+        self.tcp.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Reads more; false at the end.
+    /// Reads more bytes. Returns false at the end of the stream.
     pub(crate) async fn more(&mut self) -> bool {
         let mut piece = [0; 4096];
-        let read = timeout(PATIENCE, self.stream.read(&mut piece)).await;
+        let read = timeout(READ_TIMEOUT, self.tcp.read(&mut piece)).await;
         let read = read.unwrap_or_else(|_| panic!("nothing came after {:?}", self.read));
         let read = read.unwrap_or(0);
         self.read.push_str(&String::from_utf8_lossy(&piece[..read]));
         read > 0
     }
 
+    /// Reads until `text` was received.
     pub(crate) async fn until(&mut self, text: &str) {
         while !self.read.contains(text) {
             assert!(self.more().await, "the end came before {text:?}: {:?}", self.read);
         }
     }
 
-    /// The next message with a `content-length`; none at the end.
+    /// Returns the next message, whose body has a `content-length`, or `None` at the end of the stream.
     pub(crate) async fn message(&mut self) -> Option<String> {
         loop {
             if let Some((head, rest)) = self.read.split_once("\r\n\r\n") {
@@ -115,31 +117,31 @@ impl Wire {
     }
 }
 
-/// A stand-in that does with each connection what `serve` does.
-pub(crate) async fn wires<F: Future<Output = ()> + Send + 'static>(
-    serve: impl Fn(Wire) -> F + Send + 'static,
+/// Starts a server that handles each connection with `serve`.
+pub(crate) async fn byte_server<F: Future<Output = ()> + Send + 'static>(
+    serve: impl Fn(ByteStream) -> F + Send + 'static,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(Wire { stream, read: String::new() }));
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(serve(ByteStream { tcp, read: String::new() }));
         }
     });
     format!("http://{addr}")
 }
 
-/// Sends a message as it is and answers status, head in lower case, and body.
+/// Sends the bytes of `message`. Returns the status, the head in lower case, and the body as JSON.
 pub(crate) async fn raw(addr: SocketAddr, message: &str) -> (u16, String, Value) {
-    let mut wire = Wire::to(addr).await;
-    wire.send(message).await;
-    let answer = wire.message().await.expect("an answer");
+    let mut stream = ByteStream::to(addr).await;
+    stream.send(message).await;
+    let answer = stream.message().await.expect("a response");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_ascii_lowercase(), serde_json::from_str(body).unwrap_or_default())
 }
 
-/// Whether it is a problem of this kind.
+/// Asserts that a response is a problem of this kind, and returns it.
 pub(crate) async fn is_problem(answer: reqwest::Response, status: u16, slug: &str) -> Value {
     assert_eq!(answer.status(), status);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");

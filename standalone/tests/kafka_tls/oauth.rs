@@ -145,7 +145,7 @@ async fn clients_go_on_when_their_tokens_end() {
         publisher.publish(&[message]).await.remove(0).unwrap();
         let taken = timeout(Duration::from_secs(30), reader.poll(1)).await.unwrap().unwrap();
         assert_eq!(taken[0].payload.as_deref(), Some(round.to_string().as_bytes()));
-        reader.done(&[taken[0].place]).await.unwrap();
+        reader.commit(&[taken[0].position]).await.unwrap();
         // A service polls all the time, and only then takes a consumer its next token.
         assert!(timeout(LIFETIME / 2, reader.poll(1)).await.is_err(), "there is no other");
     }

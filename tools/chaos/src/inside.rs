@@ -158,7 +158,7 @@ pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
     while let Ok(polled) = timeout(Duration::from_secs(5), reader.poll(5_000)).await {
         for message in polled?.iter().filter(|message| message.key.as_ref() == Some(&key)) {
             let payload = String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default());
-            writeln!(told, "  topic {}: {payload}", message.place)?;
+            writeln!(told, "  topic {}: {payload}", message.position)?;
         }
     }
     Ok(told)

@@ -1,17 +1,17 @@
-//! Who of a group reads which partition.
+//! Consumer groups: which member reads which partition.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// The members of one group, and how often they changed.
+/// The members of a group, and the number of changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members {
     ids: Vec<u64>,
     generation: u64,
 }
 
-/// All groups of this process.
+/// The consumer groups of this process.
 #[derive(Default)]
 pub(super) struct Groups {
     next_id: std::sync::atomic::AtomicU64,
@@ -19,6 +19,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    /// Adds a member to a group.
     pub(super) fn join(&self, group: &str) -> Member {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
@@ -27,16 +28,17 @@ impl Groups {
             members.ids.push(id);
             members.generation += 1;
         });
-        Member { group: group.to_owned(), id, members, seen: 0 }
+        Member { group: group.to_owned(), id, members, seen_generation: 0 }
     }
 }
 
-/// One member. Dropping it hands its partitions to the others.
+/// A member of a group. Dropping it gives its partitions to the other members.
 pub(super) struct Member {
     group: String,
     id: u64,
     members: Arc<watch::Sender<Members>>,
-    seen: u64,
+    /// The generation of the current assignment.
+    seen_generation: u64,
 }
 
 impl Member {
@@ -44,26 +46,27 @@ impl Member {
         &self.group
     }
 
+    /// Returns a receiver of the changes of the group.
     pub(super) fn watch(&self) -> watch::Receiver<Members> {
         self.members.subscribe()
     }
 
-    /// Whether members came or went since this was asked last.
-    pub(super) fn changed(&mut self) -> bool {
+    /// Returns true if members joined or left since the last call, and takes the new generation.
+    pub(super) fn take_change(&mut self) -> bool {
         let generation = self.members.borrow().generation;
-        std::mem::replace(&mut self.seen, generation) != generation
+        std::mem::replace(&mut self.seen_generation, generation) != generation
     }
 
-    /// Whether members came or went since [`Member::changed`] was asked last.
-    pub(super) fn moved(&self) -> bool {
-        self.members.borrow().generation != self.seen
+    /// Returns true if members joined or left since the last call of [`Member::take_change`].
+    pub(super) fn has_changed(&self) -> bool {
+        self.members.borrow().generation != self.seen_generation
     }
 
-    /// Every n-th partition, for the n members.
-    pub(super) fn partitions(&self, all: i32) -> Vec<i32> {
+    /// Returns the partitions of this member out of `count`: every n-th, for n members.
+    pub(super) fn partitions(&self, count: i32) -> Vec<i32> {
         let members = self.members.borrow();
-        let place = members.ids.iter().position(|id| *id == self.id).unwrap_or_default();
-        (0..all).skip(place).step_by(members.ids.len().max(1)).collect()
+        let index = members.ids.iter().position(|id| *id == self.id).unwrap_or_default();
+        (0..count).skip(index).step_by(members.ids.len().max(1)).collect()
     }
 }
 

@@ -1,10 +1,10 @@
-//! The file of the embedded log: messages in the batches in which they came, and where each group is.
+//! The file of the embedded log: messages in batches, and the positions of the groups.
 
 use crate::base::config::DatabaseUrl;
-use crate::bus::embedded::partition::PARTITIONS;
 use crate::bus::embedded::shared::{Positions, Shared, delivery};
-use crate::bus::embedded::write::{self, Job};
+use crate::bus::embedded::write::{self, LogCommand};
 use crate::bus::interface::{Delivery, Message, TopicPosition};
+use crate::bus::partitions::PARTITIONS;
 use crate::storage::{Db, Schema};
 use sqlx::any::AnyRow;
 use sqlx::{Executor, Row as _, query};
@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
 
-/// Batches are rows, as they are records in Kafka's log: what is sent together is written, and read from the file,
-/// as one text. The view shows messages, for audits and for whoever looks into the file.
-const TABLES: &str = "
+/// A batch is a row, as in Kafka's log: messages that are sent together are written and read as one text. The view has single
+/// messages, for audits and for people.
+const CREATE_TABLES: &str = "
     create table if not exists batches (
         first integer primary key,
         last bigint not null,
@@ -34,54 +34,59 @@ const TABLES: &str = "
         primary key (consumer_group, partition)
     ) without rowid;
 ";
-/// Before 2026-11-25 each message was a row.
-const WERE_ROWS: &str = "select 1 from sqlite_schema where type = 'table' and name = 'messages'";
-const INTO_BATCHES: &str = "
+/// Finds the table of files from before 2026-11-25, where each message was a row.
+const FIND_MESSAGE_ROWS: &str =
+    "select 1 from sqlite_schema where type = 'table' and name = 'messages'";
+const CONVERT_TO_BATCHES: &str = "
     create table batches (first integer primary key, last bigint not null, at bigint not null, messages text not null);
     insert into batches select min(seq), max(seq), max(at),
         json_group_array(json_object('key', key, 'payload', payload, 'headers', json(headers)) order by seq)
         from messages group by seq / 500;
     drop table messages;
 ";
-/// Rows that are read at once.
-const PAGE: i64 = 64;
+/// Rows in one page of [`Log::all`].
+const PAGE_ROWS: i64 = 64;
 
+/// An open log.
 pub(super) struct Log {
     db: Db,
-    jobs: mpsc::Sender<Job>,
+    commands: mpsc::Sender<LogCommand>,
     shared: Arc<Shared>,
 }
 
-/// A batch as it is in the file.
+/// A row of messages. `first` is the offset of its first message.
 struct Batch {
     first: i64,
-    at: i64,
+    timestamp: i64,
     messages: String,
 }
 
 impl Batch {
     fn read(row: &AnyRow) -> sqlx::Result<Self> {
-        Ok(Self { first: row.try_get(0)?, at: row.try_get(1)?, messages: row.try_get(2)? })
+        let (first, timestamp, messages) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(Self { first, timestamp, messages })
     }
 
     fn deliveries(&self) -> serde_json::Result<impl Iterator<Item = Delivery>> {
-        let (first, at) = (self.first, self.at);
+        let (first, timestamp) = (self.first, self.timestamp);
         let messages: Vec<Message> = serde_json::from_str(&self.messages)?;
-        Ok((first..).zip(messages).map(move |(offset, message)| delivery(message, offset, at)))
+        let messages = (first..).zip(messages);
+        Ok(messages.map(move |(offset, message)| delivery(message, offset, timestamp)))
     }
 }
 
 impl Log {
+    /// Opens the file, or creates it.
     pub(super) async fn open(file: &Path) -> anyhow::Result<Self> {
         let url = DatabaseUrl::of_file(file).map_err(anyhow::Error::msg)?;
         let db = Db::open(&url, &Schema::bare(&[])).await?;
-        match Self::read_from(&db).await {
+        match Self::load(&db).await {
             Ok(shared) => {
                 let shared = Arc::new(shared);
-                let (jobs, inbox) = mpsc::channel(256);
+                let (commands, receiver) = mpsc::channel(256);
                 let written = shared.positions().clone(); // they may change before the task runs
-                tokio::spawn(write::run(db.clone(), inbox, Arc::clone(&shared), written));
-                Ok(Self { db, jobs, shared })
+                tokio::spawn(write::run(db.clone(), receiver, Arc::clone(&shared), written));
+                Ok(Self { db, commands, shared })
             }
             Err(error) => {
                 db.close().await;
@@ -90,14 +95,14 @@ impl Log {
         }
     }
 
-    /// Makes the tables where they are missing, and reads where all ends.
-    async fn read_from(db: &Db) -> anyhow::Result<Shared> {
-        let were_rows = db.fetch_optional(query(WERE_ROWS)).await?.is_some();
+    /// Creates missing tables, and returns the state of the file.
+    async fn load(db: &Db) -> anyhow::Result<Shared> {
+        let has_message_rows = db.fetch_optional(query(FIND_MESSAGE_ROWS)).await?.is_some();
         let mut tx = db.begin().await?;
-        if were_rows {
-            tx.execute(INTO_BATCHES).await?;
+        if has_message_rows {
+            tx.execute(CONVERT_TO_BATCHES).await?;
         }
-        tx.execute(TABLES).await?;
+        tx.execute(CREATE_TABLES).await?;
         tx.commit().await?;
         let mut positions = Positions::new();
         let stored = "select consumer_group, partition, next from positions";
@@ -105,47 +110,48 @@ impl Log {
             let partition = i32::try_from(row.try_get::<i64, _>(1)?)?;
             positions.insert((row.try_get(0)?, partition), row.try_get(2)?);
         }
-        let ends = ends(db).await?;
-        Ok(Shared::new(ends, positions))
+        Ok(Shared::new(last_offsets(db).await?, positions))
     }
 
-    /// Appends in order; durable when it answers.
+    /// Appends messages in order. They are durable when this returns.
     pub(super) async fn append(&self, messages: Vec<Message>) -> anyhow::Result<()> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job::Append(messages, answer)).await?;
-        Ok(answered.await??)
+        let (reply, result) = oneshot::channel();
+        self.commands.send(LogCommand::Append(messages, reply)).await?;
+        Ok(result.await??)
     }
 
-    /// Up to `most` messages from offset `from` on that are `wanted`, and the offset from which to read next.
+    /// Returns at most `limit` messages from offset `from` on that `filter` accepts, and the offset to read from next.
     pub(super) async fn read(
         &self,
         mut from: i64,
-        most: usize,
-        wanted: impl Fn(TopicPosition) -> bool,
+        limit: usize,
+        filter: impl Fn(TopicPosition) -> bool,
     ) -> anyhow::Result<(Vec<Arc<Delivery>>, i64)> {
         let mut taken = Vec::new();
-        while taken.len() < most {
-            // Looked at again each time: what is read from the file meanwhile may be near the end now.
+        while taken.len() < limit {
+            // Look at the tail again after each page of the file: the next message may be in memory now.
             if let Some(newest) = self.shared.tail().since(from) {
                 for message in newest {
-                    if taken.len() == most {
+                    if taken.len() == limit {
                         break;
                     }
-                    from = message.place.offset + 1;
-                    if wanted(message.place) {
+                    from = message.position.offset + 1;
+                    if filter(message.position) {
                         taken.push(Arc::clone(message));
                     }
                 }
                 return Ok((taken, from));
             }
-            for batch in self.batches(from, most - taken.len()).await? {
+            for batch in self.batches(from, limit - taken.len()).await? {
                 let begin = from;
-                for delivery in batch.deliveries()?.skip_while(|one| one.place.offset < begin) {
-                    if taken.len() == most {
+                let deliveries =
+                    batch.deliveries()?.skip_while(|delivery| delivery.position.offset < begin);
+                for delivery in deliveries {
+                    if taken.len() == limit {
                         return Ok((taken, from));
                     }
-                    from = delivery.place.offset + 1;
-                    if wanted(delivery.place) {
+                    from = delivery.position.offset + 1;
+                    if filter(delivery.position) {
                         taken.push(Arc::new(delivery));
                     }
                 }
@@ -154,10 +160,10 @@ impl Log {
         Ok((taken, from))
     }
 
-    /// Batches in the file, from the one on that has offset `from`, until they have `most` messages; one at least.
-    async fn batches(&self, from: i64, most: usize) -> sqlx::Result<Vec<Batch>> {
-        // How many they hold is summed up first, so that no more text is read than is taken; each holds one at least. It
-        // is read as it is: in JSON it would be escaped once more.
+    /// Returns batches of the file, from the one with offset `from` on: as many as hold `limit` messages, and at least one.
+    async fn batches(&self, from: i64, limit: usize) -> sqlx::Result<Vec<Batch>> {
+        // Sums up the sizes of the batches first, so that it reads no more text than needed. A batch has at least one message,
+        // so `limit` batches are always enough. The text is a plain column: within JSON it would be escaped again.
         let batches = query(
             "select first, at, messages from batches where first in (\
                  select first from (\
@@ -168,19 +174,19 @@ impl Log {
                  ) sums where before < $2\
              ) order by first",
         );
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = self.db.fetch_all(batches.bind(from).bind(most)).await?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.db.fetch_all(batches.bind(from).bind(limit)).await?;
         rows.iter().map(Batch::read).collect()
     }
 
-    /// All messages, oldest first.
+    /// Returns all messages, oldest first.
     pub(super) async fn all(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
         let (mut all, mut from) = (Vec::new(), 0);
         loop {
             let batches = query(
                 "select first, at, messages, last from batches where first >= $1 order by first limit $2",
             );
-            let rows = self.db.fetch_all(batches.bind(from).bind(PAGE)).await?;
+            let rows = self.db.fetch_all(batches.bind(from).bind(PAGE_ROWS)).await?;
             let Some(last) = rows.last() else { return Ok(all) };
             from = last.try_get::<i64, _>(3)? + 1;
             for row in &rows {
@@ -189,39 +195,40 @@ impl Log {
         }
     }
 
-    /// The last offset of a partition, -1 for none.
-    pub(super) fn end_of(&self, partition: i32) -> i64 {
-        self.shared.end(partition).load(Ordering::Acquire)
+    /// Returns the last offset of a partition, -1 if it is empty.
+    pub(super) fn last_offset(&self, partition: i32) -> i64 {
+        self.shared.last_offset(partition).load(Ordering::Acquire)
     }
 
-    /// The offset of the next message, of whatever partition.
+    /// Returns the offset of the next message in any partition: all partitions share one sequence of offsets.
     pub(super) fn end(&self) -> i64 {
         self.shared.next()
     }
 
-    /// The next offset for a group.
-    pub(super) fn next_of(&self, group: &str, partition: i32) -> i64 {
+    /// Returns the next offset of a group in a partition.
+    pub(super) fn position(&self, group: &str, partition: i32) -> i64 {
         self.shared.positions().get(&(group.to_owned(), partition)).copied().unwrap_or_default()
     }
 
-    /// Messages after the last that `group` has done: what it has left, where it has one member, which does them in order.
+    /// Returns the number of messages after the last that `group` committed. This is its lag if it has one member, which handles
+    /// messages in order.
     pub(super) fn lag(&self, group: &str) -> i64 {
-        // Offsets count the messages of all partitions.
-        let end = (0..PARTITIONS).map(|partition| self.end_of(partition) + 1).max();
-        let next = (0..PARTITIONS).map(|partition| self.next_of(group, partition)).max();
+        let end = (0..PARTITIONS).map(|partition| self.last_offset(partition) + 1).max();
+        let next = (0..PARTITIONS).map(|partition| self.position(group, partition)).max();
         (end.unwrap_or_default() - next.unwrap_or_default()).max(0)
     }
 
-    /// Moves a group on, never back. Written with the next messages or after a moment.
-    pub(super) fn commit(&self, group: &str, ends: &HashMap<i32, i64>) {
+    /// Commits the next offset of each partition for a group. A position never moves back. It is in the file with the next
+    /// messages or after [`write`]'s flush interval.
+    pub(super) fn commit(&self, group: &str, offsets: &HashMap<i32, i64>) {
         let mut positions = self.shared.positions();
-        for (&partition, &end) in ends {
+        for (&partition, &offset) in offsets {
             let next = positions.entry((group.to_owned(), partition)).or_default();
-            *next = (*next).max(end);
+            *next = (*next).max(offset);
         }
     }
 
-    /// Forgets where groups are that are none of `groups`. Written with the next messages or after a moment.
+    /// Deletes the positions of all groups but `groups`. The file follows as after [`Log::commit`].
     pub(super) fn keep_groups(&self, groups: &[&str]) {
         self.shared.positions().retain(|(group, _), _| groups.contains(&group.as_str()));
     }
@@ -231,24 +238,25 @@ impl Log {
         self.shared.appended()
     }
 
-    /// Writes the positions.
+    /// Writes the positions of the groups.
     pub(super) async fn flush(&self) -> anyhow::Result<()> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job::Flush(answer)).await?;
-        Ok(answered.await?)
+        let (reply, done) = oneshot::channel();
+        self.commands.send(LogCommand::Flush(reply)).await?;
+        Ok(done.await?)
     }
 
+    /// Writes the positions of the groups and closes the file.
     pub(super) async fn close(&self) {
         let _ = self.flush().await;
         self.db.close().await;
     }
 }
 
-/// The last offset of each partition in the file, -1 for none. Looks from the end on, no further than it must.
-async fn ends(db: &Db) -> anyhow::Result<Vec<i64>> {
-    let mut ends = vec![-1; usize::try_from(PARTITIONS)?];
+/// Returns the last offset of each partition in the file, -1 if it is empty. Reads backwards, no further than needed.
+async fn last_offsets(db: &Db) -> anyhow::Result<Vec<i64>> {
+    let mut last_offsets = vec![-1; usize::try_from(PARTITIONS)?];
     let mut before = i64::MAX;
-    while ends.contains(&-1) {
+    while last_offsets.contains(&-1) {
         let batches = query(
             "select first, at, messages from batches where first < $1 order by first desc limit 16",
         );
@@ -257,13 +265,13 @@ async fn ends(db: &Db) -> anyhow::Result<Vec<i64>> {
         before = oldest.try_get(0)?;
         for row in batches {
             let batch = Batch::read(&row)?;
-            for Delivery { place, .. } in batch.deliveries()? {
-                let end = &mut ends[usize::try_from(place.partition)?];
-                *end = (*end).max(place.offset);
+            for Delivery { position, .. } in batch.deliveries()? {
+                let last = &mut last_offsets[usize::try_from(position.partition)?];
+                *last = (*last).max(position.offset);
             }
         }
     }
-    Ok(ends)
+    Ok(last_offsets)
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
-//! The bus where there is no Kafka: one SQLite file, durable across kill -9, in one process.
+//! The bus without Kafka: a SQLite file of one process, durable across kill -9.
 //!
-//! A message is in the file, flushed, before its sender hears of it. Groups divide the partitions
-//! among their members in this process; where a group is in each partition is in the file too, and
-//! is written with the next messages or after a moment, since an offset that is lost costs no more
-//! than a redelivery.
+//! `publish` returns when the messages are in the file and flushed. Groups divide the partitions among their members in this
+//! process. Committed offsets are written with the next messages or after 200 ms: losing one costs a redelivery only.
 
 mod groups;
 mod log;
@@ -16,10 +14,10 @@ use crate::bus::health::{Health, Monitor};
 use crate::bus::interface::{
     Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
 };
+use crate::bus::partitions::{PARTITIONS, offsets_to_commit};
 use async_trait::async_trait;
 use groups::{Groups, Member};
 use log::Log;
-use partition::PARTITIONS;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,23 +30,23 @@ pub struct EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Opens the file, or makes it. A second process that opens it is refused.
+    /// Opens the file, or creates it. Fails if another process has it open.
     pub async fn open(file: &Path) -> anyhow::Result<Self> {
         let log = Log::open(file).await?;
         Ok(Self { log: Arc::new(log), groups: Arc::default() })
     }
 
-    /// Forgets where groups are that are none of `groups`: nobody reads as a member of them any more.
+    /// Deletes the positions of all groups but `groups`.
     pub fn keep_groups(&self, groups: &[&str]) {
         self.log.keep_groups(groups);
     }
 
-    /// Writes what is not written yet and closes the file.
+    /// Writes the positions of the groups and closes the file.
     pub async fn close(&self) {
         self.log.close().await;
     }
 
-    /// All messages, oldest first. For tests and audits.
+    /// Returns all messages, oldest first. For tests and audits.
     pub async fn history(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
         self.log.all().await
     }
@@ -63,30 +61,31 @@ impl Bus for EmbeddedLog {
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
         let member = self.groups.join(group);
         let log = Arc::clone(&self.log);
-        Ok(Box::new(Reader { log, member, next: HashMap::new(), from: 0 }))
+        Ok(Box::new(EmbeddedSubscription { log, member, next: HashMap::new(), from: 0 }))
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
         let log = Arc::clone(&self.log);
-        Ok(Box::new(Replay { end: log.end(), log, from: 0 }))
+        Ok(Box::new(EmbeddedReplay { end: log.end(), log, from: 0 }))
     }
 }
 
-/// Reads the log again up to the offset `end`. Offsets count the messages of all partitions.
-struct Replay {
+/// Reads the log from offset `from` to `end`. All partitions share one sequence of offsets.
+struct EmbeddedReplay {
     log: Arc<Log>,
     from: i64,
     end: i64,
 }
 
 #[async_trait]
-impl TopicReplay for Replay {
-    async fn next(&mut self, most: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
+impl TopicReplay for EmbeddedReplay {
+    async fn next(&mut self, limit: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
         if self.from >= self.end {
             return Ok(None);
         }
         let end = self.end;
-        let (taken, from) = self.log.read(self.from, most, |place| place.offset < end).await?;
+        let (taken, from) =
+            self.log.read(self.from, limit, |position| position.offset < end).await?;
         self.from = from;
         Ok(Some(taken))
     }
@@ -100,47 +99,49 @@ impl Publisher for EmbeddedLog {
     }
 }
 
-struct Reader {
+/// A member of a group of this process.
+struct EmbeddedSubscription {
     log: Arc<Log>,
     member: Member,
-    /// The next message to read of each partition that this member has, in this assignment.
+    /// The offset of the group in each partition of this member, when the member got the partition.
     next: HashMap<i32, i64>,
-    /// Nothing before it is left to read.
+    /// The offset to read from next.
     from: i64,
 }
 
-impl Reader {
-    /// Takes over where the group is in partitions that came to this member, and forgets those that went.
+impl EmbeddedSubscription {
+    /// Takes the partitions of this member after a change of the group, from the positions of the group on.
     fn take_assignment(&mut self) {
-        if self.member.changed() {
-            let next = |partition| (partition, self.log.next_of(self.member.group(), partition));
+        if self.member.take_change() {
+            let next = |partition| (partition, self.log.position(self.member.group(), partition));
             self.next = self.member.partitions(PARTITIONS).into_iter().map(next).collect();
             self.from = self.next.values().copied().min().unwrap_or_default();
         }
     }
 
-    async fn read(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
+    /// Returns at most `limit` messages of the partitions of this member.
+    async fn read(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         if self.next.is_empty() {
             return Ok(vec![]);
         }
         let next = &self.next;
-        let wanted = |place: TopicPosition| {
-            next.get(&place.partition).is_some_and(|next| place.offset >= *next)
+        let is_assigned = |position: TopicPosition| {
+            next.get(&position.partition).is_some_and(|next| position.offset >= *next)
         };
-        let (taken, from) = self.log.read(self.from, most, wanted).await?;
+        let (taken, from) = self.log.read(self.from, limit, is_assigned).await?;
         self.from = from;
         Ok(taken)
     }
 }
 
 #[async_trait]
-impl Subscription for Reader {
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
+impl Subscription for EmbeddedSubscription {
+    async fn poll(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         loop {
-            // Watch before looking, so that what comes in between is not missed.
+            // Subscribe to changes before the read, so that none in between is missed.
             let (appended, mut regrouped) = (self.log.appended(), self.member.watch());
             self.take_assignment();
-            let taken = self.read(most).await?;
+            let taken = self.read(limit).await?;
             if !taken.is_empty() {
                 return Ok(taken);
             }
@@ -151,16 +152,11 @@ impl Subscription for Reader {
         }
     }
 
-    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()> {
-        if self.member.moved() {
-            return Ok(()); // another member may have these partitions now; it does them again
+    async fn commit(&mut self, positions: &[TopicPosition]) -> anyhow::Result<()> {
+        if self.member.has_changed() {
+            return Ok(()); // another member may have the partitions now, and handles the messages again
         }
-        let mut ends: HashMap<i32, i64> = HashMap::new();
-        for place in deliveries {
-            let end = ends.entry(place.partition).or_default();
-            *end = (*end).max(place.offset + 1);
-        }
-        self.log.commit(self.member.group(), &ends);
+        self.log.commit(self.member.group(), &offsets_to_commit(positions));
         Ok(())
     }
 
@@ -168,14 +164,14 @@ impl Subscription for Reader {
         "embedded"
     }
 
-    /// The lag is that of the whole group: all its members are in this process.
+    /// Returns the lag of the whole group: all its members are in this process.
     fn monitor(&self) -> Monitor {
         let (log, group) = (Arc::clone(&self.log), self.member.group().to_owned());
         Box::new(move || Health { lag: Some(log.lag(&group)), ..Health::default() })
     }
 
     async fn leave(self: Box<Self>) {
-        // Dropping the member hands its partitions on; what was done must be known by then.
+        // Dropping the member gives its partitions to the others. Its offsets are in the file by then.
         let _ = self.log.flush().await;
     }
 }

@@ -1,9 +1,9 @@
-//! Which partition a key belongs to.
+//! The partition of a key.
 
-/// As many as a topic of ours has in Kafka.
-pub(super) const PARTITIONS: i32 = 6;
+use crate::bus::partitions::PARTITIONS;
 
-/// The partition of a key: the same for ever, so no hasher that may change with a compiler.
+/// Returns the partition of a key, by FNV-1a. It is stored in offsets, so it must never change: a hasher of the standard
+/// library may.
 pub(super) fn partition(key: &str) -> i32 {
     let fnv = key
         .bytes()

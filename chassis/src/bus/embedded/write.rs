@@ -1,4 +1,4 @@
-//! The one task that writes the embedded log.
+//! The task that writes the embedded log. It is the only one.
 
 use crate::base::clock::now;
 use crate::bus::embedded::shared::{GroupPartition, Positions, Shared};
@@ -13,74 +13,79 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-/// How long an offset may wait until it is written: one that is lost costs no more than a redelivery.
-const OFFSETS_WAIT: Duration = Duration::from_millis(200);
-/// Messages in one row: a reader that is behind takes as many at once, and reads whole rows.
-const ROW: usize = 500;
+/// Upper bound for the time until a committed offset is in the file. Losing one costs a redelivery only.
+const OFFSET_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// Messages in one row. Equals the batch of a consumer: a reader that is behind reads whole rows.
+const ROW_MESSAGES_MAX: usize = 500;
 
-pub(super) enum Job {
-    Append(Vec<Message>, oneshot::Sender<Result<(), NotWritten>>),
-    /// Write the positions now.
+/// A request to the writing task.
+pub(super) enum LogCommand {
+    /// Append messages.
+    Append(Vec<Message>, oneshot::Sender<Result<(), AppendError>>),
+    /// Write the positions of the groups now.
     Flush(oneshot::Sender<()>),
 }
 
-/// Messages that are not known to be in the file.
+/// The error for messages that are not known to be in the file.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct NotWritten(Arc<str>);
+pub(super) struct AppendError(Arc<str>);
 
-/// Takes what waits and commits it together. `written` are the positions that are in the file.
+/// Writes all waiting commands in one transaction, again and again, until the log is dropped. `written` are the positions in
+/// the file.
 pub(super) async fn run(
     db: Db,
-    mut inbox: mpsc::Receiver<Job>,
+    mut commands: mpsc::Receiver<LogCommand>,
     shared: Arc<Shared>,
     mut written: Positions,
 ) {
-    // Whether the last commit failed, so that the end of the file must be looked for.
-    let mut unsure = false;
-    let mut positions_at = Instant::now();
-    let mut jobs = Vec::new();
+    // True after a failed commit: its messages may be in the file all the same.
+    let mut end_unknown = false;
+    let mut positions_written_at = Instant::now();
+    let mut waiting = Vec::new();
     loop {
-        if let Ok(0) = timeout(OFFSETS_WAIT, inbox.recv_many(&mut jobs, 64)).await {
+        if let Ok(0) = timeout(OFFSET_FLUSH_INTERVAL, commands.recv_many(&mut waiting, 64)).await {
             return;
         }
         let (mut batches, mut appends, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
-        for job in jobs.drain(..) {
-            match job {
-                Job::Append(messages, answer) => {
+        for command in waiting.drain(..) {
+            match command {
+                LogCommand::Append(messages, reply) => {
                     batches.push(messages);
-                    appends.push(answer);
+                    appends.push(reply);
                 }
-                Job::Flush(answer) => flushes.push(answer),
+                LogCommand::Flush(reply) => flushes.push(reply),
             }
         }
-        let due = !flushes.is_empty() || positions_at.elapsed() >= OFFSETS_WAIT;
+        let due = !flushes.is_empty() || positions_written_at.elapsed() >= OFFSET_FLUSH_INTERVAL;
         let positions = if due { shared.positions().clone() } else { written.clone() };
-        let moved: Vec<_> =
-            positions.iter().filter(|(at, next)| written.get(*at) != Some(*next)).collect();
-        let gone: Vec<_> = written.keys().filter(|at| !positions.contains_key(*at)).collect();
-        let at = now();
-        let result = if batches.is_empty() && moved.is_empty() && gone.is_empty() {
+        let changed: Vec<_> =
+            positions.iter().filter(|(group, next)| written.get(*group) != Some(*next)).collect();
+        let removed: Vec<_> =
+            written.keys().filter(|group| !positions.contains_key(*group)).collect();
+        let timestamp = now();
+        let result = if batches.is_empty() && changed.is_empty() && removed.is_empty() {
             Ok(())
         } else {
             let stored = async {
-                if unsure {
+                if end_unknown {
                     catch_up(&db, &shared).await?;
                 }
-                store(&db, shared.next(), at, &batches, &moved, &gone).await
+                let batches = (timestamp, &batches[..]);
+                store(&db, shared.next(), batches, &changed, &removed).await
             };
             let stored = stored.await;
             db.wrote(&stored);
             stored
         };
-        unsure = result.is_err();
+        end_unknown = result.is_err();
         match &result {
             Ok(()) => {
                 for messages in batches {
-                    shared.show(messages, at);
+                    shared.publish(messages, timestamp);
                 }
                 if due {
-                    (written, positions_at) = (positions, Instant::now());
+                    (written, positions_written_at) = (positions, Instant::now());
                 }
             }
             Err(error) if is_at_fault(error) => {} // logged once by `db`
@@ -88,18 +93,18 @@ pub(super) async fn run(
                 error!(error = format!("{error:#}"), "the event log could not be written");
             }
         }
-        let result = result.map_err(|error| NotWritten(format!("{error:#}").into()));
-        for answer in appends {
-            let _ = answer.send(result.clone());
+        let result = result.map_err(|error| AppendError(format!("{error:#}").into()));
+        for reply in appends {
+            let _ = reply.send(result.clone());
         }
-        for answer in flushes {
-            let _ = answer.send(());
+        for reply in flushes {
+            let _ = reply.send(());
         }
     }
 }
 
-/// Shows what is in the file although its commit failed. A first write overwrites what a restart could find there and this
-/// process does not see.
+/// Publishes messages that are in the file although their commit failed. The write before it settles the outcome: without it
+/// a restart could find a transaction in the file that this process does not see.
 async fn catch_up(db: &Db, shared: &Shared) -> anyhow::Result<()> {
     let mut connection = db.connection().await?;
     let mut tx = db.begin_on(&mut connection).await?;
@@ -116,18 +121,18 @@ async fn catch_up(db: &Db, shared: &Shared) -> anyhow::Result<()> {
             shared.next()
         );
         warn!(first, "messages were written although their commit failed");
-        shared.show(serde_json::from_str(row.try_get(2)?)?, row.try_get(1)?);
+        shared.publish(serde_json::from_str(row.try_get(2)?)?, row.try_get(1)?);
     }
     Ok(())
 }
 
+/// Writes batches of messages with their timestamp, from the offset `first` on, and the changed and removed positions.
 async fn store(
     db: &Db,
     mut first: i64,
-    at: i64,
-    batches: &[Vec<Message>],
-    moved: &[(&GroupPartition, &i64)],
-    gone: &[&GroupPartition],
+    (timestamp, batches): (i64, &[Vec<Message>]),
+    changed: &[(&GroupPartition, &i64)],
+    removed: &[&GroupPartition],
 ) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Position<'a> {
@@ -135,23 +140,25 @@ async fn store(
         partition: i32,
         next: i64,
     }
-    let mut connection = db.connection().await?; // not kept where something fails
+    let mut connection = db.connection().await?; // dropped after an error
     let mut tx = db.begin_on(&mut connection).await?;
-    for messages in batches.iter().flat_map(|messages| messages.chunks(ROW)) {
+    for messages in batches.iter().flat_map(|messages| messages.chunks(ROW_MESSAGES_MAX)) {
         let next = first + i64::try_from(messages.len()).unwrap_or_default();
         let text = serde_json::to_string(messages)?;
         let insert = "insert into batches (first, last, at, messages) values ($1, $2, $3, $4)";
-        tx.later(Statement::new(insert).number(first).number(next - 1).number(at).text(text));
+        tx.later(
+            Statement::new(insert).number(first).number(next - 1).number(timestamp).text(text),
+        );
         first = next;
     }
-    let positions = moved.iter().map(|((group, partition), next)| Position {
+    let positions = changed.iter().map(|((group, partition), next)| Position {
         consumer_group: group,
         partition: *partition,
         next: **next,
     });
-    let set = "on conflict (consumer_group, partition) do update set next = excluded.next";
-    rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), set)?;
-    for (group, partition) in gone {
+    let upsert = "on conflict (consumer_group, partition) do update set next = excluded.next";
+    rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), upsert)?;
+    for (group, partition) in removed {
         let delete = "delete from positions where consumer_group = $1 and partition = $2";
         tx.later(Statement::new(delete).text(group.as_str()).number((*partition).into()));
     }

@@ -1,14 +1,14 @@
 //! The bus over Kafka.
 
-mod aside;
 mod client;
+mod close;
+mod progress;
 mod publisher;
-mod reading;
 mod replay;
 mod subscription;
 mod tokens;
 mod topic;
-mod watch;
+mod watchdog;
 
 pub use client::KafkaBus;
 

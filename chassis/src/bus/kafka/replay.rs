@@ -1,12 +1,12 @@
 //! Reading a Kafka topic again, outside of any group.
 
-use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::client::KafkaBus;
-use crate::bus::kafka::reading::kind;
+use crate::bus::kafka::close::drop_on_thread;
+use crate::bus::kafka::progress::error_kind;
 use crate::bus::kafka::subscription::delivery;
 use crate::bus::kafka::topic;
-use crate::bus::kafka::watch::Watch;
-use crate::bus::{Delivery, ReadError, TopicReplay};
+use crate::bus::kafka::watchdog::Watchdog;
+use crate::bus::{Delivery, ReadError, TopicPosition, TopicReplay};
 use anyhow::{anyhow, bail};
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -17,62 +17,62 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads each partition until its position is `ends`, or until the broker says that it ends: the last records may be
-/// markers of transactions, or the topic may be shorter by now.
+/// Reads each partition up to the high watermark that it had at the start, or to its end if the broker reports that first:
+/// the last records may be markers of transactions, or the topic may be shorter by now.
 pub(super) struct KafkaReplay {
-    watch: Watch,
-    /// None only while this is dropped.
-    consumer: Option<StreamConsumer<Watch>>,
-    /// The position at which each partition ends that is not read to its end yet.
-    ends: BTreeMap<i32, i64>,
+    watchdog: Watchdog,
+    /// `None` only while this is dropped.
+    consumer: Option<StreamConsumer<Watchdog>>,
+    /// The high watermark of each partition that is not read to it yet.
+    high_watermarks: BTreeMap<i32, i64>,
 }
 
 impl KafkaReplay {
     pub(super) async fn start(bus: &KafkaBus) -> anyhow::Result<Self> {
-        let watch = Watch::of_no_group(bus.tokens.clone());
-        let (consumer, name) = (bus.replaying(watch.clone())?, bus.topic.clone());
-        // It takes its token. It has no partition yet, and so no message.
+        let watchdog = Watchdog::without_group(bus.tokens.clone());
+        let (consumer, name) = (bus.replay_consumer(watchdog.clone())?, bus.topic.clone());
+        // Takes its token. The consumer has no partition yet, and so no message.
         let _ = consumer.recv().now_or_never();
         let (consumer, watermarks) = tokio::task::spawn_blocking(move || {
             topic::watermarks(&consumer, &name).map(|found| (consumer, found))
         })
         .await??;
-        let mut from = TopicPartitionList::new();
-        let mut ends = BTreeMap::new();
+        let mut assignment = TopicPartitionList::new();
+        let mut high_watermarks = BTreeMap::new();
         for (partition, (low, high)) in watermarks {
             if low < high {
-                from.add_partition_offset(&bus.topic, partition, Offset::Beginning)?;
-                ends.insert(partition, high);
+                assignment.add_partition_offset(&bus.topic, partition, Offset::Beginning)?;
+                high_watermarks.insert(partition, high);
             }
         }
-        consumer.assign(&from)?;
-        Ok(Self { watch, consumer: Some(consumer), ends })
+        consumer.assign(&assignment)?;
+        Ok(Self { watchdog, consumer: Some(consumer), high_watermarks })
     }
 
-    /// Takes one result of the client. An error that ends the reading of a partition ends the replay.
+    /// Returns the message of a result of the client, if it has one. Fails if the client will not read a partition any more.
     fn take(
-        ends: &mut BTreeMap<i32, i64>,
-        watch: &Watch,
+        high_watermarks: &mut BTreeMap<i32, i64>,
+        watchdog: &Watchdog,
         read: Result<Arc<Delivery>, KafkaError>,
     ) -> anyhow::Result<Option<Arc<Delivery>>> {
         match read {
             Ok(delivery) => {
-                let place = delivery.place;
-                if ends.get(&place.partition).is_some_and(|end| place.offset + 1 >= *end) {
-                    ends.remove(&place.partition);
+                let TopicPosition { partition, offset } = delivery.position;
+                if high_watermarks.get(&partition).is_some_and(|high| offset + 1 >= *high) {
+                    high_watermarks.remove(&partition);
                 }
                 Ok(Some(delivery))
             }
             Err(KafkaError::PartitionEOF(partition)) => {
-                ends.remove(&partition);
+                high_watermarks.remove(&partition);
                 Ok(None)
             }
-            // The client asks for the coordinator of its group, and needs none.
+            // The client looks for a group coordinator, which it does not need.
             Err(error) if error.rdkafka_error_code() == Some(GroupAuthorizationFailed) => Ok(None),
             Err(error) => {
-                watch.failed(&error);
-                match kind(&error) {
-                    // librdkafka mends these by itself.
+                watchdog.record_error(&error);
+                match error_kind(&error) {
+                    // librdkafka recovers from these by itself.
                     ReadError::Connection | ReadError::Group | ReadError::Other => Ok(None),
                     kind => {
                         bail!("the topic cannot be read to its end ({}): {error}", kind.label())
@@ -85,21 +85,25 @@ impl KafkaReplay {
 
 #[async_trait]
 impl TopicReplay for KafkaReplay {
-    async fn next(&mut self, most: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
-        let Self { watch, consumer, ends } = self;
-        if ends.is_empty() {
+    async fn next(&mut self, limit: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
+        let Self { watchdog, consumer, high_watermarks } = self;
+        if high_watermarks.is_empty() {
             return Ok(None);
         }
         let consumer = consumer.as_ref().ok_or_else(|| anyhow!("the replay is closed"))?;
         let first = tokio::select! {
             biased;
             read = consumer.recv() => read.map(|message| delivery(&message)),
-            why = watch.lost() => bail!("the topic cannot be read to its end: {why}"),
+            why = watchdog.client_failure() => bail!("the topic cannot be read to its end: {why}"),
         };
-        let mut taken: Vec<_> = Self::take(ends, watch, first)?.into_iter().collect();
-        while taken.len() < most && !ends.is_empty() {
+        let mut taken: Vec<_> = Self::take(high_watermarks, watchdog, first)?.into_iter().collect();
+        while taken.len() < limit && !high_watermarks.is_empty() {
             let Some(read) = consumer.recv().now_or_never() else { break };
-            taken.extend(Self::take(ends, watch, read.map(|message| delivery(&message)))?);
+            taken.extend(Self::take(
+                high_watermarks,
+                watchdog,
+                read.map(|message| delivery(&message)),
+            )?);
         }
         Ok(Some(taken))
     }
@@ -108,7 +112,7 @@ impl TopicReplay for KafkaReplay {
 impl Drop for KafkaReplay {
     fn drop(&mut self) {
         if let Some(consumer) = self.consumer.take() {
-            drop_aside(consumer);
+            drop_on_thread(consumer);
         }
     }
 }

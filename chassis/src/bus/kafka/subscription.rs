@@ -1,9 +1,10 @@
-//! Reading from Kafka, as a member of a consumer group.
+//! Reading a Kafka topic as a member of a consumer group.
 
 use crate::base::limits::LEAVE_GROUP_TIMEOUT;
-use crate::bus::kafka::aside::drop_aside;
 use crate::bus::kafka::client::KafkaBus;
-use crate::bus::kafka::watch::Watch;
+use crate::bus::kafka::close::drop_on_thread;
+use crate::bus::kafka::watchdog::Watchdog;
+use crate::bus::partitions::offsets_to_commit;
 use crate::bus::{Delivery, Monitor, Subscription, TopicPosition};
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -16,51 +17,53 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, info};
 
-/// How often the position is looked at while nothing comes.
+/// The interval at which `poll` looks for transaction markers while no message comes.
 const POSITION_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A member of a group, whose client is replaced when the watchdog says so.
 pub(super) struct KafkaSubscription {
     bus: KafkaBus,
     group: String,
-    watch: Watch,
-    consumer: StreamConsumer<Watch>,
-    /// The offset after the last message that was delivered, of each partition that has one which is not done.
+    watchdog: Watchdog,
+    consumer: StreamConsumer<Watchdog>,
+    /// The offset after the last delivered message, of each partition whose last message is not committed.
     pending: HashMap<i32, i64>,
-    /// The offsets that were stored last.
+    /// The offset that was stored last for each partition.
     stored: HashMap<i32, i64>,
 }
 
 impl KafkaSubscription {
     pub(super) fn start(bus: KafkaBus, group: &str) -> Result<Self, KafkaError> {
-        let watch = Watch::new(bus.tokens.clone());
-        let consumer = bus.consumer(group, watch.clone())?;
+        let watchdog = Watchdog::new(bus.tokens.clone());
+        let consumer = bus.consumer(group, watchdog.clone())?;
         let (pending, stored) = (HashMap::new(), HashMap::new());
-        Ok(Self { bus, group: group.to_owned(), watch, consumer, pending, stored })
+        Ok(Self { bus, group: group.to_owned(), watchdog, consumer, pending, stored })
     }
 
-    /// Joins the group with a new client. Nothing is taken and not done with yet when this is called.
-    fn renew(&mut self) -> Result<(), KafkaError> {
-        let new = self.bus.consumer(&self.group, self.watch.clone())?;
-        self.watch.renewed();
-        drop_aside(std::mem::replace(&mut self.consumer, new));
+    /// Joins the group with a new client. `poll` calls this while no message that it returned is in progress.
+    fn replace_client(&mut self) -> Result<(), KafkaError> {
+        let new = self.bus.consumer(&self.group, self.watchdog.clone())?;
+        self.watchdog.client_replaced();
+        drop_on_thread(std::mem::replace(&mut self.consumer, new));
         self.pending.clear();
         self.stored.clear();
         Ok(())
     }
 
-    /// Notes a message that is handed on.
+    /// Notes that a message is delivered, and returns it.
     fn deliver(&mut self, delivery: Arc<Delivery>) -> Arc<Delivery> {
-        self.pending.insert(delivery.place.partition, delivery.place.offset + 1);
+        let TopicPosition { partition, offset } = delivery.position;
+        self.pending.insert(partition, offset + 1);
         delivery
     }
 
-    /// Moves the group over records that are no messages, such as the marker that ends a transaction, where all messages
-    /// before them are done. Its lag would never be 0 otherwise.
-    fn pass_markers(&mut self) {
+    /// Stores the offsets after records that are no messages, such as the marker at the end of a transaction, if all messages
+    /// before them are committed. Otherwise the lag would never be 0.
+    fn skip_markers(&mut self) {
         let Ok(positions) = self.consumer.position() else { return };
-        for place in positions.elements() {
-            let partition = place.partition();
-            if let Offset::Offset(position) = place.offset()
+        for element in positions.elements() {
+            let partition = element.partition();
+            if let Offset::Offset(position) = element.offset()
                 && !self.pending.contains_key(&partition)
                 && self.stored.get(&partition).is_none_or(|stored| *stored < position)
             {
@@ -69,7 +72,7 @@ impl KafkaSubscription {
         }
     }
 
-    /// Has `offset` committed, soon, as the next one of a partition.
+    /// Stores `offset` as the next one of a partition. The client commits it within 500 ms.
     fn store(&mut self, partition: i32, offset: i64) {
         let mut list = TopicPartitionList::new();
         let stored = list
@@ -77,7 +80,7 @@ impl KafkaSubscription {
             .and_then(|()| self.consumer.store_offsets(&list));
         match stored {
             Ok(()) => drop(self.stored.insert(partition, offset)),
-            // The partition may have gone to another member, who does its messages again.
+            // The partition may belong to another member now, which handles its messages again.
             Err(error) => debug!(%error, partition, "an offset was not stored"),
         }
     }
@@ -85,52 +88,47 @@ impl KafkaSubscription {
 
 #[async_trait]
 impl Subscription for KafkaSubscription {
-    async fn poll(&mut self, most: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
+    async fn poll(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         let mut taken = Vec::new();
-        // What can be mended, librdkafka mends by itself: it fetches again after each error.
-        let watch = self.watch.clone();
-        let mut lost = Box::pin(watch.lost());
+        // After an error librdkafka fetches again by itself.
+        let watchdog = self.watchdog.clone();
+        let mut failure = Box::pin(watchdog.client_failure());
         let mut positions = tokio::time::interval(POSITION_INTERVAL); // the first tick is at once
         let first = loop {
             tokio::select! {
                 biased;
                 read = self.consumer.recv() => match read.map(|message| delivery(&message)) {
                     Ok(first) => break self.deliver(first),
-                    Err(error) => self.watch.failed(&error),
+                    Err(error) => self.watchdog.record_error(&error),
                 },
-                _ = positions.tick() => self.pass_markers(),
-                why = &mut lost => {
+                _ = positions.tick() => self.skip_markers(),
+                why = &mut failure => {
                     info!(group = self.group, why, "the consumer does not read; making a new one");
-                    self.renew()?;
-                    lost.set(watch.lost());
+                    self.replace_client()?;
+                    failure.set(watchdog.client_failure());
                 }
             }
         };
         taken.push(first);
-        while taken.len() < most {
+        while taken.len() < limit {
             let read = self.consumer.recv().now_or_never();
             match read.map(|read| read.map(|message| delivery(&message))) {
                 Some(Ok(next)) => taken.push(self.deliver(next)),
-                Some(Err(error)) => self.watch.failed(&error),
+                Some(Err(error)) => self.watchdog.record_error(&error),
                 None => break,
             }
         }
         Ok(taken)
     }
 
-    async fn done(&mut self, deliveries: &[TopicPosition]) -> anyhow::Result<()> {
-        let mut ends: HashMap<i32, i64> = HashMap::new();
-        for place in deliveries {
-            let end = ends.entry(place.partition).or_default();
-            *end = (*end).max(place.offset + 1);
-        }
-        for (partition, end) in ends {
-            self.store(partition, end);
-            if self.pending.get(&partition).is_some_and(|last| *last <= end) {
+    async fn commit(&mut self, positions: &[TopicPosition]) -> anyhow::Result<()> {
+        for (partition, offset) in offsets_to_commit(positions) {
+            self.store(partition, offset);
+            if self.pending.get(&partition).is_some_and(|pending| *pending <= offset) {
                 self.pending.remove(&partition);
             }
         }
-        self.pass_markers();
+        self.skip_markers();
         Ok(())
     }
 
@@ -139,19 +137,20 @@ impl Subscription for KafkaSubscription {
     }
 
     fn monitor(&self) -> Monitor {
-        let watch = self.watch.clone();
-        Box::new(move || watch.health())
+        let watchdog = self.watchdog.clone();
+        Box::new(move || watchdog.health())
     }
 
     async fn leave(self: Box<Self>) {
-        // Closing sends the stored offsets and leaves the group. A member that could not is missed when its
+        // Closing commits the stored offsets and leaves the group. Without it, the broker removes the member when its
         // session ends.
-        if tokio::time::timeout(LEAVE_GROUP_TIMEOUT, drop_aside(self)).await.is_err() {
+        if tokio::time::timeout(LEAVE_GROUP_TIMEOUT, drop_on_thread(self)).await.is_err() {
             info!("could not leave the group");
         }
     }
 }
 
+/// Returns the delivery of a message of the client.
 pub(super) fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         let text = |header: Header<'_, &[u8]>| {
@@ -161,10 +160,10 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
         headers.iter().filter_map(text).collect()
     });
     Arc::new(Delivery {
-        place: TopicPosition { partition: message.partition(), offset: message.offset() },
+        position: TopicPosition { partition: message.partition(), offset: message.offset() },
         key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
         payload: message.payload().map(<[u8]>::to_vec),
         headers,
-        at: message.timestamp().to_millis().unwrap_or_default(),
+        timestamp: message.timestamp().to_millis().unwrap_or_default(),
     })
 }

@@ -1,7 +1,7 @@
 //! Tokens for SASL OAUTHBEARER, by the client credentials grant of OAuth 2.0.
 //!
-//! librdkafka asks for a token on the thread that polls a client, which for a consumer is one of the runtime. So nothing is
-//! fetched there: one task of the process has the next token ready before anybody asks for it.
+//! librdkafka asks for a token on the thread that polls the client, which for a consumer is a thread of the runtime and must
+//! not block. So a task of the process fetches each token before a client needs it.
 
 use crate::base::clock;
 use crate::base::config::TokenRequest;
@@ -18,23 +18,23 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// How long the identity provider may take for an answer.
-const ANSWER: Duration = Duration::from_secs(5);
-/// The first pause after a failure. Each next one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Upper bound for a response of the identity provider.
+const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first pause after a failure. Each later one is twice as long.
+const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The part of a token's life, in tenths, after which the next one is fetched. A client asks after eight tenths.
-const RENEWED_AFTER: u32 = 7;
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// The part of a token's lifetime, in tenths, after which the next token is fetched. A client asks for it after 8 tenths.
+const RENEW_AFTER_TENTHS: u32 = 7;
 
-/// The tokens of a process. Without a request, for the other mechanisms, there are none.
+/// The tokens of a process. Empty for SASL mechanisms without tokens.
 #[derive(Clone, Default)]
 pub(super) struct Tokens(Option<Arc<Shared>>);
 
 struct Shared {
     client_id: String,
     latest: watch::Receiver<Option<Token>>,
-    /// What fetches them, until it is started.
+    /// The fetcher, until it is started.
     fetcher: Mutex<Option<Fetcher>>,
 }
 
@@ -45,50 +45,50 @@ struct Token {
 }
 
 impl Token {
-    /// Returns for how long it lives from now on, if it does.
-    fn left(&self) -> Option<Duration> {
-        let left = self.expires.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+    /// Returns the remaining lifetime, or `None` if the token has expired.
+    fn remaining(&self) -> Option<Duration> {
+        let remaining = self.expires.saturating_duration_since(Instant::now());
+        (!remaining.is_zero()).then_some(remaining)
     }
 }
 
 impl Tokens {
-    /// Returns the tokens that a request gets. Nothing is fetched yet.
+    /// Returns the tokens for a request. Does not fetch one yet.
     pub(super) fn of(request: TokenRequest) -> reqwest::Result<Self> {
-        // A redirect would take the secret to somebody else.
+        // Following a redirect would send the secret to another server.
         let builder = reqwest::Client::builder().redirect(Policy::none()).no_proxy();
-        let client = builder.timeout(ANSWER).build()?;
+        let client = builder.timeout(TOKEN_REQUEST_TIMEOUT).build()?;
         let (sender, latest) = watch::channel(None);
         let client_id = request.client_id.clone();
         let fetcher = Mutex::new(Some(Fetcher { request, client, latest: sender }));
         Ok(Self(Some(Arc::new(Shared { client_id, latest, fetcher }))))
     }
 
-    /// Returns whether clients need tokens.
+    /// Returns true if clients need tokens.
     pub(super) fn are_used(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Waits until there is a valid token. The first call starts to fetch them, for as long as the bus or a client lives.
+    /// Waits until there is a valid token. The first call starts the fetcher, which runs as long as the bus or a client lives.
     pub(super) async fn ready(&self) {
         let Some(shared) = &self.0 else { return };
         let fetcher = shared.fetcher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(fetcher) = fetcher {
             tokio::spawn(fetcher.run());
         }
-        let valid = |token: &Option<Token>| token.as_ref().and_then(Token::left).is_some();
-        let _ = shared.latest.clone().wait_for(valid).await; // it fails where the runtime ends
+        let valid = |token: &Option<Token>| token.as_ref().and_then(Token::remaining).is_some();
+        let _ = shared.latest.clone().wait_for(valid).await; // fails only when the runtime ends
     }
 
-    /// Returns the latest token for a client of librdkafka, at once. After an error the client asks again in 10 s.
+    /// Returns the latest token for a client of librdkafka, without waiting. After an error the client asks again in 10 s.
     pub(super) fn latest(&self) -> Result<OAuthToken, Box<dyn Error>> {
         let shared = self.0.as_ref().ok_or("OAUTHBEARER is not set up")?;
         let latest = shared.latest.borrow();
-        let token = latest.as_ref().and_then(|token| Some((token, token.left()?)));
-        let (token, left) = token.ok_or("there is none now")?;
-        // librdkafka wants a time of the wall clock. Where that jumps back, it asks too late and is refused; a client that
-        // reaches no broker is made anew, and asks at once.
-        let expires = clock::now().saturating_add(i64::try_from(left.as_millis())?);
+        let token = latest.as_ref().and_then(|token| Some((token, token.remaining()?)));
+        let (token, remaining) = token.ok_or("there is none now")?;
+        // librdkafka takes a time of the wall clock. If the clock jumps back, librdkafka renews too late and is refused; the
+        // watchdog then replaces the client, and the new one asks at once.
+        let expires = clock::now().saturating_add(i64::try_from(remaining.as_millis())?);
         Ok(OAuthToken {
             token: token.value.clone(),
             principal_name: shared.client_id.clone(),
@@ -97,7 +97,7 @@ impl Tokens {
     }
 }
 
-/// Keeps the latest token fresh.
+/// Fetches tokens, each before the previous one expires.
 struct Fetcher {
     request: TokenRequest,
     client: reqwest::Client,
@@ -105,27 +105,28 @@ struct Fetcher {
 }
 
 impl Fetcher {
+    /// Runs until all receivers are dropped.
     async fn run(self) {
-        let (mut said, mut pause) = (None, FIRST_PAUSE);
+        let (mut logged, mut pause) = (None, RETRY_PAUSE_MIN);
         loop {
             let wait = match self.fetch().await {
                 Ok(token) => {
-                    if said.take().is_some() {
+                    if logged.take().is_some() {
                         info!("the identity provider gives tokens for Kafka again");
                     }
-                    pause = FIRST_PAUSE;
-                    let wait = (token.lifetime * RENEWED_AFTER / 10).max(FIRST_PAUSE);
+                    pause = RETRY_PAUSE_MIN;
+                    let wait = (token.lifetime * RENEW_AFTER_TENTHS / 10).max(RETRY_PAUSE_MIN);
                     self.latest.send_replace(Some(token));
                     wait
                 }
                 Err(error) => {
                     let error = format!("{error:#}");
-                    if said.as_ref() != Some(&error) {
+                    if logged.as_ref() != Some(&error) {
                         let endpoint = self.request.endpoint.as_str();
                         warn!(endpoint, error, "no token for Kafka; trying again");
-                        said = Some(error);
+                        logged = Some(error);
                     }
-                    let next = (2 * pause).min(LONGEST_PAUSE);
+                    let next = (2 * pause).min(RETRY_PAUSE_MAX);
                     std::mem::replace(&mut pause, next)
                 }
             };
@@ -136,9 +137,10 @@ impl Fetcher {
         }
     }
 
+    /// Requests a token.
     async fn fetch(&self) -> anyhow::Result<Token> {
         let TokenRequest { endpoint, client_id, secret, scope } = &self.request;
-        let mut form = endpoint.clone(); // a form is written as a query is
+        let mut form = endpoint.clone(); // a form has the syntax of a query
         form.query_pairs_mut().clear().append_pair("grant_type", "client_credentials");
         if let Some(scope) = scope {
             form.query_pairs_mut().append_pair("scope", scope);
@@ -150,65 +152,67 @@ impl Fetcher {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
             .body(form.query().unwrap_or_default().to_owned());
-        let asked = Instant::now();
-        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(reqwest::Error::without_url)?;
+        let sent = Instant::now();
+        let response = request.send().await.map_err(reqwest::Error::without_url)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(reqwest::Error::without_url)?;
         if !status.is_success() {
-            // Only the code: its description may be another one each time.
+            // Only the error code: the description may differ each time, and would be logged each time.
             match serde_json::from_slice(&body) {
                 Ok(Refusal { error }) => bail!("it answers {status}: {error:.80}"),
                 Err(_) => bail!("it answers {status}"),
             }
         }
-        // The reason that JSON is wrong may have a part of a token in it.
+        // The error of the parser could contain a part of a token.
         let granted = serde_json::from_slice(&body).map_err(|_| anyhow!("it answers no token"))?;
-        token(granted, asked)
+        token(granted, sent)
     }
 }
 
-/// Why there is no token, as RFC 6749 has it.
+/// An error response (RFC 6749, section 5.2).
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
 }
 
-/// An answer with a token.
+/// A response with a token (RFC 6749, section 5.1).
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
-    /// In seconds. A number, and of some providers a text.
+    /// In seconds. A number; some providers send a string.
     expires_in: Option<Value>,
 }
 
-/// Reads the answer to a request that was sent at `asked`.
-fn token(granted: Granted, asked: Instant) -> anyhow::Result<Token> {
+/// Returns the token of a response to a request that was sent at `sent`.
+fn token(granted: Granted, sent: Instant) -> anyhow::Result<Token> {
     let Granted { access_token: value, expires_in } = granted;
     if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        bail!("it answers a token that Kafka cannot take"); // librdkafka would say so to nobody
+        bail!("it answers a token that Kafka cannot take"); // librdkafka would not report this
     }
     let lifetime = expires_in.as_ref().and_then(seconds).or_else(|| own_lifetime(&value));
     let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero());
     let lifetime = lifetime.ok_or_else(|| anyhow!("it does not say how long its token lives"))?;
-    let expires = asked.checked_add(lifetime).ok_or_else(|| anyhow!("its token never ends"))?;
+    let expires = sent.checked_add(lifetime).ok_or_else(|| anyhow!("its token never ends"))?;
     Ok(Token { value, lifetime, expires })
 }
 
+/// Returns the duration of a number of seconds, or of a string with one.
 fn seconds(value: &Value) -> Option<Duration> {
     let number = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
     Duration::try_from_secs_f64(number).ok()
 }
 
-/// Returns how long a JSON Web Token lives, by itself: from `iat` to `exp`, both of which an access token has (RFC 9068).
-/// The wall clock, here or at the provider, does not matter.
+/// Returns the lifetime of a JSON Web Token by its own claims: from `iat` to `exp`, which an access token has (RFC 9068).
+/// The difference is independent of the wall clocks here and at the provider.
 fn own_lifetime(token: &str) -> Option<Duration> {
     let claims = base64url(token.split('.').nth(1)?)?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
     seconds(claims.get("exp")?)?.checked_sub(seconds(claims.get("iat")?)?)
 }
 
+/// Decodes base64url without padding (RFC 4648, section 5).
 fn base64url(text: &str) -> Option<Vec<u8>> {
-    let (mut held, mut bits, mut bytes) = (0_u32, 0_u32, Vec::with_capacity(text.len()));
+    let (mut buffer, mut bits, mut bytes) = (0_u32, 0_u32, Vec::with_capacity(text.len()));
     for byte in text.bytes() {
         let six = match byte {
             b'A'..=b'Z' => byte - b'A',
@@ -218,12 +222,12 @@ fn base64url(text: &str) -> Option<Vec<u8>> {
             b'_' => 63,
             _ => return None,
         };
-        held = held << 6 | u32::from(six);
+        buffer = buffer << 6 | u32::from(six);
         bits += 6;
         if bits >= 8 {
             bits -= 8;
-            bytes.push(u8::try_from(held >> bits).ok()?);
-            held &= (1 << bits) - 1;
+            bytes.push(u8::try_from(buffer >> bits).ok()?);
+            buffer &= (1 << bits) - 1;
         }
     }
     Some(bytes)

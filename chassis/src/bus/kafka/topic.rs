@@ -1,7 +1,8 @@
-//! What is asked about a topic, and making it.
+//! Creating a topic, and its watermarks and lag.
 
-use crate::bus::kafka::aside::drop_aside;
+use crate::bus::kafka::close::drop_on_thread;
 use crate::bus::kafka::tokens::Tokens;
+use crate::bus::partitions::PARTITIONS;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -16,13 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info};
 
-/// Partitions of a topic that we make. An existing one is used as it is.
-const PARTITIONS: i32 = 6;
-/// How long the broker may take for an answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Upper bound for a response of the broker.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps why the last connection failed: a wrong password, a certificate that is not trusted. The error of a request
-/// says only that it got no answer.
+/// Keeps the reason of the last failed connection, such as a wrong password or an untrusted certificate. The error of a
+/// request says only that there was no response.
 #[derive(Clone, Default)]
 pub(super) struct LastFailure {
     reason: Arc<Mutex<Option<String>>>,
@@ -34,7 +33,7 @@ impl LastFailure {
         Self { reason: Arc::default(), tokens }
     }
 
-    /// Returns the reason, if there was a failure.
+    /// Returns the reason, if a connection failed.
     pub(super) fn reason(&self) -> Option<String> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -60,44 +59,50 @@ impl ClientContext for LastFailure {
 
 impl ConsumerContext for LastFailure {}
 
-/// Makes the topic if it is missing. With OAUTHBEARER that fails.
-pub(super) async fn make(
+/// Creates the topic if it is missing. An existing one stays as it is.
+///
+/// # Errors
+/// The broker cannot be reached, or the topic is missing and cannot be created: with OAUTHBEARER never.
+pub(super) async fn create(
     config: &ClientConfig,
     topic: &str,
     failure: LastFailure,
 ) -> anyhow::Result<()> {
-    let by_token = failure.tokens.are_used();
-    // A producer, since the client for admins is not told why a connection failed.
+    let uses_tokens = failure.tokens.are_used();
+    // A producer, because the admin client does not report why a connection failed.
     let client: FutureProducer<LastFailure> = config.create_with_context(failure)?;
     let name = topic.to_owned();
-    // All topics, since asking for one would have some brokers make it with their own defaults.
-    let there = tokio::task::spawn_blocking(move || {
-        let all = client.client().fetch_metadata(None, ANSWER)?;
-        drop_aside(client);
-        let there =
-            all.topics().iter().any(|one| one.name() == name && !one.partitions().is_empty());
-        Ok::<_, KafkaError>(there)
+    // Fetches all topics: some brokers create a topic that is asked for by name, with their own defaults.
+    let exists = tokio::task::spawn_blocking(move || {
+        let all = client.client().fetch_metadata(None, BROKER_TIMEOUT)?;
+        drop_on_thread(client);
+        let exists =
+            all.topics().iter().any(|topic| topic.name() == name && !topic.partitions().is_empty());
+        Ok::<_, KafkaError>(exists)
     })
     .await??;
-    if there {
+    if exists {
         return Ok(());
     }
-    if by_token {
-        // Nothing serves the events of the Rust client for admins, so it never gets a token (rust-rdkafka issue 757).
+    if uses_tokens {
+        // The Rust admin client never polls its events, so it never gets a token:
+        // https://github.com/fede1024/rust-rdkafka/issues/757
         anyhow::bail!(
             "the topic {topic} is missing, and cannot be made with OAUTHBEARER: make it by hand, with {PARTITIONS} \
              partitions, retention.ms=-1 and message.timestamp.type=LogAppendTime"
         );
     }
     let admin: AdminClient<DefaultClientContext> = config.create()?;
-    // For ever: a view can then be rebuilt from the oldest event on. Brokers' own default is a week.
-    let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1))
+    // Messages are kept forever, so that a view can be rebuilt from the oldest event. The default of brokers is a week.
+    let topic_settings = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1))
         .set("retention.ms", "-1")
         // By default a broker refuses a message from a clock that is an hour ahead of its own.
         .set("message.timestamp.type", "LogAppendTime");
-    let options = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
-    for made in admin.create_topics([&new], &options).await? {
-        match made {
+    let options = AdminOptions::new()
+        .operation_timeout(Some(BROKER_TIMEOUT))
+        .request_timeout(Some(BROKER_TIMEOUT));
+    for created in admin.create_topics([&topic_settings], &options).await? {
+        match created {
             Ok(_) => info!(topic, "made the topic"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((_, code)) => anyhow::bail!("cannot make the topic {topic}: {code}"),
@@ -106,39 +111,39 @@ pub(super) async fn make(
     Ok(())
 }
 
-/// Returns the low and the high watermark of each partition of a topic: the offsets of the oldest message and of the
-/// next one. Blocks.
+/// Returns the low and the high watermark of each partition of a topic: the offset of the oldest message, and the offset that
+/// the next message will get. Blocks.
 pub(super) fn watermarks<X: ConsumerContext>(
     client: &impl Consumer<X>,
     topic: &str,
 ) -> Result<BTreeMap<i32, (i64, i64)>, KafkaError> {
-    let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
+    let metadata = client.fetch_metadata(Some(topic), BROKER_TIMEOUT)?;
     let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-    let of = |partition: &MetadataPartition| {
-        let watermarks = client.fetch_watermarks(topic, partition.id(), ANSWER)?;
+    let watermarks = |partition: &MetadataPartition| {
+        let watermarks = client.fetch_watermarks(topic, partition.id(), BROKER_TIMEOUT)?;
         Ok((partition.id(), watermarks))
     };
-    partitions.map(of).collect()
+    partitions.map(watermarks).collect()
 }
 
-/// Returns how many offsets are between what the group of `member` committed and the end of the topic. Blocks.
+/// Returns the number of offsets from those that the group of `member` committed to the high watermarks. Blocks.
 pub(super) fn lag<X: ConsumerContext>(
     member: &BaseConsumer<X>,
     topic: &str,
 ) -> Result<i64, KafkaError> {
     let watermarks = watermarks(member, topic)?;
-    let mut places = TopicPartitionList::new();
+    let mut partitions = TopicPartitionList::new();
     for partition in watermarks.keys() {
-        places.add_partition(topic, *partition);
+        partitions.add_partition(topic, *partition);
     }
     let mut lag = 0;
-    for place in member.committed_offsets(places, ANSWER)?.elements() {
-        let (low, high) = watermarks[&place.partition()];
-        let done = match place.offset() {
-            Offset::Offset(done) if (low..=high).contains(&done) => done,
-            _ => low, // there is none, or it is not in the partition any more
+    for element in member.committed_offsets(partitions, BROKER_TIMEOUT)?.elements() {
+        let (low, high) = watermarks[&element.partition()];
+        let committed = match element.offset() {
+            Offset::Offset(offset) if (low..=high).contains(&offset) => offset,
+            _ => low, // nothing was committed, or the offset is not in the partition any more
         };
-        lag += high - done;
+        lag += high - committed;
     }
     Ok(lag)
 }

@@ -46,7 +46,7 @@ pub const KEY_REUSED: Kind = Kind::new(
     "This Idempotency-Key belongs to another request",
     "다른 요청에 쓰인 Idempotency-Key입니다",
 );
-/// The problems of this service, for the test that compares with the README.
+/// The problems of this service. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[NO_CART, NO_GIFTICON, SHORT, NO_STOCK, KEY_REUSED];
 
 /// What [`routes`] serves.

@@ -32,7 +32,7 @@ pub const LATE: Kind = Kind::new(
     "A part of the shop does not answer in time",
     "제때 응답하지 않는 서비스가 있습니다",
 );
-/// The problems of the gateway, for the test that compares with the README.
+/// The problems of the gateway. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[FAILED, LATE];
 
 /// How long an upstream may be silent in the middle of an answer.

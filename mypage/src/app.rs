@@ -1,6 +1,6 @@
 //! The projection and its tables, for the writer.
 
-use crate::projection::{Command, Fact};
+use crate::projection::Command;
 use crate::store;
 use crate::tables::Tables;
 use chassis::storage::{Db, Tx};

@@ -33,7 +33,7 @@ pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Ru
     let db = chassis.db().clone();
     let writer = chassis.writer(app::ViewDomain { db: db.clone() });
     chassis.react(policy::Project, &writer);
-    let rebuild = rebuild::Rebuild::new(chassis.history(), writer);
+    let rebuild = rebuild::Rebuild::new(chassis.replays(), writer);
     chassis.manage(&["/admin/rebuild"], api::management(rebuild));
     chassis.serve(api::surface(), api::routes(db))
 }

@@ -36,7 +36,7 @@ pub struct Stopping;
 impl Rebuild {
     /// A rebuild from `history` through `writer`.
     pub fn new(replays: Replays, writer: Writer<ViewDomain>) -> Self {
-        Self { replays: Arc::new(history), writer, running: Arc::default() }
+        Self { replays: Arc::new(replays), writer, running: Arc::default() }
     }
 
     /// Rebuilds the view, and answers how many events that took; none where one is running already. It
@@ -46,7 +46,7 @@ impl Rebuild {
         let rebuild = self.clone();
         let task = tokio::spawn(async move {
             let _guard = guard;
-            let stop = rebuild.history.stopping();
+            let stop = rebuild.replays.stopping();
             let outcome = stop.run_until_cancelled(rebuild.run()).await;
             let outcome = outcome.unwrap_or_else(|| Err(anyhow::Error::new(Stopping)));
             match &outcome {
@@ -61,7 +61,7 @@ impl Rebuild {
     async fn run(&self) -> anyhow::Result<usize> {
         let token = Uuid::new_v4().to_string();
         self.tell(&[Command::BeginRebuild { token: token.clone() }]).await?;
-        let mut reading = self.history.open().await?;
+        let mut reading = self.replays.open().await?;
         let mut count = 0;
         while let Some(events) = reading.next().await? {
             count += events.len();

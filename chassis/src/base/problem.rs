@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::error;
 
-/// One kind of refusal. The README lists them all, and a test compares.
+/// One kind of refusal. docs/reference/problems.md lists all; a test compares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     /// The end of `type`: `/problems/<slug>`.
@@ -118,7 +118,7 @@ pub mod kind {
         "내부 오류가 발생했습니다",
     );
 
-    /// All of them, for the test that compares with the README.
+    /// All of them. A test compares them with docs/reference/problems.md.
     pub const ALL: &[Kind] = &[
         MALFORMED,
         INVALID,

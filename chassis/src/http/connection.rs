@@ -84,7 +84,7 @@ pub(super) async fn serve(
                 response.headers_mut().remove(header::ALLOW); // the router adds it for a path like this one
             }
             head::allow_options(response.headers_mut());
-            response = observe::name_methods(response);
+            response = request_log::name_methods(response);
             if response.status() == StatusCode::NOT_MODIFIED {
                 // axum counts the body, which is empty: the header would tell of the item (RFC 9110, 8.6).
                 response.headers_mut().remove(header::CONTENT_LENGTH);

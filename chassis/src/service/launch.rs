@@ -99,7 +99,7 @@ pub async fn process<C: Args>(
     };
     if cli.process.healthy {
         let ready = match door {
-            Some(addr) => peer::is_ready(addr).await,
+            Some(addr) => client::is_ready(addr).await,
             None => false,
         };
         return if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };

@@ -87,8 +87,8 @@ fn the_rules_import_no_infrastructure() {
     }
 }
 
-/// The wall clock jumps, so nothing may be decided by it. These files read it for timestamps that people read, and one for a library
-/// that has no other clock.
+/// The wall clock jumps, so nothing may be decided by it. These files read it for timestamps that people read, and one for
+/// a library that has no other clock.
 #[test]
 fn the_wall_clock_is_read_for_timestamps_only() {
     const READERS: [&str; 10] = [

@@ -1,4 +1,5 @@
-//! The drills: `chaos --cycles 50 --seed 7` injects any fault, and the others one kind of fault each: `chaos story`, `chaos rolling`, `chaos cut`, `chaos kafka-away`, `chaos postgres-away`, `chaos overload`.
+//! The drills. `chaos --cycles 50 --seed 7` injects random faults; the others inject one kind of fault each: `chaos story`,
+//! `chaos rolling`, `chaos cut`, `chaos kafka-away`, `chaos postgres-away`, `chaos overload`.
 
 mod drills;
 

@@ -26,8 +26,8 @@ const OPEN_REQUESTS_MAX: usize = 4_096;
 const GOODPUT_PERCENT_MIN: f64 = 80.0;
 /// Buckets of the gateway's metric of waits, in seconds: 10, 100 and 250 ms more than the patience.
 const WAIT_BUCKETS: [&str; 3] = ["1.01", "1.1", "1.25"];
-/// Bound for the refusals later than the last bucket, in percent. The goal is 10 ms. Where customers, two gateways and eight services
-/// share two busy cores, a process is scheduled later than that.
+/// Bound for the refusals later than the last bucket, in percent. The goal is 10 ms. Where customers, two gateways and eight
+/// services share two busy cores, a process is scheduled later than that.
 const LATE_PERCENT_MAX: f64 = 5.0;
 
 /// Outcomes of the requests of one phase.
@@ -149,7 +149,8 @@ async fn waited_late(gateways: &[ShopClient]) -> anyhow::Result<[f64; 3]> {
     Ok(late)
 }
 
-/// Returns the CPU time of this process, which runs the customers and the proxies, as a number of cores over one [`PHASE_DURATION`].
+/// Returns the CPU time of this process, which runs the customers and the proxies, as a number of cores over one
+/// [`PHASE_DURATION`].
 fn cores_taken() -> f64 {
     chaos::cpu_time(std::process::id()).as_secs_f64() / PHASE_DURATION.as_secs_f64()
 }

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 
 /// Time between two restarts.
 const RESTART_INTERVAL: Duration = Duration::from_millis(300);
-/// Time between the removal of a replica from its proxy and SIGTERM. `preStop` of the manifests is longer, because kube-proxy learns of
-/// a removal later.
+/// Time between the removal of a replica from its proxy and SIGTERM. `preStop` of the manifests is longer, because
+/// kube-proxy learns of a removal later.
 const PRE_STOP_DELAY: Duration = Duration::from_secs(1);
 
 /// Restarts every replica `rounds` times by a SIGTERM that its proxy does not know of, and replaces it as often in the

@@ -1,6 +1,6 @@
-# What is done daily. `just` lists it.
+# Recipes for daily work. `just` lists them.
 
-# One build serves all recipes, and needs no gigabytes for the next one.
+# The same settings for all recipes, so that they share builds. Without increments and debug information, builds are small.
 export CARGO_INCREMENTAL := "0"
 export CARGO_PROFILE_DEV_DEBUG := "0"
 
@@ -21,9 +21,9 @@ check:
 test:
     cargo test --workspace
 
-# The book: links, anchors, tables, names of tests
+# Checks of the book: links, anchors, tables, names of tests
 book:
-    cargo test -p standalone --test book --test reference
+    cargo test --workspace --test book --test reference
 
 # The gate, or the suites that are named
 gate *suites:

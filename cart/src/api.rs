@@ -47,7 +47,7 @@ pub const KEY_REUSED: Kind = Kind::new(
     "This Idempotency-Key belongs to another request",
     "다른 요청에 쓰인 Idempotency-Key입니다",
 );
-/// The problems of this service, for the test that compares with the reference.
+/// The problems of this service. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] =
     &[UNKNOWN_CART, UNKNOWN_GIFTICON, INSUFFICIENT_STOCK, STOCK_UNAVAILABLE, KEY_REUSED];
 

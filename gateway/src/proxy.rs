@@ -34,7 +34,7 @@ pub const UPSTREAM_LATE: Kind = Kind::new(
     "A part of the shop does not answer in time",
     "제때 응답하지 않는 서비스가 있습니다",
 );
-/// The problems of the gateway, for the test that compares them with the book.
+/// The problems of the gateway. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[UPSTREAM_FAILED, UPSTREAM_LATE];
 
 const NOTHING_DONE: Text = Text::fixed(

@@ -31,7 +31,7 @@ pub const REBUILDING: Kind = Kind::new(
     "The view is being rebuilt already",
     "이미 다시 만들고 있습니다",
 );
-/// The problems of this service, for the test that compares with the README.
+/// The problems of this service. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[UNKNOWN_MYPAGE, REBUILDING];
 
 /// Returns what [`routes`] serves.

@@ -21,7 +21,7 @@ pub const UNKNOWN_PAYMENT: Kind = Kind::new(
     "There is no such payment",
     "없는 결제입니다",
 );
-/// The problems of this service, for the test that compares with the README.
+/// The problems of this service. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[UNKNOWN_PAYMENT];
 
 /// Returns what [`routes`] serves.

@@ -1,7 +1,7 @@
-//! Where a test has the process die, compiled out of what is released.
+//! Fail points: named points at which a test lets the process die. They are compiled out of the released binary.
 
-/// Arms the point that `KILL_AT` names, if it names one: the process dies there as by kill -9, with
-/// nothing flushed or unwound, when the point is passed for the `KILL_AFTER`th time.
+/// Arms the fail point that `KILL_AT` names, if it is set. The process aborts, without flushing or unwinding, when it passes
+/// the point for the `KILL_AFTER`th time (the first by default).
 pub fn arm() {
     #![expect(clippy::disallowed_methods, reason = "not a setting of the released binary")]
     let Ok(point) = std::env::var("KILL_AT") else { return };
@@ -12,5 +12,5 @@ pub fn arm() {
             std::process::abort();
         }
     })
-    .expect("the point can be armed");
+    .expect("the fail point can be armed");
 }

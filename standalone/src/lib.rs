@@ -1,5 +1,5 @@
-//! The whole shop in one process: the same five services on SQLite files in one data directory, and
-//! the embedded event log where there is no Kafka.
+//! The whole shop in one process: the five services on SQLite files in one data directory, and on the embedded event log
+//! if no Kafka is configured.
 
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a service may take to stop where another one cannot start.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Bound for a service to stop when another one cannot start.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What `--help` says of it.
+/// The first line of `--help`.
 pub const ABOUT: &str = "The whole gifticon shop in one process";
 
 /// The settings of the shop in one process.
@@ -53,7 +53,7 @@ pub struct StandaloneConfig {
     pub proxies: gateway::Proxies,
 }
 
-/// Where the five listen.
+/// The addresses of the five services and of their management routes.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Listeners {
     /// Address of gifticon, as IP:PORT; port 0 takes any free one
@@ -82,7 +82,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Free ports for all, on loopback.
+    /// Returns free ports of loopback for all.
     pub fn free() -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
@@ -96,63 +96,64 @@ impl Listeners {
     }
 }
 
-/// The consumer groups of the services: their names.
+/// The consumer groups of the services, which are their names.
 const GROUPS: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
 
-/// The shop, running.
+/// A running shop.
 pub struct Shop {
     pub gateway: Running,
     pub cart: Running,
     pub gifticon: Running,
     pub payment: Running,
     pub mypage: Running,
-    /// What operators use of all five.
+    /// The management routes of all five.
     pub management: Running,
-    /// Where there is no Kafka.
+    /// The embedded event log, if no Kafka is configured.
     pub log: Option<EmbeddedLog>,
 }
 
 impl Shop {
-    /// All of them in the order in which they stop: the gateway first, what operators use last.
+    /// Returns the parts in the order in which they stop: the gateway first, the management routes last.
     pub fn into_parts(self) -> (Vec<Running>, Option<EmbeddedLog>) {
         let Self { gateway, cart, gifticon, payment, mypage, management, log } = self;
         (vec![gateway, cart, gifticon, payment, mypage, management], log)
     }
 }
 
-/// Starts the shop. Where a part of it cannot start, those that run are stopped, the last first, before it fails.
+/// Starts the shop. If a part cannot start, stops those that run, the last first, and returns the error.
 pub async fn start(config: StandaloneConfig) -> anyhow::Result<Shop> {
     let mut started = Started::default();
-    if let Err(error) = started.all(config).await {
+    if let Err(error) = started.start_all(config).await {
         started.stop().await;
         return Err(error);
     }
     let Started { log, running } = started;
     let running: Result<[Running; 6], _> = running.try_into();
     let [gifticon, payment, mypage, cart, gateway, management] =
-        running.ok().context("five services and their management are started")?;
+        running.ok().context("a part of the shop is missing")?;
     Ok(Shop { gateway, cart, gifticon, payment, mypage, management, log })
 }
 
-/// What runs so far.
+/// The parts that run so far.
 #[derive(Default)]
 struct Started {
     log: Option<EmbeddedLog>,
-    /// In the order in which they were started: gifticon, payment, mypage, cart, gateway, management.
+    /// The parts in the order of their start: gifticon, payment, mypage, cart, gateway, management.
     running: Vec<Running>,
 }
 
 impl Started {
-    async fn all(&mut self, config: StandaloneConfig) -> anyhow::Result<()> {
+    /// Starts all parts.
+    async fn start_all(&mut self, config: StandaloneConfig) -> anyhow::Result<()> {
         let dir = config.data_dir;
-        let unusable = |why: String| InvalidSetting { setting: "DATA_DIR", why };
+        let invalid = |why: String| InvalidSetting { setting: "DATA_DIR", why };
         if dir.exists() && !dir.is_dir() {
             let why =
                 format!("{} is a file; name a directory, which is made if missing", dir.display());
-            return Err(unusable(why).into());
+            return Err(invalid(why).into());
         }
         let made = std::fs::create_dir_all(&dir);
-        made.map_err(|error| unusable(format!("{}: {error}; it is a directory", dir.display())))?;
+        made.map_err(|error| invalid(format!("{}: {error}; it is a directory", dir.display())))?;
         let bus: Arc<dyn Bus> = match config.kafka_brokers {
             Some(brokers) => {
                 let topic = &config.topic.kafka_topic;
@@ -160,14 +161,14 @@ impl Started {
             }
             None => {
                 let log = EmbeddedLog::open(&dir.join("events.db")).await;
-                let log = log.map_err(|error| unusable(chassis::storage::causes(&error)))?;
+                let log = log.map_err(|error| invalid(chassis::storage::causes(&error)))?;
                 log.keep_groups(&GROUPS);
                 Arc::new(self.log.insert(log).clone())
             }
         };
         let host = |name: &str, listen_addr| -> anyhow::Result<Host> {
             let file = dir.join(name).with_extension("db");
-            let database_url = DatabaseUrl::of_file(&file).map_err(unusable)?;
+            let database_url = DatabaseUrl::of_file(&file).map_err(invalid)?;
             Ok(Host { listen: Listen { listen_addr, management_addr: None }, database_url })
         };
         let at = config.listeners;
@@ -202,21 +203,22 @@ impl Started {
         Ok(())
     }
 
-    /// Adds a service that was started, and returns its base URL. `address` is the setting that says where it listens.
+    /// Adds a service that was started, and returns its base URL. `address` is the name of its listen address here.
     fn add(
         &mut self,
         started: anyhow::Result<Running>,
         address: &'static str,
     ) -> anyhow::Result<String> {
-        let running = started.map_err(|error| named(error, address))?;
+        let running = started.map_err(|error| renamed(error, address))?;
         let url = running.url();
         self.running.push(running);
         Ok(url)
     }
 
+    /// Stops the parts, the last first.
     async fn stop(self) {
         for running in self.running.into_iter().rev() {
-            running.stop(STOP_GRACE).await;
+            running.stop(STOP_TIMEOUT).await;
         }
         if let Some(log) = self.log {
             log.close().await;
@@ -224,19 +226,19 @@ impl Started {
     }
 }
 
-/// A service names its own settings; here they have other names.
-fn named(error: anyhow::Error, address: &'static str) -> anyhow::Error {
+/// Returns the error with the names that the settings of a service have here.
+fn renamed(error: anyhow::Error, address: &'static str) -> anyhow::Error {
     match error.downcast::<InvalidSetting>() {
         Ok(InvalidSetting { setting: "LISTEN_ADDR", why }) => {
             InvalidSetting { setting: address, why }.into()
         }
-        Ok(unusable @ InvalidSetting { setting: "MANAGEMENT_ADDR", .. }) => unusable.into(),
+        Ok(invalid @ InvalidSetting { setting: "MANAGEMENT_ADDR", .. }) => invalid.into(),
         Ok(InvalidSetting { why, .. }) => InvalidSetting { setting: "DATA_DIR", why }.into(),
         Err(error) => error.context("the shop cannot start"),
     }
 }
 
-/// Starts the shop for [`chassis::service::launch::process`], and keeps the log to close it at the end.
+/// Starts the shop for [`chassis::service::launch::process`], and puts the embedded log into `log`, to be closed at the end.
 pub async fn start_parts(
     config: StandaloneConfig,
     log: &tokio::sync::OnceCell<EmbeddedLog>,

@@ -1,4 +1,4 @@
-//! Who may depend on whom.
+//! Which crate may depend on which, and what may be where.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     ])
 }
 
-/// Libraries that one crate alone may name.
+/// Libraries with the one crate that may depend on them.
 const WRAPPED: [(&str, &str); 2] = [("failsafe", "chassis"), ("rdkafka", "chassis")];
 
 fn packages() -> Vec<Value> {
@@ -45,10 +45,10 @@ fn packages() -> Vec<Value> {
 }
 
 #[test]
-fn dependencies_point_one_way() {
+fn crates_depend_one_way() {
     let allowed = allowed();
     let packages = packages();
-    assert_eq!(packages.len(), allowed.len(), "a crate is not in this test");
+    assert_eq!(packages.len(), allowed.len(), "the number of crates differs from this test");
     for package in &packages {
         let name = package["name"].as_str().unwrap();
         let mine = allowed.get(name).unwrap_or_else(|| panic!("{name} is not in this test"));
@@ -58,7 +58,10 @@ fn dependencies_point_one_way() {
                 assert!(mine.contains(&of), "{name} may not depend on {of}");
             }
             if let Some((_, wrapper)) = WRAPPED.iter().find(|(library, _)| *library == of) {
-                assert!(name == *wrapper || test, "{name} may not name {of}: {wrapper} does");
+                assert!(
+                    name == *wrapper || test,
+                    "{name} may not depend on {of}: only {wrapper} does"
+                );
             }
         }
     }
@@ -66,7 +69,7 @@ fn dependencies_point_one_way() {
 
 /// The rules are pure: what they may name is the events, what they are written with, and how an error looks.
 #[test]
-fn the_rules_know_no_plumbing() {
+fn the_rules_import_no_infrastructure() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     for rules in [
         "gifticon/src/domain.rs",
@@ -86,10 +89,10 @@ fn the_rules_know_no_plumbing() {
     }
 }
 
-/// The wall clock jumps, so nothing may decide by it. These read it for timestamps that people read, and one for a
-/// library that has no other clock.
+/// The wall clock jumps, so nothing may be decided by it. These files read it for timestamps that people read, and one for
+/// a library that has no other clock.
 #[test]
-fn the_wall_clock_is_read_for_people_only() {
+fn the_wall_clock_is_read_for_timestamps_only() {
     const READERS: [&str; 10] = [
         "cart/src/app.rs",                     // when a cart was added
         "cart/src/store.rs",                   // when it was changed last
@@ -133,9 +136,9 @@ fn the_wall_clock_is_read_for_people_only() {
     assert_eq!(readers, READERS);
 }
 
-/// SQL is in `store.rs`, status codes are in `api.rs`.
+/// In a service, SQL is in `store.rs`, and status codes are in `api.rs` and in the client of gifticon, `stock.rs`.
 #[test]
-fn sql_and_status_codes_are_where_they_belong() {
+fn only_stores_have_sql_and_only_apis_have_status_codes() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     for service in ["gifticon", "cart", "payment", "mypage"] {
         for file in std::fs::read_dir(format!("{root}/{service}/src")).unwrap() {

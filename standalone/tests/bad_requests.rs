@@ -1,5 +1,5 @@
-//! Requests that nobody should send: each is refused with a problem that says why, at the gateway and
-//! at the service itself, changes nothing, and is never a fault of ours.
+//! Bad requests: each is refused with a problem at the gateway and at the service itself, and changes nothing. Random
+//! requests are never answered with 5xx.
 
 mod common;
 #[path = "bad_requests/request.rs"]
@@ -7,14 +7,14 @@ mod request;
 #[path = "bad_requests/table.rs"]
 mod table;
 
-use common::{Dice, Shop, Web, inside, seed};
+use common::{Dice, Shop, ShopClient, audit, seed};
 use request::{Bad, JSON};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use table::{carts, everywhere, gifticons, histories, management, reservations, views};
 
-/// All that the shop shows.
-async fn shown(web: &Web) -> Value {
+/// Returns all items of all collections.
+async fn shown(web: &ShopClient) -> Value {
     let mut all = json!({});
     for collection in ["gifticons", "carts", "payments", "mypages"] {
         all[collection] = json!(web.all(collection).await.unwrap());
@@ -58,10 +58,10 @@ async fn every_bad_request_is_refused_with_a_problem_and_changes_nothing() {
     }
     println!("{count} bad requests");
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
-    inside::settled(shop.stop().await.path()).await;
+    audit::settled(shop.stop().await.path()).await;
 }
 
-/// Something that may or may not be a good request.
+/// Returns a random request, which may be valid.
 fn any_request(dice: &mut Dice) -> Bad {
     let pick = |dice: &mut Dice, of: &[&'static str]| {
         of[usize::try_from(dice.roll(of.len() as u64)).unwrap()]
@@ -124,7 +124,7 @@ fn any_request(dice: &mut Dice) -> Bad {
 }
 
 #[tokio::test]
-async fn whatever_is_sent_is_never_a_fault_of_ours() {
+async fn random_requests_are_never_answered_with_5xx() {
     let shop = Shop::with_a_paid_cart().await;
     let mut dice = Dice::new(seed());
     for door in [&shop.web, &shop.direct.gifticon, &shop.direct.cart] {
@@ -137,5 +137,5 @@ async fn whatever_is_sent_is_never_a_fault_of_ours() {
             assert!(status.as_u16() < 500, "{any} {status}: {text}");
         }
     }
-    inside::settled(shop.stop().await.path()).await;
+    audit::settled(shop.stop().await.path()).await;
 }

@@ -1,4 +1,4 @@
-//! The book leads somewhere: its links, its contents, and the tests and constants that it names.
+//! The links of the book, its contents, and the tests, files and constants that it names.
 
 mod common;
 
@@ -6,9 +6,9 @@ use common::files::{below, text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Pages beside the book that people begin with.
+/// Pages outside of `docs/`.
 const FRONT: [&str; 4] = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
-/// Lines that a front page may have: what fits on a few screens.
+/// Bound for the length of README.md, which is a few screens.
 const README_LINES_MAX: usize = 150;
 
 fn root() -> PathBuf {
@@ -121,7 +121,7 @@ fn the_front_page_is_short_and_says_how_to_test() {
 }
 
 #[test]
-fn every_guarantee_is_shown_by_tests_that_are_there() {
+fn every_guarantee_is_shown_by_tests_that_exist() {
     let page = text("docs/how/guarantees.md");
     let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
     assert_eq!(sections.len(), 10);
@@ -155,7 +155,7 @@ fn is_a_test(name: &str, file: &str) -> bool {
 
 /// Decisions and other pages say "`name` in `file.rs`", and name files of the repository.
 #[test]
-fn every_file_and_test_that_a_page_names_is_there() {
+fn every_file_and_test_that_a_page_names_exists() {
     let (root, mut count) = (root(), 0);
     let tops = ["standalone/", "kubernetes/", ".ci/", ".github/", ".devcontainer/", "docs/"];
     for (page, text) in pages() {
@@ -187,7 +187,7 @@ fn every_file_and_test_that_a_page_names_is_there() {
 }
 
 #[test]
-fn every_constant_of_the_limits_is_there() {
+fn every_constant_of_the_limits_exists() {
     let (page, mut count) = (text("docs/how/limits.md"), 0);
     for row in page.lines().filter(|line| line.starts_with("| ")) {
         let Some([package, constant]) = row

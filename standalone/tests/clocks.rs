@@ -1,29 +1,26 @@
-//! The wall clock of the process is stepped by hours, both ways, under load and across kill -9: nobody is refused, nothing
-//! is lost, and what a crash left is settled in seconds. A preloaded library steps it (`common/clock.c`).
+//! Jumps of the wall clock by hours, forwards and back, under load and across kill -9: no request fails, nothing is lost,
+//! and what a crash left settles in seconds. A preloaded library changes the clock (`common/clock.c`).
 #![cfg(target_os = "linux")]
 
 mod common;
 
-use chaos::customers;
+use chaos::customers::Customers;
 use chaos::ledger::Ledger;
 use chassis::testing::eventually;
 use common::process::Process;
-use common::{Dice, Web, inside};
+use common::{ShopClient, audit};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 const CUSTOMERS: u64 = 8;
-/// How long the shop is open after each step: the sweeper looks six times.
-const OPEN: Duration = Duration::from_secs(3);
+/// Load after each jump: the sweeper runs six times.
+const LOAD_DURATION: Duration = Duration::from_secs(3);
 
-/// Seconds.
-const HOUR: i64 = 60 * 60;
+const SECONDS_PER_HOUR: i64 = 60 * 60;
 
 /// A clock that the test sets.
 struct Clock {
@@ -32,7 +29,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// A right one. Its files are in `dir`.
+    /// Returns a clock that is right. Its files are in `dir`.
     fn new(dir: &Path) -> Self {
         let clock = Self { library: dir.join("clock.so"), offset: dir.join("offset") };
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/clock.c");
@@ -44,10 +41,10 @@ impl Clock {
         clock
     }
 
-    /// Has the processes go by a clock that is wrong by so many hours, from now on.
+    /// Makes the clock of the processes wrong by so many hours from now on.
     fn set(&self, hours: i64) {
         let file = File::options().write(true).open(&self.offset).unwrap();
-        file.write_all_at(&(hours * HOUR).to_ne_bytes(), 0).unwrap();
+        file.write_all_at(&(hours * SECONDS_PER_HOUR).to_ne_bytes(), 0).unwrap();
     }
 
     fn start(&self, dir: &Path) -> Process {
@@ -56,28 +53,12 @@ impl Clock {
     }
 }
 
-/// Customers who shop until they are stopped.
-struct Shoppers(JoinSet<()>, CancellationToken);
-
-impl Shoppers {
-    fn start(web: &Web, ledger: &Arc<Ledger>, seed: u64) -> Self {
-        let (mut shoppers, over) = (JoinSet::new(), CancellationToken::new());
-        for customer in 0..CUSTOMERS {
-            let (web, ledger) = (web.clone(), Arc::clone(ledger));
-            let (dice, name) = (Dice::new(seed + customer), format!("{seed}-{customer}"));
-            shoppers.spawn(customers::shop(web, ledger, dice, name, 1, over.clone()));
-        }
-        Self(shoppers, over)
-    }
-
-    async fn stop(self) {
-        self.1.cancel();
-        self.0.join_all().await;
-    }
+fn customers(web: &ShopClient, ledger: &Arc<Ledger>, seed: u64) -> Customers {
+    Customers::start(web, ledger, CUSTOMERS, 1, &seed.to_string(), seed)
 }
 
-/// What the shop's clock shows: when a new cart was added.
-async fn shown(web: &Web, ledger: &Ledger) -> String {
+/// Returns when a new cart was added by the clock of the shop.
+async fn shop_time(web: &ShopClient, ledger: &Ledger) -> String {
     let id = ledger.add(web, 1, 1, None).await.expect("a cart");
     eventually("its view", async || {
         let path = format!("/mypages/search/findByCartId?cartId={id}");
@@ -95,35 +76,35 @@ async fn a_clock_that_steps_changes_nothing() {
 
     let shop = clock.start(dir.path());
     shop.web.register(1, 1_000_000, 5000).await;
-    ledger.put(1, 1_000_000);
-    let shoppers = Shoppers::start(&shop.web, &ledger, seed);
-    let start = shown(&shop.web, &ledger).await;
+    ledger.register(1, 1_000_000);
+    let shoppers = customers(&shop.web, &ledger, seed);
+    let start = shop_time(&shop.web, &ledger).await;
     for hours in [-2, 2, 24, -24, 26] {
         clock.set(hours);
-        let now = shown(&shop.web, &ledger).await;
+        let now = shop_time(&shop.web, &ledger).await;
         // Instants as text are in the order of time.
         assert_eq!(now < start, hours < 0, "the clock shows {now}, {hours} hours from {start}");
-        tokio::time::sleep(OPEN).await;
+        tokio::time::sleep(LOAD_DURATION).await;
     }
-    assert_eq!(ledger.failed(), [""; 0], "nobody is refused");
+    assert_eq!(ledger.take_failed(), [""; 0], "no request fails");
     shop.kill();
     shoppers.stop().await;
 
-    // A day and two hours later: no key is forgotten.
+    // 26 hours ahead, idempotency keys are still kept.
     let shop = clock.start(dir.path());
-    let shoppers = Shoppers::start(&shop.web, &ledger, seed + 100);
-    tokio::time::sleep(OPEN).await;
-    ledger.ask_again(&shop.web).await;
+    let shoppers = customers(&shop.web, &ledger, seed + 100);
+    tokio::time::sleep(LOAD_DURATION).await;
+    ledger.replay_keys(&shop.web).await;
     shop.kill();
     shoppers.stop().await;
 
-    // The clock is put right: what was under way is not held back until it gets there again.
+    // The clock is right again: what was under way does not wait until the earlier time comes again.
     clock.set(0);
     let shop = clock.start(dir.path());
     let settled = ledger.audit(&shop.web).await;
-    inside::settled(dir.path()).await;
-    ledger.ask_again(&shop.web).await;
+    audit::settled(dir.path()).await;
+    ledger.replay_keys(&shop.web).await;
     ledger.audit(&shop.web).await;
     assert!(shop.terminate().await.success(), "a drain ends with exit code 0");
-    println!("{} carts promised, settled within {settled:?}", ledger.promised());
+    println!("{} carts promised, settled within {settled:?}", ledger.carts_promised());
 }

@@ -1,5 +1,4 @@
-//! What the manifests promise beyond the settings of the processes: who reaches which port, what `apply` may
-//! be asked to do again, and how much fits into the volumes.
+//! Properties of the manifests: network policies, repeated `apply`, volumes, rollouts and images.
 
 mod common;
 
@@ -9,10 +8,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 const GI: u64 = 1 << 30;
-/// The carts that the volumes have room for before the alert `VolumeFills`, as the book states.
+/// Carts that fit into the volumes before the alert `VolumeFills`, as the book states.
 const CARTS: u64 = 5_000_000;
 
-/// All objects of the bases and components, with the file that each is in.
+/// Returns all objects of base, components, the production overlay and monitoring, with their files.
 fn objects() -> Vec<(String, Value)> {
     let dirs = ["base", "components/kafka", "components/postgres", "components/sqlite"];
     let dirs = dirs.into_iter().chain(["overlays/production", "monitoring"]);
@@ -40,7 +39,7 @@ fn named<'a>(objects: &'a [(String, Value)], kind: &str, name: &str) -> &'a Valu
     found.unwrap_or_else(|| panic!("no {kind} {name}"))
 }
 
-/// `16Gi` in bytes.
+/// Parses a quantity such as `16Gi` into bytes.
 fn gibibytes(quantity: &Value) -> u64 {
     let number = quantity.as_str().and_then(|text| text.strip_suffix("Gi"));
     number.unwrap_or_else(|| panic!("{quantity} is not in Gi")).parse::<u64>().unwrap() * GI
@@ -70,7 +69,7 @@ fn the_management_port_is_for_monitoring_alone() {
             assert_ne!(port["port"], 9080, "{service}");
         }
     }
-    // docker compose publishes the gateway, and of it only what customers may reach.
+    // docker compose publishes the port of the gateway for customers, and no other port.
     let compose = yaml("docker-compose.yml");
     let published = compose["services"].as_object().unwrap().iter();
     let published: Vec<_> = published
@@ -95,7 +94,7 @@ fn the_management_port_is_for_monitoring_alone() {
             }
         }
         for rule in items(&policy["spec"]["egress"]) {
-            assert!(!items(&rule["to"]).is_empty(), "it may call anybody: {policy}");
+            assert!(!items(&rule["to"]).is_empty(), "the rule allows all destinations: {policy}");
         }
     }
     assert_eq!(opened, 1);
@@ -119,14 +118,14 @@ fn prometheus_scrapes_the_management_port() {
 }
 
 #[test]
-fn the_operators_rules_are_the_alerts() {
+fn the_prometheus_rule_has_the_alerts() {
     let objects = objects();
     let rules = named(&objects, "PrometheusRule", "gifticon");
     let alerts = yaml("kubernetes/monitoring/alerts.yaml");
     assert_eq!(rules["spec"], alerts, "run kubernetes/monitoring/make-rules");
 }
 
-/// `apply` refuses to change a Job, and the volumes in a StatefulSet's template.
+/// `apply` cannot change a Job, nor the volume claim templates of a StatefulSet.
 #[test]
 fn everything_can_be_applied_again_after_a_change() {
     let objects = objects();
@@ -153,7 +152,7 @@ fn every_volume_is_claimed_and_no_mount_changes_its_files() {
     let security =
         items(&steps).iter().find(|step| step["path"] == "/spec/template/spec/securityContext");
     assert_eq!(security.unwrap()["value"]["fsGroupChangePolicy"], "OnRootMismatch");
-    // Postgres refuses a directory that others may enter. The root of a volume is not its own to close.
+    // Postgres requires a directory of mode 0700. The root of a volume has the mode that the cluster gives it.
     let postgres = named(&objects, "StatefulSet", "postgres");
     let container = &items(&postgres["spec"]["template"]["spec"]["containers"])[0];
     let data = items(&container["env"]).iter().find(|one| one["name"] == "PGDATA").unwrap();
@@ -162,12 +161,12 @@ fn every_volume_is_claimed_and_no_mount_changes_its_files() {
     assert!(below.is_some_and(|path| path.starts_with('/')), "{}", data["value"]);
 }
 
-/// Bytes a cart as measured on 2026-11-27: 0.5 million carts filled the 1 GiB that 2 GiB have beside Postgres'
-/// log, and 2.3 million 2 GiB of Kafka.
+/// Bytes a cart were measured on 2026-11-27: 0.5 million carts filled 1 GiB of Postgres, without its WAL, and 2.3 million
+/// filled 2 GiB of Kafka.
 #[test]
 fn the_volumes_hold_the_stated_number_of_carts_before_the_alert() {
     let objects = objects();
-    let usable = |claim| claimed(&objects, claim) / 4 * 3; // the alert comes at 25 %
+    let usable = |claim| claimed(&objects, claim) / 4 * 3; // the alert fires at 25 %
     let postgres = named(&objects, "StatefulSet", "postgres");
     let arguments = items(&postgres["spec"]["template"]["spec"]["containers"][0]["args"]).to_vec();
     let wal = |name: &str| {
@@ -181,12 +180,15 @@ fn the_volumes_hold_the_stated_number_of_carts_before_the_alert() {
     assert!(wal("max_wal_size") <= wal("max_slot_wal_keep_size"));
     assert!(usable("data-postgres-0") >= CARTS * (GI / 500_000) + wal("max_wal_size"));
     assert!(usable("data-kafka-0") >= CARTS * (2 * GI / 2_300_000) + GI / 2);
-    // One SQLite file a service: 337 bytes a cart in mypage's, the largest.
+    // Of the SQLite files, mypage's is the largest, with 337 bytes a cart.
     for service in ["gifticon", "cart", "payment", "mypage"] {
         assert!(usable(service) >= 2_000_000 * 340);
     }
     let (page, korean) = (text("docs/operate/kubernetes.md"), text("docs/ko/operate.md"));
-    assert!(page.contains("5 million carts") && korean.contains("500만"), "the book states it");
+    assert!(
+        page.contains("5 million carts") && korean.contains("500만"),
+        "both pages state the number"
+    );
     let alerts = text("kubernetes/monitoring/alerts.yaml");
     assert!(alerts.contains("< 0.25"));
 }
@@ -215,7 +217,7 @@ fn each_deployment_and_stateful_set_has_a_disruption_budget() {
     assert_eq!(names("PodDisruptionBudget"), running);
 }
 
-/// Nothing is in an image that an intruder could use: no shell, no package manager.
+/// Images have no shell and no package manager.
 #[test]
 fn images_hold_the_program_and_its_libraries_alone() {
     let dockerfile = text("Dockerfile");

@@ -1,4 +1,4 @@
-//! SIGTERM: what runs is finished, nothing new is begun, and the process ends well (G8).
+//! SIGTERM: running requests finish, new ones are refused, and the exit code is 0 (G8).
 
 mod common;
 
@@ -13,15 +13,15 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Whoever stands in front sees readiness go down, and loses no request over it: connections are taken
-/// for a while yet, and those that idle are left to their clients.
+/// Checks that a proxy sees readiness go down and loses no request: the listener accepts for a while yet, and idle
+/// connections stay open until their clients use them.
 #[tokio::test]
-async fn readiness_goes_down_before_the_door_closes() {
+async fn readiness_goes_down_before_the_listener_closes() {
     let dir = tempfile::tempdir().unwrap();
     let shop = Process::start(dir.path(), &[]);
     let web = shop.web.clone();
-    web.register(1, 1_000_000, 5000).await; // leaves a connection that idles
-    // Several, so that a busy machine does not look like a quiet shop.
+    web.register(1, 1_000_000, 5000).await; // leaves an idle connection
+    // Several clients, so that some ask within the short time between the two states.
     let (mut fronts, up) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for _ in 0..8 {
         let (web, up) = (web.clone(), Arc::clone(&up));
@@ -33,7 +33,11 @@ async fn readiness_goes_down_before_the_door_closes() {
                     Ok(answer) if answer.status() == 200 => drop(up.fetch_add(1, Relaxed)),
                     Ok(answer) => {
                         assert_eq!(answer.status(), 503);
-                        assert_eq!(answer.headers()["connection"], "close", "go elsewhere");
+                        assert_eq!(
+                            answer.headers()["connection"],
+                            "close",
+                            "the client must open another connection"
+                        );
                         down += 1;
                     }
                     Err(error) => {
@@ -52,12 +56,12 @@ async fn readiness_goes_down_before_the_door_closes() {
     eventually("the fronts to be served", async || (up.load(Relaxed) > 8).then_some(())).await;
     let ended = tokio::spawn(shop.terminate());
     let down: usize = fronts.join_all().await.into_iter().sum();
-    assert!(down > 0, "nobody saw it go down");
+    assert!(down > 0, "no client saw readiness go down");
     assert!(ended.await.unwrap().success(), "exit 0");
 }
 
 #[tokio::test]
-async fn a_process_can_be_asked_whether_it_is_ready_by_its_own_command() {
+async fn the_option_healthy_reports_whether_the_process_is_ready() {
     let dir = tempfile::tempdir().unwrap();
     let shop = Process::start(dir.path(), &[]);
     let addr = shop.web.base.strip_prefix("http://").unwrap().to_owned();
@@ -86,28 +90,28 @@ async fn a_request_that_runs_is_finished_before_the_process_ends() {
     );
     running.write_all(head.as_bytes()).await.unwrap();
     running.write_all(&body[..5]).await.unwrap();
-    // And one that says nothing: it must not hold the process up.
+    // And a silent connection, which must not delay the end.
     let _silent = TcpStream::connect(&addr).await.unwrap();
-    // Another customer is served, so the server has seen the first by now.
+    // This answer shows that the server has read what was sent before.
     shop.web.get("/gifticons/1").await;
 
     let ended = tokio::spawn(shop.terminate());
-    eventually("the door to close", async || TcpStream::connect(&addr).await.err()).await;
+    eventually("the listener to close", async || TcpStream::connect(&addr).await.err()).await;
     running.write_all(&body[5..]).await.unwrap();
     let mut answer = String::new();
     running.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     let began = Instant::now();
     assert!(ended.await.unwrap().success(), "exit 0");
-    assert!(began.elapsed() < Duration::from_secs(5), "with nothing left to do it ends at once");
+    assert!(began.elapsed() < Duration::from_secs(5), "an idle process ends at once");
 
-    // What was answered is there.
+    // The cart that was answered is there.
     let shop = Process::start(dir.path(), &[]);
     assert_eq!(shop.web.get("/carts").await["page"]["totalElements"], 1);
     shop.kill();
 }
 
-/// Half of `POST /carts`, and the rest.
+/// Sends half of `POST /carts`, and returns the connection and the other half.
 async fn half_a_request(shop: &Process) -> (TcpStream, &'static [u8]) {
     let body = br#"{"gifticonId":1,"quantity":1}"#;
     let addr = shop.web.base.strip_prefix("http://").unwrap();
@@ -118,7 +122,7 @@ async fn half_a_request(shop: &Process) -> (TcpStream, &'static [u8]) {
     );
     running.write_all(head.as_bytes()).await.unwrap();
     running.write_all(&body[..5]).await.unwrap();
-    shop.web.get("/gifticons/1").await; // the server has seen the first by now
+    shop.web.get("/gifticons/1").await; // the server has read the first half by now
     (running, &body[5..])
 }
 
@@ -129,9 +133,9 @@ async fn a_signal_that_comes_twice_at_once_is_one() {
     shop.web.register(1, 10, 5000).await;
     let (mut running, rest) = half_a_request(&shop).await;
     shop.signal("-TERM");
-    sleep(Duration::from_millis(50)).await; // or the kernel itself makes one of them
+    sleep(Duration::from_millis(50)).await; // pending signals of one number are merged by the kernel
     shop.signal("-TERM");
-    sleep(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(200)).await; // time to end, if the second signal were not ignored
     running.write_all(rest).await.unwrap();
     let mut answer = String::new();
     running.read_to_string(&mut answer).await.unwrap();
@@ -146,9 +150,9 @@ async fn a_second_signal_after_a_second_ends_it_at_once() {
     shop.web.register(1, 10, 5000).await;
     let (_running, _) = half_a_request(&shop).await;
     shop.signal("-TERM");
-    sleep(Duration::from_millis(1_500)).await;
+    sleep(Duration::from_millis(1_500)).await; // a second signal counts after a second
     shop.signal("-TERM");
     let began = Instant::now();
     assert_eq!(shop.ended(Duration::from_secs(25)).await.code(), Some(1));
-    assert!(began.elapsed() < Duration::from_secs(4), "at once: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
 }

@@ -1,23 +1,23 @@
-//! A kill at each named point of the saga. Needs `--features failpoints`, which the gate gives.
+//! The process dies at each named point of the saga. Needs `--features failpoints`; the suite `failpoints` of the gate has it.
 
 mod common;
 
 use chaos::ledger::Ledger;
-use common::inside;
+use common::audit;
 use common::process::Process;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Has the shop die at a point that is passed `after` times before, and looks what becomes of it.
+/// Lets the shop die when it passes a point for the first and for the seventh time, restarts it, and audits it.
 async fn dies_at(point: &str) {
     for after in ["1", "7"] {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::default());
         let shop = Process::start(dir.path(), &[]);
         shop.web.register(1, 1_000, 5000).await;
-        ledger.put(1, 1_000);
-        ledger.audit(&shop.web).await; // what registering leads to is over
+        ledger.register(1, 1_000);
+        ledger.audit(&shop.web).await; // the event of the registration is sent and read
         assert!(shop.terminate().await.success());
 
         let shop = Process::start(dir.path(), &[("KILL_AT", point), ("KILL_AFTER", after)]);
@@ -36,12 +36,12 @@ async fn dies_at(point: &str) {
         }
         customers.join_all().await;
         let status = shop.ended(Duration::from_secs(20)).await;
-        assert_eq!(status.code(), None, "it died at {point}, by no exit of its own: {status}");
+        assert_eq!(status.code(), None, "it did not die at {point}: {status}");
 
         let shop = Process::start(dir.path(), &[]);
-        ledger.ask_again(&shop.web).await;
+        ledger.replay_keys(&shop.web).await;
         ledger.audit(&shop.web).await;
-        inside::settled(dir.path()).await;
+        audit::settled(dir.path()).await;
         assert!(shop.terminate().await.success());
     }
 }

@@ -1,21 +1,18 @@
-//! The shop on a Kafka whose topic somebody else made, where `TEST_KAFKA_BROKERS` names a broker.
+//! The shop on a Kafka topic that was created with other settings.
 
 mod common;
 
 use chassis::testing::eventually;
-use common::Shop;
+use common::{Shop, server};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_KAFKA_BROKERS"]
 async fn carts_are_paid_on_a_topic_that_is_compressed_with_zstd() {
-    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
-    let Ok(brokers) = std::env::var("TEST_KAFKA_BROKERS") else {
-        eprintln!("skipped: TEST_KAFKA_BROKERS is unset");
-        return;
-    };
+    let brokers = server("TEST_KAFKA_BROKERS");
     let topic = format!("test-{}", Uuid::new_v4());
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();

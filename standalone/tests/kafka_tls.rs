@@ -1,4 +1,4 @@
-//! The shop on a Kafka that wants TLS and SASL. `.ci/run` starts one with `.ci/kafka-up` and says where it is.
+//! The shop on a Kafka that requires TLS and SASL. `.ci/run` starts it with `.ci/kafka-up` and sets the variables.
 
 mod common;
 #[path = "kafka_tls/oauth.rs"]
@@ -7,16 +7,16 @@ mod oauth;
 use chassis::base::config::{KafkaSecurity, Mechanism, Protocol, Secret};
 use chassis::bus::{Bus, KafkaBus, Message};
 use chassis::testing::eventually;
-use common::Shop;
 use common::process::Process;
+use common::{Shop, server};
 use reqwest::Method;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// The broker: its address, the folder with its CA (`ca.pem`) and another that it knows nothing of (`other-ca.pem`), the
-/// key that signs its tokens (`tokens.key`), and the password of the user `shop`.
+/// The broker: its address, the password of the user `shop`, and a folder. The folder has its CA (`ca.pem`), another CA
+/// (`other-ca.pem`), and the key that signs tokens (`tokens.key`).
 struct Broker {
     brokers: String,
     dir: PathBuf,
@@ -24,16 +24,13 @@ struct Broker {
 }
 
 impl Broker {
-    fn find() -> Option<Self> {
-        #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
-        let of = |name| std::env::var(name).ok();
-        let Some(brokers) = of("TEST_KAFKA_TLS_BROKERS") else {
-            eprintln!("skipped: TEST_KAFKA_TLS_BROKERS is unset");
-            return None;
-        };
-        let dir = of("TEST_KAFKA_TLS_DIR").expect("it goes with the brokers").into();
-        let password = of("TEST_KAFKA_TLS_PASSWORD").expect("it goes with the brokers");
-        Some(Self { brokers, dir, password })
+    /// Returns the broker that the gate starts.
+    fn of_the_gate() -> Self {
+        Self {
+            brokers: server("TEST_KAFKA_TLS_BROKERS"),
+            dir: server("TEST_KAFKA_TLS_DIR").into(),
+            password: server("TEST_KAFKA_TLS_PASSWORD"),
+        }
     }
 
     fn security(&self, ca: &str, mechanism: Mechanism, password: &str) -> KafkaSecurity {
@@ -57,8 +54,9 @@ fn new_topic() -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs TEST_KAFKA_TLS_BROKERS"]
 async fn messages_go_through_tls_by_scram_and_by_plain() {
-    let Some(broker) = Broker::find() else { return };
+    let broker = Broker::of_the_gate();
     for mechanism in [Mechanism::ScramSha512, Mechanism::Plain] {
         let bus = broker.bus(&new_topic(), &broker.security("ca.pem", mechanism, &broker.password));
         let message = Message { key: "1".into(), payload: "x".into(), headers: vec![] };
@@ -75,10 +73,11 @@ async fn messages_go_through_tls_by_scram_and_by_plain() {
     }
 }
 
-/// The process stays, says why once on its log, without the password, and customers go on shopping without Kafka.
+/// Checks that the process keeps running, logs the reason without the password, and serves customers without Kafka.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_shop_waits_for_a_kafka_that_does_not_let_it_in() {
-    let Some(broker) = Broker::find() else { return };
+#[ignore = "needs TEST_KAFKA_TLS_BROKERS"]
+async fn the_shop_waits_for_a_kafka_that_refuses_it() {
+    let broker = Broker::of_the_gate();
     let of_another = "a-password-of-another";
     for (ca, password, reason) in [
         ("ca.pem", of_another, "SASL authentication error"),
@@ -110,8 +109,9 @@ async fn the_shop_waits_for_a_kafka_that_does_not_let_it_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_KAFKA_TLS_BROKERS"]
 async fn the_shop_sells_a_cart_over_sasl_ssl() {
-    let Some(broker) = Broker::find() else { return };
+    let broker = Broker::of_the_gate();
     let shop = Shop::with(|config| {
         config.kafka_brokers = Some(broker.brokers.clone());
         config.topic.kafka_topic = new_topic();

@@ -166,7 +166,7 @@ fn absolute(path: &str, module: &[String]) -> Vec<String> {
         "self" | "super" => module.to_vec(),
         _ => return [module, &names].concat(), // a child, or another crate
     };
-    while matches!(names[0].as_str(), "self" | "super") {
+    while names.first().is_some_and(|name| matches!(name.as_str(), "self" | "super")) {
         if names.remove(0) == "super" {
             base.pop();
         }
@@ -232,7 +232,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn imports_are_read_as_the_compiler_reads_them() {
+fn imports_are_parsed_as_the_compiler_does() {
     let module = vec!["a".to_owned(), "b".to_owned()];
     let text = "use crate::x::{self, y::{Z, W as V}};\nuse super::c::D;\npub use e::F;\n\
                 fn f() { crate::g::h(child::i()) }\n#[cfg(test)]\nmod tests { use crate::q; }\n";

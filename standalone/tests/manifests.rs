@@ -1,18 +1,18 @@
-//! What Kubernetes and docker compose are told about the processes is true of them: settings, ports,
-//! probe paths, images, and how long they may take to stop.
+//! Compares the manifests, docker-compose.yml and the Dockerfile with the processes: settings, ports, probes, images,
+//! metrics, and the time to stop.
 
 mod common;
 
 use chassis::base::config::Listen;
 use chassis::service::launch::{OnKafka, command};
-use common::Web;
+use common::ShopClient;
 use common::files::{documents, items, text, yaml};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const ALL: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
 
-/// The command of a process, as `main` makes it.
+/// Returns the command of a process, as `main` builds it.
 fn process(name: &str) -> clap::Command {
     match name {
         "gifticon" => command::<OnKafka<gifticon::GifticonConfig>>("gifticon", "", 0),
@@ -24,7 +24,7 @@ fn process(name: &str) -> clap::Command {
     }
 }
 
-/// Whether a process would start with these settings and no others.
+/// Checks that a process accepts these settings and requires no others.
 fn starts_with(name: &str, settings: &BTreeMap<String, String>, whence: &str) {
     let mut arguments = vec![name.to_owned()];
     for (variable, value) in settings {
@@ -38,7 +38,7 @@ fn starts_with(name: &str, settings: &BTreeMap<String, String>, whence: &str) {
     }
 }
 
-/// The settings that the generator of ConfigMaps writes for a process.
+/// Returns the settings in the ConfigMap of a process.
 fn config_map(name: &str) -> BTreeMap<String, String> {
     let base = yaml("kubernetes/base/kustomization.yaml");
     let maps = items(&base["configMapGenerator"]);
@@ -50,7 +50,7 @@ fn config_map(name: &str) -> BTreeMap<String, String> {
     items(&map["literals"]).iter().filter_map(pair).collect()
 }
 
-/// The settings in the `env` that a patch puts into the Deployment of a process.
+/// Returns the settings in the `env` of a patch.
 fn patched(patch: &Value) -> BTreeMap<String, String> {
     let env = items(patch)
         .iter()
@@ -60,7 +60,7 @@ fn patched(patch: &Value) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_setting_in_a_manifest_is_one_and_no_other_is_needed() {
+fn manifests_have_every_setting_that_a_process_needs_and_no_unknown_one() {
     for name in ALL {
         let settings = config_map(name);
         if name == "gateway" {
@@ -105,7 +105,7 @@ fn docker_compose_starts_the_same_processes() {
 }
 
 #[test]
-fn images_are_of_our_processes_and_of_this_version() {
+fn images_are_those_of_our_processes_with_this_version() {
     let base = yaml("kubernetes/base/kustomization.yaml");
     let images = items(&base["images"]);
     assert_eq!(images.len(), ALL.len());
@@ -121,7 +121,7 @@ fn images_are_of_our_processes_and_of_this_version() {
 }
 
 #[test]
-fn the_load_is_of_this_version() {
+fn the_image_of_siege_has_this_version() {
     let image = Value::from(format!("gifticon/siege:{}", env!("CARGO_PKG_VERSION")));
     let parts = documents("kubernetes/drills/siege.yaml");
     let pod = parts.iter().find(|part| part["kind"] == "Pod").unwrap();
@@ -129,7 +129,7 @@ fn the_load_is_of_this_version() {
     assert_eq!(yaml("docker-compose.yml")["services"]["load"]["image"], image);
 }
 
-/// The layer of dependencies is built with the manifests of all crates: cargo wants each of them.
+/// The layer of dependencies needs the manifest of every crate.
 #[test]
 fn the_dockerfile_knows_every_crate() {
     let (manifest, dockerfile) = (text("Cargo.toml"), text("Dockerfile"));
@@ -137,7 +137,7 @@ fn the_dockerfile_knows_every_crate() {
     for member in members.split('"').skip(1).step_by(2) {
         let copy = format!("COPY {member}/Cargo.toml {member}/\n");
         assert!(dockerfile.contains(&copy), "{member} is not in it");
-        // And each test that a manifest names must have a file.
+        // And a file for each test that a manifest names.
         let manifest = text(&format!("{member}/Cargo.toml"));
         for test in manifest.split("[[test]]\nname = \"").skip(1) {
             let file = format!("{member}/tests/{}.rs", test.split('"').next().unwrap());
@@ -146,6 +146,15 @@ fn the_dockerfile_knows_every_crate() {
     }
 }
 
+#[test]
+fn images_are_built_with_their_profile() {
+    let (manifest, dockerfile) = (text("Cargo.toml"), text("Dockerfile"));
+    assert!(manifest.contains("[profile.dist]\ninherits = \"release\"\nlto = "));
+    assert_eq!(dockerfile.matches("cargo build --profile dist --locked").count(), 2);
+    assert!(!dockerfile.contains("target/release"));
+}
+
+/// Returns the value that base/service.yaml puts at a path.
 fn patch(path: &str) -> Value {
     let steps = yaml("kubernetes/base/service.yaml");
     let step = items(&steps).iter().find(|step| step["path"].as_str().unwrap().ends_with(path));
@@ -197,8 +206,8 @@ fn a_pod_has_time_to_drain() {
     assert!(stop.trim_end_matches('s').parse::<u64>().unwrap() > grace);
 }
 
-/// The names of metrics in an expression: its words with an underscore, but for a function and for what
-/// is in braces, brackets, quotes or after `by`.
+/// Returns the names of metrics in an expression: its words with an underscore, except for functions and for what is in
+/// braces and brackets.
 fn metrics_in(expression: &str) -> BTreeSet<String> {
     let (mut names, mut word, mut inside) = (BTreeSet::new(), String::new(), 0);
     for letter in expression.chars().chain([' ']) {
@@ -220,16 +229,16 @@ fn metrics_in(expression: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn every_metric_in_dashboard_and_alerts_is_told_by_a_process() {
+async fn every_metric_in_dashboard_and_alerts_is_exported_by_a_process() {
     let shop = common::Shop::start().await;
     shop.web.register(1, 10, 5_000).await;
     shop.web.add(1, 1, None).await.unwrap();
     let of = &shop.management;
-    let gateway = Web::new(of.cart.base.replace("/cart", "/gateway"));
-    let mut told = String::new();
+    let gateway = ShopClient::new(of.cart.base.replace("/cart", "/gateway"));
+    let mut exported = String::new();
     for web in [&gateway, &of.gifticon, &of.cart, &of.payment, &of.mypage] {
         let answer = web.client.get(format!("{}/metrics", web.base)).send().await.unwrap();
-        told += &answer.text().await.unwrap();
+        exported += &answer.text().await.unwrap();
     }
     let dashboard: Value =
         serde_json::from_str(&text("kubernetes/monitoring/dashboard.json")).unwrap();
@@ -240,12 +249,12 @@ async fn every_metric_in_dashboard_and_alerts_is_told_by_a_process() {
     for expression in targets.chain(rules).map(|one| one["expr"].as_str().unwrap()) {
         for metric in metrics_in(expression) {
             if metric.starts_with("kubelet_") {
-                continue; // each node tells it
+                continue; // exported by the nodes
             }
             let line = |line: &str| {
                 line.strip_prefix(&metric).is_some_and(|rest| rest.starts_with(['{', ' ']))
             };
-            assert!(told.lines().any(line), "no process tells {metric}: {expression}");
+            assert!(exported.lines().any(line), "no process exports {metric}: {expression}");
             count += 1;
         }
     }

@@ -1,11 +1,11 @@
-//! Overload is measured by the time that requests wait: a burst or a pause refuses nobody, and who waits in vain is refused
-//! when the customer's patience is over.
+//! Overload is measured by the time that requests wait: a burst or a pause refuses no request, and a request that waits for
+//! too long is refused when its patience is over.
 
 mod common;
 
 use chassis::base::patience::PATIENCE;
 use common::process::Process;
-use common::{Shop, Web, inside};
+use common::{Shop, ShopClient, audit};
 use reqwest::StatusCode;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 use std::path::Path;
@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// How much later than it should a busy machine may refuse.
-const SLACK: Duration = Duration::from_millis(1_500);
+/// Delay of a refusal on a busy machine.
+const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(1_500);
 
-/// What became of requests, and how long each took.
+/// The status of each request, and how long it took.
 type Answers = Vec<(StatusCode, Duration)>;
 
-/// Carts that are asked for at once.
-fn burst(web: &Web, count: usize) -> JoinSet<(StatusCode, Duration)> {
-    rlimit::increase_nofile_limit(16_384).unwrap(); // both ends of each hop may be in this process
+/// Adds `count` carts at the same time.
+fn burst(web: &ShopClient, count: usize) -> JoinSet<(StatusCode, Duration)> {
+    rlimit::increase_nofile_limit(16_384).unwrap(); // this process may have both ends of each connection
     let (began, mut customers) = (Instant::now(), JoinSet::new());
     for _ in 0..count {
         let web = web.clone();
@@ -33,8 +33,8 @@ fn burst(web: &Web, count: usize) -> JoinSet<(StatusCode, Duration)> {
     customers
 }
 
-/// Nobody was refused whose turn came within the patience. A machine that is slower may refuse the others.
-fn nobody_is_refused_early(answers: &Answers) {
+/// Checks that no request was refused before its patience was over. A slow machine may refuse requests later.
+fn assert_none_is_refused_early(answers: &Answers) {
     let done = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
     let slowest = answers.iter().map(|(_, took)| *took).max().unwrap();
     println!("{done} of {} carts were made, within {slowest:?}", answers.len());
@@ -46,13 +46,14 @@ fn nobody_is_refused_early(answers: &Answers) {
     }
 }
 
-/// Keeps the writer of a service from its database.
+/// Locks the database of a service, so that its writer waits.
 async fn lock(dir: &Path, service: &str) -> AnyConnection {
     let mut connection = open(dir, service).await;
     connection.execute("begin immediate").await.unwrap();
     connection
 }
 
+/// Connects to the database of a service.
 async fn open(dir: &Path, service: &str) -> AnyConnection {
     sqlx::any::install_default_drivers();
     let file = dir.join(service).with_extension("db");
@@ -67,9 +68,9 @@ async fn a_burst_refuses_nobody_whose_turn_comes_in_time() {
     let shop = Shop::start().await;
     shop.web.register(1, 1_000_000, 5_000).await;
     for count in [400, 1_000] {
-        nobody_is_refused_early(&burst(&shop.web, count).join_all().await);
+        assert_none_is_refused_early(&burst(&shop.web, count).join_all().await);
     }
-    inside::settled(shop.stop().await.path()).await;
+    audit::settled(shop.stop().await.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,9 +82,9 @@ async fn a_pause_of_a_disk_refuses_nobody() {
         let customers = burst(&shop.web, 400);
         sleep(Duration::from_millis(200)).await;
         locked.execute("rollback").await.unwrap();
-        nobody_is_refused_early(&customers.join_all().await);
+        assert_none_is_refused_early(&customers.join_all().await);
     }
-    inside::settled(shop.stop().await.path()).await;
+    audit::settled(shop.stop().await.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,9 +94,9 @@ async fn a_pause_of_the_process_refuses_nobody() {
     shop.web.register(1, 1_000_000, 5_000).await;
     let web = shop.web.clone();
     let customers = shop.pause(Duration::from_millis(200), move || burst(&web, 400)).await;
-    nobody_is_refused_early(&customers.join_all().await);
+    assert_none_is_refused_early(&customers.join_all().await);
     assert!(shop.terminate().await.success());
-    inside::settled(dir.path()).await;
+    audit::settled(dir.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +117,7 @@ async fn a_writer_that_is_stuck_refuses_after_the_patience_and_leaves_nothing() 
     for (status, took) in customers.join_all().await {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(took >= PATIENCE, "refused after {took:?}");
-        assert!(took < PATIENCE + SLACK, "refused after {took:?} only");
+        assert!(took < PATIENCE + REFUSAL_DELAY_MAX, "refused after {took:?} only");
     }
     locked.execute("rollback").await.unwrap();
     let cart = &shop.management.cart;
@@ -124,11 +125,11 @@ async fn a_writer_that_is_stuck_refuses_after_the_patience_and_leaves_nothing() 
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("http_requests_shed_total{at=\"writer\"} 24\n"), "{metrics}");
     let (status, cart) = shop.web.add(1, 1, None).await.unwrap();
-    assert_eq!(status, StatusCode::CREATED, "it goes on at once");
-    assert_eq!(cart["id"], 1, "nothing was written for those who were refused");
+    assert_eq!(status, StatusCode::CREATED, "the service recovers at once");
+    assert_eq!(cart["id"], 1, "refused requests wrote nothing");
     let left = "select (select count(*) from carts) + (select count(*) from intents)";
     let rows: i64 = sqlx::query(left).fetch_one(&mut locked).await.unwrap().get(0);
     assert_eq!(rows, 1);
     drop(locked);
-    inside::settled(shop.stop().await.path()).await;
+    audit::settled(shop.stop().await.path()).await;
 }

@@ -1,9 +1,8 @@
-//! A data directory is the path as it is written, for one process.
+//! The data directory: its path is taken literally, and one process may use it.
 
 mod common;
 
 use common::process::Process;
-use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_directory_is_the_path_as_it_is_written() {
@@ -17,19 +16,19 @@ async fn a_data_directory_is_the_path_as_it_is_written() {
         for file in ["gifticon.db", "cart.db", "payment.db", "mypage.db", "events.db"] {
             let size =
                 data.join(file).metadata().unwrap_or_else(|error| panic!("{name}/{file}: {error}"));
-            assert!(size.len() > 0, "{name}/{file} is not where the database is");
+            assert!(size.len() > 0, "{name}/{file} is not in the directory that was named");
         }
         shop.kill();
     }
     let names = std::fs::read_dir(dir.path()).unwrap().count();
-    assert_eq!(names, 10, "nothing else was made");
+    assert_eq!(names, 10, "no other directory was created");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_the_same_files_is_refused_however_it_spells_them() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    // With Kafka, which need not be there, only the databases are files.
+    // With Kafka there is no log file, only those of the databases. The broker need not exist.
     for kafka in [None, Some("127.0.0.1:1")] {
         let settings: Vec<_> =
             kafka.map(|brokers| ("KAFKA_BROKERS", brokers)).into_iter().collect();
@@ -37,15 +36,11 @@ async fn a_second_process_on_the_same_files_is_refused_however_it_spells_them() 
         let link = dir.path().join("link");
         let _ = std::os::unix::fs::symlink(&data, &link);
         for spelling in [data.clone(), dir.path().join("data/../data/."), link] {
-            let mut second = Command::new(env!("CARGO_BIN_EXE_standalone"));
-            second.arg("--data-dir").arg(&spelling).envs(settings.iter().copied());
-            for name in ["gifticon", "cart", "payment", "mypage", "gateway"] {
-                second.arg(format!("--{name}-addr=127.0.0.1:0"));
-            }
-            let output = second.env("RUST_LOG", "off").output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(2), "{}: {said}", spelling.display());
-            assert!(said.contains("in use by another process"), "{said}");
+            let mut second = Process::command(&spelling);
+            let output = second.envs(settings.iter().copied()).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{}: {stderr}", spelling.display());
+            assert!(stderr.contains("in use by another process"), "{stderr}");
         }
         shop.kill();
     }

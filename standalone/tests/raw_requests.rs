@@ -1,5 +1,5 @@
-//! Requests byte by byte, as no client library would send them: what the HTTP server refuses by itself
-//! is answered like any other refusal, at the gateway and at a service.
+//! Requests that no client library sends: what the HTTP server itself refuses is answered with a problem, at the gateway
+//! and at a service.
 
 mod common;
 #[path = "raw_requests/refusals.rs"]
@@ -13,7 +13,7 @@ use wire::{Raw, ask, exchange};
 
 const ORIGIN: &str = "https://page.example";
 
-/// A request with a head of `lines` besides `Host`, an id and an origin.
+/// Returns a request with the headers `lines`, `Host`, `X-Request-Id` and `Origin`.
 fn request(line: &str, lines: &str, body: &str) -> String {
     format!("{line}\r\nHost: shop\r\nX-Request-Id: mine\r\nOrigin: {ORIGIN}\r\n{lines}\r\n{body}")
 }
@@ -26,7 +26,7 @@ fn post(lines: &str, body: &str) -> String {
     request("POST /carts/ HTTP/1.1", &format!("Content-Type: application/json\r\n{lines}"), body)
 }
 
-/// Requests that the server itself refuses, and how.
+/// Returns requests that the server itself refuses, and how.
 fn rows() -> Vec<Raw> {
     let line = |line: &str| request(line, "", "");
     let with = |lines: &str| request("GET /gifticons HTTP/1.1", lines, "");
@@ -36,7 +36,7 @@ fn rows() -> Vec<Raw> {
     let target = |bytes: usize| get(&format!("/gifticons?x={}", "a".repeat(bytes - 13)));
     let sized = |length: usize, body: &str| post(&format!("Content-Length: {length}\r\n"), body);
     let chunked = |body: &str| post("Transfer-Encoding: chunked\r\n", body);
-    let many = "X-Many: x\r\n".repeat(117); // also of what a service takes
+    let many = "X-Many: x\r\n".repeat(117); // more than a service accepts too
     let large = "x".repeat(70_000);
     let encoded =
         |name: &str, value: &str| post(&format!("{name}: {value}\r\nContent-Length: 2\r\n"), "{}");
@@ -113,13 +113,13 @@ fn rows() -> Vec<Raw> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_server_cannot_read_is_refused_with_a_problem() {
+async fn requests_that_cannot_be_parsed_are_refused_with_a_problem() {
     let shop = Shop::start().await;
     shop.web.register(1, 100, 5000).await;
     let mut asked = tokio::task::JoinSet::new();
     for (public, base) in [(true, &shop.web.base), (false, &shop.direct.cart.base)] {
         for row in rows() {
-            // Of the four, cart has no gifticons: the rows are about what is no request at all.
+            // Cart has no gifticons.
             let row = if public { row } else { row.at("/gifticons", "/carts") };
             let base = base.clone();
             asked.spawn(async move {
@@ -132,7 +132,7 @@ async fn what_the_server_cannot_read_is_refused_with_a_problem() {
     let faults: Vec<String> = asked.join_all().await.into_iter().flatten().collect();
     println!("{count} raw requests");
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
-    assert_eq!(shop.web.get("/carts").await["page"]["totalElements"], 0, "nothing was done");
+    assert_eq!(shop.web.get("/carts").await["page"]["totalElements"], 0, "no cart was added");
     shop.stop().await;
 }
 
@@ -147,7 +147,7 @@ async fn a_refusal_by_the_server_is_in_the_clients_language() {
             let answer = ask(base, &sent, false).await;
             assert!(answer.head.contains("content-language: ko"), "{}", answer.head);
         }
-        // A pipelined request that cannot be read does not cost the one before its answer.
+        // The request before a pipelined one that cannot be parsed is answered.
         let both = format!("{}{}", get("/actuator/health"), get("/?\""));
         let answers = exchange(base, &both, false).await;
         assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers}");
@@ -193,7 +193,7 @@ async fn options_says_what_a_path_allows() {
         ask(&shop.web.base, &request("OPTIONS /carts HTTP/1.1", preflight, ""), false).await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("access-control-allow-methods").unwrap().contains("post"));
-    assert!(answer.header("allow").is_none(), "a preflight is not for the service");
+    assert!(answer.header("allow").is_none(), "the gateway answers a preflight itself");
     shop.stop().await;
 }
 
@@ -226,7 +226,7 @@ async fn a_slash_at_the_end_is_the_same_path() {
                 let without = ask(base, &get(&format!("{path}{query}")), false).await;
                 let with = ask(base, &get(&format!("{path}/{query}")), false).await;
                 assert_eq!((without.status, with.status), (200, 200), "{path}{query}");
-                // A payment may be written in between; its links are not.
+                // The items may change in between, but not the links.
                 assert_eq!(without.body["_links"]["self"], with.body["_links"]["self"], "{path}");
             }
         }
@@ -271,7 +271,7 @@ async fn a_link_names_the_host_that_was_called() {
 }
 
 #[tokio::test]
-async fn what_the_gateway_adds_to_a_head_does_not_count_against_its_client() {
+async fn headers_that_the_gateway_adds_do_not_count_for_the_limit() {
     let shop = Shop::start().await;
     let base = &shop.web.base;
     for (lines, status) in [(100, 200), (101, 431)] {

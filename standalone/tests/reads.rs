@@ -1,4 +1,4 @@
-//! What every collection has in common, through the gateway: orders, tags, and queries.
+//! Features of every collection, through the gateway: sorting, ETags and conditional requests.
 
 mod common;
 
@@ -32,7 +32,7 @@ async fn every_field_of_every_item_sorts_its_collection() {
 }
 
 #[tokio::test]
-async fn every_item_has_a_tag_and_is_not_sent_to_who_has_it() {
+async fn every_item_has_an_etag_and_answers_304_to_it() {
     let shop = Shop::with_a_paid_cart().await;
     for path in [
         "/gifticons/1",
@@ -60,7 +60,7 @@ async fn every_item_has_a_tag_and_is_not_sent_to_who_has_it() {
             }
             let request = shop.web.client.request(method.clone(), &url);
             let request = request.header("if-none-match", "\"a\"").header("if-none-match", &tag);
-            assert_eq!(request.send().await.unwrap().status(), 304, "both lines are read");
+            assert_eq!(request.send().await.unwrap().status(), 304, "both header lines are read");
             for (name, other, status) in [
                 ("if-none-match", "\"a\"", 200),
                 ("if-match", "\"a\"", 412),
@@ -76,7 +76,7 @@ async fn every_item_has_a_tag_and_is_not_sent_to_who_has_it() {
 }
 
 #[tokio::test]
-async fn a_tag_changes_with_what_is_shown() {
+async fn an_etag_changes_with_the_item() {
     let shop = Shop::with_a_paid_cart().await;
     let tag = async |path: &str| {
         let url = format!("{}{path}", shop.web.base);
@@ -90,7 +90,7 @@ async fn a_tag_changes_with_what_is_shown() {
     }
     shop.web.cancel(1).await.unwrap();
     for (path, before) in paths.into_iter().zip(before) {
-        eventually("another tag", async || (tag(path).await != before).then_some(())).await;
+        eventually("another ETag", async || (tag(path).await != before).then_some(())).await;
     }
     shop.stop().await;
 }

@@ -1,16 +1,15 @@
-//! The view rebuilt from the topic while customers go on: the same as before.
+//! A rebuild of the view from the topic, while customers shop, gives the same view.
 
 mod common;
 
-use chaos::customers;
+use chaos::customers::Customers;
 use chaos::ledger::Ledger;
-use common::{Dice, Shop};
+use common::Shop;
 use reqwest::Method;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
-/// Every view by cart, and its history: what a hash over the table would compare.
+/// Returns every view and its history as text, by cart.
 async fn everything(shop: &Shop) -> BTreeMap<i64, (String, String)> {
     let mut all = BTreeMap::new();
     for view in shop.direct.mypage.all("mypages").await.unwrap() {
@@ -26,18 +25,16 @@ async fn a_rebuilt_view_equals_the_old_one_and_misses_nothing_meanwhile() {
     let ledger = Arc::new(Ledger::default());
     for gifticon_id in 1..=2 {
         shop.web.register(gifticon_id, 100_000, 5000).await;
-        ledger.put(gifticon_id, 100_000);
+        ledger.register(gifticon_id, 100_000);
     }
-    let shopping = |over: &CancellationToken, name: &str, seed| {
-        let (web, ledger, over) = (shop.web.clone(), Arc::clone(&ledger), over.clone());
-        tokio::spawn(customers::shop(web, ledger, Dice::new(seed), name.to_owned(), 2, over))
-    };
-    let (over, seed) = (CancellationToken::new(), common::seed());
-    let shopper = shopping(&over, "before", seed);
-    chassis::testing::eventually("some carts", async || (ledger.promised() > 60).then_some(()))
-        .await;
-    over.cancel();
-    shopper.await.unwrap();
+    let seed = common::seed();
+    let customer = |name, seed| Customers::start(&shop.web, &ledger, 1, 2, name, seed);
+    let shopper = customer("before", seed);
+    chassis::testing::eventually("some carts", async || {
+        (ledger.carts_promised() > 60).then_some(())
+    })
+    .await;
+    shopper.stop().await;
     ledger.audit(&shop.web).await;
     let before = everything(&shop).await;
     let rebuild =
@@ -48,14 +45,12 @@ async fn a_rebuilt_view_equals_the_old_one_and_misses_nothing_meanwhile() {
     assert!(answer["events"].as_i64().unwrap() > 120, "{answer}");
     assert_eq!(everything(&shop).await, before);
 
-    // And while carts come and go.
-    let over = CancellationToken::new();
-    let shopper = shopping(&over, "meanwhile", seed + 1);
+    // And while carts are added and cancelled.
+    let shopper = customer("meanwhile", seed + 1);
     for _ in 0..3 {
         assert_eq!(rebuild().await.0, 200);
     }
-    over.cancel();
-    shopper.await.unwrap();
+    shopper.stop().await;
     ledger.audit(&shop.web).await;
     let live = everything(&shop).await;
     assert_eq!(rebuild().await.0, 200);

@@ -1,11 +1,11 @@
-//! The tables of the book's reference say what is there, no more and no less.
+//! Compares the tables of the book's reference with problems, settings, metrics and routes.
 
 mod common;
 
 use chassis::base::problem::{Kind, kind};
 use chassis::service::launch::{OnKafka, command};
 use common::files::{below, text};
-use common::{Shop, Web};
+use common::{Shop, ShopClient};
 use std::collections::{BTreeMap, BTreeSet};
 
 const SERVICES: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
@@ -50,7 +50,7 @@ fn every_problem_is_in_the_catalogue() {
     let rows = table("problems").into_iter();
     let told: BTreeSet<_> = rows.map(|row| (row[0].clone(), row[1].clone())).collect();
     assert_eq!(there, told);
-    // One slug has one meaning, also where two services use it.
+    // A slug has the same meaning in all services.
     let mut titles = BTreeMap::new();
     for kind in all {
         let other = titles.insert(kind.slug, (kind.status, kind.en, kind.ko));
@@ -94,10 +94,10 @@ fn every_setting_is_in_the_table() {
 }
 
 /// Returns the management addresses of the five processes, by name.
-fn managed(shop: &Shop) -> BTreeMap<&'static str, Web> {
+fn managed(shop: &Shop) -> BTreeMap<&'static str, ShopClient> {
     let of = &shop.management;
     let services = [&of.gifticon, &of.cart, &of.payment, &of.mypage];
-    let gateway = Web::new(of.cart.base.replace("/cart", "/gateway"));
+    let gateway = ShopClient::new(of.cart.base.replace("/cart", "/gateway"));
     let mut all: BTreeMap<_, _> = SERVICES.into_iter().zip(services.into_iter().cloned()).collect();
     all.insert("gateway", gateway);
     all
@@ -105,6 +105,7 @@ fn managed(shop: &Shop) -> BTreeMap<&'static str, Web> {
 
 #[tokio::test]
 async fn every_metric_is_in_the_table() {
+    // Exported after the first change of the circuit breaker.
     const FROM_THE_FIRST_CHANGE: &str = "breaker_transitions_total";
     let shop = Shop::start().await;
     let (mut there, mut told) = (BTreeSet::new(), BTreeSet::new());
@@ -131,7 +132,7 @@ async fn every_metric_is_in_the_table() {
 }
 
 /// Asserts that a path allows these methods, and what comes with them.
-async fn allows(web: &Web, path: &str, methods: &[String]) {
+async fn allows(web: &ShopClient, path: &str, methods: &[String]) {
     let url = format!("{}{}", web.base, path.replace("{id}", "1"));
     let request = web.client.request(reqwest::Method::OPTIONS, &url);
     let answer = request.send().await.unwrap();
@@ -164,8 +165,8 @@ async fn every_route_is_in_a_table() {
         told.insert(path);
     }
     shop.stop().await;
-    told.insert("/reservations/{id}".into()); // between services, told below the table
-    // Every route in the sources is told.
+    told.insert("/reservations/{reservation}".into()); // between services; described below the table
+    // Every route in the sources is in a table.
     for one in SERVICES.into_iter().chain(["chassis"]) {
         for file in below(&format!("{one}/src"), "rs") {
             let source = std::fs::read_to_string(&file).unwrap();

@@ -1,9 +1,9 @@
-//! Many customers at once: nothing oversold, nothing leaked, nothing done twice.
+//! Many customers at the same time: nothing is oversold, leaked or done twice.
 
 mod common;
 
 use chaos::ledger::Ledger;
-use common::inside;
+use common::audit;
 use common::{Dice, Shop};
 use reqwest::StatusCode;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn random_adds_and_cancels_of_64_customers_keep_the_guarantees() {
     let (ledger, seed) = (Arc::new(Ledger::default()), common::seed());
     for gifticon_id in 1..=3 {
         shop.web.register(gifticon_id, 150, 1000 * gifticon_id).await;
-        ledger.put(gifticon_id, 150);
+        ledger.register(gifticon_id, 150);
     }
     let mut customers = JoinSet::new();
     for customer in 0..64 {
@@ -50,15 +50,15 @@ async fn random_adds_and_cancels_of_64_customers_keep_the_guarantees() {
                 } else {
                     let one = usize::try_from(dice.roll(mine.len() as u64)).unwrap();
                     let id = mine.swap_remove(one);
-                    // Two cancels at once: one of them is a 404.
+                    // Two cancels at the same time: one of them is answered with 404.
                     tokio::join!(ledger.cancel(&web, id), ledger.cancel(&web, id));
                 }
             }
         });
     }
     customers.join_all().await;
-    ledger.ask_again(&shop.web).await;
+    ledger.replay_keys(&shop.web).await;
     ledger.audit(&shop.web).await;
-    inside::settled(shop.dir.path()).await;
+    audit::settled(shop.dir.path()).await;
     shop.stop().await;
 }

@@ -1,5 +1,4 @@
-//! Clients that say nothing, or a byte a second, cost nobody else anything: each is closed, and all
-//! others are served meanwhile.
+//! Clients that send nothing, or a byte a second: each connection is closed, and other clients are served meanwhile.
 
 mod common;
 
@@ -14,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-/// How long a slow client may hold its connection.
-const ALL_CLOSED: Duration = Duration::from_secs(30);
-/// How long a good client may wait on a busy machine of two cores.
-const PROMPT: Duration = Duration::from_secs(3);
+/// Bound for the server to close a slow connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bound for the answer to a good client, on a busy machine of two cores.
+const GOOD_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 const NOTHING: &str = "";
 const HEAD: &str = "GET /gifticons HTTP/1.1\r\nHost: shop\r\nX-Slow: ";
@@ -27,34 +26,33 @@ const CHUNKS: &str = "POST /carts HTTP/1.1\r\nHost: shop\r\nContent-Type: applic
                       Transfer-Encoding: chunked\r\n\r\n";
 const DONE: &str = "GET /gifticons HTTP/1.1\r\nHost: shop\r\n\r\n";
 
-/// Sends `start` at once and then `drip` each second, until the server closes. Answers what it said.
+/// Sends `start`, and then `drip` each second until the server closes. Returns what the server sent.
 async fn slow(mut stream: TcpStream, start: &str, drip: &[u8]) -> String {
     stream.write_all(start.as_bytes()).await.unwrap();
     let (mut reader, mut writer) = stream.split();
-    let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+    let (mut received, mut piece) = (Vec::new(), [0; 4096]);
     let mut second = interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             read = reader.read(&mut piece) => match read {
-                Ok(0) | Err(_) => return String::from_utf8_lossy(&said).into_owned(),
-                Ok(read) => said.extend_from_slice(&piece[..read]),
+                Ok(0) | Err(_) => return String::from_utf8_lossy(&received).into_owned(),
+                Ok(read) => received.extend_from_slice(&piece[..read]),
             },
-            // That it cannot be written means that it will soon be read.
+            // A failed write means that the server has closed, which the next read shows.
             _ = second.tick(), if !drip.is_empty() => drop(writer.write_all(drip).await),
         }
     }
 }
 
-/// A client with a new connection for each request.
-fn newcomer() -> Client {
+/// Returns a client that opens a connection for each request.
+fn unpooled_client() -> Client {
     let client = Client::builder().no_proxy().pool_max_idle_per_host(0);
-    client.timeout(PROMPT).build().unwrap()
+    client.timeout(GOOD_REQUEST_TIMEOUT).build().unwrap()
 }
 
-/// Good requests, each over a new connection, until `done`. Answers how many there were and how long
-/// the slowest took.
-async fn good(gateway: String, done: Arc<AtomicBool>) -> (usize, Duration) {
-    let client = newcomer();
+/// Sends good requests, each on a new connection, until `done`. Returns their number and the slowest time.
+async fn good_requests(gateway: String, done: Arc<AtomicBool>) -> (usize, Duration) {
+    let client = unpooled_client();
     let (mut count, mut slowest) = (0, Duration::ZERO);
     let mut pace = interval(Duration::from_millis(50));
     while !done.load(Ordering::Relaxed) {
@@ -75,7 +73,7 @@ async fn slow_clients_are_closed_and_others_are_served_meanwhile() {
     shop.web.register(1, 100, 5000).await;
     let gateway: SocketAddr = shop.web.base.strip_prefix("http://").unwrap().parse().unwrap();
     let done = Arc::new(AtomicBool::new(false));
-    let customer = tokio::spawn(good(shop.web.base.clone(), Arc::clone(&done)));
+    let customer = tokio::spawn(good_requests(shop.web.base.clone(), Arc::clone(&done)));
 
     let mut clients = JoinSet::new();
     for (kind, count, start, drip) in [
@@ -89,12 +87,13 @@ async fn slow_clients_are_closed_and_others_are_served_meanwhile() {
         for number in 1..=count {
             let stream = TcpStream::connect(gateway).await.unwrap();
             let client =
-                async move { (kind, timeout(ALL_CLOSED, slow(stream, start, drip)).await) };
+                async move { (kind, timeout(CLOSE_TIMEOUT, slow(stream, start, drip)).await) };
             clients.spawn(client);
-            // An answer to who came after them tells that they were let in. One who is not, and says
-            // nothing, can never be closed: the server does not know of him.
+            // An answer on a later connection shows that the server has accepted these. It cannot close a silent connection that
+            // waits in the backlog.
             if number % 25 == 0 {
-                let answer = newcomer().get(format!("{}/gifticons", shop.web.base)).send().await;
+                let answer =
+                    unpooled_client().get(format!("{}/gifticons", shop.web.base)).send().await;
                 assert_eq!(answer.unwrap().status(), StatusCode::OK);
             }
         }
@@ -117,7 +116,7 @@ async fn slow_clients_are_closed_and_others_are_served_meanwhile() {
     assert!(held.is_empty(), "{} were not closed: {held:?}", held.len());
     assert!(
         blamed.is_empty(),
-        "{} slow clients were told that the shop is at fault: {}",
+        "{} slow clients were answered with 5xx: {}",
         blamed.len(),
         blamed[0]
     );
@@ -125,16 +124,16 @@ async fn slow_clients_are_closed_and_others_are_served_meanwhile() {
     shop.stop().await;
 }
 
-/// This test's one thread is the shop's as well: while it connects, nobody is let in, and all that come
-/// must find a place in the line. Who finds none is let in a second later, or three, or seven.
+/// The shop runs on the one thread of this test, so it accepts nothing while the test connects: all connections must fit into the
+/// backlog. A connection that does not fit is retried by TCP after a second or more.
 #[tokio::test]
-async fn a_burst_of_clients_finds_a_place_in_the_line() {
+async fn the_backlog_of_the_listener_holds_a_burst_of_clients() {
     let shop = Shop::start().await;
     let gateway: SocketAddr = shop.web.base.strip_prefix("http://").unwrap().parse().unwrap();
-    let mut line = Vec::new();
-    for place in 1..=500 {
+    let mut connections = Vec::new();
+    for number in 1..=500 {
         let client = std::net::TcpStream::connect_timeout(&gateway, Duration::from_millis(500));
-        line.push(client.unwrap_or_else(|error| panic!("there was no place {place}: {error}")));
+        connections.push(client.unwrap_or_else(|error| panic!("connection {number}: {error}")));
     }
     shop.web.get("/gifticons").await;
     shop.stop().await;

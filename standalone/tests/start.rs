@@ -1,4 +1,4 @@
-//! A shop that cannot start says why in one line, with status 2, and stops what has started by then.
+//! A shop that cannot start prints one line with the reason, ends with status 2, and stops the services that have started.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 const SERVICES: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
-/// Starts for each address.
-const STARTS: usize = 4;
+/// Attempts for each address.
+const ATTEMPTS: usize = 4;
 
-/// Runs it to its end, on free ports but for what `settings` say.
+/// Runs `standalone` until it ends, on free ports except for `settings`.
 fn run(data: &Path, settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
     command.env_clear().env("DATA_DIR", data).env("RUST_LOG", "off");
@@ -19,12 +19,12 @@ fn run(data: &Path, settings: &[(&str, &str)]) -> Output {
     command.envs(settings.iter().copied()).output().unwrap()
 }
 
-/// The one line on standard error.
+/// Returns the one line on standard error.
 fn refusal(output: &Output) -> &str {
-    let said = std::str::from_utf8(&output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    said
+    let stderr = std::str::from_utf8(&output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    stderr
 }
 
 #[test]
@@ -33,11 +33,11 @@ fn a_start_that_fails_half_way_says_one_line_and_no_thread_panics() {
     let taken = taken.local_addr().unwrap().to_string();
     for service in SERVICES {
         let setting = format!("{}_ADDR", service.to_uppercase());
-        for _ in 0..STARTS {
+        for _ in 0..ATTEMPTS {
             let dir = tempfile::tempdir().unwrap();
             let output = run(dir.path(), &[(&setting, &taken)]);
-            let said = refusal(&output);
-            assert!(said.contains(&setting) && said.contains("in use"), "{said}");
+            let stderr = refusal(&output);
+            assert!(stderr.contains(&setting) && stderr.contains("in use"), "{stderr}");
         }
     }
 }
@@ -49,10 +49,10 @@ fn a_file_that_cannot_be_used_is_named_at_once() {
         std::fs::write(dir.path().join(name), [b'x'; 8_192]).unwrap();
         let began = Instant::now();
         let output = run(dir.path(), &[]);
-        let said = refusal(&output);
-        assert!(said.contains("DATA_DIR") && said.contains(name), "{said}");
-        assert_eq!(said.matches("not a database").count(), 1, "{said}");
-        assert!(began.elapsed() < Duration::from_secs(10), "at once: {:?}", began.elapsed());
+        let stderr = refusal(&output);
+        assert!(stderr.contains("DATA_DIR") && stderr.contains(name), "{stderr}");
+        assert_eq!(stderr.matches("not a database").count(), 1, "{stderr}");
+        assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
     }
 }
 
@@ -66,9 +66,9 @@ async fn a_file_that_another_process_has_locked_is_named_at_once() {
     other.execute("begin exclusive").await.unwrap();
     let began = Instant::now();
     let output = run(dir.path(), &[]);
-    let said = refusal(&output);
-    assert!(said.contains("cart.db") && said.contains("locked"), "{said}");
-    assert!(began.elapsed() < Duration::from_secs(10), "at once: {:?}", began.elapsed());
+    let stderr = refusal(&output);
+    assert!(stderr.contains("cart.db") && stderr.contains("locked"), "{stderr}");
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn a_directory_that_is_not_utf_8_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join(std::ffi::OsStr::from_bytes(b"a\xff"));
     let output = run(&data, &[]);
-    let said = refusal(&output);
-    assert!(said.contains("DATA_DIR") && said.contains("UTF-8"), "{said}");
+    let stderr = refusal(&output);
+    assert!(stderr.contains("DATA_DIR") && stderr.contains("UTF-8"), "{stderr}");
 }
 
 #[test]
@@ -87,6 +87,9 @@ fn a_data_directory_that_is_a_file_is_refused_as_one() {
     let file = dir.path().join("data");
     std::fs::write(&file, "x").unwrap();
     let output = run(&file, &[]);
-    let said = refusal(&output);
-    assert!(said.contains("DATA_DIR") && said.contains("is a file; name a directory"), "{said}");
+    let stderr = refusal(&output);
+    assert!(
+        stderr.contains("DATA_DIR") && stderr.contains("is a file; name a directory"),
+        "{stderr}"
+    );
 }

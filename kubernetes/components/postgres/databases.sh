@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# databases.sh: keeps a database for each service in the Postgres beside it, and the users and passwords as the Secret says
-# that is mounted in /etc/passwords. Runs beside Postgres, applies the Secret at the start and whenever it changes, and can
-# apply the same again and again. databases.sh --once applies it once.
+# databases.sh: creates a database for each service in Postgres, with the users and passwords of the Secret that is mounted in
+# /etc/passwords. Runs in the pod of Postgres, and applies the Secret at the start and when it changes. Applying it again changes
+# nothing. databases.sh --once applies it once.
 #
-# Each database has an owner of its service's name and a second user, SERVICE_b, who acts as the owner. The Secret names the
-# one that the service uses; make-secrets gives the other a new password and changes over, so that both work meanwhile.
+# Each database has an owner with the name of its service, and a second user, SERVICE_b, who acts as the owner. The Secret names
+# the user that the service uses. To rotate, make-secrets gives the other user a new password and switches to it; meanwhile both
+# work.
 set -euo pipefail
 passwords=${PASSWORDS:-/etc/passwords}
 
@@ -35,15 +36,15 @@ trap 'exit 0' TERM INT
 applied=
 while :; do
   touch /tmp/alive
-  # A mounted Secret changes as a whole: its files are behind one link, which is replaced.
+  # Kubernetes replaces a mounted Secret as a whole, by changing one link.
   secret=$(readlink "$passwords/..data")
   if [ "$secret" != "$applied" ]; then
     if apply; then
       applied=$secret
       touch /tmp/applied
-      echo "the databases and users are as the Secret says"
+      echo "the databases and users match the Secret"
     else
-      echo "the databases cannot be made yet; trying again in 2 s" >&2
+      echo "the Secret cannot be applied yet; next attempt in 2 s" >&2
     fi
   fi
   sleep 2 &

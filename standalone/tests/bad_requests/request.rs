@@ -1,13 +1,13 @@
-//! A bad request, and what a refusal of it must look like.
+//! A bad request, and the check of its refusal.
 
-use super::common::Web;
+use super::common::ShopClient;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use std::fmt;
 
 pub(crate) const JSON: &str = "application/json";
 
-/// A bad request and the status that it is refused with.
+/// A bad request, and the status that it must be refused with.
 pub(crate) struct Bad {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -33,7 +33,7 @@ impl Bad {
         self
     }
 
-    pub(crate) fn to(&self, web: &Web) -> RequestBuilder {
+    pub(crate) fn to(&self, web: &ShopClient) -> RequestBuilder {
         let request = web.client.request(self.method.clone(), format!("{}{}", web.base, self.path));
         let request = request.body(self.body.clone());
         let request = self
@@ -44,8 +44,8 @@ impl Bad {
         headers.fold(request, |request, (name, value)| request.header(name, value))
     }
 
-    /// What is wrong with the refusal, if anything.
-    pub(crate) async fn fault(&self, web: &Web) -> Option<String> {
+    /// Sends it, and returns what is wrong with the refusal, if anything.
+    pub(crate) async fn fault(&self, web: &ShopClient) -> Option<String> {
         let answer = match self.to(web).send().await {
             Ok(answer) => answer,
             Err(error) => return Some(format!("no answer: {error:?}")),
@@ -53,7 +53,7 @@ impl Bad {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.unwrap_or_default();
         let content = headers.get("content-type").map(|value| value.to_str().unwrap_or_default());
-        let said = |problem: &Value, member: &str| {
+        let has_text = |problem: &Value, member: &str| {
             problem[member].as_str().is_some_and(|text| !text.trim().is_empty())
         };
         if status != self.status {
@@ -72,13 +72,13 @@ impl Bad {
             return (empty || !text.is_empty()).then(|| format!("HEAD: {length:?} {text}"));
         }
         let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-        let whole = ["type", "title", "detail"].iter().all(|member| said(&problem, member))
+        let whole = ["type", "title", "detail"].iter().all(|member| has_text(&problem, member))
             && problem["type"].as_str().is_some_and(|kind| kind.starts_with("/problems/"))
             && problem["status"] == status
-            && said(&problem, "instance");
+            && has_text(&problem, "instance");
         let errors = problem["errors"].as_array().filter(|errors| !errors.is_empty());
         let named = errors.is_some_and(|errors| {
-            errors.iter().all(|error| said(error, "field") && said(error, "message"))
+            errors.iter().all(|error| has_text(error, "field") && has_text(error, "message"))
         });
         let short = status == 409 && self.path == "/carts";
         if !whole || status == 422 && !named || short && !problem["availableQuantity"].is_i64() {
@@ -93,6 +93,6 @@ impl fmt::Display for Bad {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(80).collect();
         let (method, path, content_type) = (&self.method, &self.path, self.content_type);
         write!(f, "{method} {path} {content_type:?} {:?} {body:?} ", self.headers.len())?;
-        write!(f, "wants {}, got ", self.status)
+        write!(f, "expects {}, got ", self.status)
     }
 }

@@ -4,7 +4,7 @@ use super::request::Bad;
 
 const RESERVATION: &str = "/reservations/018f0000-0000-7000-8000-000000000000";
 
-/// `fields` as JSON, with the one named `field` written as `value`, or left out.
+/// Returns `fields` as a JSON object, in which the field `field` has the text `value`, or is missing.
 fn with(fields: &[(&str, &str)], field: &str, value: Option<&[u8]>) -> Vec<u8> {
     let mut json = b"{".to_vec();
     for (name, usual) in fields {
@@ -18,7 +18,7 @@ fn with(fields: &[(&str, &str)], field: &str, value: Option<&[u8]>) -> Vec<u8> {
     json
 }
 
-/// What no route that reads a body takes, whatever its fields are.
+/// Returns requests with bodies that every route refuses.
 fn bodies(method: &str, path: &str, good: &[(&str, &str)]) -> Vec<Bad> {
     let good_body = with(good, "", None);
     let values: Vec<&str> = good.iter().map(|(_, value)| *value).collect();
@@ -50,7 +50,7 @@ fn bodies(method: &str, path: &str, good: &[(&str, &str)]) -> Vec<Bad> {
     bad
 }
 
-/// What a whole number from `least` to `most` is not.
+/// Returns requests whose field is no whole number from `least` to `most`.
 fn numbers(
     method: &str,
     path: &str,
@@ -75,7 +75,7 @@ fn numbers(
     unread.chain(outside.split('|').map(|value| bad(value, 422))).collect()
 }
 
-/// What is no name.
+/// Returns requests whose name is invalid.
 fn names(method: &str, path: &str, good: &[(&str, &str)]) -> Vec<Bad> {
     let bad =
         |value: &[u8], status| Bad::json(method, path, with(good, "name", Some(value)), status);
@@ -102,7 +102,7 @@ fn names(method: &str, path: &str, good: &[(&str, &str)]) -> Vec<Bad> {
     all
 }
 
-/// What every collection refuses to show.
+/// Returns reads that every collection refuses.
 fn reads(collection: &str, search: Option<&str>) -> Vec<Bad> {
     let mut bad = Vec::new();
     let ids = "abc -1 0 1.5 +1 99999999999999999999 %00 %ff %20 1%20 1%00 ٣ 999 1/x 1// /1 \
@@ -150,7 +150,7 @@ fn reads(collection: &str, search: Option<&str>) -> Vec<Bad> {
     bad
 }
 
-/// Methods that are not there.
+/// Returns requests with methods that the path does not have.
 fn methods(path: &str, methods: &[&str]) -> Vec<Bad> {
     let bad = |method: &&str| Bad::json(method, path, r#"{"quantity":1}"#, 405);
     methods.iter().map(bad).collect()
@@ -159,8 +159,8 @@ fn methods(path: &str, methods: &[&str]) -> Vec<Bad> {
 const GIFTICON: &[(&str, &str)] =
     &[("gifticonId", "7"), ("name", "\"Latte\""), ("availableQuantity", "5"), ("price", "100")];
 const CART: &[(&str, &str)] = &[("gifticonId", "1"), ("quantity", "1")];
-const MOST_UNITS: i64 = 2_147_483_647;
-const MOST_NUMBER: i64 = 9_007_199_254_740_991;
+const UNITS_MAX: i64 = 2_147_483_647;
+const NUMBER_MAX: i64 = 9_007_199_254_740_991;
 
 pub(crate) fn gifticons() -> Vec<Bad> {
     let mut bad = reads("gifticons", Some("findByGifticonId?gifticonId"));
@@ -168,8 +168,8 @@ pub(crate) fn gifticons() -> Vec<Bad> {
     bad.extend(bodies("POST", "/gifticons", GIFTICON));
     bad.extend(names("POST", "/gifticons", GIFTICON));
     for (field, least, most) in [
-        ("gifticonId", 1, MOST_NUMBER),
-        ("availableQuantity", 0, MOST_UNITS),
+        ("gifticonId", 1, NUMBER_MAX),
+        ("availableQuantity", 0, UNITS_MAX),
         ("price", 0, 1_000_000_000),
     ] {
         bad.extend(numbers("POST", "/gifticons", GIFTICON, field, least, most));
@@ -189,9 +189,9 @@ pub(crate) fn gifticons() -> Vec<Bad> {
     ));
     bad.extend(names("PATCH", "/gifticons/1", &[("name", "")]));
     bad.extend(numbers("PATCH", "/gifticons/1", &[("price", "")], "price", 0, 1_000_000_000));
-    let units = [("restock", -MOST_UNITS), ("availableQuantity", 0)];
+    let units = [("restock", -UNITS_MAX), ("availableQuantity", 0)];
     for (field, least) in units {
-        bad.extend(numbers("PATCH", "/gifticons/1", &[(field, "")], field, least, MOST_UNITS));
+        bad.extend(numbers("PATCH", "/gifticons/1", &[(field, "")], field, least, UNITS_MAX));
     }
     bad.push(patch(r#"{"restock":-1000}"#, 422));
     bad.push(patch(r#"{"restock":2147483647}"#, 422));
@@ -238,8 +238,8 @@ pub(crate) fn carts() -> Vec<Bad> {
     let mut bad = reads("carts", None);
     let post = |body: Vec<u8>, status| Bad::json("POST", "/carts", body, status);
     bad.extend(bodies("POST", "/carts", CART));
-    bad.extend(numbers("POST", "/carts", CART, "gifticonId", 1, MOST_NUMBER));
-    bad.extend(numbers("POST", "/carts", CART, "quantity", 1, MOST_UNITS));
+    bad.extend(numbers("POST", "/carts", CART, "gifticonId", 1, NUMBER_MAX));
+    bad.extend(numbers("POST", "/carts", CART, "quantity", 1, UNITS_MAX));
     for (field, _) in CART {
         bad.push(post(with(CART, field, None), 400));
         bad.push(post(with(CART, field, Some(b"null")), 400));
@@ -270,7 +270,7 @@ pub(crate) fn carts() -> Vec<Bad> {
     bad
 }
 
-/// Payments and pages, which are for reading.
+/// Returns requests to collections that are read-only.
 pub(crate) fn views(collection: &str) -> Vec<Bad> {
     let mut bad = reads(collection, Some("findByCartId?cartId"));
     for path in
@@ -290,11 +290,11 @@ pub(crate) fn histories() -> Vec<Bad> {
     bad
 }
 
-/// Reservations, which only carts make.
+/// Returns requests to the reservations of gifticon, which only cart makes.
 pub(crate) fn reservations() -> Vec<Bad> {
     let mut bad = bodies("PUT", RESERVATION, CART);
-    bad.extend(numbers("PUT", RESERVATION, CART, "gifticonId", 1, MOST_NUMBER));
-    bad.extend(numbers("PUT", RESERVATION, CART, "quantity", 1, MOST_UNITS));
+    bad.extend(numbers("PUT", RESERVATION, CART, "gifticonId", 1, NUMBER_MAX));
+    bad.extend(numbers("PUT", RESERVATION, CART, "quantity", 1, UNITS_MAX));
     for (field, _) in CART {
         bad.push(Bad::json("PUT", RESERVATION, with(CART, field, None), 400));
     }
@@ -309,13 +309,13 @@ pub(crate) fn reservations() -> Vec<Bad> {
     bad
 }
 
-/// What every process refuses.
+/// Returns requests that every process refuses.
 pub(crate) fn everywhere() -> Vec<Bad> {
     let mut bad = methods("/", &["POST", "PUT", "PATCH", "DELETE"]);
     bad.extend(methods("/actuator/health", &["POST", "PUT", "DELETE"]));
     let absent = ["/nothing", "/%00", "/%ff", "/admin", "/actuator/env", "//", "/favicon.ico"];
     bad.extend(absent.map(|path| Bad::new("GET", path, 404)));
-    // They are at the management address.
+    // These paths are at the management address.
     let managed = ["/metrics", "/admin/parked", "/admin/rebuild", "/cart/metrics"];
     bad.extend(managed.map(|path| Bad::new("GET", path, 404)));
     bad.push(Bad::new("POST", "/admin/parked/replay", 404));
@@ -324,7 +324,7 @@ pub(crate) fn everywhere() -> Vec<Bad> {
     bad
 }
 
-/// The management routes of each service.
+/// Returns requests to the management routes of each service.
 pub(crate) fn management() -> Vec<Bad> {
     let mut bad = methods("/admin/parked", &["POST", "PUT", "DELETE"]);
     bad.push(Bad::new("HEAD", "/nothing", 404));

@@ -1,4 +1,4 @@
-//! A shop to test, a customer to test it with, and the audit of its guarantees.
+//! The harness: a shop in this process or as a process, clients, and the audit of its databases.
 #![allow(
     dead_code,
     unused_imports,
@@ -7,11 +7,12 @@
     reason = "each test binary uses a part of this"
 )]
 
+pub mod audit;
 pub mod files;
-pub mod inside;
 pub mod process;
 
-pub use chaos::{Dice, Web};
+use chaos::ledger::Ledger;
+pub use chaos::{Dice, ShopClient};
 use chassis::Running;
 use chassis::base::config::{KafkaSecurity, Topic};
 use chassis::bus::EmbeddedLog;
@@ -21,7 +22,10 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The settings of a shop in `dir`, on free ports.
+/// Gifticons of [`stock_up`], whose ids are 1 to this.
+pub const GIFTICONS: u64 = 3;
+
+/// Returns the settings of a shop in `dir`, on free ports.
 pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
     StandaloneConfig {
         data_dir: dir.to_owned(),
@@ -29,7 +33,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         topic: Topic { kafka_topic: "gifticon".into() },
         security: KafkaSecurity::default(),
         listeners: Listeners::free(),
-        // The tests' machines are small and busy: what is late here must be late indeed.
+        // Longer than the default: a short stall of a busy machine must not open the circuit breaker.
         budget: cart::Budget { gifticon_timeout_ms: 5_000 },
         limit: payment::Limit { payment_limit: None },
         cors: gateway::Cors { cors_origins: vec![] },
@@ -39,30 +43,31 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
 
 /// A shop in this process.
 pub struct Shop {
-    pub web: Web,
+    pub web: ShopClient,
     pub direct: Direct,
-    /// What operators use, by service.
+    /// The management routes of each service.
     pub management: Direct,
     parts: Vec<Running>,
     pub log: Option<EmbeddedLog>,
     pub dir: TempDir,
 }
 
-/// The four services, past the gateway.
+/// A client of each of the four services, past the gateway.
 #[derive(Clone)]
 pub struct Direct {
-    pub gifticon: Web,
-    pub cart: Web,
-    pub payment: Web,
-    pub mypage: Web,
+    pub gifticon: ShopClient,
+    pub cart: ShopClient,
+    pub payment: ShopClient,
+    pub mypage: ShopClient,
 }
 
 impl Shop {
+    /// Starts a shop with the settings of [`config`].
     pub async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    /// With one gifticon of 10 units and one paid cart, id 1, that holds one of them.
+    /// Starts a shop with a gifticon of 10 units, id 1, and a paid cart of one of them, id 1.
     pub async fn with_a_paid_cart() -> Self {
         let shop = Self::start().await;
         shop.web.register(1, 10, 5000).await;
@@ -76,20 +81,20 @@ impl Shop {
         shop
     }
 
-    /// With settings that `change` changes.
+    /// Starts a shop with settings that `change` changes.
     pub async fn with(change: impl FnOnce(&mut StandaloneConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(dir.path(), None);
         change(&mut config);
         let shop = standalone::start(config).await.unwrap();
-        let web = Web::new(shop.gateway.url());
+        let web = ShopClient::new(shop.gateway.url());
         let direct = Direct {
-            gifticon: Web::new(shop.gifticon.url()),
-            cart: Web::new(shop.cart.url()),
-            payment: Web::new(shop.payment.url()),
-            mypage: Web::new(shop.mypage.url()),
+            gifticon: ShopClient::new(shop.gifticon.url()),
+            cart: ShopClient::new(shop.cart.url()),
+            payment: ShopClient::new(shop.payment.url()),
+            mypage: ShopClient::new(shop.mypage.url()),
         };
-        let managed = |name| Web::new(format!("{}/{name}", shop.management.url()));
+        let managed = |name| ShopClient::new(format!("{}/{name}", shop.management.url()));
         let management = Direct {
             gifticon: managed("gifticon"),
             cart: managed("cart"),
@@ -100,7 +105,7 @@ impl Shop {
         Self { web, direct, management, parts, log, dir }
     }
 
-    /// Drains it, and leaves its files for a look inside.
+    /// Stops it in order, and returns the directory with its databases.
     pub async fn stop(self) -> TempDir {
         for part in self.parts {
             part.stop(Duration::from_secs(10)).await;
@@ -112,7 +117,15 @@ impl Shop {
     }
 }
 
-/// The seed of this run: `TEST_SEED`, or a new one. Printed, so that a failure can be repeated.
+/// Registers plenty of the gifticons 1 and 3, and few of 2.
+pub async fn stock_up(web: &ShopClient, ledger: &Ledger) {
+    for (gifticon_id, units) in [(1, 1_000_000), (2, 300), (3, 1_000_000)] {
+        web.register(gifticon_id, units, 5_000).await;
+        ledger.register(gifticon_id, units);
+    }
+}
+
+/// Returns the seed of this run, `TEST_SEED` or a new one, and prints it, so that a failure can be repeated.
 pub fn seed() -> u64 {
     let seed = setting("TEST_SEED").unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -122,8 +135,17 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// A number that the gate sets.
+/// Returns a number that the gate sets.
 pub fn setting(name: &str) -> Option<u64> {
     #[expect(clippy::disallowed_methods, reason = "the gate asks for more than a plain run")]
     std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+/// Returns the address of a server or directory that the gate provides. Tests that need one are ignored otherwise.
+///
+/// # Panics
+/// If the variable is unset.
+pub fn server(name: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is unset"))
 }

@@ -1,41 +1,48 @@
-//! The released binary as a process that can be killed.
+//! `standalone` as a process that can be killed.
 
-use super::Web;
+use super::ShopClient;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// `standalone`, running.
+/// A running `standalone`. Dropping it kills it.
 pub struct Process {
     child: Child,
-    pub web: Web,
+    pub web: ShopClient,
 }
 
 impl Process {
+    /// Returns the command that starts it on a data directory and free ports, without a log.
+    pub fn command(dir: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+        command.arg("--data-dir").arg(dir).env("RUST_LOG", "off");
+        for name in ["gifticon", "cart", "payment", "mypage", "gateway", "management"] {
+            command.arg(format!("--{name}-addr=127.0.0.1:0"));
+        }
+        command
+    }
+
     /// Starts it on a data directory, on free ports, and waits until it serves.
     pub fn start(dir: &Path, environment: &[(&str, &str)]) -> Self {
         Self::start_with(dir, environment, Stdio::inherit())
     }
 
-    /// The same, with its log in `stderr`.
+    /// Does the same as [`Self::start`], with its log in `stderr`.
     pub fn start_with(dir: &Path, environment: &[(&str, &str)], stderr: Stdio) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
-        command.arg("--data-dir").arg(dir);
-        for name in ["gifticon", "cart", "payment", "mypage", "gateway", "management"] {
-            command.arg(format!("--{name}-addr=127.0.0.1:0"));
-        }
+        let mut command = Self::command(dir);
         command.env("RUST_LOG", "error").env("GIFTICON_TIMEOUT_MS", "5000");
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said = "gateway listens on ";
-        let base =
-            lines.map_while(Result::ok).find_map(|line| Some(line.strip_prefix(said)?.to_owned()));
-        Self { child, web: Web::new(base.expect("the gateway listens")) }
+        let prefix = "gateway listens on ";
+        let base = lines
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.strip_prefix(prefix)?.to_owned()));
+        Self { child, web: ShopClient::new(base.expect("the gateway listens")) }
     }
 
-    /// SIGSTOP for a while, as a machine does that has no time for it. `meanwhile` is done when it stands still.
+    /// Stops it by SIGSTOP for `time`, and calls `meanwhile` when it is stopped.
     pub async fn pause<T>(&self, time: Duration, meanwhile: impl FnOnce() -> T) -> T {
         self.signal("-STOP");
         let done = meanwhile();
@@ -44,7 +51,7 @@ impl Process {
         done
     }
 
-    /// kill -9.
+    /// Ends it by SIGKILL.
     pub fn kill(self) {
         drop(self);
     }
@@ -55,19 +62,19 @@ impl Process {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Waits until it ends by itself.
-    pub async fn ended(mut self, patience: Duration) -> ExitStatus {
-        let until = Instant::now() + patience;
+    /// Waits until it has ended, and returns its status.
+    pub async fn ended(mut self, timeout: Duration) -> ExitStatus {
+        let until = Instant::now() + timeout;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < until, "it still runs after {patience:?}");
+            assert!(Instant::now() < until, "it still runs after {timeout:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// SIGTERM, and waits until it ends.
+    /// Sends SIGTERM, and waits until it has ended.
     pub async fn terminate(self) -> ExitStatus {
         self.signal("-TERM");
         self.ended(Duration::from_secs(25)).await
@@ -75,7 +82,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// A test that fails leaves nothing running.
+    /// Kills it, so that a test that fails leaves no process.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

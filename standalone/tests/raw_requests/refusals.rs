@@ -1,4 +1,4 @@
-//! What comes first where several things are wrong, and what a refusal says.
+//! Which fault is reported if a request has several, and the text of a refusal.
 
 use super::common::Shop;
 use super::request;
@@ -36,10 +36,10 @@ async fn nobody_waits_for_a_body_that_no_route_reads() {
 }
 
 #[tokio::test]
-async fn a_path_has_one_answer_to_whether_it_is_there_whatever_the_method() {
+async fn an_unknown_path_is_404_for_every_method() {
     let shop = Shop::start().await;
     for base in [&shop.web.base, &shop.direct.gifticon.base] {
-        // The table of bad requests has HEAD: its answer has a length and no body.
+        // HEAD is in the table of bad requests, because its answer has no body.
         for method in ["GET", "OPTIONS", "PUT", "POST", "PATCH", "DELETE", "CONNECT", "TRACE"] {
             for path in ["/nothing", "/gifticons/abc", "/gifticons/-1", "/gifticons/1.5/"] {
                 let sent = request(&format!("{method} {path} HTTP/1.1"), "", "");
@@ -58,9 +58,9 @@ async fn a_path_has_one_answer_to_whether_it_is_there_whatever_the_method() {
     shop.stop().await;
 }
 
-/// The detail of the refusal of `line`, in English and in Korean, and its instance.
+/// Returns the detail of the refusal of `line` in English and in Korean, and its instance.
 async fn refusal(base: &str, line: &str, body: &str) -> (String, String, Value) {
-    let mut said = Vec::new();
+    let mut details = Vec::new();
     let mut instance = Value::Null;
     for lang in ["en", "ko"] {
         let length = body.len();
@@ -69,11 +69,11 @@ async fn refusal(base: &str, line: &str, body: &str) -> (String, String, Value) 
         );
         let answer = ask(base, &request(&format!("{line} HTTP/1.1"), &lines, body), false).await;
         assert!(answer.status >= 400, "{line}: {}", answer.head);
-        said.push(answer.body["detail"].as_str().unwrap_or_default().to_owned());
+        details.push(answer.body["detail"].as_str().unwrap_or_default().to_owned());
         instance = answer.body["instance"].clone();
     }
-    let korean = said.pop().unwrap();
-    (said.pop().unwrap(), korean, instance)
+    let korean = details.pop().unwrap();
+    (details.pop().unwrap(), korean, instance)
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_refusal_says_what_can_be_done_and_of_what_path_it_is() {
 }
 
 #[tokio::test]
-async fn the_head_of_a_refusal_has_the_length_of_the_whole() {
+async fn a_refused_head_request_has_the_content_length_of_get() {
     let shop = Shop::start().await;
     let root = shop.management.cart.base.strip_suffix("/cart").unwrap().to_owned();
     for base in [&shop.web.base, &shop.direct.gifticon.base, &root] {
@@ -174,7 +174,7 @@ async fn the_head_of_a_refusal_has_the_length_of_the_whole() {
     shop.stop().await;
 }
 
-/// What a service says of itself is what it serves, and what the gateway reads is what they read.
+/// Checks that each process serves the paths of its `surface`, and that the gateway reads the same bodies as the services.
 #[tokio::test]
 async fn each_process_serves_the_paths_that_it_names() {
     let shop = Shop::start().await;

@@ -1,4 +1,4 @@
-//! Bytes to a server, and what it answers.
+//! Sends bytes to a server, and reads its answers.
 
 use serde_json::Value;
 use std::fmt;
@@ -7,26 +7,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// More than the server waits for a head, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Bound for an answer: more than the server waits for a head.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// In lower case.
+    /// The head in lower case.
     pub(crate) head: String,
     pub(crate) body: Value,
 }
 
 impl Answer {
-    /// The value of a header, in lower case.
+    /// Returns the value of a header in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(named, _)| *named == name).map(|(_, value)| value)
     }
 }
 
-/// Sends `text`, closes the sending side where `half_close`, and reads one answer.
+/// Sends `text`, closes the sending side if `half_close`, and reads one answer.
 pub(crate) async fn ask(base: &str, text: &str, half_close: bool) -> Answer {
     let read = read(base, text, half_close, true).await;
     answer(&read).unwrap_or_else(|| panic!("no answer: {read:?}"))
@@ -61,11 +61,11 @@ async fn read(base: &str, text: &str, half_close: bool, one: bool) -> String {
     };
     tokio::select! {
         () = send => unreachable!("it never ends"),
-        read = timeout(PATIENCE, receive) => read.expect("the server closes"),
+        read = timeout(ANSWER_TIMEOUT, receive) => read.expect("the server closes"),
     }
 }
 
-/// The answer at the start of `read`, where it is whole.
+/// Returns the answer at the start of `read`, if it is complete.
 fn answer(read: &str) -> Option<Answer> {
     let (head, body) = read.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
@@ -76,7 +76,7 @@ fn answer(read: &str) -> Option<Answer> {
     Some(Answer { status, head, body })
 }
 
-/// A request, and the refusal that it gets.
+/// A request, and the refusal that it must get.
 #[derive(Clone)]
 pub(crate) struct Raw {
     sent: String,
@@ -94,19 +94,19 @@ impl Raw {
         Self { half_closed: true, ..self }
     }
 
-    /// The same at another path.
+    /// Returns the same request with another path.
     pub(crate) fn at(self, path: &str, other: &str) -> Self {
         Self { sent: self.sent.replace(path, other), ..self }
     }
 
-    /// What is wrong with the refusal, if anything.
+    /// Sends it, and returns what is wrong with the refusal, if anything.
     pub(crate) async fn fault(&self, base: &str, public: bool) -> Option<String> {
         let answer = ask(base, &self.sent, self.half_closed).await;
         let kind = format!("/problems/{}", self.slug);
         let whole = (answer.status, &answer.body["type"], &answer.body["status"])
             == (self.status, &Value::from(kind), &Value::from(self.status));
         let content = answer.header("content-type") == Some("application/problem+json");
-        // Where the line with the id was sent and is within what is kept of a head.
+        // The id is known if its header was sent within the part of the head that the server keeps.
         let id = answer.header("x-request-id").unwrap_or_default();
         let known = self.sent.find("X-Request-Id: mine\r\n").is_some_and(|at| at < 12_000);
         let named = if known { id == "mine" } else { !id.is_empty() };
@@ -123,6 +123,6 @@ impl Raw {
 impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent: String = self.sent.chars().take(120).collect();
-        write!(f, "{sent:?} wants {} {}, got", self.status, self.slug)
+        write!(f, "{sent:?} expects {} {}, got", self.status, self.slug)
     }
 }

@@ -1,8 +1,8 @@
-//! How fast a backlog is worked off: an outbox by the relay, a topic by the view, each alone.
+//! Measures how fast the relay sends a full outbox, and how fast mypage reads a full topic.
 
 use crate::report::{Report, Row};
 use crate::seed;
-use crate::shop::{Ground, Shop, database_in};
+use crate::shop::{Shop, Storage, database_in};
 use crate::workloads::total;
 use anyhow::{bail, ensure};
 use chassis::base::config::{Host, Listen};
@@ -14,18 +14,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-/// How long a backlog may take.
-const PATIENCE: Duration = Duration::from_mins(5);
-const LOOK: Duration = Duration::from_millis(10);
+/// Bound for working a backlog off.
+const BACKLOG_TIMEOUT: Duration = Duration::from_mins(5);
+/// Interval between two checks whether it is done.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Events of one row of the outbox: what is written together under load.
-const TOGETHER: i64 = 50;
+/// Events of one row of the outbox, as many as a batch writes under load.
+const EVENTS_PER_ROW: i64 = 50;
 
-/// A row of the outbox, of carts that were added: those of the numbers from `n.i * TOGETHER` on.
-fn added() -> String {
-    let number = format!("cast(n.i * {TOGETHER} + k.j as text)");
+/// Returns the statement that inserts a row of the outbox: `CartAdded` of the carts from `n.i * EVENTS_PER_ROW` on.
+fn insert_outbox_row() -> String {
+    let number = format!("cast(n.i * {EVENTS_PER_ROW} + k.j as text)");
     let uuid = format!(
-        "'00000000-0000-7000-8000-' || substr(cast(1000000000000 + n.i * {TOGETHER} + k.j as text), 2)"
+        "'00000000-0000-7000-8000-' || substr(cast(1000000000000 + n.i * {EVENTS_PER_ROW} + k.j as text), 2)"
     );
     let payload = format!(
         "'{{\"eventType\":\"CartAdded\",\"timestamp\":\"20261124150322\",\"eventId\":\"' || {uuid} || \
@@ -38,14 +39,14 @@ fn added() -> String {
          '\",\"traceparent\":null,\"payload\":' || {payload} || '}}'"
     );
     format!(
-        "insert into outbox (size, created_at, events) select {TOGETHER}, 1795532602886, \
-         (with recursive k(j) as (select 0 union all select j + 1 from k where j < {TOGETHER} - 1) \
+        "insert into outbox (size, created_at, events) select {EVENTS_PER_ROW}, 1795532602886, \
+         (with recursive k(j) as (select 0 union all select j + 1 from k where j < {EVENTS_PER_ROW} - 1) \
           select '[' || string_agg({event}, ',') || ']' from k)"
     )
 }
 
-/// One service of the shop in this process, on the data in `dir`, until it is killed.
-pub(crate) async fn stand(service: &str, dir: &Path) -> anyhow::Result<()> {
+/// Serves one service in this process, on the data in `dir`, until it is killed.
+pub(crate) async fn serve_service(service: &str, dir: &Path) -> anyhow::Result<()> {
     let bus = Arc::new(EmbeddedLog::open(&dir.join("events.db")).await?);
     let database_url = database_in(dir, service).parse().map_err(anyhow::Error::msg)?;
     let listen = Listen::free();
@@ -53,11 +54,11 @@ pub(crate) async fn stand(service: &str, dir: &Path) -> anyhow::Result<()> {
     let running = match service {
         "cart" => {
             let budget = cart::Budget { gifticon_timeout_ms: 250 };
-            let gifticon_url = "http://127.0.0.1:9".into(); // it asks nobody
+            let gifticon_url = "http://127.0.0.1:9".into(); // it makes no calls
             cart::start(cart::CartConfig { host, budget, gifticon_url }, bus).await?
         }
         "mypage" => mypage::start(mypage::MypageConfig { host }, bus).await?,
-        other => bail!("{other} does not stand alone"),
+        other => bail!("no service is called {other}"),
     };
     println!("{service} listens on {}", running.url());
     std::future::pending().await
@@ -65,37 +66,38 @@ pub(crate) async fn stand(service: &str, dir: &Path) -> anyhow::Result<()> {
 
 /// Measures both on the same events.
 pub(crate) async fn run(real: bool, events: i64, report: &mut Report) -> anyhow::Result<()> {
-    let ground = Ground::new(real)?;
-    let (url, schema) = (ground.database("cart")?, cart::store::schema());
-    ensure!(events % TOGETHER == 0, "--events takes a multiple of {TOGETHER}");
-    seed::rows(&url, &schema, &added(), (1, events / TOGETHER), "select 1").await?;
-    // Past chassis, which opens a SQLite file for one process.
+    let storage = Storage::new(real)?;
+    let (url, schema) = (storage.database("cart")?, cart::store::schema());
+    ensure!(events % EVENTS_PER_ROW == 0, "--events takes a multiple of {EVENTS_PER_ROW}");
+    seed::rows(&url, &schema, &insert_outbox_row(), (1, events / EVENTS_PER_ROW), "select 1")
+        .await?;
+    // Not by chassis, which locks a SQLite file for one process.
     let outbox = Mutex::new(AnyConnection::connect(url.as_str()).await?);
-    let row = worked_off("cart", &ground, "relay: an outbox to the topic", events, async |_| {
+    let row = work_off("cart", &storage, "relay: an outbox to the topic", events, async |_| {
         let left = sqlx::query("select 1 from outbox limit 1");
         Ok(left.fetch_optional(&mut *outbox.lock().await).await?.is_none())
     });
     report.add(row.await?, None);
     let row =
-        worked_off("mypage", &ground, "catch-up: the topic into mypage", events, async |shop| {
+        work_off("mypage", &storage, "catch-up: the topic into mypage", events, async |shop| {
             Ok(total(&shop.web("mypage"), "/mypages?size=1").await == events)
         });
     report.add(row.await?, None);
     Ok(())
 }
 
-async fn worked_off(
+async fn work_off(
     service: &str,
-    ground: &Ground,
+    storage: &Storage,
     name: &str,
     events: i64,
     done: impl AsyncFn(&Shop) -> anyhow::Result<bool>,
 ) -> anyhow::Result<Row> {
-    let shop = Shop::alone(service, ground).await?;
+    let shop = Shop::alone(service, storage).await?;
     let began = Instant::now();
     while !done(&shop).await? {
-        ensure!(began.elapsed() < PATIENCE, "{name}: not done in {PATIENCE:?}");
-        sleep(LOOK).await;
+        ensure!(began.elapsed() < BACKLOG_TIMEOUT, "{name}: not done in {BACKLOG_TIMEOUT:?}");
+        sleep(POLL_INTERVAL).await;
     }
     let took = began.elapsed();
     Ok(Row {

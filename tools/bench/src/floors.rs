@@ -1,4 +1,4 @@
-//! What there is to beat: the same machine and the same client, doing nothing.
+//! Floors: servers that do nothing, measured on the same machine by the same client.
 
 use anyhow::Context;
 use axum::http::Method;
@@ -7,7 +7,7 @@ use axum::{Json, Router};
 use chassis::base::config::Listen;
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
-use chassis::http::{self, peer};
+use chassis::http::{self, client};
 use chassis::service::{Running, serve_bare};
 use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) const ANYWHERE: SocketAddr =
+/// Any free port of loopback.
+pub(crate) const FREE_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
@@ -28,8 +29,8 @@ fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
     serve_bare(name, &Listen::free(), metrics, surface, routes, |routes| routes)
 }
 
-/// Serves a floor in this process until it is killed, and prints where as the shop's processes do.
-pub(crate) async fn stand(name: &str) -> anyhow::Result<()> {
+/// Serves a floor in this process until it is killed, and prints its addresses as the shop's processes do.
+pub(crate) async fn serve_floor(name: &str) -> anyhow::Result<()> {
     let running = match name {
         "handler" => vec![serve("handler", Router::new().route("/", get(async || "ok")))?],
         "pipeline" => pipeline()?,
@@ -41,8 +42,8 @@ pub(crate) async fn stand(name: &str) -> anyhow::Result<()> {
     std::future::pending().await
 }
 
-/// The hops of `POST /carts` with nothing behind them: our gateway, a cart that asks gifticon, and a
-/// gifticon that says yes.
+/// Starts the hops of `POST /carts` without databases: our gateway, a cart that calls gifticon, and a gifticon that
+/// accepts.
 fn pipeline() -> anyhow::Result<Vec<Running>> {
     let reserve = async |_: http::Uuid, Json(_): Json<Value>| {
         Json(json!({ "name": "Americano", "price": 5000, "availableQuantity": 1 }))
@@ -73,7 +74,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
     Ok(vec![gifticon, cart, gateway])
 }
 
-/// Durable commits of one row, one after another, a second.
+/// Returns how many durable commits of one row a second SQLite makes, one after another.
 pub(crate) async fn commits(time: Duration) -> anyhow::Result<f64> {
     sqlx::any::install_default_drivers();
     let dir = tempfile::tempdir()?;

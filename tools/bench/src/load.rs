@@ -1,4 +1,4 @@
-//! Load: closed loop for capacity, open loop for latency.
+//! Load generators: a closed loop for capacity, an open loop for latency.
 
 use crate::wire::Wire;
 use chaos::Dice;
@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-/// Makes the next request of a connection.
+/// Returns the next request of a connection.
 pub(crate) type Requests = Arc<dyn Fn(&mut Dice) -> Vec<u8> + Send + Sync>;
 
-/// What was measured.
+/// The outcomes of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
-    /// Good answers.
+    /// Answers with 2xx.
     pub(crate) good: u64,
-    /// Gone, sold out, or refused for now.
+    /// Answers with 404, 409 and 503.
     pub(crate) refused: u64,
-    /// Anything else: there must be none.
+    /// All other outcomes; there must be none.
     pub(crate) failed: u64,
     pub(crate) took: Duration,
-    /// Microseconds.
+    /// Latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
 }
 
 impl Measured {
     pub(crate) fn new() -> Self {
-        let latency = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are legal");
+        let latency = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid");
         Self { good: 0, refused: 0, failed: 0, took: Duration::ZERO, latency }
     }
 
@@ -49,18 +49,18 @@ impl Measured {
         self.latency.add(&other.latency).expect("the bounds are the same");
     }
 
-    /// Good answers a second.
+    /// Returns the good answers a second.
     pub(crate) fn rate(&self) -> f64 {
         self.good as f64 / self.took.as_secs_f64()
     }
 
-    /// Milliseconds within which this share of the answers came.
+    /// Returns a quantile of the latencies in milliseconds.
     pub(crate) fn within(&self, share: f64) -> f64 {
         self.latency.value_at_quantile(share) as f64 / 1_000.0
     }
 }
 
-/// `connections` customers who ask again as soon as they have their answer.
+/// Runs `connections` customers, who send their next request when the last one is answered.
 pub(crate) async fn closed(
     addr: SocketAddr,
     connections: u64,
@@ -86,16 +86,16 @@ pub(crate) async fn closed(
     gather(customers, began).await
 }
 
-/// Customers who come at `rate` a second, whatever becomes of those before them. A latency counts from
-/// when its request was due: one that waited for a slow one before it is slow too.
+/// Sends requests at `rate` a second, whatever happens to earlier ones. A latency counts from when its request was due, so the
+/// wait for a slow request is included.
 pub(crate) async fn open(
     addr: SocketAddr,
     rate: f64,
     time: Duration,
     requests: Requests,
 ) -> Measured {
-    // Enough connections that one is free when a request is due, also when the shop stands still for a moment: what is due
-    // then must wait in the shop, which may refuse it, and not here.
+    // Enough connections for one to be free when a request is due, also during a pause of the shop: requests must wait in the
+    // shop, which may refuse them, and not here.
     let connections = 512.max((rate / 2.0) as u64);
     let (began, total) = (Instant::now(), (rate * time.as_secs_f64()) as u64);
     let next = Arc::new(AtomicU64::new(0));
@@ -120,7 +120,7 @@ pub(crate) async fn open(
     gather(customers, began).await
 }
 
-/// The status of an answer, 0 where none came.
+/// Sends a request and returns the status of the answer, or 0 if none came.
 async fn ask(wire: &mut Option<Wire>, addr: SocketAddr, request: &[u8]) -> u16 {
     if wire.is_none() {
         *wire = Wire::to(addr).await.ok();
@@ -135,6 +135,7 @@ async fn ask(wire: &mut Option<Wire>, addr: SocketAddr, request: &[u8]) -> u16 {
     }
 }
 
+/// Adds up the outcomes of all customers.
 async fn gather(mut customers: JoinSet<Measured>, began: Instant) -> Measured {
     let mut all = Measured::new();
     while let Some(measured) = customers.join_next().await {

@@ -1,13 +1,14 @@
-//! How fast the shop is: `cargo run --release -p bench`, after `cargo build --release --workspace`.
+//! The bench: `target/release/bench`, after `cargo build --release --workspace`.
 //!
-//! Each run measures the floors too: an empty handler, an empty pipeline of the same hops, one durable
-//! commit after another. The client shares the cores with the shop, and machines differ: ratios count.
+//! Each run also measures floors, which bound what the shop can reach on this machine: an empty handler, the hops of a
+//! cart without databases, and durable commits one after another. The client shares the cores with the shop, and
+//! machines differ, so compare ratios.
 
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "figures to three digits, far below 2 to the 52nd"
+    reason = "figures have three digits and are far below 2^52"
 )]
 
 #[global_allocator] // as that of the services: the floors run in this process
@@ -24,42 +25,43 @@ mod tools;
 mod wire;
 mod workloads;
 
+use anyhow::Context;
 use clap::Parser;
 use report::Report;
 use shop::Shop;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tools::Nginx;
 use workloads::{
-    PAUSE, any, closed, closed_at, drains, hot, mixed, open, open_with_pause, reserve,
+    PROCESS_PAUSE, any, closed, closed_at, drains, hot, mixed, open, open_with_pause, reserve,
 };
 
-/// Measures the shop, and what it could be at most on this machine.
+/// Measures the shop, and the floors that bound it on this machine.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// On Kafka and Postgres, as five processes, instead of one process with its own log and SQLite
+    /// Run five processes on Kafka and Postgres, instead of one process on its embedded log and SQLite
     #[arg(long)]
     real: bool,
-    /// Seconds of each measurement
+    /// Duration of each measurement in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Where to write all figures as JSON
+    /// File for all figures as JSON
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Where to draw latency against offered rate
+    /// File for a plot of latency against offered rate
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Events of the backlogs that the relay and the view work off, each alone
+    /// Number of events of the backlogs that the relay and the view work off
     #[arg(long, default_value_t = 200_000)]
     events: i64,
     /// Rows of the largest table that is read: 10,000,000 take some minutes and 2 GB
     #[arg(long, default_value_t = 100_000)]
     rows: i64,
-    /// Stand as a floor or as one service, until killed: the bench starts itself so
+    /// Serve as a floor or as one service until killed; the bench starts itself with this
     #[arg(long, hide = true)]
     stand: Option<String>,
-    /// Where that service has its data
+    /// Data directory of that service
     #[arg(long, hide = true)]
     data_dir: Option<PathBuf>,
 }
@@ -67,13 +69,13 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Each customer is a connection, and some thousands come.
+    // Each of some thousand customers is a connection.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        eprintln!("cannot have more files open: {error}");
+        eprintln!("the limit of open files cannot be raised: {error}");
     }
     let done = match (&cli.stand, &cli.data_dir) {
-        (Some(name), Some(dir)) => backlog::stand(name, dir).await,
-        (Some(name), None) => floors::stand(name).await,
+        (Some(name), Some(dir)) => backlog::serve_service(name, dir).await,
+        (Some(name), None) => floors::serve_floor(name).await,
         (None, _) => run(&cli).await,
     };
     match done {
@@ -94,6 +96,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
             "standalone: embedded log, SQLite"
         }
         .into(),
+        profile: profile()?,
         ..Report::default()
     };
     let pipeline = floor(time, &mut report).await?;
@@ -112,7 +115,15 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures the floors, and answers the rate of the empty pipeline.
+/// Returns the profile of this build: the name of the folder that this program and those of the shop are in.
+fn profile() -> anyhow::Result<String> {
+    let program = std::env::current_exe()?;
+    let folder =
+        program.parent().and_then(Path::file_name).context("the program is in a folder")?;
+    Ok(folder.to_string_lossy().into_owned())
+}
+
+/// Measures the floors, and returns the rate of the empty pipeline.
 async fn floor(time: Duration, report: &mut Report) -> anyhow::Result<f64> {
     let floor = Shop::floor("handler", 1)?;
     let get: load::Requests = std::sync::Arc::new(|_| wire::request("GET", "/", ""));
@@ -138,7 +149,7 @@ async fn floor(time: Duration, report: &mut Report) -> anyhow::Result<f64> {
     Ok(pipeline_rate)
 }
 
-/// Measures what siege can do, and our gateway beside nginx, in front of a service that only answers.
+/// Measures siege, nginx and our gateway in front of a service that only answers.
 async fn proxies(floor: &Shop, time: Duration, report: &mut Report) -> anyhow::Result<()> {
     let handler = format!("http://{}/gifticons/1", floor.addr("gifticon"));
     match tools::siege(&handler, time)? {
@@ -163,7 +174,7 @@ async fn proxies(floor: &Shop, time: Duration, report: &mut Report) -> anyhow::R
     Ok(())
 }
 
-/// Measures the shop as its customers use it.
+/// Measures the shop.
 async fn serve(
     shop: &Shop,
     time: Duration,
@@ -187,8 +198,8 @@ async fn serve(
     }
     let carts_url = format!("http://{}/carts", shop.addr("gateway"));
     if let Some((rate, good)) = tools::siege(&carts_url, time)? {
-        let said = format!("{rate:.0}/s, availability {good:.2} %");
-        report.fact("POST /carts, by siege -c100", said);
+        let figures = format!("{rate:.0}/s, availability {good:.2} %");
+        report.fact("POST /carts, by siege -c100", figures);
     }
     drains(shop).await?;
     report.add(
@@ -211,7 +222,7 @@ async fn serve(
         report.curve.push((rate, row.p50_ms, row.p99_ms));
         report.add(row, None);
         drains(shop).await?;
-        let name = format!("the same with a pause of {} ms in it", PAUSE.as_millis());
+        let name = format!("the same with a pause of {} ms in it", PROCESS_PAUSE.as_millis());
         report.add(open_with_pause(shop, &name, rate, time).await?, None);
         drains(shop).await?;
     }

@@ -1,4 +1,4 @@
-//! What is printed: a table, JSON, a plot.
+//! The report of a run as a table, as JSON and as a plot.
 
 use anyhow::Context;
 use plotters::prelude::{BLUE, ChartBuilder, IntoDrawingArea, LineSeries, RED, SVGBackend, WHITE};
@@ -14,29 +14,31 @@ pub(crate) struct Row {
     pub(crate) rate: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
-    /// CPU of the shop for one request, in microseconds.
+    /// CPU time of the shop for each request, in microseconds.
     pub(crate) cpu_us: f64,
-    /// 404, 409 and 503, and their share of all answers in percent.
+    /// Answers with 404, 409 and 503, and their share in percent.
     pub(crate) refused: u64,
     pub(crate) refused_percent: f64,
-    /// Rate over that of its floor in the same run.
+    /// This rate divided by the rate of its floor in the same run.
     pub(crate) ratio: Option<f64>,
 }
 
-/// All of a run.
+/// The results of a run.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
-    /// What it ran on.
+    /// The processes and servers that were measured.
     pub(crate) system: String,
+    /// The profile that they were built with, such as `release`.
+    pub(crate) profile: String,
     pub(crate) rows: Vec<Row>,
-    /// Name and value, with its unit.
+    /// Other figures: name, and value with its unit.
     pub(crate) facts: Vec<(String, String)>,
-    /// Offered a second, p50 and p99 in milliseconds.
+    /// Points of the plot: offered rate, p50 and p99 in milliseconds.
     pub(crate) curve: Vec<(f64, f64, f64)>,
 }
 
 impl Report {
-    /// Adds a measurement, and its ratio to a floor, if there is one.
+    /// Adds a measurement, with its ratio to the rate of a floor, if one is given.
     pub(crate) fn add(&mut self, mut row: Row, floor: Option<f64>) {
         row.ratio = floor.map(|floor| row.rate / floor);
         let Row { name, rate, p99_ms, refused, .. } = &row;
@@ -44,6 +46,7 @@ impl Report {
         self.rows.push(row);
     }
 
+    /// Adds another figure.
     pub(crate) fn fact(&mut self, name: &str, value: impl fmt::Display) {
         eprintln!("{name}: {value}");
         self.facts.push((name.to_owned(), value.to_string()));
@@ -79,7 +82,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{}\n", self.system)?;
+        writeln!(f, "\n{}; profile {}\n", self.system, self.profile)?;
         writeln!(f, "| what | a second | p50 ms | p99 ms | CPU us | of its floor | refused |")?;
         writeln!(f, "|---|---:|---:|---:|---:|---:|---:|")?;
         for row in &self.rows {

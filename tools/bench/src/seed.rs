@@ -1,14 +1,14 @@
-//! Many rows at once, made by the database itself.
+//! Fills tables with many rows, which the database generates.
 
 use anyhow::Context;
 use chassis::base::config::DatabaseUrl;
 use chassis::storage::{Db, Schema};
 use sqlx::{AssertSqlSafe, Executor};
 
-/// Rows a statement: a transaction of millions would stand in memory.
-const PIECE: i64 = 500_000;
+/// Rows that one statement inserts: a transaction of millions would take too much memory.
+const ROWS_PER_STATEMENT: i64 = 500_000;
 
-/// Runs `insert` for all numbers of `from..=to`, which it finds as `n.i`, and then `after`.
+/// Runs the statement `insert` for all numbers in `from..=to`, which it has as `n.i`, and then the statement `after`.
 pub(crate) async fn rows(
     url: &DatabaseUrl,
     schema: &Schema,
@@ -19,14 +19,14 @@ pub(crate) async fn rows(
     let db = Db::open(url, schema).await?;
     db.migrate(schema).await;
     let (into, select) = insert.split_once(" select ").context("the statement selects")?;
-    for first in (from..=to).step_by(usize::try_from(PIECE)?) {
-        let last = to.min(first + PIECE - 1);
+    for first in (from..=to).step_by(usize::try_from(ROWS_PER_STATEMENT)?) {
+        let last = to.min(first + ROWS_PER_STATEMENT - 1);
         let sql = format!(
             "{into} with recursive n(i) as (select cast({first} as bigint) union all \
              select i + 1 from n where i < {last}) select {select} from n"
         );
         let mut tx = db.begin().await?;
-        // The statement may take longer than one of a service may.
+        // The statement takes longer than the timeout for statements of services.
         if db.dialect() == chassis::storage::Dialect::Postgres {
             tx.execute("set local statement_timeout = 0").await?;
         }

@@ -1,4 +1,4 @@
-//! What is measured: the shop as processes, and what they take.
+//! The processes that are measured, with their CPU time and memory.
 
 use anyhow::{Context, bail};
 use chaos::servers::{SERVICES, Servers};
@@ -11,14 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A process with the addresses that it printed.
+/// A process, with the addresses that it printed.
 struct Process {
     child: Child,
     listens: BTreeMap<String, SocketAddr>,
 }
 
 impl Process {
-    /// Starts a program that is built beside this one, and waits until it has said `lines` addresses.
+    /// Starts a program from the folder of this one, and waits until it has printed `lines` addresses.
     fn start(
         program: &str,
         arguments: &[&str],
@@ -34,12 +34,12 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot run {}; build the workspace first", path.display()))?;
-        let stdout = child.stdout.take().context("it has an output")?;
+        let stdout = child.stdout.take().context("the child has a standard output")?;
         let mut listens = BTreeMap::new();
         for line in BufReader::new(stdout).lines().take(lines) {
             let line = line?;
             let Some((name, addr)) = line.split_once(" listens on http://") else {
-                bail!("{program} said {line:?}");
+                bail!("{program} printed {line:?}");
             };
             listens.insert(name.to_owned(), addr.parse()?);
         }
@@ -47,12 +47,12 @@ impl Process {
         Ok(Self { child, listens })
     }
 
-    /// Seconds of both cores that it has used.
+    /// Returns its CPU time so far, in seconds.
     fn cpu(&self) -> f64 {
-        chaos::cpu(self.child.id()).as_secs_f64()
+        chaos::cpu_time(self.child.id()).as_secs_f64()
     }
 
-    /// MiB that it holds in memory.
+    /// Returns its resident memory in MiB.
     fn memory(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .unwrap_or_default();
@@ -69,18 +69,18 @@ impl Drop for Process {
     }
 }
 
-/// What a service that stands alone has its data on.
-pub(crate) enum Ground {
+/// Where a service that runs alone has its data.
+pub(crate) enum Storage {
     Dir(TempDir),
     Servers(Servers),
 }
 
-impl Ground {
+impl Storage {
     pub(crate) fn new(real: bool) -> anyhow::Result<Self> {
         Ok(if real { Self::Servers(Servers::start()?) } else { Self::Dir(tempfile::tempdir()?) })
     }
 
-    /// The database of a service.
+    /// Returns the URL of the database of a service.
     pub(crate) fn database(&self, service: &str) -> anyhow::Result<DatabaseUrl> {
         let url = match self {
             Self::Dir(dir) => database_in(dir.path(), service),
@@ -90,28 +90,28 @@ impl Ground {
     }
 }
 
-/// The database of a service in a directory.
+/// Returns the URL of the SQLite database of a service in a directory.
 pub(crate) fn database_in(dir: &Path, service: &str) -> String {
     format!("sqlite:{}", dir.join(format!("{service}.db")).display())
 }
 
-/// The name of this program.
+/// Returns the name of this program.
 fn itself() -> anyhow::Result<String> {
     let program = std::env::current_exe()?;
     Ok(program.file_name().and_then(|name| name.to_str()).context("it has a name")?.to_owned())
 }
 
-/// What is measured: the shop, or a floor that stands in for it.
+/// The processes under measurement: the shop, a part of it, or a floor.
 pub(crate) struct Shop {
     processes: Vec<Process>,
-    /// How long it took from nothing to ready.
+    /// Time from the first start of a process until all were ready.
     pub(crate) started: Duration,
     _dir: Option<TempDir>,
     _servers: Option<Servers>,
 }
 
 impl Shop {
-    /// One process: SQLite and the embedded log.
+    /// Starts the shop as one process, on SQLite and the embedded log.
     pub(crate) async fn embedded() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut settings: Vec<(&str, String)> =
@@ -133,7 +133,7 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Five processes on Kafka and Postgres.
+    /// Starts the shop as five processes, on Kafka and Postgres.
     pub(crate) async fn real() -> anyhow::Result<Self> {
         let servers = Servers::start()?;
         let began = Instant::now();
@@ -167,16 +167,16 @@ impl Shop {
         Ok(shop)
     }
 
-    /// One service with nothing beside it, on what is there.
-    pub(crate) async fn alone(service: &str, ground: &Ground) -> anyhow::Result<Self> {
+    /// Starts one service alone, on data that are there.
+    pub(crate) async fn alone(service: &str, storage: &Storage) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let process = match ground {
-            Ground::Dir(dir) => {
+        let process = match storage {
+            Storage::Dir(dir) => {
                 let dir = dir.path().display().to_string();
                 Process::start(&itself()?, &["--stand", service, "--data-dir", &dir], &[], 1)?
             }
-            Ground::Servers(servers) => {
-                let nowhere = "http://127.0.0.1:9".to_owned(); // it asks nobody
+            Storage::Servers(servers) => {
+                let nowhere = "http://127.0.0.1:9".to_owned(); // it makes no calls
                 let settings = [
                     ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
                     ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
@@ -194,25 +194,26 @@ impl Shop {
         Ok(shop)
     }
 
-    /// A floor: this program itself, in another role.
+    /// Starts a floor: this program, with another argument.
     pub(crate) fn floor(name: &str, lines: usize) -> anyhow::Result<Self> {
         let process = Process::start(&itself()?, &["--stand", name], &[], lines)?;
         Ok(Self { processes: vec![process], started: Duration::ZERO, _dir: None, _servers: None })
     }
 
+    /// Waits until all processes are ready.
     async fn ready(&self) -> anyhow::Result<()> {
         let until = Instant::now() + Duration::from_mins(1);
         for addr in self.processes.iter().flat_map(|process| process.listens.values()) {
-            let web = chaos::Web::new(format!("http://{addr}"));
+            let web = chaos::ShopClient::new(format!("http://{addr}"));
             while !web.is_ready().await {
-                anyhow::ensure!(Instant::now() < until, "{addr} never was ready");
+                anyhow::ensure!(Instant::now() < until, "{addr} was not ready in time");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
         Ok(())
     }
 
-    /// Has all processes stand still for `time`.
+    /// Stops all processes by SIGSTOP for `time`.
     pub(crate) async fn pause(&self, time: Duration) -> anyhow::Result<()> {
         let all: Vec<String> =
             self.processes.iter().map(|process| process.child.id().to_string()).collect();
@@ -226,23 +227,23 @@ impl Shop {
         signal("-CONT")
     }
 
-    /// Where a service listens.
+    /// Returns the address of a service.
     pub(crate) fn addr(&self, service: &str) -> SocketAddr {
         let found = self.processes.iter().find_map(|process| process.listens.get(service));
         *found.unwrap_or_else(|| panic!("nothing is called {service}"))
     }
 
-    /// The way to a service for what is not measured.
-    pub(crate) fn web(&self, service: &str) -> chaos::Web {
-        chaos::Web::new(format!("http://{}", self.addr(service)))
+    /// Returns a client of a service, for requests that are not measured.
+    pub(crate) fn web(&self, service: &str) -> chaos::ShopClient {
+        chaos::ShopClient::new(format!("http://{}", self.addr(service)))
     }
 
-    /// Seconds of CPU that all its processes have used.
+    /// Returns the CPU time of all processes so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
         self.processes.iter().map(Process::cpu).sum()
     }
 
-    /// MiB of each process.
+    /// Returns the resident memory of each process in MiB.
     pub(crate) fn memory(&self) -> Vec<(String, f64)> {
         let name = |process: &Process| match process.listens.len() {
             1 => process.listens.keys().next().cloned().unwrap_or_default(),

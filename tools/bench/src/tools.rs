@@ -1,6 +1,6 @@
-//! Clients and servers that others wrote, where they are installed: wrk, siege, and nginx as a proxy.
+//! Other clients and servers, where they are installed: wrk, siege, and nginx as a proxy.
 
-use crate::floors::ANYWHERE;
+use crate::floors::FREE_PORT;
 use crate::report::Row;
 use crate::shop::Shop;
 use anyhow::{Context, bail, ensure};
@@ -10,14 +10,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const CONNECTIONS: &str = "-c100";
-const CART: &str = r#"{"gifticonId":1,"quantity":1}"#;
-/// How long a program may take in all.
-const LONGEST: Duration = Duration::from_mins(2);
-/// How long nginx may take to listen.
-const STARTS: Duration = Duration::from_secs(5);
+/// 100 connections, as wrk and siege want it.
+const CONNECTIONS_FLAG: &str = "-c100";
+/// Body of `POST /carts`.
+const CART_BODY: &str = r#"{"gifticonId":1,"quantity":1}"#;
+/// Bound for a run of wrk or siege.
+const PROGRAM_TIMEOUT: Duration = Duration::from_mins(2);
+/// Bound for nginx to listen.
+const NGINX_START_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The output of a program; none where it is not installed.
+/// Runs a program, and returns its output; `None` if it is not installed.
 fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
     let mut file = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file.try_clone()?);
@@ -29,30 +31,32 @@ fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
-            None if began.elapsed() < LONGEST => std::thread::sleep(Duration::from_millis(20)),
+            None if began.elapsed() < PROGRAM_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
             None => {
-                child.kill()?; // siege was seen to stand still at its end
+                child.kill()?; // siege sometimes hangs at its end
                 child.wait()?;
-                bail!("{command:?} did not end in {LONGEST:?}");
+                bail!("{command:?} did not end in {PROGRAM_TIMEOUT:?}");
             }
         }
     };
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     file.rewind()?;
-    file.read_to_end(&mut said)?;
-    let said = String::from_utf8_lossy(&said).into_owned();
-    ensure!(status.success(), "{command:?}: {said}");
-    Ok(Some(said))
+    file.read_to_end(&mut output)?;
+    let output = String::from_utf8_lossy(&output).into_owned();
+    ensure!(status.success(), "{command:?}: {output}");
+    Ok(Some(output))
 }
 
-/// The word after the word `label` in a text.
-fn after<'t>(text: &'t str, label: &str) -> Option<&'t str> {
+/// Returns the word after the word `label` in a text.
+fn word_after<'t>(text: &'t str, label: &str) -> Option<&'t str> {
     let mut words = text.split_whitespace();
     words.find(|word| *word == label)?;
     words.next()
 }
 
-/// Milliseconds of what wrk writes as `1.5ms`, `900us` or `2s`.
+/// Parses a duration of wrk, such as `1.5ms`, `900us` or `2s`, into milliseconds.
 fn milliseconds(text: &str) -> Option<f64> {
     let number = text.trim_end_matches(char::is_alphabetic);
     let factor = match &text[number.len()..] {
@@ -64,23 +68,26 @@ fn milliseconds(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * factor)
 }
 
-/// `POST /carts` by wrk with 100 connections; none where wrk is not installed.
+/// Measures `POST /carts` by wrk with 100 connections; `None` if wrk is not installed.
 pub(crate) fn wrk(shop: &Shop, time: Duration) -> anyhow::Result<Option<Row>> {
     let dir = tempfile::tempdir()?;
     let script = dir.path().join("post.lua");
     let headers = r#"wrk.headers["content-type"] = "application/json""#;
-    std::fs::write(&script, format!("wrk.method = \"POST\"\nwrk.body = '{CART}'\n{headers}\n"))?;
+    std::fs::write(
+        &script,
+        format!("wrk.method = \"POST\"\nwrk.body = '{CART_BODY}'\n{headers}\n"),
+    )?;
     let (url, before) = (format!("http://{}/carts", shop.addr("gateway")), shop.cpu());
     let seconds = format!("-d{}", time.as_secs().max(1));
     let mut wrk = Command::new("wrk");
-    wrk.args(["-t1", CONNECTIONS, &seconds, "--latency", "-s"]).arg(&script).arg(url);
-    let Some(said) = run(&mut wrk)? else { return Ok(None) };
-    anyhow::ensure!(!said.contains("Non-2xx"), "wrk was refused: {said}");
-    let number = |label| after(&said, label).context("wrk says something else");
-    let requests: f64 = said
+    wrk.args(["-t1", CONNECTIONS_FLAG, &seconds, "--latency", "-s"]).arg(&script).arg(url);
+    let Some(output) = run(&mut wrk)? else { return Ok(None) };
+    anyhow::ensure!(!output.contains("Non-2xx"), "wrk was refused: {output}");
+    let number = |label| word_after(&output, label).context("the output of wrk has another format");
+    let requests: f64 = output
         .split_once(" requests in")
         .and_then(|(before, _)| before.split_whitespace().last()?.parse().ok())
-        .context("wrk says something else")?;
+        .context("the output of wrk has another format")?;
     Ok(Some(Row {
         name: "POST /carts, by wrk".into(),
         rate: number("Requests/sec:")?.parse()?,
@@ -91,23 +98,24 @@ pub(crate) fn wrk(shop: &Shop, time: Duration) -> anyhow::Result<Option<Row>> {
     }))
 }
 
-/// What siege with 100 customers makes of `url`: requests a second and per cent of good answers; none where siege
-/// is not installed.
+/// Runs siege with 100 customers on `url`, and returns requests a second and availability in percent; `None` if siege is
+/// not installed.
 pub(crate) fn siege(url: &str, time: Duration) -> anyhow::Result<Option<(f64, f64)>> {
-    let home = tempfile::tempdir()?; // where it keeps its settings
+    let home = tempfile::tempdir()?; // for its settings
     let seconds = format!("-t{}S", time.as_secs().max(1));
     let mut siege = Command::new("siege");
-    siege.args([CONNECTIONS, &seconds, "--content-type", "application/json"]);
-    siege.arg(format!("{url} POST {CART}")).env("HOME", home.path());
-    let Some(said) = run(&mut siege)? else { return Ok(None) };
+    siege.args([CONNECTIONS_FLAG, &seconds, "--content-type", "application/json"]);
+    siege.arg(format!("{url} POST {CART_BODY}")).env("HOME", home.path());
+    let Some(output) = run(&mut siege)? else { return Ok(None) };
     let number = |label| -> anyhow::Result<f64> {
-        let number = after(&said, label).context("siege says something else")?;
+        let number =
+            word_after(&output, label).context("the output of siege has another format")?;
         Ok(number.trim_end_matches(',').parse()?)
     };
     Ok(Some((number("\"transaction_rate\":")?, number("\"availability\":")?)))
 }
 
-/// nginx as a proxy before a server.
+/// nginx as a proxy in front of a server.
 pub(crate) struct Nginx {
     child: Child,
     pub(crate) addr: SocketAddr,
@@ -115,10 +123,10 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// One with a worker for each core, that keeps its connections; none where nginx is not installed.
+    /// Starts nginx with a worker for each core and connections that are kept; `None` if nginx is not installed.
     pub(crate) fn before(upstream: SocketAddr) -> anyhow::Result<Option<Self>> {
         let dir = tempfile::tempdir()?;
-        let free = std::net::TcpListener::bind(ANYWHERE)?;
+        let free = std::net::TcpListener::bind(FREE_PORT)?;
         let addr = free.local_addr()?;
         drop(free);
         let at = dir.path().display();
@@ -134,7 +142,7 @@ impl Nginx {
         );
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, config)?;
-        // Debian has it where only administrators look.
+        // Debian has it in /usr/sbin, which is not on every PATH.
         let started = ["nginx", "/usr/sbin/nginx"].into_iter().find_map(|program| {
             let mut nginx = Command::new(program);
             nginx.arg("-p").arg(dir.path()).arg("-c").arg(&file).stdin(Stdio::null()).spawn().ok()
@@ -143,7 +151,10 @@ impl Nginx {
         let nginx = Self { child, addr, _dir: dir };
         let began = Instant::now();
         while std::net::TcpStream::connect(addr).is_err() {
-            anyhow::ensure!(began.elapsed() < STARTS, "nginx does not listen at {addr}");
+            anyhow::ensure!(
+                began.elapsed() < NGINX_START_TIMEOUT,
+                "nginx does not listen at {addr}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(Some(nginx))
@@ -152,7 +163,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its master tells the workers; one that is killed leaves them behind.
+        // SIGTERM, because a master that gets SIGKILL leaves its workers running.
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").arg(pid).status();
         let _ = self.child.wait();
@@ -164,12 +175,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrk_says_is_read() {
-        let said = "    Latency  43.80ms  12.10ms  99.50ms   71.99%\n    50%    1.53ms\n    \
+    fn the_output_of_wrk_is_parsed() {
+        let output = "    Latency  43.80ms  12.10ms  99.50ms   71.99%\n    50%    1.53ms\n    \
                     99%  900.00us\n  6 requests in 1.00s\nRequests/sec:  12.5\n";
-        assert_eq!(after(said, "50%").and_then(milliseconds), Some(1.53));
-        assert_eq!(after(said, "99%").and_then(milliseconds), Some(0.9));
-        assert_eq!(after(said, "Requests/sec:"), Some("12.5"));
+        assert_eq!(word_after(output, "50%").and_then(milliseconds), Some(1.53));
+        assert_eq!(word_after(output, "99%").and_then(milliseconds), Some(0.9));
+        assert_eq!(word_after(output, "Requests/sec:"), Some("12.5"));
         assert_eq!(milliseconds("2s"), Some(2_000.0));
         assert_eq!(milliseconds("2"), None);
     }

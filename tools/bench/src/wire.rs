@@ -1,24 +1,23 @@
-//! The client's end of a connection: as little work a request as there can be, since the client shares
-//! the cores with what it measures.
+//! A minimal HTTP client. It does little work, because it shares the cores with what it measures.
 
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection that is kept.
+/// A persistent connection.
 pub(crate) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// What came back.
+/// An answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
 
-/// A request, ready to be sent.
+/// Returns the bytes of a request.
 pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
@@ -29,6 +28,7 @@ pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
 }
 
 impl Wire {
+    /// Connects to a server.
     pub(crate) async fn to(addr: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
@@ -63,6 +63,7 @@ impl Wire {
         Ok(Answer { status, body: self.buffer[head..head + length].to_vec() })
     }
 
+    /// Reads further bytes into the buffer.
     async fn more(&mut self) -> anyhow::Result<()> {
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
             bail!("the connection was closed");

@@ -1,4 +1,4 @@
-//! What is asked of the shop, and how fast it is.
+//! Workloads of the shop, and how to measure them.
 
 use crate::load::{self, Measured, Requests};
 use crate::report::Row;
@@ -13,32 +13,33 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-/// Customers at once in a closed loop.
+/// Customers of a closed loop.
 pub(crate) const CONNECTIONS: u64 = 100;
-/// Gifticons on sale: the first is the hot one.
+/// Gifticons on sale.
 const GIFTICONS: i64 = 1_000;
-const UNITS: i64 = 1_000_000_000;
-/// How long the shop stands still in the middle of an open loop, as where a scheduler or a disk pauses.
-pub(crate) const PAUSE: Duration = Duration::from_millis(200);
-/// How long a backlog may take to be worked off.
-const DRAINS: Duration = Duration::from_mins(5);
+/// Stock of each gifticon: more than any run sells.
+const STOCK: i64 = 1_000_000_000;
+/// Pause of all processes in the middle of an open loop, like a pause of a scheduler or a disk.
+pub(crate) const PROCESS_PAUSE: Duration = Duration::from_millis(200);
+/// Bound for all payments and views to be there.
+const DRAIN_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Puts everything on sale.
+/// Registers all gifticons.
 pub(crate) async fn stock_up(shop: &Shop) -> anyhow::Result<()> {
     let web = shop.web("gateway");
     for id in 1..=GIFTICONS {
-        ensure!(web.try_register(id, UNITS, 5_000).await, "gifticon {id} cannot be put on sale");
+        ensure!(web.try_register(id, STOCK, 5_000).await, "gifticon {id} was not registered");
     }
     Ok(())
 }
 
-/// `POST /carts` of one gifticon.
+/// Returns requests `POST /carts` of one gifticon.
 pub(crate) fn hot() -> Requests {
     let add = request("POST", "/carts", r#"{"gifticonId":1,"quantity":1}"#);
     Arc::new(move |_| add.clone())
 }
 
-/// `POST /carts` of any gifticon.
+/// Returns requests `POST /carts` of random gifticons.
 pub(crate) fn any() -> Requests {
     Arc::new(|dice| {
         let id = dice.roll(GIFTICONS.unsigned_abs()) + 1;
@@ -46,7 +47,7 @@ pub(crate) fn any() -> Requests {
     })
 }
 
-/// 80 % reads, 15 % carts, 5 % cancels, of carts up to `last`.
+/// Returns 80 % reads, 15 % carts and 5 % cancels, of carts up to `last`.
 pub(crate) fn mixed(last: u64) -> Requests {
     Arc::new(move |dice| {
         let cart = dice.roll(last.max(1)) + 1;
@@ -65,7 +66,7 @@ pub(crate) fn mixed(last: u64) -> Requests {
     })
 }
 
-/// Reservations straight at gifticon.
+/// Returns reservations for gifticon.
 pub(crate) fn reserve() -> Requests {
     Arc::new(|_| {
         let path = format!("/reservations/{}", Uuid::now_v7()); // as cart names them
@@ -73,7 +74,7 @@ pub(crate) fn reserve() -> Requests {
     })
 }
 
-/// A closed loop with what it cost.
+/// Measures a closed loop at a service.
 pub(crate) async fn closed(
     shop: &Shop,
     service: &str,
@@ -84,7 +85,7 @@ pub(crate) async fn closed(
     closed_at(shop.addr(service), shop, name, time, requests).await
 }
 
-/// The same by way of `addr`, which need not be the shop's own.
+/// Measures a closed loop at an address, which may be that of another proxy.
 pub(crate) async fn closed_at(
     addr: SocketAddr,
     shop: &Shop,
@@ -92,7 +93,7 @@ pub(crate) async fn closed_at(
     time: Duration,
     requests: Requests,
 ) -> anyhow::Result<Row> {
-    // Connections, plans and caches are warm when it counts.
+    // A first run warms connections, query plans and caches.
     load::closed(addr, CONNECTIONS, time / 4, Arc::clone(&requests)).await;
     let before = shop.cpu();
     let measured = load::closed(addr, CONNECTIONS, time, requests).await;
@@ -119,7 +120,7 @@ fn row(name: &str, measured: &Measured, cpu: f64) -> anyhow::Result<Row> {
     })
 }
 
-/// An open loop at `rate` a second.
+/// Measures an open loop at `rate` a second.
 pub(crate) async fn open(
     shop: &Shop,
     service: &str,
@@ -133,7 +134,7 @@ pub(crate) async fn open(
     row(name, &measured, shop.cpu() - before)
 }
 
-/// An open loop at `rate` a second, in the middle of which all processes of the shop stand still for [`PAUSE`].
+/// An open loop at `rate` a second, in the middle of which all processes of the shop are paused for [`PROCESS_PAUSE`].
 pub(crate) async fn open_with_pause(
     shop: &Shop,
     name: &str,
@@ -142,18 +143,19 @@ pub(crate) async fn open_with_pause(
 ) -> anyhow::Result<Row> {
     let pause = async {
         sleep(time / 2).await;
-        shop.pause(PAUSE).await
+        shop.pause(PROCESS_PAUSE).await
     };
     let (row, paused) = tokio::join!(open(shop, "gateway", name, rate, time, hot()), pause);
     paused?;
     row
 }
 
-pub(crate) async fn total(web: &chaos::Web, path: &str) -> i64 {
+/// Returns the number of items of a collection.
+pub(crate) async fn total(web: &chaos::ShopClient, path: &str) -> i64 {
     web.get(path).await["page"]["totalElements"].as_i64().unwrap_or_default()
 }
 
-/// How long it takes from now until every cart has its payment and its view.
+/// Waits until every cart has its payment and its view, and returns how long that took.
 pub(crate) async fn drains(shop: &Shop) -> anyhow::Result<Duration> {
     let (began, web) = (Instant::now(), shop.web("gateway"));
     loop {
@@ -163,12 +165,15 @@ pub(crate) async fn drains(shop: &Shop) -> anyhow::Result<Duration> {
         if payments >= carts && views >= carts {
             return Ok(began.elapsed());
         }
-        ensure!(began.elapsed() < DRAINS, "{carts} carts, {payments} payments, {views} views");
+        ensure!(
+            began.elapsed() < DRAIN_TIMEOUT,
+            "{carts} carts, {payments} payments, {views} views"
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// From the `POST` of a cart to its approved payment in the customer's view, one at a time.
+/// Measures the time from `POST /carts` to the approved payment in the view, one cart at a time.
 pub(crate) async fn visible(shop: &Shop, carts: u32) -> anyhow::Result<Row> {
     let mut measured = load::Measured::new();
     let (mut wire, began) = (Wire::to(shop.addr("gateway")).await?, Instant::now());
@@ -187,7 +192,7 @@ pub(crate) async fn visible(shop: &Shop, carts: u32) -> anyhow::Result<Row> {
             {
                 break;
             }
-            ensure!(asked.elapsed() < DRAINS, "it never showed");
+            ensure!(asked.elapsed() < DRAIN_TIMEOUT, "the payment did not show in the view");
             sleep(Duration::from_millis(1)).await;
         }
         measured.note(200, asked.elapsed());

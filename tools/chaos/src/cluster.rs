@@ -1,6 +1,6 @@
-//! Two of each service as processes, each service behind a front, on a real Kafka and a real Postgres.
+//! The replicas of the five services as processes, each service behind a proxy, on a real Kafka and a real Postgres.
 
-use crate::Web;
+use crate::ShopClient;
 use crate::proxy::Proxy;
 use crate::servers::{SERVICES, Servers, signal};
 use anyhow::{Context, bail, ensure};
@@ -11,49 +11,50 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// All that have replicas: the services and the gateway.
-pub const ALL: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
+/// The processes that have replicas: the services and the gateway.
+pub const REPLICATED: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
 
-/// How long a new replica may take to be ready.
-const READY: Duration = Duration::from_mins(1);
-/// How long a drain may take: `SHUTDOWN_GRACE`, which is 20 s, and some.
-const DRAINS: Duration = Duration::from_secs(25);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// Bound for a new replica to be ready.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Bound for a drain: above `SHUTDOWN_GRACE`, which is 20 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Interval between two checks of a process.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One process of a service.
 #[derive(Debug)]
 struct Replica {
     child: Child,
     addr: SocketAddr,
-    /// Of metrics and of the routes for operators.
+    /// Serves metrics and the management routes.
     management_addr: SocketAddr,
 }
 
-/// Everything that runs.
+/// A running cluster. Dropping it ends all of its processes.
 #[derive(Debug)]
 pub struct Cluster {
     replicas: BTreeMap<(&'static str, usize), Option<Replica>>,
-    fronts: BTreeMap<&'static str, Proxy>,
-    /// Budget of a reservation call.
-    budget: Duration,
-    /// Threads for the requests of a replica: its share of the cores.
+    proxies: BTreeMap<&'static str, Proxy>,
+    /// Deadline of a call from cart to gifticon.
+    gifticon_timeout: Duration,
+    /// Worker threads of a replica: its share of the cores.
     threads: usize,
-    /// Last, so that they outlive those who use them.
+    /// The last field, so that the servers are dropped after the processes that use them.
     pub servers: Servers,
 }
 
 impl Cluster {
-    /// Starts all of it, with `count` replicas of each, whose reservation calls may take `budget`.
-    pub fn start(count: usize, seed: u64, budget: Duration) -> anyhow::Result<Self> {
-        let mut fronts = BTreeMap::new();
-        for service in ALL {
-            fronts.insert(service, Proxy::start(seed)?);
+    /// Starts `count` replicas of each process. `gifticon_timeout` is the deadline of a call from cart to gifticon.
+    pub fn start(count: usize, seed: u64, gifticon_timeout: Duration) -> anyhow::Result<Self> {
+        let mut proxies = BTreeMap::new();
+        for service in REPLICATED {
+            proxies.insert(service, Proxy::start(seed)?);
         }
         let servers = Servers::start()?;
         let threads = (std::thread::available_parallelism()?.get() / count.max(1)).max(1);
-        let mut cluster = Self { replicas: BTreeMap::new(), fronts, budget, threads, servers };
-        for service in ALL {
+        let mut cluster =
+            Self { replicas: BTreeMap::new(), proxies, gifticon_timeout, threads, servers };
+        for service in REPLICATED {
             for number in 0..count {
                 cluster.start_replica(service, number)?;
             }
@@ -61,25 +62,28 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The way in.
-    pub fn web(&self) -> Web {
-        Web::new(self.front("gateway").url())
+    /// Returns a client of the gateway.
+    pub fn gateway(&self) -> ShopClient {
+        ShopClient::new(self.proxy("gateway").url())
     }
 
-    /// What stands before the replicas of a service.
-    pub fn front(&self, service: &str) -> &Proxy {
-        &self.fronts[service]
+    /// Returns the proxy in front of the replicas of a service.
+    pub fn proxy(&self, service: &str) -> &Proxy {
+        &self.proxies[service]
     }
 
-    /// The replicas of a service, without its front.
-    pub fn webs(&self, service: &str) -> Vec<Web> {
-        self.addrs(service).into_iter().map(|addr| Web::new(format!("http://{addr}"))).collect()
+    /// Returns a client of each running replica of a service, past its proxy.
+    pub fn clients(&self, service: &str) -> Vec<ShopClient> {
+        self.addrs(service)
+            .into_iter()
+            .map(|addr| ShopClient::new(format!("http://{addr}")))
+            .collect()
     }
 
-    /// The management addresses of the replicas of a service that run.
-    pub fn management(&self, service: &str) -> Vec<Web> {
+    /// Returns a client of the management address of each running replica of a service.
+    pub fn management_clients(&self, service: &str) -> Vec<ShopClient> {
         let addrs = self.running(service).map(|replica| replica.management_addr);
-        addrs.map(|addr| Web::new(format!("http://{addr}"))).collect()
+        addrs.map(|addr| ShopClient::new(format!("http://{addr}"))).collect()
     }
 
     fn addrs(&self, service: &str) -> Vec<SocketAddr> {
@@ -91,16 +95,16 @@ impl Cluster {
         of.filter_map(|(_, replica)| replica.as_ref())
     }
 
-    /// Starts a replica, on a free port, and puts it behind its front.
+    /// Starts a replica on a free port, and adds it to the backends of its proxy.
     pub fn start_replica(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
         let replica = self.launch(service, number)?;
         self.replicas.insert((service, number), Some(replica));
-        self.fronts[service].lead_to(self.addrs(service));
+        self.proxies[service].set_backends(self.addrs(service));
         Ok(())
     }
 
     fn launch(&self, service: &'static str, number: usize) -> anyhow::Result<Replica> {
-        let url = |service: &str| self.fronts[service].url();
+        let url = |service: &str| self.proxies[service].url();
         let mut settings = vec![
             ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
             ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
@@ -108,7 +112,7 @@ impl Cluster {
             ("CART_URL", url("cart")),
             ("PAYMENT_URL", url("payment")),
             ("MYPAGE_URL", url("mypage")),
-            ("GIFTICON_TIMEOUT_MS", self.budget.as_millis().to_string()),
+            ("GIFTICON_TIMEOUT_MS", self.gifticon_timeout.as_millis().to_string()),
             ("TOKIO_WORKER_THREADS", self.threads.to_string()),
         ];
         if SERVICES.contains(&service) {
@@ -118,7 +122,7 @@ impl Cluster {
         self.spawn(service, number, &settings)
     }
 
-    /// The services are built beside this program.
+    /// Starts a process, whose program is in the directory of this one, and reads its addresses.
     fn spawn(
         &self,
         service: &str,
@@ -138,7 +142,7 @@ impl Cluster {
             .stderr(self.servers.log(&log)?)
             .spawn()
             .with_context(|| format!("cannot run {}; build the workspace first", path.display()))?;
-        let stdout = child.stdout.take().context("it has an output")?;
+        let stdout = child.stdout.take().context("the child has a standard output")?;
         let mut lines = BufReader::new(stdout).lines();
         let mut addr = || -> anyhow::Result<SocketAddr> {
             let line = lines.next().transpose()?.unwrap_or_default();
@@ -150,7 +154,7 @@ impl Cluster {
         Ok(Replica { addr: addr()?, management_addr: addr()?, child })
     }
 
-    /// kill -9 of a replica.
+    /// Ends a replica by SIGKILL.
     pub fn kill(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
         let mut replica = self.take(service, number)?;
         replica.child.kill()?;
@@ -158,14 +162,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGTERM of a replica, which must end well.
+    /// Ends a replica by SIGTERM, and fails if its exit code is not 0.
     pub async fn terminate(&mut self, service: &'static str, number: usize) -> anyhow::Result<()> {
         let replica = self.take(service, number)?;
         drain(service, replica).await
     }
 
-    /// Puts a new replica in the place of an old one in Kubernetes' order: the new one is ready before
-    /// its front leads to it and no longer to the old one, which is told to end `delay` after that.
+    /// Replaces a replica in the order of Kubernetes: waits until the new one is ready, changes the backends of
+    /// the proxy, waits for `delay`, and ends the old one by SIGTERM.
     pub async fn replace(
         &mut self,
         service: &'static str,
@@ -173,20 +177,23 @@ impl Cluster {
         delay: Duration,
     ) -> anyhow::Result<()> {
         let new = self.launch(service, number)?;
-        let web = Web::new(format!("http://{}", new.addr));
+        let web = ShopClient::new(format!("http://{}", new.addr));
         let old = self.replicas.insert((service, number), Some(new)).flatten();
-        let old = old.context("there is such a replica")?;
-        let until = Instant::now() + READY;
+        let old = old.context("no such replica runs")?;
+        let until = Instant::now() + READY_TIMEOUT;
         while !web.is_ready().await {
-            ensure!(Instant::now() < until, "a new {service} never was ready");
-            sleep(LOOK).await;
+            ensure!(
+                Instant::now() < until,
+                "a new {service} was not ready within {READY_TIMEOUT:?}"
+            );
+            sleep(POLL_INTERVAL).await;
         }
-        self.fronts[service].lead_to(self.addrs(service));
+        self.proxies[service].set_backends(self.addrs(service));
         sleep(delay).await;
         drain(service, old).await
     }
 
-    /// SIGSTOP of a replica for a while.
+    /// Stops a replica by SIGSTOP for a while.
     pub async fn pause(
         &mut self,
         service: &'static str,
@@ -194,7 +201,7 @@ impl Cluster {
         time: Duration,
     ) -> anyhow::Result<()> {
         let replica = self.replicas.get(&(service, number)).and_then(Option::as_ref);
-        let pid = replica.context("there is such a replica")?.child.id().to_string();
+        let pid = replica.context("no such replica runs")?.child.id().to_string();
         signal("-STOP", &pid)?;
         sleep(time).await;
         signal("-CONT", &pid)
@@ -204,26 +211,29 @@ impl Cluster {
         self.replicas
             .get_mut(&(service, number))
             .and_then(Option::take)
-            .context("there is such a replica")
+            .context("no such replica runs")
     }
 }
 
-/// SIGTERM, and waits for a good end.
+/// Sends SIGTERM, and waits until the process has ended with exit code 0.
 async fn drain(service: &str, mut replica: Replica) -> anyhow::Result<()> {
     signal("-TERM", &replica.child.id().to_string())?;
-    let until = Instant::now() + DRAINS;
+    let until = Instant::now() + DRAIN_TIMEOUT;
     loop {
         if let Some(status) = replica.child.try_wait()? {
-            ensure!(status.success(), "{service} did not drain well: {status}");
+            ensure!(status.success(), "{service} ended with {status} after SIGTERM");
             return Ok(());
         }
-        ensure!(Instant::now() < until, "{service} did not drain in time");
-        sleep(LOOK).await;
+        ensure!(
+            Instant::now() < until,
+            "{service} did not end within {DRAIN_TIMEOUT:?} after SIGTERM"
+        );
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 impl Drop for Cluster {
-    /// Leaves nothing running.
+    /// Ends all replicas.
     fn drop(&mut self) {
         for replica in self.replicas.values_mut().flatten() {
             let _ = replica.child.kill();

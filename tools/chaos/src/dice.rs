@@ -1,16 +1,16 @@
-//! Numbers that look random and come again with the same seed.
+//! Pseudorandom numbers that a seed repeats.
 
-/// A source of numbers (xorshift).
+/// A seeded pseudorandom number generator (xorshift).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice that always fall the same way for one seed.
+    /// Returns a generator whose sequence depends on the seed only.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// A number below `sides`.
+    /// Returns a number below `sides`.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -18,12 +18,12 @@ impl Dice {
         (self.0 >> 16) % sides
     }
 
-    /// One of `things`.
+    /// Returns one of `things`.
     ///
     /// # Panics
-    /// Where there are none.
+    /// If there are none.
     pub fn pick<'a, T>(&mut self, things: &'a [T]) -> &'a T {
-        let place = self.roll(things.len() as u64);
-        &things[usize::try_from(place).expect("it is below their number")]
+        let index = self.roll(things.len() as u64);
+        &things[usize::try_from(index).expect("the index is below the length")]
     }
 }

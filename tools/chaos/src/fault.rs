@@ -1,13 +1,13 @@
-//! What goes wrong.
+//! Faults, and how to inject them into a cluster.
 
 use crate::Dice;
-use crate::cluster::{ALL, Cluster};
-use crate::proxy::Weather;
+use crate::cluster::{Cluster, REPLICATED};
+use crate::proxy::NetworkCondition;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// One thing that goes wrong, for a while.
+/// A fault that lasts for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Kill(&'static str, usize),
@@ -17,15 +17,15 @@ pub enum Fault {
     PauseKafka(Duration),
     RestartPostgres,
     PausePostgres(Duration),
-    Network(&'static str, Weather, Duration),
+    Network(&'static str, NetworkCondition, Duration),
 }
 
 impl Fault {
-    /// One of them, as the dice fall.
-    pub fn any(dice: &mut Dice, replicas: usize) -> Self {
-        let service = *dice.pick(&ALL);
+    /// Returns a random fault of a random process.
+    pub fn random(dice: &mut Dice, replicas: usize) -> Self {
+        let service = *dice.pick(&REPLICATED);
         let number = usize::try_from(dice.roll(replicas as u64)).unwrap_or_default();
-        let short = Duration::from_millis(500 + dice.roll(2_000));
+        let time = Duration::from_millis(500 + dice.roll(2_000));
         match dice.roll(14) {
             0..=3 => Self::Kill(service, number),
             4 => Self::Pause(service, number, Duration::from_secs(5 + dice.roll(26))),
@@ -35,19 +35,19 @@ impl Fault {
             8 => Self::KillKafka,
             9 => Self::RestartPostgres,
             _ => {
-                let weathers = [
-                    Weather::Refuse,
-                    Weather::Hang,
-                    Weather::Reset,
-                    Weather::Delay(Duration::from_millis(100 + dice.roll(1_500))),
+                let conditions = [
+                    NetworkCondition::Refuse,
+                    NetworkCondition::Hang,
+                    NetworkCondition::Reset,
+                    NetworkCondition::Delay(Duration::from_millis(100 + dice.roll(1_500))),
                 ];
-                Self::Network(service, *dice.pick(&weathers), short)
+                Self::Network(service, *dice.pick(&conditions), time)
             }
         }
     }
 
-    /// Has it happen, and mends it.
-    pub async fn strike(self, cluster: &mut Cluster) -> anyhow::Result<()> {
+    /// Injects the fault, and repairs it.
+    pub async fn inject(self, cluster: &mut Cluster) -> anyhow::Result<()> {
         match self {
             Self::Kill(service, number) => {
                 cluster.kill(service, number)?;
@@ -69,16 +69,16 @@ impl Fault {
                 cluster.servers.kill_postgres()?;
                 cluster.servers.start_postgres()
             }
-            Self::Network(service, weather, time) => {
-                cluster.front(service).set(weather);
+            Self::Network(service, condition, time) => {
+                cluster.proxy(service).set(condition);
                 sleep(time).await;
-                cluster.front(service).set(Weather::Fair);
+                cluster.proxy(service).set(NetworkCondition::Normal);
                 Ok(())
             }
         }
     }
 
-    /// What kind of fault it is, for the table.
+    /// Returns the kind of fault, as the table and `--only` name it.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Kill(..) => "kill -9 of a service",
@@ -88,9 +88,9 @@ impl Fault {
             Self::PauseKafka(_) => "SIGSTOP of Kafka",
             Self::RestartPostgres => "immediate restart of Postgres",
             Self::PausePostgres(_) => "SIGSTOP of Postgres",
-            Self::Network(_, Weather::Refuse, _) => "connections refused",
-            Self::Network(_, Weather::Hang, _) => "connections that hang",
-            Self::Network(_, Weather::Reset, _) => "connections cut in mid-answer",
+            Self::Network(_, NetworkCondition::Refuse, _) => "connections refused",
+            Self::Network(_, NetworkCondition::Hang, _) => "connections that hang",
+            Self::Network(_, NetworkCondition::Reset, _) => "connections cut in mid-answer",
             Self::Network(..) => "slow answers",
         }
     }

@@ -1,22 +1,26 @@
-//! What the shop promises, and whether it keeps it.
+//! Drills that break something on purpose, and the audit of what the shop promised.
 //!
-//! [`ledger::Ledger`] notes what customers were answered and checks it from outside; `standalone`'s
-//! kill tests use it too. The binary runs the five services as processes, two of each, on a real
-//! Kafka and a real Postgres, and has something go wrong.
+//! - [`customers`] shop, and [`ledger`] records what they were answered and checks it over HTTP.
+//! - [`audit`] checks the databases and the topic.
+//! - [`cluster`] runs two replicas of each process behind a [`proxy`], on the Kafka and Postgres of
+//!   [`servers`]; [`fault`] injects faults into it.
+//! - [`shop`] puts these together. [`story`] is the purchase of the original sample.
+//!
+//! The tests of `standalone` use the ledger, the customers and the story too.
 
+pub mod audit;
+pub mod client;
 pub mod cluster;
 mod cpu;
 pub mod customers;
 pub mod dice;
 pub mod fault;
-pub mod inside;
 pub mod ledger;
 pub mod proxy;
 pub mod servers;
 pub mod shop;
 pub mod story;
-pub mod web;
 
-pub use cpu::cpu;
+pub use client::ShopClient;
+pub use cpu::cpu_time;
 pub use dice::Dice;
-pub use web::Web;

@@ -1,5 +1,5 @@
-//! The fault run, `cargo run --release -p chaos -- --cycles 50 --seed 7`, and drills of one kind of
-//! trouble each: `chaos story`, `chaos rolling`, `chaos cut`, `chaos kafka-away`, `chaos postgres-away`, `chaos overload`.
+//! The drills. `chaos --cycles 50 --seed 7` injects random faults; the others inject one kind of fault each: `chaos story`,
+//! `chaos rolling`, `chaos cut`, `chaos kafka-away`, `chaos postgres-away`, `chaos overload`.
 
 mod drills;
 
@@ -12,68 +12,68 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Has something go wrong on real Kafka and Postgres with two replicas of everything while customers
-/// shop, and audits what the shop promised. Build the workspace in the same profile first.
+/// Injects faults into the shop, with two replicas of each process on a real Kafka and Postgres, while customers shop; then
+/// audits what the shop promised. Build the workspace with the same profile first.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// What goes wrong
+    /// The drill
     #[arg(value_enum, default_value_t = Drill::Faults)]
     drill: Drill,
-    /// faults: how many, one a cycle
+    /// faults: number of faults, one a cycle
     #[arg(long, default_value_t = 50)]
     cycles: u64,
-    /// faults: what the dice begin with; the same seed gives the same faults
+    /// faults: seed of the random numbers; the same seed gives the same faults
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// faults: only this kind, as the table names it: "kill -9 of Kafka"
+    /// faults: only this kind, by its name in the table, such as "kill -9 of Kafka"
     #[arg(long)]
     only: Option<String>,
-    /// Seconds that the shop may take to settle after a fault or at the end; a slow machine needs more
+    /// Bound in seconds for the shop to settle after a fault or at the end; a slow machine needs more
     #[arg(long, default_value_t = 10)]
     settles: u64,
-    /// cut: calls to cut
+    /// cut: number of calls to cut
     #[arg(long, default_value_t = 10_000)]
     calls: u64,
-    /// rolling: how often each replica is restarted
+    /// rolling: number of restarts of each replica
     #[arg(long, default_value_t = 2)]
     rounds: u64,
-    /// kafka-away, postgres-away: for how many seconds
+    /// kafka-away, postgres-away: duration of the outage in seconds
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Replicas of each service
     #[arg(long, default_value_t = 2)]
     replicas: usize,
-    /// Customers at once
+    /// Number of customers
     #[arg(long, default_value_t = 12)]
     customers: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Drill {
-    /// Nothing: the original's story is told
+    /// No fault: the purchase of the original sample
     Story,
-    /// Any fault, one a cycle
+    /// One random fault a cycle
     Faults,
-    /// SIGTERM to one replica after another: no request may fail
+    /// Rolling restarts: no request may fail
     Rolling,
-    /// Reservation calls cut at every stage: no unit may leak
+    /// Calls from cart to gifticon that are cut: no unit may leak
     Cut,
-    /// No Kafka: carts go on, and all follows in order
+    /// An outage of Kafka: carts are added, and their events follow in order
     KafkaAway,
-    /// No Postgres: a clear 503, and back by itself
+    /// An outage of Postgres: 503, and recovery without help
     PostgresAway,
-    /// Three times what the shop can do: it goes on, and refuses the rest at once
+    /// Three times the capacity: the goodput stays, and the rest is refused
     Overload,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut terminated = signal(SignalKind::terminate()).expect("signals can be listened to");
+    let mut terminated = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
     let cli = Cli::parse();
     let began = Instant::now();
     let outcome = tokio::select! {
         outcome = run(&cli) => outcome,
-        // Ends what was started.
+        // A signal drops `run`, and so ends all processes.
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         _ = terminated.recv() => Err(anyhow::anyhow!("terminated")),
     };
@@ -90,10 +90,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> anyhow::Result<String> {
-    // Where a replica that is killed or stopped is not the subject, calls may take as long as they do
-    // on a busy machine.
-    let budget = Duration::from_secs(if cli.drill == Drill::Rolling { 5 } else { 1 });
-    let cluster = Cluster::start(cli.replicas, cli.seed, budget)?;
+    // In `rolling`, no request may fail, so a call may take as long as it does on a busy machine.
+    let gifticon_timeout = Duration::from_secs(if cli.drill == Drill::Rolling { 5 } else { 1 });
+    let cluster = Cluster::start(cli.replicas, cli.seed, gifticon_timeout)?;
     let mut shop = Shop::open(cluster, Duration::from_secs(cli.settles)).await?;
     if cli.drill != Drill::Story {
         shop.stock_up(40 * cli.cycles.cast_signed()).await?;
@@ -109,13 +108,16 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         Drill::Overload => overload::run(&mut shop).await?,
     };
     let topic = shop.audit().await?;
-    let bites = cli.drill == Drill::Faults && cli.cycles >= 50;
-    ensure!(!bites || topic.copies > 0, "no event was sent twice: the faults did not bite");
+    let expects_copies = cli.drill == Drill::Faults && cli.cycles >= 50;
+    ensure!(
+        !expects_copies || topic.copies > 0,
+        "no event was sent twice: no fault came between sending and deleting"
+    );
     rows.extend([
-        row("carts promised and kept", &shop.ledger.promised()),
+        row("carts promised and kept", &shop.ledger.carts_promised()),
         row("oversold, leaked, doubled or lost", &0),
         row("events in the topic", &topic.messages),
-        row("of them sent twice, acted on once", &topic.copies),
+        row("of them copies of an earlier one, acted on once", &topic.copies),
     ]);
     Ok(table(rows))
 }

@@ -1,5 +1,5 @@
-//! The front of a service's replicas: hands connections out round robin, and does to them what a bad
-//! network does.
+//! A TCP proxy in front of the replicas of a service: it distributes connections round robin, and injects
+//! network faults.
 
 use crate::Dice;
 use std::net::SocketAddr;
@@ -12,36 +12,35 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Connections that may wait to be accepted: as many as our services take. With the usual 128 a crowd stands before the
-/// front, and tries again after a second, instead of before the shop.
-const BACKLOG: u32 = 4_096;
+/// Connections that may wait to be accepted: as many as at our services. With the usual 128, a burst of clients would wait for a
+/// retry of TCP at the proxy, and not in the queues of the shop.
+const LISTEN_BACKLOG: u32 = 4_096;
 
-/// The thread of all fronts. On those of the customers, a call from one service to another would wait until a crowd of
-/// them is done.
-static THREAD: LazyLock<Runtime> = LazyLock::new(|| {
+/// The one thread of all proxies. On the threads of the customers, a call between services would wait for hundreds of their tasks.
+static PROXY_THREAD: LazyLock<Runtime> = LazyLock::new(|| {
     let mut threads = Builder::new_multi_thread();
-    threads.worker_threads(1).thread_name("front").enable_all().build().expect("a thread starts")
+    threads.worker_threads(1).thread_name("proxy").enable_all().build().expect("a thread starts")
 });
 
-/// What becomes of connections.
+/// What happens to connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weather {
-    /// They go through.
-    Fair,
+pub enum NetworkCondition {
+    /// They are passed on.
+    Normal,
     /// They are closed at once.
     Refuse,
-    /// They are taken and nothing comes back.
+    /// They are accepted, and no byte is sent.
     Hang,
-    /// They are cut after the request went through and before its answer did.
+    /// They are closed after the request was passed on and before its answer is.
     Reset,
-    /// Answers take this long.
+    /// Answers are delayed by this time.
     Delay(Duration),
-    /// One request a connection; every third is cut: in turn before the request went through, while
-    /// it is worked on, and when its answer is there.
+    /// Each connection carries one request. Every third connection is cut: in turn before the request is passed
+    /// on, before the answer comes, and before the answer is passed on.
     CutEveryThird,
 }
 
-/// A front that listens on a port of its own.
+/// A proxy that listens on a port of its own.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -51,12 +50,12 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     backends: Mutex<Vec<SocketAddr>>,
-    weather: Mutex<Weather>,
+    condition: Mutex<NetworkCondition>,
     next: AtomicU64,
-    /// Connections since [`Weather::CutEveryThird`], and those of them that were cut at each stage.
+    /// Connections under [`NetworkCondition::CutEveryThird`], and how many of them were cut at each stage.
     carried: AtomicU64,
     cuts: [AtomicU64; 3],
-    /// Cancelled to cut what is open when the weather changes.
+    /// Cancelled to cut the open connections when the condition changes.
     open: Mutex<CancellationToken>,
 }
 
@@ -65,16 +64,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// A front with nobody behind it yet.
+    /// Starts a proxy without backends.
     pub fn start(seed: u64) -> anyhow::Result<Self> {
-        let _there = THREAD.enter();
+        let _entered = PROXY_THREAD.enter();
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let listener = socket.listen(BACKLOG)?;
+        let listener = socket.listen(LISTEN_BACKLOG)?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             backends: Mutex::default(),
-            weather: Mutex::new(Weather::Fair),
+            condition: Mutex::new(NetworkCondition::Normal),
             next: AtomicU64::new(Dice::new(seed).roll(2)),
             carried: AtomicU64::default(),
             cuts: Default::default(),
@@ -83,7 +82,7 @@ impl Proxy {
         let accepted = Arc::clone(&shared);
         tokio::spawn(async move {
             loop {
-                // Out of open files, most likely: those in use will be free again.
+                // Most likely out of file descriptors: open connections give theirs back.
                 let Ok((client, _)) = listener.accept().await else {
                     sleep(Duration::from_millis(10)).await;
                     continue;
@@ -95,48 +94,51 @@ impl Proxy {
         Ok(Self { addr, shared })
     }
 
-    /// Where it listens.
+    /// Returns the URL that it listens at.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// How many requests were cut before they went through, while they were worked on, and when they
-    /// were answered.
+    /// Returns how many requests were cut before they were passed on, before they were answered, and before
+    /// their answer was passed on.
     pub fn cuts(&self) -> [u64; 3] {
         self.shared.cuts.each_ref().map(|cuts| cuts.load(Ordering::Relaxed))
     }
 
-    /// Puts these behind it.
-    pub fn lead_to(&self, backends: Vec<SocketAddr>) {
+    /// Distributes new connections to these backends.
+    pub fn set_backends(&self, backends: Vec<SocketAddr>) {
         *lock(&self.shared.backends) = backends;
     }
 
-    /// Changes what becomes of connections, and cuts those that are open.
-    pub fn set(&self, weather: Weather) {
-        *lock(&self.shared.weather) = weather;
+    /// Changes what happens to connections, and cuts the open ones.
+    pub fn set(&self, condition: NetworkCondition) {
+        *lock(&self.shared.condition) = condition;
         std::mem::take(&mut *lock(&self.shared.open)).cancel();
     }
 }
 
 impl Shared {
     async fn carry(&self, mut client: TcpStream) {
-        let weather = *lock(&self.weather);
-        match weather {
-            Weather::Refuse => return,
-            Weather::Hang => return std::future::pending().await,
-            Weather::Fair | Weather::Reset | Weather::Delay(_) | Weather::CutEveryThird => {}
+        let condition = *lock(&self.condition);
+        match condition {
+            NetworkCondition::Refuse => return,
+            NetworkCondition::Hang => return std::future::pending().await,
+            NetworkCondition::Normal
+            | NetworkCondition::Reset
+            | NetworkCondition::Delay(_)
+            | NetworkCondition::CutEveryThird => {}
         }
         let Some(mut service) = self.connect().await else { return };
         let _ = (client.set_nodelay(true), service.set_nodelay(true));
-        match weather {
-            // One request through, its answer read and kept.
-            Weather::Reset => self.one_request(client, service, Some(2)).await,
-            Weather::CutEveryThird => {
+        match condition {
+            // Passes one request on, and drops its answer.
+            NetworkCondition::Reset => self.one_request(client, service, Some(2)).await,
+            NetworkCondition::CutEveryThird => {
                 let turn = self.carried.fetch_add(1, Ordering::Relaxed);
                 let cut = turn.is_multiple_of(3).then_some(turn / 3 % 3);
                 self.one_request(client, service, cut).await;
             }
-            Weather::Delay(by) => {
+            NetworkCondition::Delay(by) => {
                 let (mut from_client, mut to_client) = client.split();
                 let (mut from_service, mut to_service) = service.split();
                 let back = async {
@@ -153,13 +155,13 @@ impl Shared {
                     () = back => {}
                 }
             }
-            Weather::Fair | Weather::Refuse | Weather::Hang => {
+            NetworkCondition::Normal | NetworkCondition::Refuse | NetworkCondition::Hang => {
                 let _ = copy_bidirectional(&mut client, &mut service).await;
             }
         }
     }
 
-    /// Carries one request and its answer, and cuts it at a stage, if one is given.
+    /// Passes on one request and its answer, or cuts the connection at the stage `cut`.
     async fn one_request(&self, mut client: TcpStream, mut service: TcpStream, cut: Option<u64>) {
         let mut bytes = vec![0; 64 * 1024];
         let Ok(count @ 1..) = client.read(&mut bytes).await else { return };
@@ -175,14 +177,14 @@ impl Shared {
         }
     }
 
-    /// Connects to the next replica that takes connections.
+    /// Connects to the next replica that accepts.
     async fn connect(&self) -> Option<TcpStream> {
         let backends = lock(&self.backends).clone();
         let turn = usize::try_from(self.next.fetch_add(1, Ordering::Relaxed)).unwrap_or_default();
         for try_of in 0..backends.len() {
-            // Each once: others take turns meanwhile, and would lead this one to the same again.
-            let place = turn.wrapping_add(try_of) % backends.len();
-            if let Ok(stream) = TcpStream::connect(backends[place]).await {
+            // Tries each backend once. A shared counter would not do: other connections advance it meanwhile.
+            let index = turn.wrapping_add(try_of) % backends.len();
+            if let Ok(stream) = TcpStream::connect(backends[index]).await {
                 return Some(stream);
             }
         }
@@ -197,22 +199,22 @@ mod tests {
     use tokio::task::JoinSet;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn whoever_comes_while_one_replica_is_gone_is_led_to_the_other() {
-        // Bound, so that the kernel gives the port to no client, which would then be connected to itself.
+    async fn connections_go_to_the_other_replica_while_one_is_gone() {
+        // The port stays bound: the kernel could give it to a client, which would then connect to itself.
         let gone = TcpSocket::new_v4().unwrap();
         gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let front = Proxy::start(1).unwrap();
-        front.lead_to(vec![gone.local_addr().unwrap(), there.local_addr().unwrap()]);
+        let proxy = Proxy::start(1).unwrap();
+        proxy.set_backends(vec![gone.local_addr().unwrap(), there.local_addr().unwrap()]);
         tokio::spawn(async move {
             loop {
                 let (mut client, _) = there.accept().await.unwrap();
                 tokio::spawn(async move { client.write_all(b"served").await });
             }
         });
-        let addr = front.url().strip_prefix("http://").unwrap().to_owned();
+        let addr = proxy.url().strip_prefix("http://").unwrap().to_owned();
         let mut clients = JoinSet::new();
-        // Fewer than may wait for `there`: one that did not get in would wait for what it is not told.
+        // Fewer than the backlog of `there`, which would drop further connections.
         for _ in 0..100 {
             let addr = addr.clone();
             clients.spawn(async move {

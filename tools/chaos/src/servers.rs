@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 /// The services that have a database.
 pub const SERVICES: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
-/// How long a process may take to be gone.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Bound for the end of a process after SIGKILL.
+const EXIT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Kafka and Postgres, and a directory for them and all logs.
 #[derive(Debug)]
@@ -36,28 +36,28 @@ impl Servers {
         Ok(servers)
     }
 
-    /// The broker.
+    /// Returns the address of the broker.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.kafka_port)
     }
 
-    /// The database of a service.
+    /// Returns the URL of the database of a service.
     pub fn database(&self, service: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{service}", self.postgres_port)
     }
 
-    /// Where logs are.
+    /// Returns the directory of the logs.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The log of a process, to write more into.
+    /// Opens the log of a process to append to it.
     pub fn log(&self, name: &str) -> anyhow::Result<File> {
         let file = self.dir.path().join(format!("{name}.log"));
         Ok(File::options().create(true).append(true).open(file)?)
     }
 
-    /// All logs, those of the servers last.
+    /// Returns all logs, those of Kafka and Postgres last.
     pub(crate) fn logs(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.dir.path()).into_iter().flatten();
         let mut logs: Vec<PathBuf> = files
@@ -69,20 +69,20 @@ impl Servers {
         logs
     }
 
-    /// Starts the broker, on the data that is there.
+    /// Starts the broker on its data, if there are any.
     pub fn start_kafka(&self) -> anyhow::Result<()> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/kafka-up");
         let up = Command::new(script)
             .arg(self.dir.path().join("kafka"))
             .arg(self.kafka_port.to_string())
             .env("KAFKA_WAIT", "300")
-            // It lives for minutes, in which the JVM's second compiler takes more of the cores than it gives back.
+            // A run takes minutes, in which the JVM's second compiler costs more CPU than it saves.
             .env("KAFKA_JVM", "-XX:TieredStopAtLevel=1")
             .stdout(self.log("kafka-up")?)
             .stderr(self.log("kafka-up")?)
             .status()?;
         if !up.success() {
-            let said = |file: &str| {
+            let log = |file: &str| {
                 std::fs::read_to_string(self.dir.path().join(file)).unwrap_or_default()
             };
             let last = |text: String| {
@@ -90,38 +90,38 @@ impl Servers {
             };
             bail!(
                 "Kafka did not start: {} … {}",
-                last(said("kafka-up.log")),
-                last(said("kafka/kafka.log"))
+                last(log("kafka-up.log")),
+                last(log("kafka/kafka.log"))
             );
         }
         Ok(())
     }
 
-    /// kill -9 of the broker.
+    /// Ends the broker by SIGKILL, and waits until its port is free.
     pub fn kill_kafka(&self) -> anyhow::Result<()> {
         let pid = std::fs::read_to_string(self.dir.path().join("kafka/pid"))?;
         signal("-KILL", pid.trim())?;
-        // Its threads die one after the other, and the last of them lets the port go.
-        let until = Instant::now() + PATIENCE;
+        // The port is free when the last thread of the JVM has ended.
+        let until = Instant::now() + EXIT_TIMEOUT;
         while TcpStream::connect(("127.0.0.1", self.kafka_port)).is_ok() {
-            ensure!(Instant::now() < until, "Kafka outlives kill -9");
+            ensure!(Instant::now() < until, "Kafka still listens {EXIT_TIMEOUT:?} after SIGKILL");
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// SIGSTOP of the broker for a while, as a machine does that has no time or a disk that hangs.
+    /// Stops the broker by SIGSTOP for a while, like a machine that is overloaded or whose disk hangs.
     pub async fn pause_kafka(&self, time: Duration) -> anyhow::Result<()> {
         let pid = std::fs::read_to_string(self.dir.path().join("kafka/pid"))?;
         pause(&[pid.trim()], time).await
     }
 
-    /// SIGSTOP of all processes of Postgres for a while.
+    /// Stops all processes of Postgres by SIGSTOP for a while.
     pub async fn pause_postgres(&self, time: Duration) -> anyhow::Result<()> {
         let file = self.dir.path().join("postgres/data/postmaster.pid");
         let file = std::fs::read_to_string(file)?;
         let postmaster = file.lines().next().context("the file has a pid")?;
-        // The first, so that it starts no other meanwhile.
+        // The postmaster first, because it starts processes.
         signal("-STOP", postmaster)?;
         let children = format!("/proc/{postmaster}/task/{postmaster}/children");
         let children = std::fs::read_to_string(children)?;
@@ -132,7 +132,7 @@ impl Servers {
     fn make_postgres(&self) -> anyhow::Result<()> {
         let dir = self.dir.path().join("postgres");
         std::fs::create_dir(&dir)?;
-        // initdb refuses to run as root, and the user postgres must get in.
+        // initdb refuses to run as root, so the user postgres must be able to enter the directory.
         Command::new("chmod").arg("755").arg(self.dir.path()).status()?;
         if is_root()? {
             Command::new("chown").arg("postgres").arg(&dir).status()?;
@@ -155,13 +155,13 @@ impl Servers {
         Ok(())
     }
 
-    /// Starts Postgres, on the data that is there.
+    /// Starts Postgres on its data.
     pub fn start_postgres(&self) -> anyhow::Result<()> {
         self.pg_ctl("start")
     }
 
-    /// Stops Postgres at once: as if it had been killed, with recovery at the next start. (`fsync` is
-    /// off, since nobody pulls the machine's plug here; what was committed is with the kernel.)
+    /// Stops Postgres immediately, as SIGKILL does: the next start recovers. (`fsync` is off: the kernel has
+    /// what was committed, and the machine does not lose power in a drill.)
     pub fn kill_postgres(&self) -> anyhow::Result<()> {
         self.pg_ctl("-m immediate stop")
     }
@@ -171,7 +171,7 @@ impl Servers {
         self.postgres(&format!("pg_ctl -D {0}/data -l {0}/log -w {what}", dir.display()))
     }
 
-    /// Runs one of Postgres' programs.
+    /// Runs a program of Postgres as a user that is not root.
     fn postgres(&self, program: &str) -> anyhow::Result<()> {
         let mut bins: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")?
             .map(|one| Ok(one?.path()))
@@ -204,7 +204,7 @@ impl Servers {
 }
 
 impl Drop for Servers {
-    /// Leaves nothing running.
+    /// Ends both servers.
     fn drop(&mut self) {
         if let Ok(pid) = std::fs::read_to_string(self.dir.path().join("kafka/pid")) {
             let _ = signal("-KILL", pid.trim());
@@ -216,7 +216,7 @@ impl Drop for Servers {
 async fn pause(pids: &[&str], time: Duration) -> anyhow::Result<()> {
     let each = |name| {
         for pid in pids {
-            // One of them may have ended by itself.
+            // A process may have ended meanwhile.
             let _ = signal(name, pid);
         }
     };
@@ -235,10 +235,10 @@ fn is_root() -> anyhow::Result<bool> {
     Ok(Command::new("id").arg("-u").output()?.stdout.trim_ascii() == b"0")
 }
 
-/// A port that nobody listens on, and neither on the next (Kafka's controller takes it).
+/// Returns a free port whose successor is free too (for Kafka's controller).
 ///
-/// Below those that the kernel gives to clients: while a server is down, a client that tries to reach
-/// it could be given the very port, and then talks to itself and keeps the server out.
+/// It is below the range of ephemeral ports. Otherwise a client that reconnects while the server is down could get
+/// the very port, connect to itself, and keep the server from binding it.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
     let first = u16::try_from(now % 12_000)?;

@@ -1,147 +1,132 @@
-//! A shop that is open: the cluster, its customers, and the audit.
+//! A shop under test: the cluster, its customers, and the audit.
 
-use crate::cluster::{ALL, Cluster};
-use crate::ledger::{Ledger, Settled};
-use crate::{Dice, Web, customers, inside};
+use crate::cluster::{Cluster, REPLICATED};
+use crate::customers::Customers;
+use crate::ledger::{Checkpoint, Ledger};
+use crate::{ShopClient, audit};
 use anyhow::{bail, ensure};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-/// How long the services may take to find their databases.
-const OPENS: Duration = Duration::from_mins(1);
-/// Between two looks at whether all has settled.
-const LOOK: Duration = Duration::from_millis(100);
-/// Lines of each log that a failure tells.
-const LAST_LINES: usize = 8;
-/// How often to say what is being waited for.
-const SAY: Duration = Duration::from_secs(2);
+/// Bound for all replicas to be ready.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Interval between two checks.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Gifticons on sale, whose ids are 1 to this.
+const GIFTICONS: u64 = 3;
+/// Lines of each log that a failure prints.
+const LOG_TAIL_LINES: usize = 8;
+/// Interval between two lines that say what is waited for.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// An open shop.
+/// A shop under test.
 pub struct Shop {
     pub cluster: Cluster,
     pub ledger: Arc<Ledger>,
-    /// The way in.
-    pub web: Web,
-    settled: Settled,
-    /// How long it may take to settle.
-    within: Duration,
+    /// The gateway.
+    pub web: ShopClient,
+    checkpoint: Checkpoint,
+    /// Bound for the shop to settle.
+    settle_timeout: Duration,
 }
 
 impl Shop {
-    /// Opens it, with nothing on sale: waits until every replica is ready. It is to settle `within` a time.
-    pub async fn open(cluster: Cluster, within: Duration) -> anyhow::Result<Self> {
-        let until = Instant::now() + OPENS;
-        for replica in ALL.into_iter().flat_map(|service| cluster.webs(service)) {
+    /// Waits until every replica is ready. Nothing is on sale yet. Each call of [`Self::settle`] may take `settle_timeout`.
+    pub async fn open(cluster: Cluster, settle_timeout: Duration) -> anyhow::Result<Self> {
+        let until = Instant::now() + READY_TIMEOUT;
+        for replica in REPLICATED.into_iter().flat_map(|service| cluster.clients(service)) {
             while !replica.is_ready().await {
-                ensure!(Instant::now() < until, "{} never was ready", replica.base);
-                sleep(LOOK).await;
+                ensure!(
+                    Instant::now() < until,
+                    "{} was not ready within {READY_TIMEOUT:?}",
+                    replica.base
+                );
+                sleep(POLL_INTERVAL).await;
             }
         }
-        let (web, ledger) = (cluster.web(), Arc::new(Ledger::default()));
-        Ok(Self { cluster, ledger, web, settled: Settled::default(), within })
+        let (web, ledger) = (cluster.gateway(), Arc::new(Ledger::default()));
+        Ok(Self { cluster, ledger, web, checkpoint: Checkpoint::default(), settle_timeout })
     }
 
-    /// Puts two gifticons on sale that last, and `scarce` units of the one between them.
+    /// Registers three gifticons: two with plenty of stock, and one, with id 2, of `scarce` units.
     pub async fn stock_up(&self, scarce: i64) -> anyhow::Result<()> {
         for (gifticon_id, units) in [(1, 100_000_000), (2, scarce), (3, 100_000_000)] {
             let sold = self.web.try_register(gifticon_id, units, 5_000).await;
-            ensure!(sold, "gifticon {gifticon_id} cannot be put on sale");
-            self.ledger.put(gifticon_id, units);
+            ensure!(sold, "gifticon {gifticon_id} was not registered");
+            self.ledger.register(gifticon_id, units);
         }
         Ok(())
     }
 
-    /// Lets customers in, who shop until they are told to go. `name` goes into their keys.
-    pub fn crowd(&self, customers: u64, name: &str, seed: u64) -> Crowd {
-        let (over, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        for customer in 0..customers {
-            let (web, ledger) = (self.web.clone(), Arc::clone(&self.ledger));
-            let (dice, name) = (Dice::new(seed + customer), format!("{name}-{customer}"));
-            tasks.spawn(customers::shop(web, ledger, dice, name, 3, over.clone()));
-        }
-        Crowd { over, tasks }
+    /// Starts customers of all gifticons, who shop until they are stopped.
+    pub fn start_customers(&self, customers: u64, name: &str, seed: u64) -> Customers {
+        Customers::start(&self.web, &self.ledger, customers, GIFTICONS, name, seed)
     }
 
-    /// Asks again under every key, waits until all agrees, from outside and from inside, and answers how
-    /// long that took. What an earlier call found in order is not looked at again.
-    pub async fn settles(&mut self) -> anyhow::Result<Duration> {
-        self.ledger.ask_again(&self.web).await;
-        let (started, mut said) = (Instant::now(), Duration::ZERO);
+    /// Replays the idempotency keys, waits until the checks of the ledger, the databases and the consumer groups pass,
+    /// and returns how long that took. What an earlier call found in order is not checked again.
+    pub async fn settle(&mut self) -> anyhow::Result<Duration> {
+        self.ledger.replay_keys(&self.web).await;
+        let (started, mut reported) = (Instant::now(), Duration::ZERO);
         loop {
-            let outcome = match self.ledger.check_since(&self.web, &self.settled).await {
-                Ok(settled) => inside::check(&self.cluster.servers).await.map(|()| settled),
+            let outcome = match self.ledger.check_since(&self.web, &self.checkpoint).await {
+                Ok(checkpoint) => audit::check(&self.cluster.servers).await.map(|()| checkpoint),
                 Err(why) => Err(why),
             };
             match outcome {
-                Ok(settled) => {
-                    self.settled = settled;
+                Ok(checkpoint) => {
+                    self.checkpoint = checkpoint;
                     return Ok(started.elapsed());
                 }
-                Err(why) if started.elapsed() > self.within => {
-                    self.tell(&why).await;
-                    bail!("not settled in {:?}: {why}", self.within);
+                Err(why) if started.elapsed() > self.settle_timeout => {
+                    self.print_diagnosis(&why).await;
+                    bail!("not settled in {:?}: {why}", self.settle_timeout);
                 }
                 Err(why) => {
-                    if started.elapsed() > said + SAY {
-                        said = started.elapsed();
-                        eprintln!("not settled after {said:.1?}: {why}");
+                    if started.elapsed() > reported + PROGRESS_INTERVAL {
+                        reported = started.elapsed();
+                        eprintln!("not settled after {reported:.1?}: {why}");
                     }
-                    sleep(LOOK).await;
+                    sleep(POLL_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// The last audit: everything from the beginning, and the whole topic.
-    pub async fn audit(&self) -> anyhow::Result<inside::Topic> {
+    /// Checks everything from the beginning, and the whole topic.
+    pub async fn audit(&self) -> anyhow::Result<audit::TopicSummary> {
         if let Err(why) = self.ledger.check(&self.web).await {
-            self.tell(&why).await;
+            self.print_diagnosis(&why).await;
             bail!("{why}");
         }
-        inside::topic(&self.cluster.servers).await
+        audit::read_topic(&self.cluster.servers).await
     }
 
-    /// How many requests were made, or which was not answered as it should be.
+    /// Returns the number of requests. Fails if one of them failed.
     pub async fn requests_all_answered(&self) -> anyhow::Result<u64> {
         let requests = self.ledger.requests_all_answered();
         if let Err(why) = &requests {
-            self.tell(&format!("{why:#}")).await;
+            self.print_diagnosis(&format!("{why:#}")).await;
         }
         requests
     }
 
-    /// Prints all that is known of the cart that `why` names, and the last lines of every log.
-    async fn tell(&self, why: &str) {
+    /// Prints the history of the cart that `why` names, and the last lines of every log.
+    async fn print_diagnosis(&self, why: &str) {
         let number = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok();
         let cart = why.split("cart ").nth(1).and_then(|rest| rest.split(' ').next());
         if let Some(cart) = cart.and_then(number) {
-            match inside::history(&self.cluster.servers, cart).await {
-                Ok(told) => eprintln!("{told}"),
+            match audit::cart_history(&self.cluster.servers, cart).await {
+                Ok(history) => eprintln!("{history}"),
                 Err(error) => eprintln!("the history of cart {cart} cannot be read: {error:#}"),
             }
         }
         for log in self.cluster.servers.logs() {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
-            let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+            let last = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
             eprintln!("--- {}\n{last}", log.display());
         }
-    }
-}
-
-/// Customers who shop.
-pub struct Crowd {
-    over: CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl Crowd {
-    /// Sends them home when they have their answers.
-    pub async fn goes(self) {
-        self.over.cancel();
-        self.tasks.join_all().await;
     }
 }

@@ -1,24 +1,24 @@
-//! The original's story, letter for letter (its README, 3.2), through the gateway: numbers as strings,
+//! The purchase of the original sample (3.2 of its README), request for request, through the gateway. Numbers are strings,
 //! as httpie sends them.
 
-use crate::Web;
+use crate::ShopClient;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// How long anything may take to show.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Bound for an effect to show.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Plays it in a shop that has sold nothing yet.
+/// Runs it in a shop without carts.
 ///
 /// # Panics
-/// Where the shop does other than the original says.
-pub async fn play(web: &Web) {
+/// If the shop answers other than the original.
+pub async fn play(web: &ShopClient) {
     let post =
         async |path: &str, body: Value| web.ask(Method::POST, path, Some(body)).await.unwrap();
 
-    // 1) The MD registers.
+    // 1) The merchandiser registers a gifticon.
     let americano = json!({"gifticonId": "1", "name": "Americano", "availableQuantity": "100", "price": "5000"});
     let (status, gifticon) = post("/gifticons", americano).await;
     assert_eq!(status, StatusCode::CREATED);
@@ -33,19 +33,19 @@ pub async fn play(web: &Web) {
     let (status, problem) = post("/carts", json!({"gifticonId": "1", "quantity": "200"})).await;
     assert_eq!((status, &problem["availableQuantity"]), (StatusCode::CONFLICT, &json!(75)));
 
-    // 3) The stock is down, two payments are approved, the customer's page shows both.
+    // 3) The stock has decreased, both payments are approved, and the customer's page shows it.
     assert_eq!(web.get("/gifticons/1").await["availableQuantity"], 75);
     shows(web, "/payments", "payments", &["PaymentApproved", "PaymentApproved"]).await;
     shows(web, "/mypages", "mypages", &["PaymentApproved", "PaymentApproved"]).await;
 
-    // 4) The first is cancelled; the second is left.
+    // 4) The first cart is cancelled; the second is left.
     let (status, _) = web.cancel(1).await.unwrap();
     assert_eq!(status, StatusCode::NO_CONTENT);
     let carts = web.get("/carts").await;
     assert_eq!(carts["page"]["totalElements"], 1);
     assert_eq!(carts["_embedded"]["carts"][0]["id"], 2);
 
-    // 5) The stock returns, the payment is cancelled, and the page says so.
+    // 5) The stock returns, the payment is cancelled, and the page shows it.
     until("the stock to return", async || web.get("/gifticons/1").await["availableQuantity"] == 85)
         .await;
     shows(web, "/payments", "payments", &["PaymentCanceled", "PaymentApproved"]).await;
@@ -64,11 +64,11 @@ pub async fn play(web: &Web) {
     assert_eq!(fields, [&json!("Americano"), &json!(5000), &json!(10), &json!(50000)]);
 }
 
-/// Waits until a collection shows these states, by id.
+/// Waits until the items of a collection have these states, in the order of their carts.
 ///
 /// # Panics
-/// Where it never does.
-pub async fn shows(web: &Web, path: &str, name: &str, wanted: &[&str]) {
+/// If they do not in time.
+pub async fn shows(web: &ShopClient, path: &str, name: &str, wanted: &[&str]) {
     until(&format!("{path} to show {wanted:?}"), async || {
         let page = web.get(path).await;
         let mut items = page["_embedded"][name].as_array().unwrap().clone();
@@ -80,9 +80,9 @@ pub async fn shows(web: &Web, path: &str, name: &str, wanted: &[&str]) {
 }
 
 async fn until(what: &str, so: impl AsyncFn() -> bool) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + SHOW_TIMEOUT;
     while !so().await {
-        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < until, "waited {SHOW_TIMEOUT:?} in vain for {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }

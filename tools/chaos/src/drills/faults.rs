@@ -1,4 +1,4 @@
-//! A fault a cycle, while customers shop.
+//! Injects one fault a cycle, while customers shop.
 
 use super::{Row, row};
 use crate::Cli;
@@ -10,24 +10,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Runs as many cycles as `plan` says.
+/// Runs the cycles, and waits after each one until the shop has settled.
 pub(crate) async fn run(shop: &mut Shop, plan: &Cli) -> anyhow::Result<Vec<Row>> {
     let mut dice = Dice::new(plan.seed);
     let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut took, mut failed) = (Vec::new(), 0);
     for cycle in 1..=plan.cycles {
-        let fault = any_fault(plan, &mut dice)?;
+        let fault = random_fault(plan, &mut dice)?;
         *faults.entry(fault.kind()).or_default() += 1;
         let name = format!("{}-{cycle}", plan.seed);
-        let crowd = shop.crowd(plan.customers, &name, plan.seed + cycle * 1_000);
+        let shoppers = shop.start_customers(plan.customers, &name, plan.seed + cycle * 1_000);
         sleep(Duration::from_millis(200 + dice.roll(800))).await;
-        fault.strike(&mut shop.cluster).await?;
+        fault.inject(&mut shop.cluster).await?;
         sleep(Duration::from_millis(300)).await;
-        crowd.goes().await;
-        failed += shop.ledger.failed().len();
-        let settled = shop.settles().await;
+        shoppers.stop().await;
+        failed += shop.ledger.take_failed().len();
+        let settled = shop.settle().await;
         let settled = settled.with_context(|| format!("cycle {cycle}, {fault}"))?;
-        let promised = shop.ledger.promised();
+        let promised = shop.ledger.carts_promised();
         println!("cycle {cycle}: {fault}: settled in {settled:.1?}, {promised} carts promised");
         took.push(settled);
     }
@@ -48,13 +48,13 @@ pub(crate) async fn run(shop: &mut Shop, plan: &Cli) -> anyhow::Result<Vec<Row>>
     Ok(rows)
 }
 
-/// A fault as the dice fall, of the kind that was asked for.
-fn any_fault(plan: &Cli, dice: &mut Dice) -> anyhow::Result<Fault> {
+/// Returns a random fault of the kind that `--only` names, or of any.
+fn random_fault(plan: &Cli, dice: &mut Dice) -> anyhow::Result<Fault> {
     for _ in 0..10_000 {
-        let fault = Fault::any(dice, plan.replicas);
+        let fault = Fault::random(dice, plan.replicas);
         if plan.only.as_ref().is_none_or(|only| only == fault.kind()) {
             return Ok(fault);
         }
     }
-    bail!("there is no fault like {:?}", plan.only)
+    bail!("no kind of fault is called {:?}", plan.only)
 }

@@ -1,21 +1,21 @@
-//! Kafka, or Postgres, away for a while.
+//! Outages of Kafka and of Postgres.
 
 use super::{Row, row};
 use anyhow::ensure;
 use chaos::servers::SERVICES;
 use chaos::shop::Shop;
-use chaos::{Web, inside};
+use chaos::{ShopClient, audit};
 use reqwest::{Method, StatusCode};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
-/// How long a service may take to say that it cannot.
-const SAYS_NO: Duration = Duration::from_secs(6);
-/// How long services may take to be back when Postgres is.
-const BACK: Duration = Duration::from_secs(30);
+/// Bound for a service to refuse a request without its database.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(6);
+/// Bound for services to recover when their server is back.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Kafka goes away for `time`: not one request may fail, also while every replica is restarted; then
-/// everything that waited is sent in order.
+/// Stops Kafka for `time`, and restarts a replica of each service meanwhile. No request may fail, and the events that
+/// waited are sent in order when Kafka is back.
 pub(crate) async fn of_kafka(
     shop: &mut Shop,
     time: Duration,
@@ -23,7 +23,7 @@ pub(crate) async fn of_kafka(
 ) -> anyhow::Result<Vec<Row>> {
     shop.cluster.servers.kill_kafka()?;
     let began = Instant::now();
-    let crowd = shop.crowd(customers, "no-kafka", 3);
+    let shoppers = shop.start_customers(customers, "no-kafka", 3);
     for service in SERVICES {
         shop.cluster.terminate(service, 0).await?;
         shop.cluster.start_replica(service, 0)?;
@@ -31,25 +31,25 @@ pub(crate) async fn of_kafka(
     }
     while began.elapsed() < time {
         for service in SERVICES {
-            for web in shop.cluster.webs(service) {
-                ensure!(web.is_ready().await, "{service} needs Kafka to be ready");
+            for web in shop.cluster.clients(service) {
+                ensure!(web.is_ready().await, "{service} is not ready without Kafka");
             }
         }
         sleep(Duration::from_secs(1)).await;
     }
-    crowd.goes().await;
+    shoppers.stop().await;
     let requests = shop.requests_all_answered().await?;
-    let waiting = inside::outbox(&shop.cluster.servers, "cart").await?;
+    let waiting = audit::outbox_events(&shop.cluster.servers, "cart").await?;
     shop.cluster.servers.start_kafka()?;
     let back = Instant::now();
-    while inside::outbox(&shop.cluster.servers, "cart").await? > 0 {
-        ensure!(back.elapsed() < time.max(BACK), "the outbox does not drain");
+    while audit::outbox_events(&shop.cluster.servers, "cart").await? > 0 {
+        ensure!(back.elapsed() < time.max(RECOVERY_TIMEOUT), "the outbox of cart does not empty");
         sleep(Duration::from_millis(20)).await;
     }
     let drained = back.elapsed();
-    let settled = drained + shop.settles().await?;
+    let settled = drained + shop.settle().await?;
     Ok(vec![
-        row("Kafka was away for", &format!("{} s", time.as_secs())),
+        row("outage of Kafka", &format!("{} s", time.as_secs())),
         row("requests meanwhile", &requests),
         row("of them failed", &0),
         row("events of cart that waited", &waiting),
@@ -58,14 +58,14 @@ pub(crate) async fn of_kafka(
     ])
 }
 
-/// Postgres goes away for `time`: every service says 503 with `Retry-After` and is alive, and is back
-/// by itself.
+/// Stops Postgres for `time`. Meanwhile every service answers 503 with `Retry-After`, and is alive and ready. It
+/// recovers by itself.
 pub(crate) async fn of_postgres(
     shop: &mut Shop,
     time: Duration,
     customers: u64,
 ) -> anyhow::Result<Vec<Row>> {
-    let crowd = shop.crowd(customers, "no-postgres", 4);
+    let shoppers = shop.start_customers(customers, "no-postgres", 4);
     sleep(Duration::from_secs(1)).await;
     shop.cluster.servers.kill_postgres()?;
     let began = Instant::now();
@@ -77,10 +77,10 @@ pub(crate) async fn of_postgres(
             ("payment", "/payments"),
             ("mypage", "/mypages"),
         ] {
-            for web in shop.cluster.webs(service) {
+            for web in shop.cluster.clients(service) {
                 slowest = slowest.max(refuses(&web, Method::GET, path).await?);
                 ensure!(!web.is_healthy().await, "{service} is healthy without its database");
-                ensure!(web.is_ready().await, "{service} is not there to say 503");
+                ensure!(web.is_ready().await, "{service} is not ready without its database");
                 let (status, _) = web.ask(Method::GET, "/actuator/health/liveness", None).await?;
                 ensure!(status == StatusCode::OK, "{service} is not alive: {status}");
             }
@@ -91,20 +91,23 @@ pub(crate) async fn of_postgres(
     shop.cluster.servers.start_postgres()?;
     let back = Instant::now();
     for service in SERVICES {
-        for web in shop.cluster.webs(service) {
+        for web in shop.cluster.clients(service) {
             while !web.is_healthy().await {
-                ensure!(back.elapsed() < BACK, "{service} does not find its database again");
+                ensure!(
+                    back.elapsed() < RECOVERY_TIMEOUT,
+                    "{service} does not recover when Postgres is back"
+                );
                 sleep(Duration::from_millis(50)).await;
             }
         }
     }
     let ready = back.elapsed();
     sleep(Duration::from_secs(1)).await;
-    crowd.goes().await;
-    let failed = shop.ledger.failed().len();
-    let settled = shop.settles().await?;
+    shoppers.stop().await;
+    let failed = shop.ledger.take_failed().len();
+    let settled = shop.settle().await?;
     Ok(vec![
-        row("Postgres was away for", &format!("{} s", time.as_secs())),
+        row("outage of Postgres", &format!("{} s", time.as_secs())),
         row("slowest 503 meanwhile", &format!("{slowest:.1?}")),
         row("requests of customers that failed", &failed),
         row("all replicas healthy after", &format!("{ready:.1?}")),
@@ -112,18 +115,18 @@ pub(crate) async fn of_postgres(
     ])
 }
 
-/// Asks for what needs a database, and says how long the 503 took.
-async fn refuses(web: &Web, method: Method, path: &str) -> anyhow::Result<Duration> {
+/// Sends a request that needs a database, and returns how long the refusal took.
+async fn refuses(web: &ShopClient, method: Method, path: &str) -> anyhow::Result<Duration> {
     let asked = Instant::now();
     let request = web.client.request(method.clone(), format!("{}{path}", web.base));
     let body = serde_json::json!({ "gifticonId": 1, "quantity": 1 });
-    let answer = timeout(SAYS_NO, request.json(&body).send()).await;
+    let answer = timeout(REFUSAL_TIMEOUT, request.json(&body).send()).await;
     let answer = answer
-        .map_err(|_| anyhow::anyhow!("{method} {path} says nothing without a database"))??;
-    let said = (answer.status(), answer.headers().contains_key("retry-after"));
+        .map_err(|_| anyhow::anyhow!("{method} {path} is not answered without a database"))??;
+    let refusal = (answer.status(), answer.headers().contains_key("retry-after"));
     ensure!(
-        said == (StatusCode::SERVICE_UNAVAILABLE, true),
-        "{method} {path} at {} answered {said:?} without a database",
+        refusal == (StatusCode::SERVICE_UNAVAILABLE, true),
+        "{method} {path} at {} answered {refusal:?} without a database",
         web.base
     );
     Ok(asked.elapsed())

@@ -1,30 +1,32 @@
-//! Rolling restarts under load: one replica after another, and nobody notices.
+//! Rolling restarts under load: no request may fail.
 
 use super::{Row, row};
-use chaos::cluster::ALL;
+use chaos::cluster::REPLICATED;
 use chaos::shop::Shop;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Between two replicas.
-const PAUSE: Duration = Duration::from_millis(300);
-/// What `preStop` of the manifests is, though shorter: a front here knows at once.
-const DELAY: Duration = Duration::from_secs(1);
+/// Time between two restarts.
+const RESTART_INTERVAL: Duration = Duration::from_millis(300);
+/// Time between the removal of a replica from its proxy and SIGTERM. `preStop` of the manifests is longer, because
+/// kube-proxy learns of a removal later.
+const PRE_STOP_DELAY: Duration = Duration::from_secs(1);
 
-/// Restarts every replica of everything `rounds` times by a SIGTERM that comes unannounced, and as often
-/// replaces it in Kubernetes' order. Not one request may fail.
+/// Restarts every replica `rounds` times by a SIGTERM that its proxy does not know of, and replaces it as often in the
+/// order of Kubernetes.
 pub(crate) async fn run(
     shop: &mut Shop,
     rounds: u64,
     replicas: usize,
     customers: u64,
 ) -> anyhow::Result<Vec<Row>> {
-    let crowd = shop.crowd(customers, "rolling", 1);
+    let shoppers = shop.start_customers(customers, "rolling", 1);
     let (mut restarts, mut slowest) = (0, Duration::ZERO);
-    let each = || ALL.into_iter().flat_map(|service| (0..replicas).map(move |one| (service, one)));
+    let each =
+        || REPLICATED.into_iter().flat_map(|service| (0..replicas).map(move |one| (service, one)));
     for _ in 0..rounds {
         for (service, number) in each() {
-            sleep(PAUSE).await;
+            sleep(RESTART_INTERVAL).await;
             let began = Instant::now();
             shop.cluster.terminate(service, number).await?;
             slowest = slowest.max(began.elapsed());
@@ -32,14 +34,14 @@ pub(crate) async fn run(
             restarts += 1;
         }
         for (service, number) in each() {
-            sleep(PAUSE).await;
-            shop.cluster.replace(service, number, DELAY).await?;
+            sleep(RESTART_INTERVAL).await;
+            shop.cluster.replace(service, number, PRE_STOP_DELAY).await?;
         }
     }
     sleep(Duration::from_secs(1)).await;
-    crowd.goes().await;
+    shoppers.stop().await;
     let requests = shop.requests_all_answered().await?;
-    let settled = shop.settles().await?;
+    let settled = shop.settle().await?;
     Ok(vec![
         row("replicas restarted under load, unannounced", &restarts),
         row("replicas replaced in Kubernetes' order", &restarts),

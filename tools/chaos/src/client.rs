@@ -1,27 +1,30 @@
-//! A customer's or MD's way to the shop.
+//! An HTTP client of the shop.
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Status and body of an answer; `Err` where there was none.
+/// Bound for a request with its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Status and body of an answer; `Err` if none came.
 pub type Answer = Result<(StatusCode, Value), reqwest::Error>;
 
-/// A way to the shop, or to one service.
+/// An HTTP client of the shop, or of one service.
 #[derive(Clone, Debug)]
-pub struct Web {
+pub struct ShopClient {
     pub client: Client,
     pub base: String,
 }
 
-impl Web {
-    /// The way to `base`.
+impl ShopClient {
+    /// Returns a client of the server at the URL `base`.
     ///
     /// # Panics
-    /// Where no client can be made.
+    /// If no client can be created.
     pub fn new(base: String) -> Self {
-        let client = Client::builder().timeout(Duration::from_secs(20)).no_proxy().build();
-        Self { client: client.expect("a client can be made"), base }
+        let client = Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build();
+        Self { client: client.expect("a client can be created"), base }
     }
 
     /// Sends a request with a JSON body, if any.
@@ -33,47 +36,50 @@ impl Web {
         answer(request).await
     }
 
-    /// What is at `path`.
+    /// Returns the body of `GET path`.
     ///
     /// # Panics
-    /// Where nothing is.
+    /// If the answer is not 200.
     pub async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.ask(Method::GET, path, None).await.expect("it answers");
+        let (status, body) = self.ask(Method::GET, path, None).await.expect("an answer comes");
         assert_eq!(status, StatusCode::OK, "GET {path}: {body}");
         body
     }
 
-    /// Whether the process says that it is ready.
+    /// Returns whether the process reports that it is ready.
     pub async fn is_ready(&self) -> bool {
         let answer = self.ask(Method::GET, "/actuator/health/readiness", None).await;
         answer.is_ok_and(|(status, _)| status == StatusCode::OK)
     }
 
-    /// Whether the process is ready and its database answers.
+    /// Returns whether the process is ready and its database answers.
     pub async fn is_healthy(&self) -> bool {
         let answer = self.ask(Method::GET, "/actuator/health", None).await;
         answer.is_ok_and(|(status, _)| status == StatusCode::OK)
     }
 
-    /// Puts a gifticon on sale, and says whether it is.
+    /// Registers a gifticon, and returns whether it is registered.
     pub async fn try_register(&self, gifticon_id: i64, quantity: i64, price: i64) -> bool {
         let body = json!({
             "gifticonId": gifticon_id.to_string(), "name": "Americano",
             "availableQuantity": quantity.to_string(), "price": price.to_string(),
         });
         let answer = self.ask(Method::POST, "/gifticons", Some(body)).await;
-        // It is there already where an answer before this one was lost.
+        // 409: an earlier request registered it, and its answer was lost.
         answer.is_ok_and(|(status, _)| {
             status == StatusCode::CREATED || status == StatusCode::CONFLICT
         })
     }
 
-    /// Puts a gifticon on sale.
+    /// Registers a gifticon.
     ///
     /// # Panics
-    /// Where that is refused.
+    /// If that is refused.
     pub async fn register(&self, gifticon_id: i64, quantity: i64, price: i64) {
-        assert!(self.try_register(gifticon_id, quantity, price).await, "it was refused");
+        assert!(
+            self.try_register(gifticon_id, quantity, price).await,
+            "gifticon {gifticon_id} was refused"
+        );
     }
 
     /// Adds a cart, with an `Idempotency-Key` if one is given.
@@ -91,12 +97,12 @@ impl Web {
         self.ask(Method::DELETE, &format!("/carts/{id}"), None).await
     }
 
-    /// All items of a collection, page by page.
+    /// Reads all items of a collection, page by page.
     pub async fn all(&self, collection: &str) -> Result<Vec<Value>, String> {
         self.all_after(collection, 0).await
     }
 
-    /// The items of a collection after the one whose id is `after`, page by page.
+    /// Reads the items of a collection whose ids are above `after`, page by page.
     pub async fn all_after(&self, collection: &str, after: i64) -> Result<Vec<Value>, String> {
         let mut all = Vec::new();
         let mut next = Some(format!("{}/{collection}?size=1000&after={after}", self.base));

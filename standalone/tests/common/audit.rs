@@ -1,19 +1,18 @@
-//! The guarantees, checked from inside by SQL.
+//! Checks of the databases and the embedded log.
 
-use chaos::inside::INVARIANTS;
+use chaos::audit::INVARIANTS;
 use chassis::testing::eventually;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::path::Path;
 
-/// What the databases of a shop without customers come to look like inside: nothing half done, nothing
-/// in disagreement with what is shown, and the topic in order.
+/// Waits until the databases keep all [`INVARIANTS`], and checks the order of the embedded log.
 pub async fn settled(dir: &Path) {
     for (service, query, what) in INVARIANTS {
         let file = dir.join(service).with_extension("db");
         eventually(&format!("no {what}"), async || (scalar(&file, query).await == 0).then_some(()))
             .await;
     }
-    // The first copy of each event of a key is in the order in which it happened.
+    // Copies aside, CartAdded comes before CartRemoved of the same cart.
     let disorder = "select count(*) from \
         (select min(seq) as seq, key, json_extract(payload, '$.eventType') as type, \
                 json_extract(payload, '$.cartId') as of, json_extract(payload, '$.id') as id \
@@ -23,11 +22,11 @@ pub async fn settled(dir: &Path) {
         on removed.type = 'CartRemoved' and removed.id = added.id and removed.seq < added.seq";
     let log = dir.join("events.db");
     if log.exists() {
-        assert_eq!(scalar(&log, disorder).await, 0, "carts removed before they were added");
+        assert_eq!(scalar(&log, disorder).await, 0, "CartRemoved before CartAdded");
     }
 }
 
-/// How many messages of the embedded log are copies of an earlier one.
+/// Returns how many messages of the embedded log are copies of an earlier one.
 pub async fn copies(dir: &Path) -> i64 {
     let copies =
         "select count(*) - count(distinct json_extract(payload, '$.eventId')) from messages";

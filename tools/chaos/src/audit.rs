@@ -1,4 +1,4 @@
-//! The audit from inside: databases and topic.
+//! Checks of the databases and the topic, past the HTTP interface.
 
 use crate::servers::{SERVICES, Servers};
 use anyhow::{Context, ensure};
@@ -10,39 +10,57 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The services' topic.
+/// The topic of the services.
 const TOPIC: &str = "gifticon";
 
-/// Events that are not sent yet.
+/// Messages that one poll returns at most.
+const MESSAGES_PER_POLL: usize = 5_000;
+/// Bound for the first messages of a new consumer group, which has to join.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bound for further messages.
+const NEXT_MESSAGE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bound for messages while the history of a cart is read.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Counts the events that are not sent yet.
 const OUTBOX: &str = "select cast(coalesce(sum(size), 0) as bigint) from outbox";
 
-/// What must be nought in a shop that has settled: service, query, for either database, and what it counts.
+/// Counts that are 0 in a shop that has settled. Each is the service whose database has it, a query that runs on SQLite and
+/// Postgres, and what it counts.
+///
+/// - Nothing is under way: outboxes, attempts (`intents`), pending idempotency keys and undecided payments are empty.
+/// - No event is in a dead-letter table (`parked`).
+/// - Derived numbers agree with their rows: the stock that is held, and the number of live carts.
 pub const INVARIANTS: [(&str, &str, &str); 12] = [
     ("gifticon", OUTBOX, "events in the outbox of gifticon"),
     ("cart", OUTBOX, "events in the outbox of cart"),
     ("payment", OUTBOX, "events in the outbox of payment"),
-    ("gifticon", "select count(*) from parked", "events parked by gifticon"),
-    ("cart", "select count(*) from parked", "events parked by cart"),
-    ("payment", "select count(*) from parked", "events parked by payment"),
-    ("mypage", "select count(*) from parked", "events parked by mypage"),
-    ("cart", "select count(*) from intents", "intents that nobody ended"),
-    ("cart", "select count(*) from idempotency_keys where outcome = 'Pending'", "pending keys"),
+    ("gifticon", "select count(*) from parked", "events in the dead-letter table of gifticon"),
+    ("cart", "select count(*) from parked", "events in the dead-letter table of cart"),
+    ("payment", "select count(*) from parked", "events in the dead-letter table of payment"),
+    ("mypage", "select count(*) from parked", "events in the dead-letter table of mypage"),
+    ("cart", "select count(*) from intents", "attempts that are not ended"),
+    (
+        "cart",
+        "select count(*) from idempotency_keys where outcome = 'Pending'",
+        "pending idempotency keys",
+    ),
     ("payment", "select count(*) from payments where id is null", "payments that are not decided"),
     (
         "gifticon",
         "select count(*) from gifticons g where held <> (select cast(coalesce(sum(quantity), 0) as bigint) \
          from reservations r where r.gifticon_id = g.gifticon_id and r.status = 'Held')",
-        "gifticons that hold other than their reservations",
+        "gifticons whose held stock differs from their reservations",
     ),
     (
         "cart",
         "select count(*) from counters where name = 'carts' and live <> \
          (select count(*) from carts where status <> 'CartRemoved')",
-        "wrong counters of carts",
+        "counters of live carts that are wrong",
     ),
 ];
 
-/// Looks once into the databases, and says what is not as it must be.
+/// Checks the databases and the consumer groups once. The error is the first violation.
 pub async fn check(servers: &Servers) -> Result<(), String> {
     for (service, query, what) in INVARIANTS {
         let count = scalar(servers, service, query).await.map_err(|error| format!("{error:#}"))?;
@@ -60,8 +78,8 @@ pub async fn check(servers: &Servers) -> Result<(), String> {
     Ok(())
 }
 
-/// Events that a service has not sent yet.
-pub async fn outbox(servers: &Servers, service: &str) -> anyhow::Result<i64> {
+/// Returns how many events a service has not sent yet.
+pub async fn outbox_events(servers: &Servers, service: &str) -> anyhow::Result<i64> {
     scalar(servers, service, OUTBOX).await
 }
 
@@ -71,26 +89,26 @@ async fn scalar(servers: &Servers, service: &str, query: &str) -> anyhow::Result
     Ok(row.try_get(0)?)
 }
 
-/// What the topic holds.
+/// What is on the topic.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Topic {
-    /// Messages.
+pub struct TopicSummary {
+    /// All messages.
     pub messages: usize,
-    /// Copies of an earlier one: what crashes between send and delete leave.
+    /// Messages whose event was sent before. A crash between sending and deleting leaves such copies.
     pub copies: usize,
 }
 
-/// Reads the whole topic, and checks that the first copies of each cart's events are in order and that
-/// each fact was told as one event.
-pub async fn topic(servers: &Servers) -> anyhow::Result<Topic> {
+/// Reads the whole topic. Fails if the events of a cart are out of order, copies aside, or if two events
+/// state the same fact.
+pub async fn read_topic(servers: &Servers) -> anyhow::Result<TopicSummary> {
     let bus = KafkaBus::new(&servers.brokers(), TOPIC);
     let mut reader = bus.subscribe(&format!("audit-{}", uuid::Uuid::new_v4())).await?;
-    let (mut seen, mut topic) = (BTreeSet::new(), Topic::default());
+    let (mut seen, mut topic) = (BTreeSet::new(), TopicSummary::default());
     let mut steps: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    // The end is where nothing comes for longer than a fetch takes.
-    let mut patience = Duration::from_secs(20);
-    while let Ok(polled) = timeout(patience, reader.poll(5_000)).await {
-        patience = Duration::from_secs(3);
+    // The topic has been read when no message comes for longer than a fetch takes.
+    let mut idle_timeout = FIRST_MESSAGE_TIMEOUT;
+    while let Ok(polled) = timeout(idle_timeout, reader.poll(MESSAGES_PER_POLL)).await {
+        idle_timeout = NEXT_MESSAGE_TIMEOUT;
         for message in polled? {
             topic.messages += 1;
             let event: Value =
@@ -110,23 +128,29 @@ pub async fn topic(servers: &Servers) -> anyhow::Result<Topic> {
     }
     reader.leave().await;
     for (cart, steps) in steps {
-        let place = |wanted: &str| steps.iter().position(|step| step == wanted);
+        let position = |wanted: &str| steps.iter().position(|step| step == wanted);
         let distinct: BTreeSet<&String> = steps.iter().collect();
-        ensure!(distinct.len() == steps.len(), "G3: cart {cart} was told twice of: {steps:?}");
-        ensure!(place("CartAdded") == Some(0), "order: cart {cart} began otherwise: {steps:?}");
-        let cancelled = place("PaymentCancelled");
+        ensure!(
+            distinct.len() == steps.len(),
+            "G3: cart {cart} has two events of one type: {steps:?}"
+        );
+        ensure!(
+            position("CartAdded") == Some(0),
+            "order: the first event of cart {cart} is not CartAdded: {steps:?}"
+        );
+        let cancelled = position("PaymentCancelled");
         ensure!(
             cancelled.is_none()
-                || cancelled > place("CartRemoved") && cancelled > place("PaymentApproved"),
-            "order: the payment of cart {cart} was cancelled too early: {steps:?}"
+                || cancelled > position("CartRemoved") && cancelled > position("PaymentApproved"),
+            "order: PaymentCancelled of cart {cart} comes before what it follows from: {steps:?}"
         );
     }
     Ok(topic)
 }
 
-/// All that the databases and the topic know of a cart.
-pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
-    let mut told = format!("the history of cart {cart}:\n");
+/// Returns all rows and messages of a cart, as text.
+pub async fn cart_history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
+    let mut text = format!("the history of cart {cart}:\n");
     let queries = [
         ("cart", format!("select cast(row_to_json(c) as text) from carts c where id = {cart}")),
         (
@@ -141,7 +165,7 @@ pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
     for (service, query) in queries {
         let mut connection = AnyConnection::connect(&servers.database(service)).await?;
         for row in sqlx::query(AssertSqlSafe(query)).fetch_all(&mut connection).await? {
-            writeln!(told, "  {service}: {}", row.try_get::<String, _>(0)?)?;
+            writeln!(text, "  {service}: {}", row.try_get::<String, _>(0)?)?;
         }
     }
     for service in SERVICES {
@@ -149,17 +173,17 @@ pub async fn history(servers: &Servers, cart: i64) -> anyhow::Result<String> {
         let waiting = "select cast(e ->> 'payload' as text) from outbox, json_array_elements(cast(events as json)) e \
                        where e ->> 'key' = $1 order by seq";
         for row in sqlx::query(waiting).bind(cart.to_string()).fetch_all(&mut connection).await? {
-            writeln!(told, "  outbox of {service}: {}", row.try_get::<String, _>(0)?)?;
+            writeln!(text, "  outbox of {service}: {}", row.try_get::<String, _>(0)?)?;
         }
     }
     let bus = KafkaBus::new(&servers.brokers(), TOPIC);
     let mut reader = bus.subscribe(&format!("history-{}", uuid::Uuid::new_v4())).await?;
     let key = cart.to_string();
-    while let Ok(polled) = timeout(Duration::from_secs(5), reader.poll(5_000)).await {
+    while let Ok(polled) = timeout(HISTORY_TIMEOUT, reader.poll(MESSAGES_PER_POLL)).await {
         for message in polled?.iter().filter(|message| message.key.as_ref() == Some(&key)) {
             let payload = String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default());
-            writeln!(told, "  topic {}: {payload}", message.position)?;
+            writeln!(text, "  topic {}: {payload}", message.position)?;
         }
     }
-    Ok(told)
+    Ok(text)
 }

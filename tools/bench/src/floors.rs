@@ -7,7 +7,7 @@ use axum::{Json, Router};
 use chassis::base::config::Listen;
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
-use chassis::http::{self, peer};
+use chassis::http::{self, client};
 use chassis::service::{Running, serve_bare};
 use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};

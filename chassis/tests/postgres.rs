@@ -36,6 +36,8 @@ struct Network {
     now: Arc<Mutex<CancellationToken>>,
     vanishes: Arc<Mutex<Option<VanishAt>>>,
     refuses: Arc<AtomicBool>,
+    /// New connections are accepted and never answered, as where packets are dropped without a word.
+    swallows: Arc<AtomicBool>,
 }
 
 impl Network {
@@ -54,8 +56,13 @@ impl Network {
     }
 
     async fn lead(self, listener: TcpListener, server: String) {
+        let mut swallowed = Vec::new();
         loop {
             let (client, _) = listener.accept().await.unwrap();
+            if self.swallows.load(Ordering::Relaxed) {
+                swallowed.push(client);
+                continue;
+            }
             if self.refuses.load(Ordering::Relaxed) {
                 continue; // dropped, as by a server that went away
             }
@@ -84,7 +91,7 @@ impl Network {
                 return;
             }
         }
-        if now.is_cancelled() {
+        if now.is_cancelled() && !self.swallows.load(Ordering::Relaxed) {
             std::future::pending::<()>().await; // keeps both ends open
         }
     }
@@ -92,6 +99,12 @@ impl Network {
     /// Cuts all connections, and refuses new ones.
     fn refuse(&self) {
         self.refuses.store(true, Ordering::Relaxed);
+        self.vanish();
+    }
+
+    /// Closes all connections, and swallows new ones.
+    fn swallow(&self) {
+        self.swallows.store(true, Ordering::Relaxed);
         self.vanish();
     }
 
@@ -181,6 +194,29 @@ async fn reads_whose_server_vanishes_are_refused_and_the_next_are_not() {
 }
 
 /// All replicas share their database. If none were ready, no replica would be there to respond with 503.
+#[tokio::test]
+async fn requests_are_refused_at_once_while_no_connection_can_be_made() {
+    let Some((service, network)) = service().await else { return };
+    let read = async || service.db.fetch_one(sqlx::query("select 1")).await;
+    let write = async || service.writer.execute(Add { id: 1, number: 1 }).await;
+    write().await.unwrap();
+    read().await.unwrap();
+    network.swallow();
+    let failed = async || (read().await.is_err() && write().await.is_err()).then_some(());
+    eventually("the outage to be noticed", failed).await;
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert!(read().await.is_err() && write().await.is_err(), "it is away");
+        let waited = began.elapsed();
+        assert!(waited < Duration::from_millis(300), "they waited for {waited:?}");
+    }
+    network.swallows.store(false, Ordering::Relaxed);
+    let began = Instant::now();
+    eventually("a success", async || (read().await.is_ok() && write().await.is_ok()).then_some(()))
+        .await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_service_whose_database_went_away_stays_ready_and_is_not_healthy() {
     let Some(mut db) = postgres().await else { return };

@@ -5,6 +5,7 @@
 
 use crate::base::limits::{
     ACQUIRE_TIMEOUT, IDLE_BEFORE_PING, IDLE_TIMEOUT, PING_TIMEOUT, READ_TIMEOUT,
+    RECONNECT_INTERVAL,
 };
 use crate::base::patience;
 use crate::storage::connection::{RawConnection, Role};
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 /// The connections of one role.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ struct IdleConnections {
     /// Each with the time of its last use, the most recent last.
     connections: Vec<(RawConnection, Instant)>,
     closed: bool,
-    /// Why the last attempt to connect failed. `None` after a success.
+    /// Why the last attempt to connect failed. `None` after a success. While it is there, a task reconnects.
     connect_error: Option<String>,
 }
 
@@ -85,15 +86,53 @@ impl Pool {
                 return Ok(self.in_use(inner, permit));
             }
         }
-        let connected = timeout(ACQUIRE_TIMEOUT, self.target.connect(self.role)).await;
-        match connected.unwrap_or_else(|_| Err(fault::vanished())) {
-            Ok(inner) => {
-                self.idle().connect_error = None;
-                Ok(self.in_use(inner, permit))
+        Ok(self.in_use(self.connect().await?, permit))
+    }
+
+    /// Returns a new connection.
+    ///
+    /// After an attempt that failed, a task of its own connects again and again, and until it succeeds this fails at once with
+    /// the cause: no request waits for a server that does not answer.
+    async fn connect(&self) -> sqlx::Result<RawConnection> {
+        if let Some(cause) = self.idle().connect_error.clone() {
+            return Err(unavailable(cause));
+        }
+        self.try_connect().await.map_err(|cause| {
+            let first = self.idle().connect_error.replace(cause.clone()).is_none();
+            if first {
+                tokio::spawn(self.clone().reconnect());
             }
-            Err(error) => {
-                self.idle().connect_error = Some(error.to_string());
-                Err(error)
+            unavailable(cause)
+        })
+    }
+
+    /// Connects once. Returns the cause of a failure.
+    async fn try_connect(&self) -> Result<RawConnection, String> {
+        let connected = timeout(ACQUIRE_TIMEOUT, self.target.connect(self.role)).await;
+        connected.unwrap_or_else(|_| Err(fault::vanished())).map_err(|error| match error {
+            sqlx::Error::Io(error) => error.to_string(),
+            error => error.to_string(),
+        })
+    }
+
+    /// Connects until that succeeds or the pool is closed.
+    async fn reconnect(self) {
+        loop {
+            sleep(RECONNECT_INTERVAL).await;
+            if self.idle().closed {
+                return;
+            }
+            let connected = self.try_connect().await;
+            let mut idle = self.idle();
+            match connected {
+                Ok(connection) => {
+                    idle.connect_error = None;
+                    if !idle.closed {
+                        idle.connections.push((connection, Instant::now()));
+                    }
+                    return;
+                }
+                Err(cause) => idle.connect_error = Some(cause),
             }
         }
     }
@@ -107,11 +146,10 @@ impl Pool {
     /// use otherwise, the service is overloaded and the database is not at fault.
     fn all_in_use(&self) -> sqlx::Error {
         match (self.idle().connect_error.clone(), self.role) {
-            (Some(cause), _) => sqlx::Error::Io(std::io::Error::other(cause)),
+            (Some(cause), _) => unavailable(cause),
             (None, Role::Reader) => sqlx::Error::PoolTimedOut,
             (None, Role::Writer) => {
-                let why = format!("all {} connections are in use", self.max_connections);
-                sqlx::Error::Io(std::io::Error::other(why))
+                unavailable(format!("all {} connections are in use", self.max_connections))
             }
         }
     }
@@ -153,6 +191,10 @@ impl Pool {
     fn idle(&self) -> MutexGuard<'_, IdleConnections> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unavailable(cause: String) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other(cause))
 }
 
 impl Connection {

@@ -290,7 +290,7 @@ impl Change {
         }
         let name = self.name.as_ref().unwrap_or(&gifticon.name).clone();
         let price = self.price.unwrap_or(gifticon.price);
-        Ok(Gifticon { name, price, available, ..gifticon.clone() })
+        Ok(Gifticon { name, available, price, ..gifticon.clone() })
     }
 }
 

@@ -4,8 +4,7 @@
 //! may be in the middle of a transaction or of a statement, so it is closed and the next user gets a new one.
 
 use crate::base::limits::{
-    ACQUIRE_TIMEOUT, IDLE_BEFORE_PING, IDLE_TIMEOUT, PING_TIMEOUT, READ_TIMEOUT,
-    RECONNECT_INTERVAL,
+    ACQUIRE_TIMEOUT, IDLE_BEFORE_PING, IDLE_TIMEOUT, PING_TIMEOUT, READ_TIMEOUT, RECONNECT_INTERVAL,
 };
 use crate::base::patience;
 use crate::storage::connection::{RawConnection, Role};

@@ -32,7 +32,7 @@ fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
         match child.try_wait()? {
             Some(status) => break status,
             None if began.elapsed() < PROGRAM_TIMEOUT => {
-                std::thread::sleep(Duration::from_millis(20))
+                std::thread::sleep(Duration::from_millis(20));
             }
             None => {
                 child.kill()?; // siege sometimes hangs at its end

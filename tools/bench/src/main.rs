@@ -55,6 +55,9 @@ struct Cli {
     /// Number of events of the backlogs that the relay and the view work off
     #[arg(long, default_value_t = 200_000)]
     events: i64,
+    /// Measure the open loops of POST /carts only, at shares of what a closed loop reaches
+    #[arg(long)]
+    open_loops: bool,
     /// Rows of the largest table that is read: 10,000,000 take some minutes and 2 GB
     #[arg(long, default_value_t = 100_000)]
     rows: i64,
@@ -65,6 +68,9 @@ struct Cli {
     #[arg(long, hide = true)]
     data_dir: Option<PathBuf>,
 }
+
+/// How long the closed loop runs that the rates of `--open-loops` are shares of.
+const CAPACITY_TIME: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -99,8 +105,20 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         profile: profile()?,
         ..Report::default()
     };
+    if cli.open_loops {
+        let shop = Shop::start(cli.real).await?;
+        workloads::stock_up(&shop).await?;
+        let carts =
+            closed(&shop, "gateway", "POST /carts, one gifticon", CAPACITY_TIME, hot()).await?;
+        let capacity = carts.rate;
+        report.add(carts, None);
+        drains(&shop).await?;
+        open_loops(&shop, capacity, time, &mut report).await?;
+        println!("{report}");
+        return Ok(());
+    }
     let pipeline = floor(time, &mut report).await?;
-    let shop = if cli.real { Shop::real().await? } else { Shop::embedded().await? };
+    let shop = Shop::start(cli.real).await?;
     serve(&shop, time, pipeline, &mut report).await?;
     drop(shop);
     backlog::run(cli.real, cli.events, &mut report).await?;
@@ -174,6 +192,34 @@ async fn proxies(floor: &Shop, time: Duration, report: &mut Report) -> anyhow::R
     Ok(())
 }
 
+/// Measures open loops at shares of `capacity`, requests a second: each alone, and with a pause of the shop in it.
+async fn open_loops(
+    shop: &Shop,
+    capacity: f64,
+    time: Duration,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for share in [0.25, 0.5, 0.75] {
+        let rate = capacity * share;
+        let row = open(
+            shop,
+            "gateway",
+            &format!("POST /carts at {:.0} % of capacity, open loop", share * 100.0),
+            rate,
+            time,
+            hot(),
+        )
+        .await?;
+        report.curve.push((rate, row.p50_ms, row.p99_ms));
+        report.add(row, None);
+        drains(shop).await?;
+        let name = format!("the same with a pause of {} ms in it", PROCESS_PAUSE.as_millis());
+        report.add(open_with_pause(shop, &name, rate, time).await?, None);
+        drains(shop).await?;
+    }
+    Ok(())
+}
+
 /// Measures the shop.
 async fn serve(
     shop: &Shop,
@@ -208,24 +254,7 @@ async fn serve(
     );
     report
         .fact("payments and views of them all done after", format!("{:.1?}", drains(shop).await?));
-    for share in [0.25, 0.5, 0.75] {
-        let rate = capacity * share;
-        let row = open(
-            shop,
-            "gateway",
-            &format!("POST /carts at {:.0} % of capacity, open loop", share * 100.0),
-            rate,
-            time,
-            hot(),
-        )
-        .await?;
-        report.curve.push((rate, row.p50_ms, row.p99_ms));
-        report.add(row, None);
-        drains(shop).await?;
-        let name = format!("the same with a pause of {} ms in it", PROCESS_PAUSE.as_millis());
-        report.add(open_with_pause(shop, &name, rate, time).await?, None);
-        drains(shop).await?;
-    }
+    open_loops(shop, capacity, time, report).await?;
     report.add(
         closed(
             shop,

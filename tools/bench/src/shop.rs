@@ -111,8 +111,13 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
+    /// Starts five processes on Kafka and Postgres where `real`, else one process with its own log and SQLite.
+    pub(crate) async fn start(real: bool) -> anyhow::Result<Self> {
+        if real { Self::real().await } else { Self::embedded().await }
+    }
+
     /// Starts the shop as one process, on SQLite and the embedded log.
-    pub(crate) async fn embedded() -> anyhow::Result<Self> {
+    async fn embedded() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut settings: Vec<(&str, String)> =
             ["GIFTICON_ADDR", "CART_ADDR", "PAYMENT_ADDR", "MYPAGE_ADDR", "GATEWAY_ADDR"]
@@ -134,7 +139,7 @@ impl Shop {
     }
 
     /// Starts the shop as five processes, on Kafka and Postgres.
-    pub(crate) async fn real() -> anyhow::Result<Self> {
+    async fn real() -> anyhow::Result<Self> {
         let servers = Servers::start()?;
         let began = Instant::now();
         let mut processes = Vec::new();

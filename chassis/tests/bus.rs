@@ -429,7 +429,7 @@ async fn a_topic_that_we_make_keeps_its_events_for_ever() {
     assert_eq!(retention.value.as_deref(), Some("-1"));
 }
 
-/// A client whose broker comes back stays the same, and stays the same member of its group. (`bus/kafka/watch.rs` decides when
+/// A client whose broker comes back stays the same, and stays the same member of its group. (`bus/kafka/watchdog.rs` decides when
 /// a client is replaced.)
 #[tokio::test]
 async fn clients_go_on_when_their_broker_is_back() {

@@ -1,13 +1,13 @@
 //! The tables of stock. All SQL of this service is in this file.
 
 use crate::domain::{Command, Gifticon, Reservation, Stock};
-use anyhow::ensure;
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::model::{Ids, Tracked};
 use chassis::storage::rows::{insert, look_up, of_each, read, select};
 use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
 use chassis::table;
+use chassis::writer::ConflictError;
 use common_events::{GifticonId, ReservationId};
 use sqlx::{Row as _, query};
 use std::collections::BTreeSet;
@@ -173,11 +173,10 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         let reservation = Reservation::from(row);
         let is_locked = |number| stock.gifticons.get(&number).is_some();
         // Another replica made it just now. The batch is tried again, and finds it in time.
-        ensure!(
-            !reservation.held || reservation.gifticon_id.is_none_or(is_locked),
-            "reservation {} was made meanwhile",
-            reservation.id
-        );
+        if reservation.held && !reservation.gifticon_id.is_none_or(is_locked) {
+            let id = reservation.id;
+            return Err(ConflictError(format!("reservation {id} was made meanwhile")).into());
+        }
         stock.reservations.read(reservation.id, reservation);
     }
     if sequence {

@@ -216,7 +216,15 @@ impl Tables {
     pub fn handle(&mut self, command: &Command) -> Result<(), Refusal> {
         match command {
             Command::Told(fact) => {
-                learn(&mut self.shown, fact, || self.ids.add_row());
+                let rebuilt = self.rebuilt.as_ref().and_then(|new| new.views.get(&fact.cart_id));
+                let known = rebuilt.map(|view| view.id); // a view keeps its id when the tables change places
+                learn(&mut self.shown, fact, || match known {
+                    Some(id) => {
+                        self.ids.count_row();
+                        id
+                    }
+                    None => self.ids.add_row(),
+                });
                 self.replay(fact);
             }
             Command::Replayed { token, fact } => {

@@ -77,7 +77,7 @@ impl Rebuild {
     /// those that were carried out before change nothing then.
     ///
     /// # Errors
-    /// If a command is refused, or fails [`TRIES`] times although the database works. The rebuild ends, and the old table stays
+    /// If a command is refused, or fails [`EVENT_TRIES_MAX`] times although the database works. The rebuild ends, and the old table stays
     /// as it is.
     async fn execute(&self, commands: &[Command]) -> anyhow::Result<()> {
         let (mut failures, mut backoff) = (0, Backoff::default());

@@ -1,7 +1,7 @@
 //! Every timeout, bound and interval that another one relies on, in one table.
 //!
 //! An inner limit ends before the outer one, so that the outer one learns the reason. The tests below check that they nest.
-//! A limit that nothing else relies on stays in the file that uses it. `docs/how/limits.md` lists all of them.
+//! A limit that nothing else relies on stays in the file that uses it. `docs/how/limits.md` lists the most important ones.
 
 use std::time::Duration;
 

@@ -125,7 +125,7 @@ impl Default for Metrics {
             "Requests refused since they waited for too long, by where",
             metrics.shed.clone(),
         );
-        for at in ["queue", "writer", "readers"] {
+        for at in ["queue", "writer", "readers", "bodies"] {
             let _ = metrics.shed.get_or_create(&QueueLabel { at: Fixed(at) }); // a rate needs a zero to begin with
         }
         metrics.register(

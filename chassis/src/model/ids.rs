@@ -27,6 +27,12 @@ impl Ids {
         self.last
     }
 
+    /// Counts a row as live whose id is from [`Ids::skip`].
+    pub fn count_row(&mut self) {
+        self.live += 1;
+        self.changed = true;
+    }
+
     /// Counts a row as live no more. Its id is not given again.
     pub fn remove_row(&mut self) {
         self.live -= 1;

@@ -46,7 +46,7 @@ impl Running {
         self.management_addr.map(|addr| format!("http://{addr}"))
     }
 
-    /// Returns its name and its management routes for [`serve_management`]: once, and only if it does not serve them itself.
+    /// Returns its name and its management routes for [`crate::service::serve_management`]: once, and only if it does not serve them itself.
     pub fn take_management(&mut self) -> Option<(&'static str, Router)> {
         Some((self.name, self.management.take()?))
     }

@@ -39,8 +39,10 @@ struct IdleConnections {
     /// Each with the time of its last use, the most recent last.
     connections: Vec<(RawConnection, Instant)>,
     closed: bool,
-    /// Why the last attempt to connect failed. `None` after a success. While it is there, a task reconnects.
+    /// Why the last attempt to connect failed. `None` after a success.
     connect_error: Option<String>,
+    /// A task connects again and again.
+    reconnecting: bool,
 }
 
 /// A connection in use. Dropping it closes it.
@@ -90,49 +92,41 @@ impl Pool {
 
     /// Returns a new connection.
     ///
-    /// After an attempt that failed, a task of its own connects again and again, and until it succeeds this fails at once with
-    /// the cause: no request waits for a server that does not answer.
+    /// After an attempt that failed, a task connects again and again. Until an attempt succeeds this fails at once with the
+    /// cause: no request waits for a server that does not answer.
     async fn connect(&self) -> sqlx::Result<RawConnection> {
         if let Some(cause) = self.idle().connect_error.clone() {
             return Err(unavailable(cause));
         }
-        self.try_connect().await.map_err(|cause| {
-            let first = self.idle().connect_error.replace(cause.clone()).is_none();
-            if first {
-                tokio::spawn(self.clone().reconnect());
+        // In a task of its own: its outcome counts also if this request is dropped meanwhile.
+        let pool = self.clone();
+        let attempt = tokio::spawn(async move {
+            let connected = pool.attempt().await;
+            if connected.is_err() {
+                pool.reconnect();
             }
-            unavailable(cause)
-        })
+            connected
+        });
+        let connected = attempt.await.unwrap_or_else(|error| Err(error.to_string()));
+        connected.map_err(unavailable)
     }
 
-    /// Connects once. Returns the cause of a failure.
-    async fn try_connect(&self) -> Result<RawConnection, String> {
+    /// Connects once, and notes the outcome. Returns the cause of a failure.
+    async fn attempt(&self) -> Result<RawConnection, String> {
         let connected = timeout(ACQUIRE_TIMEOUT, self.target.connect(self.role)).await;
-        connected.unwrap_or_else(|_| Err(fault::vanished())).map_err(|error| match error {
-            sqlx::Error::Io(error) => error.to_string(),
-            error => error.to_string(),
-        })
+        let connected =
+            connected.unwrap_or_else(|_| Err(fault::vanished())).map_err(|error| match error {
+                sqlx::Error::Io(error) => error.to_string(),
+                error => error.to_string(),
+            });
+        self.idle().connect_error = connected.as_ref().err().cloned();
+        connected
     }
 
-    /// Connects until that succeeds or the pool is closed.
-    async fn reconnect(self) {
-        loop {
-            sleep(RECONNECT_INTERVAL).await;
-            if self.idle().closed {
-                return;
-            }
-            let connected = self.try_connect().await;
-            let mut idle = self.idle();
-            match connected {
-                Ok(connection) => {
-                    idle.connect_error = None;
-                    if !idle.closed {
-                        idle.connections.push((connection, Instant::now()));
-                    }
-                    return;
-                }
-                Err(cause) => idle.connect_error = Some(cause),
-            }
+    /// Starts the task that connects again and again, unless it runs.
+    fn reconnect(&self) {
+        if !std::mem::replace(&mut self.idle().reconnecting, true) {
+            tokio::spawn(Reconnecting(self.clone()).run());
         }
     }
 
@@ -189,6 +183,38 @@ impl Pool {
 
     fn idle(&self) -> MutexGuard<'_, IdleConnections> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects again and again after a failure, until an attempt succeeds or the pool is closed.
+struct Reconnecting(Pool);
+
+impl Reconnecting {
+    async fn run(self) {
+        loop {
+            sleep(RECONNECT_INTERVAL).await;
+            {
+                let idle = self.0.idle();
+                if idle.closed || idle.connect_error.is_none() {
+                    return;
+                }
+            }
+            if let Ok(connection) = self.0.attempt().await {
+                let mut idle = self.0.idle();
+                if !idle.closed {
+                    idle.connections.push((connection, Instant::now()));
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Reconnecting {
+    /// Also if an attempt panicked, or the runtime ends: then requests connect themselves again.
+    fn drop(&mut self) {
+        let mut idle = self.0.idle();
+        (idle.reconnecting, idle.connect_error) = (false, None);
     }
 }
 

@@ -4,7 +4,7 @@
 //! the writing connection. It takes what waits, and in one transaction marks the events' inbox rows,
 //! loads what the commands name, decides in memory in order, saves what changed, appends the events
 //! to the outbox and commits once. Only then are callers answered. Two hundred reservations of one
-//! gifticon read one row and write one row, and nobody ever waits for a lock.
+//! gifticon read one row and write one row, and within a process nobody waits for a lock.
 
 mod attempt;
 mod handle;
@@ -15,4 +15,4 @@ mod task;
 
 pub use handle::Writer;
 pub(crate) use handle::writer;
-pub use model::{CommandError, WriteModel};
+pub use model::{CommandError, ConflictError, WriteModel};

@@ -40,3 +40,8 @@ pub enum CommandError<R> {
 
 /// The reply to a command, or why it was not carried out.
 pub(super) type Outcome<M> = Result<<M as Rules>::Reply, CommandError<<M as Rules>::Refusal>>;
+
+/// Another replica was in the way of a batch: the same batch succeeds if it is tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConflictError(pub String);

@@ -8,7 +8,7 @@ use crate::mailbox::housekeeping::HousekeepingJob;
 use crate::storage::{Db, is_at_fault};
 use crate::writer::attempt::{Attempts, Work};
 use crate::writer::job::{EventError, Job};
-use crate::writer::model::{CommandError, WriteModel};
+use crate::writer::model::{CommandError, ConflictError, WriteModel};
 use crate::writer::order::Order;
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, watch};
@@ -171,5 +171,8 @@ impl<M: WriteModel> Batches<M> {
 /// Whether the database understood the transaction and refused it: another replica made the same row
 /// first, or two of them waited for each other.
 fn is_conflict(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<sqlx::Error>().is_some_and(|error| error.as_database_error().is_some())
+    error.is::<ConflictError>()
+        || error
+            .downcast_ref::<sqlx::Error>()
+            .is_some_and(|error| error.as_database_error().is_some())
 }

@@ -45,7 +45,7 @@ const VERSION_NEEDED: Kind = Kind::new(
     "An absolute quantity needs If-Match",
     "절대 수량에는 If-Match가 필요합니다",
 );
-/// The problems of this service, for the test that compares with the README.
+/// The problems of this service. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[
     GIFTICON_EXISTS,
     GIFTICON_HELD,

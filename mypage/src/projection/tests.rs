@@ -97,6 +97,18 @@ proptest! {
     }
 
     #[test]
+    fn a_view_that_a_rebuild_knew_first_keeps_its_id(facts in story(), first in 0..5_usize) {
+        let mut tables = Tables::default();
+        let token = "one".to_owned();
+        tables.handle(&Command::BeginRebuild { token: token.clone() }).unwrap();
+        tables.handle(&Command::Replayed { token, fact: facts[first].clone() }).unwrap();
+        tell(&mut tables, &facts);
+        let rebuilt = tables.rebuilt.as_ref().unwrap();
+        prop_assert_eq!(rebuilt.views.get(&CartId(7)), tables.shown.get(&CartId(7)));
+        prop_assert_eq!(tables.ids.changed(), Some((1, 1)));
+    }
+
+    #[test]
     fn what_is_no_news_changes_nothing(facts in story(), again in 0..5_usize) {
         let mut tables = Tables::default();
         tell(&mut tables, &facts);

@@ -97,14 +97,16 @@ add_cart() { status_of POST /carts "{\"gifticonId\":\"$GIFTICON\",\"quantity\":\
 
 # Runs in the pod. siege writes a line with time and status for each request, and messages and a result, to which this adds the time.
 # All of it stays in the pod's /tmp until read_siege reads it. siege gives up after 1,024 failures by default, and sometimes does
-# not end after its time: it is killed LIMIT seconds after it began.
+# not end after its time: the first argument says after how many seconds it is killed.
 # shellcheck disable=SC2016 # it is expanded there
 SIEGE='
 printf "%s\n" "verbose = true" "timestamp = true" "color = off" "json_output = false" "show-logfile = false" "logging = false" \
   "parser = false" "connection = close" "failures = 1000000000" >/tmp/siegerc
 rm -f /tmp/siege.*
+limit=$1
+shift
 {
-  (echo "$BASHPID" >/tmp/siege.pid && exec timeout -k 10 "$LIMIT" siege -R /tmp/siegerc "$@" 2>&1 >/tmp/siege.requests)
+  (echo "$BASHPID" >/tmp/siege.pid && exec timeout -k 10 "$limit" siege -R /tmp/siegerc "$@" 2>&1 >/tmp/siege.requests)
   echo "$?" >/tmp/siege.status
 } | while IFS= read -r line; do printf "[%(%F %T)T] %s\n" -1 "$line"; done >/tmp/siege.messages
 exit "$(cat /tmp/siege.status)"
@@ -114,7 +116,7 @@ exit "$(cat /tmp/siege.status)"
 siege_begins() { # CUSTOMERS SECONDS [PAUSE]: each customer waits for up to PAUSE seconds between carts
   say "siege -c$1 -t$2S${3:+ -d$3} on POST /carts"
   SIEGE_SECONDS=$2
-  in_load env LIMIT=$(($2 + 60)) bash -c "$SIEGE" siege "-c$1" "-t$2S" ${3:+"-d$3"} --content-type application/json \
+  in_load bash -c "$SIEGE" siege "$(($2 + 60))" "-c$1" "-t$2S" ${3:+"-d$3"} --content-type application/json \
     "$SHOP/carts POST {\"gifticonId\": \"$GIFTICON\", \"quantity\": 1}" >"$WORK/siege.exec" 2>&1 &
   echo $! >"$WORK/siege.pid"
 }

@@ -13,7 +13,7 @@ use tracing::warn;
 /// How long a release may take. No customer waits for it, so it may take longer than a reservation.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often gifticon is called for one cart at most, each time within the budget.
+/// How many calls through the breaker one cart makes at most, each time within the budget.
 pub const CALLS_MAX: u32 = 2;
 
 /// A reservation that gifticon holds.

@@ -8,7 +8,7 @@ mod cart;
 
 pub use cart::{Attempt, Cart, IdempotencyKey, Outcome, Rejection, Status};
 
-use chassis::model::{Publications, Tracked};
+use chassis::model::{Ids, Publications, Tracked};
 use common_events::{CartId, ExpectedVersions, ReservationId};
 
 /// What can be asked for.
@@ -69,10 +69,8 @@ pub struct Carts {
     pub keys: Tracked<String, IdempotencyKey>,
     /// Carts that were rolled back while their keys were not read: the keys that lead to them are to be deleted.
     pub rolled_back: Vec<CartId>,
-    /// The id of the cart that was made last.
-    pub last_id: i64,
-    /// How many carts are live.
-    pub live: i64,
+    /// Counts the carts that are live.
+    pub ids: Ids,
 }
 
 impl Carts {
@@ -176,7 +174,7 @@ impl Carts {
             return self.cart_of(reservation).cloned().ok_or(Refusal::AttemptCancelled);
         };
         let cart = Cart {
-            id: CartId(self.last_id + 1),
+            id: CartId(self.ids.add_row()),
             gifticon_id: attempt.gifticon_id,
             quantity: attempt.quantity,
             reservation_id: reservation,
@@ -185,8 +183,6 @@ impl Carts {
             status: Status::Added,
             added_at: at,
         };
-        self.last_id = cart.id.0;
-        self.live += 1;
         self.attempts.remove(&reservation);
         self.conclude(attempt.key.as_ref(), Outcome::Added(cart.id));
         self.carts.add(cart.id, cart.clone());
@@ -234,7 +230,7 @@ impl Carts {
             && let Some(cart) = self.carts.change(&id)
         {
             cart.status = Status::Removed;
-            self.live -= 1;
+            self.ids.remove_row();
             out.publish(cart.removed_event());
         }
     }

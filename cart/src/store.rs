@@ -5,6 +5,7 @@ use crate::rows::{AttemptRow, CANCELLED, CartRow, KeyRow, PENDING, StoredCart};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::mailbox::retention::RetentionRule;
+use chassis::model::Ids;
 use chassis::storage::rows::{Value, insert_stamped, of_each, read, select};
 use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
 use common_events::{CartId, ReservationId};
@@ -77,7 +78,7 @@ impl Named {
     }
 }
 
-/// Reads what the commands name, in the order attempts, keys, carts, counter, the rows of each in order and locked.
+/// Reads what the commands name, in the order attempts, keys, carts, id sequence, the rows of each in order and locked.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Carts> {
     let (mut state, mut named) = (Carts::default(), Named::default());
     commands.iter().for_each(|command| named.add(command));
@@ -106,8 +107,8 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         state.carts.read(cart.id, cart);
     }
     if named.counts {
-        let counter = IdSequence::load(tx, db, CARTS.collection).await?;
-        (state.last_id, state.live) = (counter.last_id, counter.live);
+        let sequence = IdSequence::load(tx, db, CARTS.collection).await?;
+        state.ids = Ids::read(sequence.last_id, sequence.live);
     }
     Ok(state)
 }
@@ -154,8 +155,8 @@ fn save_carts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     let (paid, removed) = (changed_to(Status::Paid), changed_to(Status::Removed));
     set_status(tx, Status::Paid, &paid)?;
     set_status(tx, Status::Removed, &removed)?;
-    if !made.is_empty() || !removed.is_empty() {
-        IdSequence { last_id: state.last_id, live: state.live }.save(tx, CARTS.collection);
+    if let Some((last_id, live)) = state.ids.changed() {
+        IdSequence { last_id, live }.save(tx, CARTS.collection);
     }
     Ok(())
 }

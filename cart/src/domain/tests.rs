@@ -121,7 +121,7 @@ proptest! {
         prop_assert_eq!(reservations.len(), all.len());
         let removed: BTreeSet<_> =
             all.iter().filter(|cart| !cart.is_live()).map(|cart| cart.id).collect();
-        prop_assert_eq!(carts.live, i64::try_from(all.len() - removed.len()).unwrap());
+        prop_assert_eq!(carts.ids.live(), i64::try_from(all.len() - removed.len()).unwrap());
         prop_assert_eq!(removed, gone);
         for cart in all {
             prop_assert!(carts.attempts.get(&cart.reservation_id).is_none());
@@ -147,10 +147,10 @@ fn cancelling_what_was_confirmed_after_all_removes_the_cart() {
 #[test]
 fn cancelling_what_was_confirmed_earlier_frees_its_key() {
     let (carts, _) = given(&[begin(0, Some("k"), 1), confirm(0)]);
-    let mut later = Carts { last_id: 1, live: 1, ..Carts::default() };
+    let mut later = Carts { ids: Ids::read(1, 1), ..Carts::default() };
     later.carts.read(CartId(1), carts.carts.get(&CartId(1)).unwrap().clone());
     assert_eq!(events(&mut later, &cancel(0)).len(), 1);
-    assert_eq!((later.rolled_back.as_slice(), later.live), (&[CartId(1)][..], 0));
+    assert_eq!((later.rolled_back.as_slice(), later.ids.live()), (&[CartId(1)][..], 0));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::domain::{Attempt, Cart, Carts, Command, Outcome, Refusal, Rejection, 
 use crate::stock::{HttpStock, ReserveError};
 use crate::store;
 use chassis::base::clock::now;
-use chassis::base::patience::{self, PATIENCE};
+use chassis::base::limits::PATIENCE;
+use chassis::base::patience;
 use chassis::base::trace;
 use chassis::base::unavailable::Unavailable;
 use chassis::model::{Publications, Rules};

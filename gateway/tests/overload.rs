@@ -5,7 +5,7 @@ mod common;
 use axum::Router;
 use axum::routing::any;
 use chassis::Running;
-use chassis::base::patience::PATIENCE;
+use chassis::base::limits::PATIENCE;
 use chassis::testing::{eventually, peer};
 use common::{gateway, header_values, mirror};
 use reqwest::{Client, StatusCode};

@@ -3,7 +3,7 @@
 
 mod common;
 
-use chassis::base::patience::PATIENCE;
+use chassis::base::limits::PATIENCE;
 use common::process::Process;
 use common::{Shop, ShopClient, audit};
 use reqwest::StatusCode;

@@ -3,9 +3,7 @@
 //! Overload is measured by how long requests wait, never by how many wait. A process passes on what is left of the patience
 //! in a header.
 
-pub use crate::base::limits::PATIENCE;
-
-use crate::base::limits::OVERLOADED_PATIENCE;
+use crate::base::limits::{OVERLOADED_PATIENCE, PATIENCE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 use tokio::time::Instant;

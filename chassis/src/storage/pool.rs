@@ -116,7 +116,7 @@ impl Pool {
         let connected = timeout(ACQUIRE_TIMEOUT, self.target.connect(self.role)).await;
         let connected =
             connected.unwrap_or_else(|_| Err(fault::vanished())).map_err(|error| match error {
-                sqlx::Error::Io(error) => error.to_string(),
+                sqlx::Error::Io(error) => error.to_string(), // `unavailable` makes one of it again
                 error => error.to_string(),
             });
         self.idle().connect_error = connected.as_ref().err().cloned();

@@ -20,11 +20,7 @@ pub fn insert<R: Serialize>(
     rows: &[R],
     rest: &str,
 ) -> sqlx::Result<()> {
-    if let Some(first) = rows.first() {
-        let sql = insert_sql(tx.dialect(), table, &columns(first)?, rest);
-        tx.later(Statement::new(sql).text(json(rows)?));
-    }
-    Ok(())
+    insert_by(tx, rows, |dialect, columns| insert_sql(dialect, table, columns, rest))
 }
 
 /// Inserts rows as [`insert`] does, and sets their column `minute` to the minutes that the service has run. The statement reads
@@ -36,8 +32,17 @@ pub fn insert_stamped<R: Serialize>(
     rows: &[R],
     rest: &str,
 ) -> sqlx::Result<()> {
+    insert_by(tx, rows, |dialect, columns| stamped_sql(dialect, table, columns, rest))
+}
+
+/// Inserts `rows`, if there are any, by the statement that `sql` makes of their columns.
+fn insert_by<R: Serialize>(
+    tx: &mut Tx<'_>,
+    rows: &[R],
+    sql: impl FnOnce(Dialect, &[String]) -> String,
+) -> sqlx::Result<()> {
     if let Some(first) = rows.first() {
-        let sql = stamped_sql(tx.dialect(), table, &columns(first)?, rest);
+        let sql = sql(tx.dialect(), &columns(first)?);
         tx.later(Statement::new(sql).text(json(rows)?));
     }
     Ok(())

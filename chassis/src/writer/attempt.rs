@@ -3,11 +3,12 @@
 use crate::base::limits::{BATCH_TIMEOUT, LONG_BATCH_TIMEOUT, WRITER_ROW_RENEWAL};
 use crate::base::metrics::Metrics;
 use crate::base::trace::Trace;
-use crate::mailbox::housekeeping::HousekeepingCommand;
+use crate::mailbox::housekeeping::{HousekeepingCommand, HousekeepingJob};
 use crate::mailbox::message::IncomingEvent;
 use crate::mailbox::{dead_letters, inbox, outbox};
 use crate::model::handle_all;
 use crate::storage::{Connection, Db, Dialect, Statement, Tx, may_be_committed, vanished};
+use crate::writer::job::EventsJob;
 use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
 use anyhow::{Context, anyhow};
@@ -41,11 +42,25 @@ pub(super) struct Work<'a, M: WriteModel> {
     pub(super) housekeeping: Vec<&'a HousekeepingCommand>,
 }
 
+impl<'a, M: WriteModel> Work<'a, M> {
+    pub(super) fn of(
+        orders: &'a [Order<M>],
+        events: &'a [EventsJob<M>],
+        housekeeping: &'a [HousekeepingJob],
+    ) -> Self {
+        Self {
+            orders: orders.iter().collect(),
+            events: events.iter().flat_map(|(events, _)| events).collect(),
+            housekeeping: housekeeping.iter().map(|(command, _)| command).collect(),
+        }
+    }
+}
+
 /// What a batch did.
 pub(super) struct Done<M: WriteModel> {
     /// One for each order that was taken.
     pub(super) outcomes: Vec<Result<M::Reply, M::Refusal>>,
-    /// One for each chore.
+    /// One for each housekeeping command.
     pub(super) rows: Vec<i64>,
     /// How many events went to the outbox.
     pub(super) published: usize,
@@ -66,12 +81,12 @@ impl<M: WriteModel> Attempts<M> {
         Self { model, db, metrics, name, batch, mark_due }
     }
 
-    /// Does the work, all of it or nothing. A panic of the domain is a failure like another: the
+    /// Does the work, all of it or nothing. A panic of the rules is a failure like another: the
     /// writer must outlive it.
     pub(super) async fn attempt(&self, work: &Work<'_, M>) -> anyhow::Result<Done<M>> {
         let began = Instant::now();
         let tried = AssertUnwindSafe(self.transact(work)).catch_unwind().await;
-        let tried = tried.unwrap_or_else(|_| Err(anyhow!("a command made the domain panic")));
+        let tried = tried.unwrap_or_else(|_| Err(anyhow!("a command made the rules panic")));
         self.db.wrote(&tried);
         let done = tried?;
         self.metrics.batch(work.orders.len() + work.events.len(), began.elapsed());
@@ -152,8 +167,8 @@ impl<M: WriteModel> Attempts<M> {
         }
         dead_letters::park(&mut tx, &sorted.park).await?;
         dead_letters::unpark(&mut tx, &sorted.unpark).await?;
-        for chore in &work.housekeeping {
-            done.rows.push(chore.run(&mut tx).await?);
+        for command in &work.housekeeping {
+            done.rows.push(command.run(&mut tx).await?);
         }
         let batch = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
         self.mark(&mut tx, batch);

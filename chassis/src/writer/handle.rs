@@ -121,7 +121,7 @@ impl<M: WriteModel> Writer<M> {
         events: Vec<IncomingEvent<M::Command>>,
     ) -> Result<(), EventError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job::Events(events, answer)).await.map_err(EventError::stopped)?;
+        self.jobs.send(Job::Events((events, answer))).await.map_err(EventError::stopped)?;
         answered.await.map_err(EventError::stopped)?
     }
 

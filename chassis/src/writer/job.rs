@@ -1,6 +1,7 @@
 //! What waits for the writer.
 
 use crate::mailbox::message::IncomingEvent;
+use crate::model::Rules;
 use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
 use tokio::sync::oneshot;
@@ -14,8 +15,12 @@ pub(super) const WAITING: usize = 8_192;
 pub(super) enum Job<M: WriteModel> {
     Command(Order<M>),
     /// Events from the bus, handled together or not at all.
-    Events(Vec<IncomingEvent<M::Command>>, oneshot::Sender<Result<(), EventError>>),
+    Events(EventsJob<M>),
 }
+
+/// Events, and where their outcome goes.
+pub(super) type EventsJob<M> =
+    (Vec<IncomingEvent<<M as Rules>::Command>>, oneshot::Sender<Result<(), EventError>>);
 
 /// Why events were not acted on.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use tracing::{debug, error};
 
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
 /// carrying more a second.
-const BATCH: usize = 500;
+const BATCH_SIZE: usize = 500;
 
 /// The task.
 pub(crate) struct Task<M: WriteModel> {
@@ -39,7 +39,7 @@ impl<M: WriteModel> Task<M> {
     /// Works until `stop`, and then does what still waits.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let (mut jobs, mut housekeeping) = (Vec::new(), Vec::new());
-        let mut pace = Pace::new(MIN_BATCH_INTERVAL, BATCH);
+        let mut pace = Pace::new(MIN_BATCH_INTERVAL, BATCH_SIZE);
         loop {
             tokio::select! {
                 () = pace.wait() => {}
@@ -48,25 +48,25 @@ impl<M: WriteModel> Task<M> {
             }
             if jobs.is_empty() {
                 tokio::select! {
-                    _ = self.jobs.recv_many(&mut jobs, BATCH) => {}
-                    _ = self.housekeeping.recv_many(&mut housekeeping, BATCH) => {}
+                    _ = self.jobs.recv_many(&mut jobs, BATCH_SIZE) => {}
+                    _ = self.housekeeping.recv_many(&mut housekeeping, BATCH_SIZE) => {}
                     () = stop.cancelled() => {}
                 }
             }
-            while jobs.len() < BATCH
+            while jobs.len() < BATCH_SIZE
                 && let Ok(job) = self.jobs.try_recv()
             {
                 jobs.push(job);
             }
-            while let Ok(chore) = self.housekeeping.try_recv() {
-                housekeeping.push(chore);
+            while let Ok(job) = self.housekeeping.try_recv() {
+                housekeeping.push(job);
             }
             if jobs.is_empty() && housekeeping.is_empty() {
                 stop.cancelled().await; // or nobody is left who could ask
                 return;
             }
             jobs.retain(|job| !matches!(job, Job::Command(order) if order.is_given_up()));
-            let now: Vec<_> = jobs.drain(..jobs.len().min(BATCH)).collect();
+            let now: Vec<_> = jobs.drain(..jobs.len().min(BATCH_SIZE)).collect();
             pace.begins(now.len());
             if !now.is_empty() || !housekeeping.is_empty() {
                 self.batches.carry_out(now, std::mem::take(&mut housekeeping)).await;
@@ -95,14 +95,10 @@ impl<M: WriteModel> Batches<M> {
         for job in jobs {
             match job {
                 Job::Command(order) => orders.push(order),
-                Job::Events(some, answer) => events.push((some, answer)),
+                Job::Events(some) => events.push(some),
             }
         }
-        let work = Work {
-            orders: orders.iter().collect(),
-            events: events.iter().flat_map(|(some, _)| some).collect(),
-            housekeeping: housekeeping.iter().map(|(chore, _)| chore).collect(),
-        };
+        let work = Work::of(&orders, &events, &housekeeping);
         let mut done = self.attempts.attempt(&work).await;
         if let Err(error) = &done
             && (!events.is_empty() || is_conflict(error))
@@ -115,11 +111,7 @@ impl<M: WriteModel> Batches<M> {
             if orders.is_empty() && housekeeping.is_empty() {
                 return;
             }
-            let work = Work {
-                orders: orders.iter().collect(),
-                events: Vec::new(),
-                housekeeping: housekeeping.iter().map(|(chore, _)| chore).collect(),
-            };
+            let work = Work::of(&orders, &events, &housekeeping);
             done = self.attempts.attempt(&work).await;
         }
         match done {

@@ -29,7 +29,7 @@ async fn a_read_without_a_free_connection_is_refused_after_its_patience_and_no_o
         readers.push(db.readers.take().await.unwrap());
     }
     let read = async || db.fetch_all(sqlx::query("select 1")).await;
-    for patience in [Duration::ZERO, Duration::from_millis(300), patience::PATIENCE] {
+    for patience in [Duration::ZERO, Duration::from_millis(300), crate::base::limits::PATIENCE] {
         let began = Instant::now();
         let refused = patience::with(began + patience, read()).await;
         assert!(matches!(refused, Err(sqlx::Error::PoolTimedOut)), "{:?}", refused.err());

@@ -9,6 +9,7 @@ WORKDIR /src
 # Dependencies are compiled in a layer of their own, which is reused until Cargo.lock changes. It needs the manifests, an empty
 # crate for each of them, and an empty file for each test that a manifest names.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY common-events/Cargo.toml common-events/
 COPY chassis/Cargo.toml chassis/
 COPY gifticon/Cargo.toml gifticon/

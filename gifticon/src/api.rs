@@ -5,18 +5,20 @@ mod problems;
 pub use problems::PROBLEMS;
 
 use crate::app::StockWriter;
-use crate::domain::{Change, Command, Gifticon, Reply, Reservation, UNITS_MAX};
+use crate::domain::{Change, Command, Gifticon, Refusal, Reply, Reservation, UNITS_MAX};
 use crate::store::{self, GIFTICONS, GifticonRow};
 use axum::extract::State;
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use chassis::base::problem::Problem;
+use chassis::base::trace::Trace;
 use chassis::http::hal::{Collection, Index, Item, Links};
 use chassis::http::{BaseUrl, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
+use chassis::writer::CommandError;
 use common_events::{GifticonId, ReservationId, number};
 use garde::Validate;
 use problems::{refused, unexpected, unknown_gifticon};
@@ -37,6 +39,7 @@ pub fn surface() -> Surface {
         "/gifticons/{id}",
         "/gifticons/search",
         "/gifticons/search/findByGifticonId",
+        "/reservations",
         "/reservations/{reservation}",
         HEALTH_PATH,
     ];
@@ -45,6 +48,7 @@ pub fn surface() -> Surface {
         bodies: &[
             (Method::POST, "/gifticons"),
             (Method::PATCH, "/gifticons/{id}"),
+            (Method::POST, "/reservations"),
             (Method::PUT, "/reservations/{reservation}"),
         ],
     }
@@ -58,6 +62,7 @@ pub fn routes(api: Api) -> Router {
         .route("/gifticons/search", get(searches))
         .route("/gifticons/search/findByGifticonId", get(find))
         .route("/gifticons/{id}", get(one).patch(change).delete(delete))
+        .route("/reservations", post(reserve_each))
         .route("/reservations/{reservation}", put(reserve).delete(release))
         .with_state(api)
 }
@@ -114,6 +119,51 @@ struct ReserveRequest {
     #[serde(deserialize_with = "number::saturating")]
     #[garde(range(min = 1, max = UNITS_MAX))]
     quantity: i64,
+}
+
+/// Many reservations in one call: each is made, or refused, by itself.
+#[derive(Debug, Deserialize, Validate)]
+struct ReserveEachRequest {
+    #[garde(length(min = 1, max = RESERVATIONS_MAX), dive)]
+    reservations: Vec<ReserveItem>,
+}
+
+/// Reservations in one call at most.
+const RESERVATIONS_MAX: usize = 256;
+
+#[derive(Debug, Deserialize, Validate)]
+#[serde(rename_all = "camelCase")]
+struct ReserveItem {
+    #[garde(skip)]
+    reservation_id: ReservationId,
+    #[serde(deserialize_with = "number::saturating")]
+    #[garde(range(min = 1, max = GIFTICON_ID_MAX))]
+    gifticon_id: i64,
+    #[serde(deserialize_with = "number::saturating")]
+    #[garde(range(min = 1, max = UNITS_MAX))]
+    quantity: i64,
+    /// The trace of the customer's request.
+    #[serde(default)]
+    #[garde(skip)]
+    traceparent: Option<String>,
+}
+
+/// The answer to one of many reservations, with the status that it would have alone.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ReserveItemView {
+    Reserved {
+        status: u16,
+        #[serde(flatten)]
+        reservation: ReservationView,
+    },
+    #[serde(rename_all = "camelCase")]
+    Refused {
+        status: u16,
+        /// Units that are left, if they are too few.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        available_quantity: Option<i64>,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -272,6 +322,50 @@ async fn reserve(
             Ok((status, Json(reservation.into())))
         }
         reply => Err(unexpected(&reply)),
+    }
+}
+
+/// Carries out many reservations, of which each is made or refused by itself. Fails as a whole if all of them do.
+async fn reserve_each(
+    State(api): State<Api>,
+    Body(ReserveEachRequest { reservations }): Body<ReserveEachRequest>,
+) -> Result<Json<Vec<ReserveItemView>>, Problem> {
+    let commands = reservations.into_iter().map(|item| {
+        let reserve = Command::Reserve {
+            reservation: item.reservation_id,
+            gifticon_id: GifticonId(item.gifticon_id),
+            quantity: item.quantity,
+        };
+        (reserve, item.traceparent.as_deref().and_then(Trace::parse))
+    });
+    let mut outcomes = api.writer.execute_each(commands).await;
+    if outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))))
+        && let Some(Err(error)) = outcomes.pop()
+    {
+        return Err(refused(error));
+    }
+    outcomes.into_iter().map(ReserveItemView::of).collect::<Result<_, _>>().map(Json)
+}
+
+impl ReserveItemView {
+    fn of(outcome: Result<Reply, CommandError<Refusal>>) -> Result<Self, Problem> {
+        match outcome {
+            Ok(Reply::Reservation { reservation, is_new }) => {
+                let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+                Ok(Self::Reserved { status: status.as_u16(), reservation: reservation.into() })
+            }
+            Ok(reply) => Err(unexpected(&reply)),
+            Err(error) => {
+                let available_quantity = match &error {
+                    CommandError::Refused(Refusal::InsufficientStock { available }) => {
+                        Some(*available)
+                    }
+                    _ => None,
+                };
+                let status = refused(error).status().as_u16();
+                Ok(Self::Refused { status, available_quantity })
+            }
+        }
     }
 }
 

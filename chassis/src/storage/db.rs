@@ -207,7 +207,7 @@ impl Db {
         &self,
         connection: &'c mut Connection,
     ) -> sqlx::Result<Tx<'c>> {
-        connection.begin_with(self.begin_write()).await.map(Tx::of)
+        Tx::begin(connection, self.begin_write()).await
     }
 
     /// Returns the minutes that the service has run, as far as this process knows. Rows are stamped with the count of the

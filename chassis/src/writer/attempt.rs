@@ -106,7 +106,7 @@ impl<M: WriteModel> Attempts<M> {
             Err(error) => {
                 drop(connection); // there are two
                 if !may_be_committed(&error) || !self.holds(batch).await {
-                    return Err(error).context("the commit failed");
+                    return Err(error).context("the batch was not committed");
                 }
             }
         }
@@ -172,7 +172,9 @@ impl<M: WriteModel> Attempts<M> {
         }
         let batch = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
         self.mark(&mut tx, batch);
-        tx.flush().await?;
+        if self.db.dialect() == Dialect::Postgres {
+            tx.flush().await?; // on SQLite they go with the commit, in one round trip
+        }
         Ok(Wrote { done, sorted, batch, tx })
     }
 

@@ -11,11 +11,19 @@ use crate::writer::job::{ENOUGH, EventError, Job, WAITING};
 use crate::writer::model::{CommandError, Outcome, WriteModel};
 use crate::writer::order::{Order, Waits};
 use crate::writer::task::{Batches, Task};
+use futures_util::FutureExt;
+use futures_util::future::{FusedFuture, ready};
 use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep_until;
+
+const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
+
+/// A command in the queue: the claim on it, and where its outcome arrives.
+type Queued<M> = (Waits, oneshot::Receiver<Outcome<M>>);
 
 /// The way to the writer. Clones go to the same one.
 pub struct Writer<M: WriteModel> {
@@ -69,22 +77,63 @@ impl<M: WriteModel> Writer<M> {
         command: M::Command,
         withdrawn: impl Future<Output = ()>,
     ) -> Outcome<M> {
-        const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
-        let (answer, mut answered) = oneshot::channel();
-        let order = Order::new(command, trace::current(), answer);
-        let waits = Waits::of(&order);
-        if self.jobs.try_send(Job::Command(order)).is_err() {
-            return Err(CommandError::Unavailable(OVERLOADED));
+        match self.enqueue(command, trace::current()) {
+            Err(overloaded) => Err(CommandError::Unavailable(overloaded)),
+            Ok(queued) => {
+                let over = async {
+                    tokio::select! {
+                        () = sleep_until(patience::until()) => {}
+                        () = withdrawn => {}
+                    }
+                };
+                self.outcome(queued, over).await
+            }
         }
+    }
+
+    /// Carries out the commands of one request, each with its own trace, as [`Writer::execute`] does with one. Each has its own
+    /// outcome.
+    pub async fn execute_each(
+        &self,
+        commands: impl IntoIterator<Item = (M::Command, Option<Trace>)>,
+    ) -> Vec<Outcome<M>> {
+        let queued: Vec<_> =
+            commands.into_iter().map(|(command, trace)| self.enqueue(command, trace)).collect();
+        let mut over = pin!(sleep_until(patience::until()).fuse());
+        let mut outcomes = Vec::with_capacity(queued.len());
+        for queued in queued {
+            outcomes.push(match queued {
+                Err(overloaded) => Err(CommandError::Unavailable(overloaded)),
+                Ok(queued) if over.is_terminated() => self.outcome(queued, ready(())).await,
+                Ok(queued) => self.outcome(queued, &mut over).await,
+            });
+        }
+        outcomes
+    }
+
+    /// Puts a command in the queue.
+    fn enqueue(&self, command: M::Command, trace: Option<Trace>) -> Result<Queued<M>, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::new(command, trace, answer);
+        let waits = Waits::of(&order);
+        self.jobs.try_send(Job::Command(order)).map_err(|_| OVERLOADED)?;
         if self.waiting() >= ENOUGH {
             self.enough.notify_one();
         }
+        Ok((waits, answered))
+    }
+
+    /// Returns the outcome of a command in the queue, which is given up if the writer has not begun it when `over` resolves.
+    async fn outcome(
+        &self,
+        (waits, mut answered): Queued<M>,
+        over: impl Future<Output = ()>,
+    ) -> Outcome<M> {
         let lost = |_| Err(CommandError::Unavailable(Unavailable::Database));
         tokio::select! {
             biased;
             outcome = &mut answered => return outcome.unwrap_or_else(lost),
-            () = sleep_until(patience::until()) => {}
-            () = withdrawn => {}
+            () = over => {}
         }
         match waits.give_up() {
             Some(waited) => {

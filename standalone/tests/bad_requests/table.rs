@@ -305,6 +305,7 @@ pub(crate) fn reservations() -> Vec<Bad> {
         bad.push(Bad::new("DELETE", &format!("/reservations/{id}"), 404));
     }
     bad.extend(methods(RESERVATION, &["GET", "POST", "PATCH", "TRACE"]));
+    bad.extend(methods("/reservations", &["GET", "PUT", "PATCH", "DELETE"]));
     bad.push(Bad::new("GET", "/checkAndModifyQuantity?gifticonId=1&quantity=1", 404));
     bad
 }

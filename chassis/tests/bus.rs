@@ -1,19 +1,21 @@
-//! The promises of a bus. The same tests run on the embedded log, on librdkafka's mock cluster, and on a real broker if
-//! `TEST_KAFKA_BROKERS` is set, as in the gate.
+//! The promises of a bus. The same tests run on the embedded log, on librdkafka's mock cluster, and on the real broker at
+//! `TEST_KAFKA_BROKERS`, as in the gate. What only some have is tested for those only.
 
-use async_trait::async_trait;
+#[macro_use]
+#[path = "bus/kinds.rs"]
+mod kinds;
+#[path = "bus/embedded_only.rs"]
+mod embedded_only;
+#[path = "bus/kafka_only.rs"]
+mod kafka_only;
+
 use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Subscription, TopicPosition};
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::config::ClientConfig;
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use kinds::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -22,115 +24,6 @@ const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The environment variable with the address of the bus that a child process publishes to.
 const CHILD_BUS_VARIABLE: &str = "TEST_BUS_CHILD";
 
-/// One kind of bus.
-#[async_trait(?Send)]
-trait Kind: Sized {
-    /// Returns an empty topic, and `None` without a server for it.
-    async fn start() -> Option<Self>;
-    async fn bus(&mut self) -> Arc<dyn Bus>;
-    /// Does what a restart of the process does to the bus.
-    async fn restart(&mut self);
-    /// Returns the address for a child process.
-    fn address(&self) -> String;
-}
-
-struct Embedded {
-    dir: TempDir,
-    log: Option<EmbeddedLog>,
-}
-
-impl Embedded {
-    fn file(&self) -> PathBuf {
-        self.dir.path().join("events.db")
-    }
-}
-
-#[async_trait(?Send)]
-impl Kind for Embedded {
-    async fn start() -> Option<Self> {
-        Some(Self { dir: tempfile::tempdir().unwrap(), log: None })
-    }
-
-    async fn bus(&mut self) -> Arc<dyn Bus> {
-        if self.log.is_none() {
-            self.log = Some(EmbeddedLog::open(&self.file()).await.unwrap());
-        }
-        Arc::new(self.log.clone().unwrap())
-    }
-
-    async fn restart(&mut self) {
-        if let Some(log) = self.log.take() {
-            log.close().await;
-        }
-    }
-
-    fn address(&self) -> String {
-        format!("embedded {}", self.file().display())
-    }
-}
-
-struct Kafka {
-    brokers: String,
-    topic: String,
-    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
-}
-
-#[async_trait(?Send)]
-impl Kind for Kafka {
-    async fn start() -> Option<Self> {
-        #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
-        let brokers = std::env::var("TEST_KAFKA_BROKERS").ok()?;
-        Some(Self { brokers, topic: format!("test-{}", Uuid::new_v4()), _mock: None })
-    }
-
-    async fn bus(&mut self) -> Arc<dyn Bus> {
-        Arc::new(KafkaBus::new(&self.brokers, &self.topic))
-    }
-
-    async fn restart(&mut self) {}
-
-    fn address(&self) -> String {
-        format!("kafka {} {}", self.brokers, self.topic)
-    }
-}
-
-/// The mock cluster.
-struct Mock(Kafka);
-
-#[async_trait(?Send)]
-impl Kind for Mock {
-    async fn start() -> Option<Self> {
-        let mock = MockCluster::new(1).unwrap();
-        mock.create_topic("gifticon", 6, 1).unwrap();
-        let brokers = mock.bootstrap_servers();
-        Some(Self(Kafka { brokers, topic: "gifticon".into(), _mock: Some(mock) }))
-    }
-
-    async fn bus(&mut self) -> Arc<dyn Bus> {
-        self.0.bus().await
-    }
-
-    async fn restart(&mut self) {}
-
-    fn address(&self) -> String {
-        self.0.address()
-    }
-}
-
-macro_rules! on_each_bus {
-    ($($test:ident),* $(,)?) => {
-        mod embedded {
-            $(#[tokio::test] async fn $test() { super::run::<super::Embedded>(super::$test).await; })*
-        }
-        mod mock {
-            $(#[tokio::test] async fn $test() { super::run::<super::Mock>(super::$test).await; })*
-        }
-        mod kafka {
-            $(#[tokio::test] async fn $test() { super::run::<super::Kafka>(super::$test).await; })*
-        }
-    };
-}
-
 on_each_bus!(
     a_message_arrives_unchanged,
     messages_of_a_key_arrive_in_order,
@@ -138,18 +31,10 @@ on_each_bus!(
     groups_do_not_take_from_each_other,
     messages_that_were_not_committed_are_delivered_again,
     a_restart_resumes_after_the_committed_messages,
-    two_members_share_the_work_and_one_takes_over,
-    lag_is_what_the_members_have_left,
+    lag_is_what_a_reader_has_left,
     a_replay_ends_where_the_topic_ended_and_moves_no_group,
     acknowledged_messages_survive_kill_9,
 );
-
-async fn run<K: Kind>(test: impl AsyncFnOnce(K)) {
-    match K::start().await {
-        Some(kind) => test(kind).await,
-        None => eprintln!("skipped: TEST_KAFKA_BROKERS is unset"),
-    }
-}
 
 fn message(key: &str, payload: impl std::fmt::Display) -> Message {
     Message { key: key.into(), payload: payload.to_string(), headers: vec![] }
@@ -171,14 +56,14 @@ async fn take(from: &mut Box<dyn Subscription>, count: usize, done: bool) -> Vec
         let polled =
             polled.unwrap_or_else(|_| panic!("only {} of {count} came", taken.len())).unwrap();
         if done {
-            from.commit(&places(&polled)).await.unwrap();
+            from.commit(&positions(&polled)).await.unwrap();
         }
         taken.extend(polled);
     }
     taken
 }
 
-fn places(deliveries: &[Arc<Delivery>]) -> Vec<TopicPosition> {
+fn positions(deliveries: &[Arc<Delivery>]) -> Vec<TopicPosition> {
     deliveries.iter().map(|delivery| delivery.position).collect()
 }
 
@@ -242,7 +127,7 @@ async fn messages_that_were_not_committed_are_delivered_again(mut kind: impl Kin
     send(&bus, &[message("1", "x"), message("1", "y")]).await;
     let mut reader = bus.subscribe("a").await.unwrap();
     let first = take(&mut reader, 2, false).await;
-    reader.commit(&places(&first[..1])).await.unwrap();
+    reader.commit(&positions(&first[..1])).await.unwrap();
     reader.leave().await;
     drop(bus);
     kind.restart().await;
@@ -267,65 +152,25 @@ async fn a_restart_resumes_after_the_committed_messages(mut kind: impl Kind) {
     assert_eq!(payloads(&take(&mut reader, 1, true).await), ["new".to_owned()].into());
 }
 
-async fn two_members_share_the_work_and_one_takes_over(mut kind: impl Kind) {
+async fn lag_is_what_a_reader_has_left(mut kind: impl Kind) {
     let bus = kind.bus().await;
-    let mut one = bus.subscribe("a").await.unwrap();
-    let mut two = bus.subscribe("a").await.unwrap();
-    let (mut count_of_one, mut count_of_two, mut sent) = (0, 0, 0);
-    let until = Instant::now() + STATE_TIMEOUT;
-    // The group may take a while to rebalance: send until both members got messages.
-    while count_of_one == 0 || count_of_two == 0 {
-        assert!(Instant::now() < until, "{count_of_one} and {count_of_two} of {sent}");
-        let batch: Vec<Message> =
-            (0..60).map(|key| message(&key.to_string(), sent + key)).collect();
-        send(&bus, &batch).await;
-        sent += 60;
-        for (reader, count) in [(&mut one, &mut count_of_one), (&mut two, &mut count_of_two)] {
-            if let Ok(polled) = timeout(Duration::from_millis(300), reader.poll(500)).await {
-                let polled = polled.unwrap();
-                reader.commit(&places(&polled)).await.unwrap();
-                *count += polled.len();
+    let batch = |count| (0..count).map(|key| message(&key.to_string(), key)).collect::<Vec<_>>();
+    send(&bus, &batch(60)).await;
+    let mut reader = bus.subscribe("a").await.unwrap();
+    let lag = reader.monitor();
+    take(&mut reader, 60, true).await;
+    send(&bus, &batch(600)).await;
+    let mut polled = Vec::new();
+    for left in [600, 0] {
+        let until = Instant::now() + STATE_TIMEOUT;
+        while lag().lag != Some(left) {
+            assert!(Instant::now() < until, "{:?} of {left}", lag().lag);
+            if let Ok(more) = timeout(Duration::from_millis(300), reader.poll(500)).await {
+                polled.extend(positions(&more.unwrap()));
             }
-        }
-    }
-    one.leave().await;
-    let last: Vec<Message> = (0..60).map(|key| message(&key.to_string(), "last")).collect();
-    send(&bus, &last).await;
-    let mut lasts = 0;
-    while lasts < 60 {
-        let polled = timeout_at(until, two.poll(500)).await.expect("the other takes over").unwrap();
-        two.commit(&places(&polled)).await.unwrap();
-        lasts += polled.iter().filter(|one| one.payload.as_deref() == Some(b"last")).count();
-    }
-}
-
-async fn lag_is_what_the_members_have_left(mut kind: impl Kind) {
-    let bus = kind.bus().await;
-    let batch = || (0..60).map(|key| message(&key.to_string(), key)).collect::<Vec<_>>();
-    send(&bus, &batch()).await;
-    let mut one = bus.subscribe("a").await.unwrap();
-    take(&mut one, 60, true).await;
-    for _ in 0..10 {
-        send(&bus, &batch()).await;
-    }
-    let until = Instant::now() + STATE_TIMEOUT;
-    let lag_of = |reader: &dyn Subscription| {
-        let monitor = reader.monitor();
-        move || monitor().lag
-    };
-    let lag = lag_of(one.as_ref());
-    while lag() != Some(600) {
-        assert!(Instant::now() < until, "{:?} of 600", lag());
-        let _ = timeout(Duration::from_millis(300), one.poll(500)).await;
-    }
-    let mut two = bus.subscribe("a").await.unwrap();
-    let lag_of_two = lag_of(two.as_ref());
-    // Each member reports the lag of its own partitions; with the embedded log, each reports that of both.
-    let both = || lag().zip(lag_of_two()).filter(|&(one, two)| one > 0 && two > 0);
-    while both().is_none_or(|(one, two)| (one + two) % 600 != 0) {
-        assert!(Instant::now() < until, "{:?} and {:?} of 600", lag(), lag_of_two());
-        for reader in [&mut one, &mut two] {
-            let _ = timeout(Duration::from_millis(300), reader.poll(500)).await;
+            if left == 0 {
+                reader.commit(&polled).await.unwrap();
+            }
         }
     }
 }
@@ -402,56 +247,4 @@ async fn child_publishes_until_it_is_killed() {
         }
         println!("acked {number}");
     }
-}
-
-#[tokio::test]
-async fn a_second_process_is_kept_out_of_the_embedded_log() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("events.db");
-    let _first = EmbeddedLog::open(&file).await.unwrap();
-    let error = EmbeddedLog::open(&file).await.err().expect("it is in use");
-    assert!(error.to_string().contains("in use"), "{error}");
-}
-
-/// A view is rebuilt from the oldest event, so the topic must keep it.
-#[tokio::test]
-async fn a_topic_that_we_make_keeps_its_events_for_ever() {
-    let Some(mut kafka) = Kafka::start().await else {
-        eprintln!("skipped: TEST_KAFKA_BROKERS is unset");
-        return;
-    };
-    send(&kafka.bus().await, &[message("1", "first")]).await;
-    let mut config = ClientConfig::new();
-    let admin: AdminClient<_> = config.set("bootstrap.servers", &kafka.brokers).create().unwrap();
-    let topic = ResourceSpecifier::Topic(&kafka.topic);
-    let configs = admin.describe_configs([&topic], &AdminOptions::new()).await.unwrap();
-    let retention = configs[0].as_ref().unwrap().get("retention.ms").unwrap();
-    assert_eq!(retention.value.as_deref(), Some("-1"));
-}
-
-/// A client whose broker comes back stays the same, and stays the same member of its group. (`bus/kafka/watchdog.rs` decides when
-/// a client is replaced.)
-#[tokio::test]
-async fn clients_go_on_when_their_broker_is_back() {
-    let Mock(Kafka { brokers, topic, _mock: mock }) = Mock::start().await.unwrap();
-    let (mock, bus) = (mock.unwrap(), Arc::new(KafkaBus::new(&brokers, &topic)) as Arc<dyn Bus>);
-    let publisher = bus.publisher().await.unwrap();
-    let mut subscription = bus.subscribe("group").await.unwrap();
-    publisher.publish(&[message("1", "first")]).await.remove(0).unwrap();
-    assert_eq!(payloads(&take(&mut subscription, 1, true).await), ["first".to_owned()].into());
-
-    mock.broker_down(1).unwrap();
-    let second = [message("1", "second")];
-    let publish =
-        async { timeout(STATE_TIMEOUT, publisher.publish(&second)).await.unwrap().remove(0) };
-    let back = async {
-        let polled = timeout(Duration::from_secs(8), subscription.poll(1)).await;
-        mock.broker_up(1).unwrap();
-        polled
-    };
-    let (sent, polled) = tokio::join!(publish, back);
-    sent.unwrap();
-    assert!(polled.is_err(), "{polled:?}");
-    // The first may be delivered again: offsets are committed only twice a second.
-    while !payloads(&take(&mut subscription, 1, true).await).contains("second") {}
 }

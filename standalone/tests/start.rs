@@ -57,6 +57,23 @@ fn a_file_that_cannot_be_used_is_named_at_once() {
 }
 
 #[tokio::test]
+async fn an_event_log_of_an_earlier_version_is_refused_with_what_to_do() {
+    use sqlx::{ConnectOptions, Connection, Executor};
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let mut old = options.connect().await.unwrap();
+    let table = "create table positions (consumer_group text not null, partition bigint not null, next bigint not null)";
+    old.execute(table).await.unwrap();
+    old.close().await.unwrap();
+    let output = run(dir.path(), &[]);
+    let stderr = refusal(&output);
+    for part in ["DATA_DIR", "events.db", "before 0.2.0", "remove"] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_another_process_has_locked_is_named_at_once() {
     use sqlx::{ConnectOptions, Executor};
     let dir = tempfile::tempdir().unwrap();

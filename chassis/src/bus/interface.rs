@@ -13,6 +13,9 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Joins a consumer group, which divides the partitions among its members and resumes where it was. A new group begins
     /// with the oldest message.
+    ///
+    /// # Errors
+    /// The client cannot be made. The embedded log has one partition, so it refuses a second member.
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>>;
 
     /// Begins to read the topic again, from the oldest message to the current end of each partition, outside of any group.

@@ -4,7 +4,6 @@ mod embedded;
 mod health;
 mod interface;
 mod kafka;
-mod partitions;
 
 pub use embedded::EmbeddedLog;
 pub use health::{Health, Monitor, ReadError};

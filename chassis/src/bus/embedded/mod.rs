@@ -1,11 +1,10 @@
 //! The bus without Kafka: a SQLite file of one process, durable across kill -9.
 //!
-//! `publish` returns when the messages are in the file and flushed. Groups divide the partitions among their members in this
-//! process. Committed offsets are written with the next messages or after 200 ms: losing one costs a redelivery only.
+//! `publish` returns when the messages are in the file and flushed. The topic has one partition and each group one reader, so
+//! the position of a group is one number. It is written with the next messages or after 200 ms: losing it costs a redelivery
+//! only.
 
-mod groups;
 mod log;
-mod partition;
 mod shared;
 mod tail;
 mod write;
@@ -14,41 +13,42 @@ use crate::bus::health::{Health, Monitor};
 use crate::bus::interface::{
     Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
 };
-use crate::bus::partitions::{PARTITIONS, offsets_to_commit};
+use anyhow::ensure;
 use async_trait::async_trait;
-use groups::{Groups, Member};
 use log::Log;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A topic in one SQLite file.
 #[derive(Clone)]
-pub struct EmbeddedLog {
-    log: Arc<Log>,
-    groups: Arc<Groups>,
-}
+pub struct EmbeddedLog(Arc<Log>);
 
 impl EmbeddedLog {
-    /// Opens the file, or creates it. Fails if another process has it open.
+    /// Opens the file, or creates it.
+    ///
+    /// # Errors
+    /// Another process has the file open, it cannot be used, or a version before 0.2.0 made it.
     pub async fn open(file: &Path) -> anyhow::Result<Self> {
-        let log = Log::open(file).await?;
-        Ok(Self { log: Arc::new(log), groups: Arc::default() })
+        Ok(Self(Arc::new(Log::open(file).await?)))
     }
 
     /// Deletes the positions of all groups but `groups`.
     pub fn keep_groups(&self, groups: &[&str]) {
-        self.log.keep_groups(groups);
+        self.0.keep_groups(groups);
     }
 
     /// Writes the positions of the groups and closes the file.
     pub async fn close(&self) {
-        self.log.close().await;
+        self.0.close().await;
     }
 
     /// Returns all messages, oldest first. For tests and audits.
     pub async fn history(&self) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        self.log.all().await
+        let (mut all, mut replay) = (Vec::new(), self.replay().await?);
+        while let Some(read) = replay.next(5_000).await? {
+            all.extend(read);
+        }
+        Ok(all)
     }
 }
 
@@ -59,18 +59,27 @@ impl Bus for EmbeddedLog {
     }
 
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
-        let member = self.groups.join(group);
-        let log = Arc::clone(&self.log);
-        Ok(Box::new(EmbeddedSubscription { log, member, next: HashMap::new(), from: 0 }))
+        let log = Arc::clone(&self.0);
+        ensure!(log.claim(group), "the group {group} has a reader already");
+        let from = log.position(group);
+        Ok(Box::new(EmbeddedSubscription { log, group: group.to_owned(), from }))
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
-        let log = Arc::clone(&self.log);
+        let log = Arc::clone(&self.0);
         Ok(Box::new(EmbeddedReplay { end: log.end(), log, from: 0 }))
     }
 }
 
-/// Reads the log from offset `from` to `end`. All partitions share one sequence of offsets.
+#[async_trait]
+impl Publisher for EmbeddedLog {
+    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>> {
+        let appended = self.0.append(messages.to_vec()).await;
+        vec![appended.map_err(|error| PublishError::Unknown(error.to_string())); messages.len()]
+    }
+}
+
+/// Reads the log from offset `from` to `end`.
 struct EmbeddedReplay {
     log: Arc<Log>,
     from: i64,
@@ -83,80 +92,39 @@ impl TopicReplay for EmbeddedReplay {
         if self.from >= self.end {
             return Ok(None);
         }
-        let end = self.end;
-        let (taken, from) =
-            self.log.read(self.from, limit, |position| position.offset < end).await?;
-        self.from = from;
-        Ok(Some(taken))
+        let mut read = self.log.read(self.from, limit).await?;
+        read.retain(|message| message.position.offset < self.end);
+        self.from = read.last().map_or(self.end, |last| last.position.offset + 1);
+        Ok(Some(read))
     }
 }
 
-#[async_trait]
-impl Publisher for EmbeddedLog {
-    async fn publish(&self, messages: &[Message]) -> Vec<Result<(), PublishError>> {
-        let appended = self.log.append(messages.to_vec()).await;
-        vec![appended.map_err(|error| PublishError::Unknown(error.to_string())); messages.len()]
-    }
-}
-
-/// A member of a group of this process.
+/// The reader of a group, from offset `from` on.
 struct EmbeddedSubscription {
     log: Arc<Log>,
-    member: Member,
-    /// The offset of the group in each partition of this member, when the member got the partition.
-    next: HashMap<i32, i64>,
-    /// The offset to read from next.
+    group: String,
     from: i64,
-}
-
-impl EmbeddedSubscription {
-    /// Takes the partitions of this member after a change of the group, from the positions of the group on.
-    fn take_assignment(&mut self) {
-        if self.member.take_change() {
-            let next = |partition| (partition, self.log.position(self.member.group(), partition));
-            self.next = self.member.partitions(PARTITIONS).into_iter().map(next).collect();
-            self.from = self.next.values().copied().min().unwrap_or_default();
-        }
-    }
-
-    /// Returns at most `limit` messages of the partitions of this member.
-    async fn read(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        if self.next.is_empty() {
-            return Ok(vec![]);
-        }
-        let next = &self.next;
-        let is_assigned = |position: TopicPosition| {
-            next.get(&position.partition).is_some_and(|next| position.offset >= *next)
-        };
-        let (taken, from) = self.log.read(self.from, limit, is_assigned).await?;
-        self.from = from;
-        Ok(taken)
-    }
 }
 
 #[async_trait]
 impl Subscription for EmbeddedSubscription {
     async fn poll(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
         loop {
-            // Subscribe to changes before the read, so that none in between is missed.
-            let (appended, mut regrouped) = (self.log.appended(), self.member.watch());
-            self.take_assignment();
-            let taken = self.read(limit).await?;
-            if !taken.is_empty() {
-                return Ok(taken);
+            // Subscribe to appends before the read, so that none in between is missed.
+            let appended = self.log.appended();
+            let read = self.log.read(self.from, limit).await?;
+            if let Some(last) = read.last() {
+                self.from = last.position.offset + 1;
+                return Ok(read);
             }
-            tokio::select! {
-                () = appended => {}
-                _ = regrouped.changed() => {}
-            }
+            appended.await;
         }
     }
 
     async fn commit(&mut self, positions: &[TopicPosition]) -> anyhow::Result<()> {
-        if self.member.has_changed() {
-            return Ok(()); // another member may have the partitions now, and handles the messages again
+        if let Some(last) = positions.iter().map(|position| position.offset).max() {
+            self.log.commit(&self.group, last + 1);
         }
-        self.log.commit(self.member.group(), &offsets_to_commit(positions));
         Ok(())
     }
 
@@ -164,14 +132,18 @@ impl Subscription for EmbeddedSubscription {
         "embedded"
     }
 
-    /// Returns the lag of the whole group: all its members are in this process.
     fn monitor(&self) -> Monitor {
-        let (log, group) = (Arc::clone(&self.log), self.member.group().to_owned());
+        let (log, group) = (Arc::clone(&self.log), self.group.clone());
         Box::new(move || Health { lag: Some(log.lag(&group)), ..Health::default() })
     }
 
     async fn leave(self: Box<Self>) {
-        // Dropping the member gives its partitions to the others. Its offsets are in the file by then.
-        let _ = self.log.flush().await;
+        let _ = self.log.flush().await; // the next reader may be that of another process
+    }
+}
+
+impl Drop for EmbeddedSubscription {
+    fn drop(&mut self) {
+        self.log.release(&self.group);
     }
 }

@@ -1,7 +1,7 @@
 //! The task that writes the embedded log. It is the only one.
 
 use crate::base::clock::now;
-use crate::bus::embedded::shared::{GroupPartition, Positions, Shared};
+use crate::bus::embedded::shared::{Positions, Shared};
 use crate::bus::interface::Message;
 use crate::storage::{Db, Statement, is_at_fault, rows};
 use anyhow::ensure;
@@ -58,13 +58,10 @@ pub(super) async fn run(
             }
         }
         let due = !flushes.is_empty() || positions_written_at.elapsed() >= OFFSET_FLUSH_INTERVAL;
-        let positions = if due { shared.positions().clone() } else { written.clone() };
-        let changed: Vec<_> =
-            positions.iter().filter(|(group, next)| written.get(*group) != Some(*next)).collect();
-        let removed: Vec<_> =
-            written.keys().filter(|group| !positions.contains_key(*group)).collect();
+        let changed =
+            due.then(|| shared.positions().clone()).filter(|positions| *positions != written);
         let timestamp = now();
-        let result = if batches.is_empty() && changed.is_empty() && removed.is_empty() {
+        let result = if batches.is_empty() && changed.is_none() {
             Ok(())
         } else {
             let stored = async {
@@ -72,7 +69,7 @@ pub(super) async fn run(
                     catch_up(&db, &shared).await?;
                 }
                 let batches = (timestamp, &batches[..]);
-                store(&db, shared.next(), batches, &changed, &removed).await
+                store(&db, shared.next(), batches, changed.as_ref()).await
             };
             let stored = stored.await;
             db.wrote(&stored);
@@ -85,7 +82,10 @@ pub(super) async fn run(
                     shared.publish(messages, timestamp);
                 }
                 if due {
-                    (written, positions_written_at) = (positions, Instant::now());
+                    positions_written_at = Instant::now();
+                }
+                if let Some(changed) = changed {
+                    written = changed;
                 }
             }
             Err(error) if is_at_fault(error) => {} // logged once by `db`
@@ -126,18 +126,16 @@ async fn catch_up(db: &Db, shared: &Shared) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes batches of messages with their timestamp, from the offset `first` on, and the changed and removed positions.
+/// Writes batches of messages with their timestamp, from the offset `first` on, and the positions of the groups if they changed.
 async fn store(
     db: &Db,
     mut first: i64,
     (timestamp, batches): (i64, &[Vec<Message>]),
-    changed: &[(&GroupPartition, &i64)],
-    removed: &[&GroupPartition],
+    positions: Option<&Positions>,
 ) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Position<'a> {
         consumer_group: &'a str,
-        partition: i32,
         next: i64,
     }
     let mut connection = db.connection().await?; // dropped after an error
@@ -151,16 +149,14 @@ async fn store(
         );
         first = next;
     }
-    let positions = changed.iter().map(|((group, partition), next)| Position {
-        consumer_group: group,
-        partition: *partition,
-        next: **next,
-    });
-    let upsert = "on conflict (consumer_group, partition) do update set next = excluded.next";
-    rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), upsert)?;
-    for (group, partition) in removed {
-        let delete = "delete from positions where consumer_group = $1 and partition = $2";
-        tx.later(Statement::new(delete).text(group.as_str()).number((*partition).into()));
+    if let Some(positions) = positions {
+        // All of them, so that those of removed groups go.
+        tx.later(Statement::new("delete from positions"));
+        let rows: Vec<_> = positions
+            .iter()
+            .map(|(group, next)| Position { consumer_group: group, next: *next })
+            .collect();
+        rows::insert(&mut tx, "positions", &rows, "")?;
     }
     tx.commit().await?;
     db.keep(connection);

@@ -4,7 +4,6 @@ use crate::base::limits::LEAVE_GROUP_TIMEOUT;
 use crate::bus::kafka::client::KafkaBus;
 use crate::bus::kafka::close::drop_on_thread;
 use crate::bus::kafka::watchdog::Watchdog;
-use crate::bus::partitions::offsets_to_commit;
 use crate::bus::{Delivery, Monitor, Subscription, TopicPosition};
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -150,6 +149,16 @@ impl Subscription for KafkaSubscription {
     }
 }
 
+/// Returns for each partition of `positions` the offset that a group commits: the one after the last position.
+fn offsets_to_commit(positions: &[TopicPosition]) -> HashMap<i32, i64> {
+    let mut offsets: HashMap<i32, i64> = HashMap::new();
+    for position in positions {
+        let offset = offsets.entry(position.partition).or_default();
+        *offset = (*offset).max(position.offset + 1);
+    }
+    offsets
+}
+
 /// Returns the delivery of a message of the client.
 pub(super) fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
@@ -166,4 +175,17 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
         headers,
         timestamp: message.timestamp().to_millis().unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_after_the_last_position_of_each_partition_is_committed() {
+        let positions = [(0, 7), (1, 3), (0, 5)];
+        let positions = positions.map(|(partition, offset)| TopicPosition { partition, offset });
+        assert_eq!(offsets_to_commit(&positions), [(0, 8), (1, 4)].into());
+        assert!(offsets_to_commit(&[]).is_empty());
+    }
 }

@@ -2,7 +2,6 @@
 
 use crate::bus::kafka::close::drop_on_thread;
 use crate::bus::kafka::tokens::Tokens;
-use crate::bus::partitions::PARTITIONS;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -17,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info};
 
+/// The partitions of a topic that we create.
+const PARTITIONS: i32 = 6;
 /// Upper bound for a response of the broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 

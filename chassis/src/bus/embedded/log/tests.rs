@@ -1,44 +1,120 @@
 use super::*;
-use crate::bus::embedded::partition::partition;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
+fn messages(numbers: std::ops::Range<i64>) -> Vec<Message> {
+    let message = |number: i64| Message {
+        key: number.to_string(),
+        payload: format!(r#"{{"a":"\"{number}"}}"#),
+        headers: vec![("ce_id".into(), "x".into())],
+    };
+    numbers.map(message).collect()
+}
+
+fn offsets(read: &[Arc<Delivery>]) -> Vec<i64> {
+    read.iter().map(|message| message.position.offset).collect()
+}
+
 #[tokio::test]
-async fn a_file_with_a_row_for_each_message_is_converted() {
+async fn a_file_of_an_earlier_version_is_refused_and_stays_as_it_was() {
+    let row_for_each_message =
+        "create table messages (partition bigint not null, seq bigint not null)";
+    let six_partitions = "
+        create table batches (first integer primary key, last bigint not null, at bigint not null, messages text not null);
+        create view messages as select first as seq from batches;
+        create table positions (
+            consumer_group text not null,
+            partition bigint not null,
+            next bigint not null,
+            primary key (consumer_group, partition)
+        ) without rowid;
+        insert into positions values ('cart', 5, 7);";
+    for tables in [row_for_each_message, six_partitions] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("events.db");
+        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let mut old = options.connect().await.unwrap();
+        old.execute(tables).await.unwrap();
+        let schema = "select string_agg(sql, ';' order by name) from sqlite_schema where name not like '%sqlx%'";
+        let before: String = old.fetch_one(schema).await.unwrap().get(0);
+        old.close().await.unwrap();
+
+        for _ in 0..2 {
+            // The second time shows that the first one unlocked the file.
+            let error = Log::open(&file).await.err().expect("it is of an earlier version");
+            let line = format!("{error:#}");
+            assert!(
+                line.contains("events.db: a version before 0.2.0 made this event log"),
+                "{line}"
+            );
+            assert!(line.contains("remove the file") && !line.contains('\n'), "{line}");
+        }
+        let mut old = options.connect().await.unwrap();
+        assert_eq!(old.fetch_one(schema).await.unwrap().get::<String, _>(0), before);
+        old.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_is_behind_gets_as_many_messages_as_it_asks_for() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("events.db");
-    let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
-    let mut old = options.connect().await.unwrap();
-    let tables = "create table messages (partition bigint not null, seq bigint not null, key text not null, \
-                  payload text not null, headers text not null, at bigint not null, \
-                  primary key (partition, seq)) without rowid";
-    old.execute(tables).await.unwrap();
-    for seq in 0..1_203_i64 {
-        let insert = query("insert into messages values ($1, $2, $3, $4, $5, 7)");
-        let insert = insert.bind(i64::from(partition(&seq.to_string()))).bind(seq);
-        let headers = r#"[["ce_id","x"]]"#;
-        let payload = format!(r#"{{"a":"\"{seq}"}}"#);
-        insert.bind(seq.to_string()).bind(payload).bind(headers).execute(&mut old).await.unwrap();
+    let log = Log::open(&file).await.unwrap();
+    // Rows of 1, 2, 497, 500 and 203 messages.
+    for numbers in [0..1, 1..3, 3..500, 500..1_203] {
+        log.append(messages(numbers)).await.unwrap();
     }
-    old.close().await.unwrap();
+    let from_memory = log.read(0, 5_000).await.unwrap();
+    log.close().await;
 
     let log = Log::open(&file).await.unwrap();
-    let all = log.all().await.unwrap();
-    assert_eq!(all.len(), 1_203);
-    for (seq, message) in (0..).zip(&all) {
-        let position = TopicPosition { partition: partition(&seq.to_string()), offset: seq };
-        assert_eq!((message.position, message.timestamp), (position, 7));
-        assert_eq!(message.key, Some(seq.to_string()));
-        assert_eq!(message.payload, Some(format!(r#"{{"a":"\"{seq}"}}"#).into_bytes()));
-        assert_eq!(message.header("ce_id"), Some("x"));
+    assert_eq!(log.end(), 1_203);
+    let from_file = log.read(0, 5_000).await.unwrap();
+    assert_eq!(from_file, from_memory);
+    assert_eq!(offsets(&from_file), (0..1_203).collect::<Vec<_>>());
+    for (sent, read) in messages(0..1_203).into_iter().zip(&from_file) {
+        assert_eq!(read.key, Some(sent.key));
+        assert_eq!(read.payload, Some(sent.payload.into_bytes()));
+        assert_eq!(read.headers, sent.headers);
     }
-    let (read, next) = log.read(1_198, 3, |position| position.offset != 1_199).await.unwrap();
-    let offsets: Vec<i64> = read.iter().map(|message| message.position.offset).collect();
-    assert_eq!((offsets, next), (vec![1_198, 1_200, 1_201], 1_202));
-    // More than two whole batches.
-    let (read, next) = log.read(0, 1_000, |_| true).await.unwrap();
-    assert_eq!((read.len(), next), (1_000, 1_000));
-    assert_eq!(log.last_offset(partition("1202")), 1_202);
+    for (from, limit, wanted) in [
+        (0, 500, 0..500),
+        (2, 500, 2..502),
+        (700, 500, 700..1_200),
+        (1_198, 3, 1_198..1_201),
+        (1_000, 500, 1_000..1_203),
+    ] {
+        let read = log.read(from, limit).await.unwrap();
+        assert_eq!(offsets(&read), wanted.collect::<Vec<_>>(), "{limit} from {from}");
+    }
+    assert!(log.read(1_203, 500).await.unwrap().is_empty());
+
+    // The newest are in memory and those before them in the file.
+    log.append(messages(1_203..1_205)).await.unwrap();
+    assert_eq!(offsets(&log.read(1_202, 500).await.unwrap()), [1_202, 1_203, 1_204]);
+    assert_eq!(offsets(&log.read(1_203, 500).await.unwrap()), [1_203, 1_204]);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_hole_in_the_file_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.db");
+    let log = Log::open(&file).await.unwrap();
+    log.append(messages(0..1)).await.unwrap();
+    log.append(messages(1..900)).await.unwrap();
+    log.close().await;
+    let mut damaged = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+    damaged.execute("delete from batches where first = 1").await.unwrap();
+    damaged.close().await.unwrap();
+
+    let log = Log::open(&file).await.unwrap();
+    assert_eq!(offsets(&log.read(0, 1).await.unwrap()), [0]);
+    for (from, limit) in [(0, 5_000), (1, 1), (1, 5_000)] {
+        let error = log.read(from, limit).await.unwrap_err();
+        assert!(error.to_string().contains("the event log lacks messages"), "{error}");
+    }
+    assert_eq!(offsets(&log.read(600, 500).await.unwrap()), (600..900).collect::<Vec<_>>());
     log.close().await;
 }
 
@@ -47,8 +123,8 @@ async fn positions_of_removed_groups_are_deleted_and_others_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("events.db");
     let log = Log::open(&file).await.unwrap();
-    for group in ["cart", "removed", "payment"] {
-        log.commit(group, &(0..PARTITIONS).map(|partition| (partition, 7)).collect());
+    for (group, offset) in [("cart", 7), ("removed", 7), ("payment", 5), ("cart", 6)] {
+        log.commit(group, offset);
     }
     log.close().await;
 
@@ -57,9 +133,9 @@ async fn positions_of_removed_groups_are_deleted_and_others_are_kept() {
     log.close().await;
 
     let log = Log::open(&file).await.unwrap();
-    let positions = ["cart", "removed", "payment"].map(|group| log.position(group, 1));
-    assert_eq!(positions, [7, 0, 7]);
+    let positions = ["cart", "removed", "payment"].map(|group| log.position(group));
+    assert_eq!(positions, [7, 0, 5]);
     let rows = log.db.fetch_all(query("select 1 from positions")).await.unwrap();
-    assert_eq!(rows.len(), 2 * usize::try_from(PARTITIONS).unwrap());
+    assert_eq!(rows.len(), 2);
     log.close().await;
 }

@@ -13,12 +13,12 @@ use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
 use chassis::http::hal::{Collection, Index, Item, Links};
 use chassis::http::{
-    BaseUrl, Body, Conditions, EntityTag, Id, Query, Surface, precondition_failed,
+    BaseUrl, Body, Conditions, EntityTag, Fields, Id, Query, Surface, Validate, precondition_failed,
 };
 use chassis::service::HEALTH_PATH;
 use chassis::writer::CommandError;
-use common_events::{CartId, GifticonId, number, status};
-use garde::Validate;
+use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
+use common_events::{CartId, GifticonId, status};
 use serde::{Deserialize, Serialize};
 
 pub const UNKNOWN_CART: Kind = Kind::new(
@@ -67,15 +67,20 @@ pub fn routes(app: CartsApp) -> Router {
         .with_state(app)
 }
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AddRequest {
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = 9_007_199_254_740_991))]
     gifticon_id: i64,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = 2_147_483_647))]
     quantity: i64,
+}
+
+impl Validate for AddRequest {
+    fn validate(&self, fields: &mut Fields) {
+        fields.number("gifticonId", self.gifticon_id, 1..=GIFTICON_ID_MAX);
+        fields.number("quantity", self.quantity, 1..=UNITS_MAX);
+    }
 }
 
 #[derive(Debug, Serialize)]

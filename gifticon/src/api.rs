@@ -5,7 +5,7 @@ mod problems;
 pub use problems::PROBLEMS;
 
 use crate::app::StockWriter;
-use crate::domain::{Change, Command, Gifticon, Reply, Reservation, UNITS_MAX};
+use crate::domain::{Change, Command, Gifticon, Reply, Reservation};
 use crate::store::{self, GIFTICONS, GifticonRow};
 use axum::extract::State;
 use axum::http::{Method, StatusCode, header};
@@ -14,11 +14,13 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use chassis::base::problem::Problem;
 use chassis::http::hal::{Collection, Index, Item, Links};
-use chassis::http::{BaseUrl, Body, Conditions, EntityTag, Id, Name, Query, Surface, Uuid};
+use chassis::http::{
+    BaseUrl, Body, Conditions, EntityTag, Fields, Id, Name, Query, Surface, Uuid, Validate,
+};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
-use common_events::{GifticonId, ReservationId, number};
-use garde::Validate;
+use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
+use common_events::{GifticonId, ReservationId};
 use problems::{refused, unexpected, unknown_gifticon};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -62,42 +64,50 @@ pub fn routes(api: Api) -> Router {
         .with_state(api)
 }
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RegisterRequest {
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = GIFTICON_ID_MAX))]
     gifticon_id: i64,
-    #[garde(dive)]
     name: Name,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 0, max = UNITS_MAX))]
     available_quantity: i64,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 0, max = PRICE_MAX))]
     price: i64,
 }
 
-/// The largest whole number that every JSON reader keeps exact.
-const GIFTICON_ID_MAX: i64 = 9_007_199_254_740_991;
+impl Validate for RegisterRequest {
+    fn validate(&self, fields: &mut Fields) {
+        fields.number("gifticonId", self.gifticon_id, 1..=GIFTICON_ID_MAX);
+        fields.name("name", &self.name);
+        fields.number("availableQuantity", self.available_quantity, 0..=UNITS_MAX);
+        fields.number("price", self.price, 0..=PRICE_MAX);
+    }
+}
+
 /// Won for one unit at most: times the largest quantity it still fits into an `i64`.
 const PRICE_MAX: i64 = 1_000_000_000;
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangeRequest {
     #[serde(default, deserialize_with = "named")]
-    #[garde(dive)]
     name: Option<Name>,
     #[serde(default, deserialize_with = "number::saturating_option")]
-    #[garde(range(min = 0, max = PRICE_MAX))]
     price: Option<i64>,
     #[serde(default, deserialize_with = "number::saturating_option")]
-    #[garde(range(min = -UNITS_MAX, max = UNITS_MAX))]
     restock: Option<i64>,
     #[serde(default, deserialize_with = "number::saturating_option")]
-    #[garde(range(min = 0, max = UNITS_MAX))]
     available_quantity: Option<i64>,
+}
+
+impl Validate for ChangeRequest {
+    fn validate(&self, fields: &mut Fields) {
+        fields.name("name", &self.name);
+        fields.number("price", self.price, 0..=PRICE_MAX);
+        fields.number("restock", self.restock, -UNITS_MAX..=UNITS_MAX);
+        fields.number("availableQuantity", self.available_quantity, 0..=UNITS_MAX);
+    }
 }
 
 /// Reads a name that may be absent; `null` is an error, as for the other fields.
@@ -105,15 +115,20 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::
     Name::deserialize(deserializer).map(Some)
 }
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ReserveRequest {
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = GIFTICON_ID_MAX))]
     gifticon_id: i64,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = UNITS_MAX))]
     quantity: i64,
+}
+
+impl Validate for ReserveRequest {
+    fn validate(&self, fields: &mut Fields) {
+        fields.number("gifticonId", self.gifticon_id, 1..=GIFTICON_ID_MAX);
+        fields.number("quantity", self.quantity, 1..=UNITS_MAX);
+    }
 }
 
 #[derive(Debug, Serialize)]

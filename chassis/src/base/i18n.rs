@@ -1,8 +1,7 @@
 //! Texts for customers, in English and Korean.
 
 use axum::http::{HeaderMap, header};
-use garde::i18n;
-use std::{borrow::Cow, cmp::Reverse, fmt::Display};
+use std::{borrow::Cow, cmp::Reverse};
 
 /// A supported language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,66 +102,6 @@ impl Text {
             Lang::English => &self.en,
             Lang::Korean => &self.ko,
         }
-    }
-}
-
-/// The messages of garde's rules in Korean.
-pub(crate) struct KoreanRules;
-
-/// For all rules about a format.
-const INVALID_FORMAT: Cow<'static, str> = Cow::Borrowed("형식이 올바르지 않습니다");
-
-impl i18n::I18n for KoreanRules {
-    fn range_lower_than(&self, min: &dyn Display) -> Cow<'static, str> {
-        format!("{min} 이상이어야 합니다").into()
-    }
-    fn range_greater_than(&self, max: &dyn Display) -> Cow<'static, str> {
-        format!("{max} 이하여야 합니다").into()
-    }
-    fn length_lower_than(&self, min: usize) -> Cow<'static, str> {
-        format!("{min}자 이상이어야 합니다").into()
-    }
-    fn length_greater_than(&self, max: usize) -> Cow<'static, str> {
-        format!("{max}자 이하여야 합니다").into()
-    }
-    fn required_not_set(&self) -> Cow<'static, str> {
-        "꼭 필요합니다".into()
-    }
-    fn credit_card_invalid(&self, _: i18n::InvalidCreditCard) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn pattern_no_match(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn contains_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn url_invalid(&self, _: i18n::InvalidUrl) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn prefix_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn suffix_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn phone_number_invalid(&self, _: i18n::InvalidPhoneNumber) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn ip_invalid(&self, _: i18n::IpKind) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn matches_field_mismatch(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn email_invalid(&self, _: i18n::InvalidEmail) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn ascii_invalid(&self) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn alphanumeric_invalid(&self) -> Cow<'static, str> {
-        INVALID_FORMAT
     }
 }
 

@@ -5,9 +5,8 @@ use crate::rows::{AttemptRow, CANCELLED, CartRow, KeyRow, PENDING, StoredCart};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::mailbox::retention::RetentionRule;
-use chassis::model::Ids;
 use chassis::storage::rows::{Value, insert_stamped, of_each, read, select};
-use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
+use chassis::storage::{Db, Schema, Table, Tx, ids};
 use common_events::{CartId, ReservationId};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,7 +77,7 @@ impl Named {
     }
 }
 
-/// Reads what the commands name, in the order attempts, keys, carts, id sequence, the rows of each in order and locked.
+/// Reads what the commands name, in the order attempts, keys, carts, ids, the rows of each in order and locked.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Carts> {
     let (mut state, mut named) = (Carts::default(), Named::default());
     commands.iter().for_each(|command| named.add(command));
@@ -107,8 +106,7 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         state.carts.read(cart.id, cart);
     }
     if named.counts {
-        let sequence = IdSequence::load(tx, db, CARTS.collection).await?;
-        state.ids = Ids::read(sequence.last_id, sequence.live);
+        state.ids = ids::load(tx, db, CARTS.collection).await?;
     }
     Ok(state)
 }
@@ -155,9 +153,7 @@ fn save_carts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     let (paid, removed) = (changed_to(Status::Paid), changed_to(Status::Removed));
     set_status(tx, Status::Paid, &paid)?;
     set_status(tx, Status::Removed, &removed)?;
-    if let Some((last_id, live)) = state.ids.changed() {
-        IdSequence { last_id, live }.save(tx, CARTS.collection);
-    }
+    ids::save(tx, &state.ids, CARTS.collection);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ pub use order::Field;
 use crate::base::problem::Problem;
 use crate::http::hal::{Collection, Item, Links, PageInfo};
 use crate::http::{BaseUrl, Query};
-use crate::storage::{Db, IdSequence, rows};
+use crate::storage::{Db, ids, rows};
 use paging::{MAX_SKIPPED, PageStart, Paging};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 /// A collection that is shown in pages.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
-    /// The name of the collection: of its path, of its member of `_embedded`, and of its [`IdSequence`].
+    /// The name of the collection: of its path, of its member of `_embedded`, and of its [ids].
     pub collection: &'static str,
     /// The name of the link to an item.
     pub singular: &'static str,
@@ -51,7 +51,7 @@ impl Listing {
         read: impl Fn(R) -> (i64, T),
     ) -> Result<Collection<Item<T>>, Problem> {
         let paging = Paging::read(self.fields, query)?;
-        let total = IdSequence::live(db, self.collection).await?;
+        let total = ids::count_live(db, self.collection).await?;
         paging.check_cost(self.fields, total)?;
         let (rows, more) = self.rows(db, &paging, total).await?;
         let items: Vec<(i64, T)> = rows.into_iter().map(read).collect();

@@ -4,8 +4,8 @@ use crate::domain::{Command, Gifticon, Reservation, Stock};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::model::Tracked;
-use chassis::storage::rows::{insert, look_up, of_each, read, select};
-use chassis::storage::{Db, Schema, Table, Tx, ids};
+use chassis::storage::rows::{insert, look_up, read, run_on_each, select};
+use chassis::storage::{Db, Schema, Statement, Table, Tx, ids};
 use chassis::table;
 use chassis::writer::ConflictError;
 use common_events::{GifticonId, ReservationId};
@@ -200,11 +200,7 @@ pub fn save(tx: &mut Tx<'_>, stock: &Stock) -> sqlx::Result<()> {
 /// Deletes first: a number may be given again in the same batch.
 fn save_gifticons(tx: &mut Tx<'_>, gifticons: &Tracked<GifticonId, Gifticon>) -> sqlx::Result<()> {
     let removed: Vec<i64> = gifticons.removed().map(|gifticon| gifticon.id).collect();
-    if !removed.is_empty() {
-        let delete =
-            of_each(tx, &removed, |among| format!("delete from gifticons where id {among}"))?;
-        tx.later(delete);
-    }
+    run_on_each(tx, &removed, |among| format!("delete from gifticons where id {among}"))?;
     let rows = gifticons.added().chain(gifticons.changed());
     let rows: Vec<GifticonRow> = rows.map(Into::into).collect();
     let overwrite = GifticonRow::on_conflict("id", &["gifticon_id"]);
@@ -221,13 +217,11 @@ fn save_reservations(
     let rows = reservations.added().map(|reservation| ReservationRow::of(reservation, changed_at));
     ReservationRow::insert(tx, &rows.collect::<Vec<_>>())?;
     let released = texts(reservations.changed().map(|reservation| &reservation.id));
-    if !released.is_empty() {
-        let update = of_each(tx, &released, |among| {
-            format!("update reservations set status = $2, changed_at = $3 where id {among}")
-        })?;
-        tx.later(update.text(RELEASED).number(changed_at));
-    }
-    Ok(())
+    run_on_each(tx, &released, |among| {
+        let update =
+            format!("update reservations set status = $2, changed_at = $3 where id {among}");
+        Statement::new(update).text(RELEASED).number(changed_at)
+    })
 }
 
 /// Returns the gifticon of a row.

@@ -122,14 +122,18 @@ fn json<T: Serialize>(ids: &[T]) -> sqlx::Result<String> {
     serde_json::to_string(ids).map_err(unwritable)
 }
 
-/// Returns a statement for `ids`. `sql` makes its text from the condition that follows the name of the column. Its other
-/// placeholders begin with `$2`.
-pub fn of_each<T: Value>(
-    tx: &Tx<'_>,
+/// Runs a statement on the rows of `ids`, before the commit, unless there are none. `statement` makes it from the condition that
+/// follows the name of the column. Its own placeholders begin with `$2`.
+pub fn run_on_each<T: Value, S: Into<Statement>>(
+    tx: &mut Tx<'_>,
     ids: &[T],
-    sql: impl FnOnce(&str) -> String,
-) -> sqlx::Result<Statement> {
-    Ok(Statement::new(sql(in_ids::<T>(tx))).text(json(ids)?))
+    statement: impl FnOnce(&str) -> S,
+) -> sqlx::Result<()> {
+    if !ids.is_empty() {
+        let statement = statement(in_ids::<T>(tx)).into();
+        tx.later(statement.with_first(json(ids)?));
+    }
+    Ok(())
 }
 
 /// Returns a query for [`read`], whose values are still to be bound. `columns` is separated by commas, and `rest` is the SQL

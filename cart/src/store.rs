@@ -129,11 +129,11 @@ fn save_keys(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     })?;
     // Plainly: a key that another replica took meanwhile fails the batch, which then reads it.
     let taken: Vec<KeyRow> = state.keys.added().map(KeyRow::from).collect();
-    insert_stamped(tx, KeyRow::NAME, &taken, "")?;
+    insert_stamped(tx, KeyRow::NAME, KeyRow::COLUMNS, &taken, "")?;
     let concluded: Vec<KeyRow> = state.keys.changed().map(KeyRow::from).collect();
     let set = " on conflict (idempotency_key) do update set outcome = excluded.outcome, \
                cart_id = excluded.cart_id, available = excluded.available";
-    insert_stamped(tx, KeyRow::NAME, &concluded, set)
+    insert_stamped(tx, KeyRow::NAME, KeyRow::COLUMNS, &concluded, set)
 }
 
 fn save_attempts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {

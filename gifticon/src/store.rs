@@ -204,7 +204,7 @@ fn save_gifticons(tx: &mut Tx<'_>, gifticons: &Tracked<GifticonId, Gifticon>) ->
     let rows = gifticons.added().chain(gifticons.changed());
     let rows: Vec<GifticonRow> = rows.map(Into::into).collect();
     let overwrite = GifticonRow::on_conflict("id", &["gifticon_id"]);
-    insert(tx, GifticonRow::NAME, &rows, &overwrite)
+    insert(tx, GifticonRow::NAME, GifticonRow::COLUMNS, &rows, &overwrite)
 }
 
 /// Inserts new reservations, and sets the status of those that were released. A new one that another replica made first

@@ -197,7 +197,7 @@ async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
 
 fn save_views(tx: &mut Tx<'_>, table: &str, views: &Tracked<CartId, View>) -> sqlx::Result<()> {
     let rows: Vec<ViewRow> = views.added().chain(views.changed()).map(Into::into).collect();
-    insert(tx, table, &rows, &ViewRow::on_conflict("cart_id", &["id"]))
+    insert(tx, table, ViewRow::COLUMNS, &rows, &ViewRow::on_conflict("cart_id", &["id"]))
 }
 
 /// Returns the view with this id. `R` has the columns that it needs as its fields.

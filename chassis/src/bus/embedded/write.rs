@@ -156,8 +156,11 @@ async fn store(
         partition: *partition,
         next: **next,
     });
-    let upsert = "on conflict (consumer_group, partition) do update set next = excluded.next";
-    rows::insert(&mut tx, "positions", &positions.collect::<Vec<_>>(), upsert)?;
+    let (columns, upsert) = (
+        "consumer_group, partition, next",
+        "on conflict (consumer_group, partition) do update set next = excluded.next",
+    );
+    rows::insert(&mut tx, "positions", columns, &positions.collect::<Vec<_>>(), upsert)?;
     for (group, partition) in removed {
         let delete = "delete from positions where consumer_group = $1 and partition = $2";
         tx.later(Statement::new(delete).text(group.as_str()).number((*partition).into()));

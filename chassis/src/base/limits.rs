@@ -43,8 +43,6 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reader waits for a connection, and how long it may take to make one, before the request is refused with 503.
 /// A request that has less patience left waits no longer than that.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause between two attempts to connect to a database that could not be connected to.
-pub const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 /// A connection to Postgres that was idle for longer is pinged before its use. Shorter than [`IDLE_TIMEOUT`].
 pub const IDLE_BEFORE_PING: Duration = Duration::from_secs(1);
 /// How long a ping may take. Shorter than [`ACQUIRE_TIMEOUT`], in which another connection is made after a failed ping.

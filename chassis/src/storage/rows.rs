@@ -24,8 +24,7 @@ pub fn insert<R: Serialize>(
     insert_values(tx, table, (columns, &values), rows, rest)
 }
 
-/// Inserts rows as [`insert`] does, and sets their column `minute` to the minutes that the service has run. The statement reads
-/// the count itself: the one that a process remembers is too low after its machine was suspended while other replicas ran. See
+/// Inserts rows as [`insert`] does, and sets their column `minute` to the minutes that the service has run: see
 /// [`crate::mailbox::retention::RetentionRule`].
 pub fn insert_stamped<R: Serialize>(
     tx: &mut Tx<'_>,

@@ -14,14 +14,13 @@ use crate::writer::task::{Batches, Task};
 use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep_until;
 
 /// The way to the writer. Clones go to the same one.
 pub struct Writer<M: WriteModel> {
     jobs: mpsc::Sender<Job<M>>,
     enough: Arc<Notify>,
-    committed: Arc<watch::Sender<u64>>,
     waited: Histogram,
 }
 
@@ -30,7 +29,6 @@ impl<M: WriteModel> Clone for Writer<M> {
         Self {
             jobs: self.jobs.clone(),
             enough: Arc::clone(&self.enough),
-            committed: Arc::clone(&self.committed),
             waited: self.waited.clone(),
         }
     }
@@ -124,11 +122,6 @@ impl<M: WriteModel> Writer<M> {
         self.jobs.send(Job::Events((events, answer))).await.map_err(EventError::stopped)?;
         answered.await.map_err(EventError::stopped)?
     }
-
-    /// Changes whenever a transaction was committed: what workers wait for.
-    pub fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
-    }
 }
 
 /// Makes the writer of a service.
@@ -140,14 +133,12 @@ pub(crate) fn writer<M: WriteModel>(
     housekeeping: mpsc::Receiver<HousekeepingJob>,
 ) -> (Writer<M>, Task<M>) {
     let (sender, jobs) = mpsc::channel(WAITING);
-    let committed = Arc::new(watch::Sender::new(0));
     let enough = Arc::new(Notify::new());
     let writer = Writer {
         jobs: sender,
         enough: Arc::clone(&enough),
-        committed: Arc::clone(&committed),
         waited: metrics.writer_wait_seconds.clone(),
     };
-    let batches = Batches::new(model, db, metrics, relay, committed);
+    let batches = Batches::new(model, db, metrics, relay);
     (writer, Task { jobs, enough, housekeeping, batches })
 }

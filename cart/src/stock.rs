@@ -13,7 +13,7 @@ use tracing::warn;
 /// How long a release may take. No customer waits for it, so it may take longer than a reservation.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many calls through the breaker one cart makes at most, each time within the budget.
+/// How many calls through the breaker one cart makes at most, each within its timeout.
 pub const CALLS_MAX: u32 = 2;
 
 /// A reservation that gifticon holds.
@@ -138,9 +138,9 @@ impl HttpStock {
         let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
         // Gifticon does not begin what waited longer than this: nobody would hear of it. By then this
         // side has counted it as late.
-        let budget = patience::header(self.breaker.deadline());
+        let patience = patience::header(self.breaker.timeout());
         let request = self.client.put(self.address(reservation)).json(&body);
-        let mut request = request.header(patience::BUDGET, budget);
+        let mut request = request.header(patience::HEADER, patience);
         if let Some(trace) = trace::current() {
             request = request.header(trace::TRACEPARENT, trace.header());
         }

@@ -1,4 +1,4 @@
-//! A circuit breaker for calls to a service, with a deadline for each call.
+//! A circuit breaker for calls to a service, with a timeout for each call.
 
 mod consecutive_failures;
 
@@ -39,7 +39,7 @@ pub enum CallError {
     /// The circuit is open, because the peer failed too often. Nothing was sent.
     #[error("the circuit to {0} is open")]
     Open(&'static str),
-    /// No response before the deadline. It is unknown if the peer acted.
+    /// No response within the timeout. It is unknown if the peer acted.
     #[error("{0} did not answer in time")]
     Late(&'static str),
     /// The call failed. It is unknown if the peer acted.
@@ -118,11 +118,11 @@ impl Instrument for Transitions {
     }
 }
 
-/// A circuit breaker with a deadline for each call. Clones share the circuit.
+/// A circuit breaker with a timeout for each call. Clones share the circuit.
 #[derive(Clone)]
 pub struct Breaker {
     peer: &'static str,
-    deadline: Duration,
+    timeout: Duration,
     machine: StateMachine<Policy, Transitions>,
     circuit: Arc<Circuit>,
     probes: Arc<Semaphore>,
@@ -132,8 +132,8 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Returns a closed circuit to `peer`, whose calls may take up to `deadline`.
-    pub fn new(peer: &'static str, deadline: Duration, metrics: &Metrics) -> Self {
+    /// Returns a closed circuit to `peer`, each of whose calls may take up to `timeout`.
+    pub fn new(peer: &'static str, timeout: Duration, metrics: &Metrics) -> Self {
         let circuit = Arc::new(Circuit {
             peer,
             state: AtomicI64::new(State::Closed as i64),
@@ -152,12 +152,12 @@ impl Breaker {
         let transitions = Transitions(Arc::clone(&circuit));
         let machine = Config::new().failure_policy(policy).instrument(transitions).build();
         let probes = Arc::new(Semaphore::new(PROBES_MAX));
-        Self { peer, deadline, machine, circuit, probes, is_timeout, recording }
+        Self { peer, timeout, machine, circuit, probes, is_timeout, recording }
     }
 
     /// Returns how long a call may take.
-    pub fn deadline(&self) -> Duration {
-        self.deadline
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Returns true if the circuit is closed: calls are made, and none is a probe.
@@ -200,7 +200,7 @@ impl Breaker {
             }
             probe => probe,
         };
-        match timeout(self.deadline, call).await {
+        match timeout(self.timeout, call).await {
             Ok(Ok(response)) => {
                 self.machine.on_success();
                 Ok(response)

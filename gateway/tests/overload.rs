@@ -120,7 +120,7 @@ async fn a_request_is_refused_when_its_patience_is_over_and_health_is_not() {
     assert_eq!(again.await.unwrap().status(), StatusCode::OK, "the service takes requests again");
 }
 
-/// A client cannot lengthen its patience: the service gets the rest of the patience.
+/// A client cannot lengthen its patience: the service gets the rest of it.
 #[tokio::test]
 async fn the_remaining_patience_is_forwarded() {
     let gateway = gateway(&mirror().await, &[]).await;

@@ -13,6 +13,7 @@ pub mod hal;
 mod handshake_filter;
 mod head;
 mod json_error;
+mod language;
 mod layers;
 mod name;
 mod query;

@@ -1,5 +1,6 @@
 //! Texts for customers, in English and Korean.
 
+use crate::base::accept::ranges;
 use axum::http::{HeaderMap, header};
 use std::{borrow::Cow, cmp::Reverse};
 
@@ -17,12 +18,9 @@ impl Lang {
     /// Returns the supported language that the client prefers (RFC 9110, 12.5.4), and English without a preference. Malformed
     /// ranges are ignored.
     pub fn of(headers: &HeaderMap) -> Self {
-        let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
-        let ranges: Vec<_> = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
-            .filter_map(range)
-            .collect();
+        let ranges = ranges(headers, &header::ACCEPT_LANGUAGE);
+        // In two-thousandths, to leave room for `UNNAMED_QUALITY`.
+        let ranges: Vec<_> = ranges.map(|(tag, quality)| (tag, quality * 2)).collect();
         // Languages rank by quality, then by whether they are named, then by position.
         let rank = |language: &str| {
             let ranges = ranges.iter().enumerate();
@@ -52,26 +50,6 @@ impl Lang {
 
 /// The quality of a language that a client does not name: above 0, and below the least that it can name.
 const UNNAMED_QUALITY: u16 = 1;
-
-/// Parses one range of `Accept-Language`, such as `ko-KR;q=0.8`. Returns its tag, and its quality in two-thousandths.
-fn range(text: &str) -> Option<(&str, u16)> {
-    let mut parts = text.split(';').map(str::trim);
-    let tag = parts.next().filter(|tag| !tag.is_empty())?;
-    let mut weights = parts.filter_map(|part| part.split_once('='));
-    let weight = weights.find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-    let thousandths = weight.map_or(Some(1_000), |(_, weight)| quality(weight.trim()))?;
-    Some((tag, thousandths * 2))
-}
-
-/// Parses a quality, from 0 to 1 with at most three decimals. Returns it in thousandths.
-pub(crate) fn quality(text: &str) -> Option<u16> {
-    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !matches!(whole, "0" | "1") || rest.len() > 3 || !digits(rest) {
-        return None;
-    }
-    format!("{whole}{rest:0<3}").parse().ok().filter(|thousandths| *thousandths <= 1_000)
-}
 
 /// True if `tag`, such as `ko-KR`, belongs to `language`.
 fn is_of(tag: &str, language: &str) -> bool {

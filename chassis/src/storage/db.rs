@@ -28,8 +28,6 @@ const WRITER_CONNECTIONS: u32 = 2;
 const READER_CONNECTIONS: u32 = 8;
 /// How long connecting may take at the start.
 const START_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause before the database is tried again at the start.
-const START_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The database of a service: one connection that writes, and a pool that reads.
 #[derive(Clone, Debug)]
@@ -79,14 +77,10 @@ impl Db {
     /// Migrates the tables, and retries until the database is there. Several replicas may call it at once: sqlx takes an
     /// advisory lock.
     pub async fn migrate(&self, schema: &Schema) {
-        while !self.is_ready() {
-            match self.try_migrate(schema).await {
-                Ok(()) => self.outages.connects.works(),
-                Err(error) => {
-                    self.outages.connects.failed(&causes(&error));
-                    tokio::time::sleep(START_RETRY_PAUSE).await;
-                }
-            }
+        if !self.is_ready() {
+            let migrate =
+                || async { self.try_migrate(schema).await.map_err(|error| causes(&error)) };
+            self.outages.connects.until_it_works(migrate).await;
         }
     }
 

@@ -11,7 +11,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
-use chassis::http::hal::{Collection, Index, Item, Links};
+use chassis::http::hal::{Collection, Item};
 use chassis::http::{
     BaseUrl, Body, Conditions, EntityTag, Fields, Id, Query, Surface, Validate, precondition_failed,
 };
@@ -60,9 +60,9 @@ pub fn surface() -> Surface {
 /// Returns the routes.
 pub fn routes(app: CartsApp) -> Router {
     Router::new()
-        .route("/", get(root))
+        .route("/", get(async |base: BaseUrl| Json(CARTS.root(&base))))
         .route("/carts", get(list).post(add))
-        .route("/carts/search", get(searches))
+        .route("/carts/search", get(async |base: BaseUrl| Json(CARTS.searches(&base))))
         .route("/carts/{id}", get(one).delete(remove))
         .with_state(app)
 }
@@ -115,16 +115,6 @@ fn view(cart: Cart) -> CartView {
     CartView::new(cart, status)
 }
 
-async fn root(base: BaseUrl) -> Json<Index> {
-    Json(Index::new(
-        Links::default().templated("carts", base.url("/carts{?page,size,sort,after,before}")),
-    ))
-}
-
-async fn searches(base: BaseUrl) -> Json<Index> {
-    Json(Index::new(Links::default().with("self", base.url("/carts/search"))))
-}
-
 async fn list(
     State(app): State<CartsApp>,
     base: BaseUrl,
@@ -142,7 +132,7 @@ async fn one(
 ) -> Result<Response, Problem> {
     let cart = store::by_id(&app.db, id).await?.ok_or_else(unknown_cart)?;
     let tag = EntityTag::of_version(cart.status.version());
-    let item = Item::new(&base, CARTS.collection, CARTS.singular, id, view(cart));
+    let item = CARTS.item(&base, id, view(cart));
     conditions.answer(&tag, Json(item))
 }
 
@@ -161,7 +151,7 @@ async fn add(
     let id = cart.id.0;
     // As it was when it was added, also when this is the repeat of a request long ago.
     let view = CartView::new(cart, status::CART_ADDED);
-    let item = Item::new(&base, CARTS.collection, CARTS.singular, id, view);
+    let item = CARTS.item(&base, id, view);
     let location = base.url(&format!("/carts/{id}"));
     let tag = EntityTag::of_version(Status::Added.version());
     Ok(tag.on((StatusCode::CREATED, [(header::LOCATION, location)], Json(item))))

@@ -30,7 +30,7 @@ pub const CARTS: Listing = Listing {
         Field::new("price", "price"),
         Field::new("amount", "price * quantity"),
     ],
-    searchable: false,
+    search: None,
 };
 
 /// Returns the tables.

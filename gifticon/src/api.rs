@@ -13,7 +13,7 @@ use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use chassis::base::problem::Problem;
-use chassis::http::hal::{Collection, Index, Item, Links};
+use chassis::http::hal::{Collection, Item};
 use chassis::http::{
     BaseUrl, Body, Conditions, EntityTag, Fields, Id, Name, Query, Surface, Uuid, Validate,
 };
@@ -55,9 +55,9 @@ pub fn surface() -> Surface {
 /// Returns the routes.
 pub fn routes(api: Api) -> Router {
     Router::new()
-        .route("/", get(root))
+        .route("/", get(async |base: BaseUrl| Json(GIFTICONS.root(&base))))
         .route("/gifticons", get(list).post(register))
-        .route("/gifticons/search", get(searches))
+        .route("/gifticons/search", get(async |base: BaseUrl| Json(GIFTICONS.searches(&base))))
         .route("/gifticons/search/findByGifticonId", get(find))
         .route("/gifticons/{id}", get(one).patch(change).delete(delete))
         .route("/reservations/{reservation}", put(reserve).delete(release))
@@ -182,18 +182,7 @@ impl From<Reservation> for ReservationView {
 fn item(base: &BaseUrl, gifticon: Gifticon) -> (EntityTag, Json<Item<GifticonView>>) {
     let (id, tag) = (gifticon.id, EntityTag::of_version(gifticon.version));
     let view = GifticonView::from(gifticon);
-    (tag, Json(Item::new(base, GIFTICONS.collection, GIFTICONS.singular, id, view)))
-}
-
-async fn root(base: BaseUrl) -> Json<Index> {
-    let url = base.url("/gifticons{?page,size,sort,after,before}");
-    Json(Index::new(Links::default().templated("gifticons", url)))
-}
-
-async fn searches(base: BaseUrl) -> Json<Index> {
-    let url = base.url("/gifticons/search/findByGifticonId{?gifticonId}");
-    let links = Links::default().templated("findByGifticonId", url);
-    Json(Index::new(links.with("self", base.url("/gifticons/search"))))
+    (tag, Json(GIFTICONS.item(base, id, view)))
 }
 
 async fn list(

@@ -99,7 +99,7 @@ pub const GIFTICONS: Listing = Listing {
         Field::new("availableQuantity", "available"),
         Field::new("price", "price"),
     ],
-    searchable: true,
+    search: Some(("findByGifticonId", "gifticonId")),
 };
 
 /// Returns the tables.

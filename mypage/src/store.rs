@@ -82,7 +82,7 @@ pub const MYPAGES: Listing = Listing {
         Field::new("createdAt", "created_at"),
         Field::new("updatedAt", "updated_at"),
     ],
-    searchable: true,
+    search: Some(("findByCartId", "cartId")),
 };
 
 /// The migration that makes the table.

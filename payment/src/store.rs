@@ -85,7 +85,7 @@ pub const PAYMENTS: Listing = Listing {
         Field::new("status", "status"),
         Field::new("reason", "reason"),
     ],
-    searchable: true,
+    search: Some(("findByCartId", "cartId")),
 };
 
 /// Returns the tables.

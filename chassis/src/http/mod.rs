@@ -34,7 +34,7 @@ pub use name::Name;
 pub use query::Query;
 pub use surface::Surface;
 
-pub(crate) use context::{Context, Dependencies, Exposure, NoDependencies};
+pub(crate) use context::{Context, Dependencies, Exposure};
 pub(crate) use head::HeadLimits;
 pub(crate) use layers::{management, public};
 pub(crate) use server::serve;

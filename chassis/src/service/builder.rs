@@ -190,7 +190,6 @@ impl Chassis {
         self.spawn("retention", async move {
             stop.run_until_cancelled(retention).await;
         });
-        let dependencies = Arc::new(self.db.clone());
         let process = Process {
             name: self.name,
             metrics: self.metrics,
@@ -201,7 +200,7 @@ impl Chassis {
             management_paths: self.management_paths,
             db: Some(self.db),
         };
-        process.serve(surface, routes, dependencies, Exposure::Internal, |routes| routes)
+        process.serve(surface, routes, Exposure::Internal, |routes| routes)
     }
 }
 

@@ -2,12 +2,11 @@
 
 mod consecutive_failures;
 
-use crate::base::metrics::{Fixed, Metrics};
+use crate::base::metrics::{Label, Metrics};
 use consecutive_failures::ConsecutiveFailures;
 use failsafe::backoff::{Exponential, exponential};
 use failsafe::failure_policy::{OrElse, SuccessRateOverTimeWindow, success_rate_over_time_window};
 use failsafe::{Config, FailurePolicy, Instrument, StateMachine};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -60,18 +59,13 @@ enum State {
     Open = 2,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Transition {
-    to: Fixed,
-}
-
 /// The state of a circuit and its metrics.
 #[derive(Debug)]
 struct Circuit {
     peer: &'static str,
     state: AtomicI64,
     gauge: Gauge,
-    transitions: Family<Transition, Counter>,
+    transitions: Family<Label, Counter>,
     rejected: Counter,
 }
 
@@ -88,7 +82,7 @@ impl Circuit {
             State::HalfOpen => "half_open",
             State::Open => "open",
         };
-        self.transitions.get_or_create(&Transition { to: Fixed(to) }).inc();
+        self.transitions.get_or_create(&[("to", to)]).inc();
         if state == State::Open {
             warn!(peer = self.peer, "the circuit is open: calls are refused for a while");
         } else {

@@ -62,9 +62,6 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let left_behind = sweeper::left_by_the_last_process(&app.db).await;
     let calls_max = timeout * stock::CALLS_MAX;
     let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), calls_max, left_behind);
-    let stop = chassis.stopping();
-    chassis.spawn("sweeper", async move {
-        stop.run_until_cancelled(sweeper).await;
-    });
+    chassis.spawn("sweeper", sweeper);
     chassis.serve(api::surface(), api::routes(app))
 }

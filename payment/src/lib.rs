@@ -57,9 +57,6 @@ pub async fn start_with(
     chassis.relay();
     chassis.react(policy::FollowCart { builtin: provider.builtin() }, &writer);
     let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"));
-    let stop = chassis.stopping();
-    chassis.spawn("provider", async move {
-        stop.run_until_cancelled(worker).await;
-    });
+    chassis.spawn("provider", worker);
     chassis.serve(api::surface(), api::routes(db))
 }

@@ -11,14 +11,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
-use chassis::http::hal::{Collection, Index, Item, Links};
+use chassis::http::hal::{Collection, Item};
 use chassis::http::{
-    BaseUrl, Body, Conditions, EntityTag, Id, Query, Surface, precondition_failed,
+    BaseUrl, Body, Conditions, EntityTag, Fields, Id, Query, Surface, Validate, precondition_failed,
 };
 use chassis::service::HEALTH_PATH;
 use chassis::writer::CommandError;
-use common_events::{CartId, GifticonId, number, status};
-use garde::Validate;
+use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
+use common_events::{CartId, GifticonId, status};
 use serde::{Deserialize, Serialize};
 
 pub const UNKNOWN_CART: Kind = Kind::new(
@@ -60,22 +60,27 @@ pub fn surface() -> Surface {
 /// Returns the routes.
 pub fn routes(app: CartsApp) -> Router {
     Router::new()
-        .route("/", get(root))
+        .route("/", get(async |base: BaseUrl| Json(CARTS.root(&base))))
         .route("/carts", get(list).post(add))
-        .route("/carts/search", get(searches))
+        .route("/carts/search", get(async |base: BaseUrl| Json(CARTS.searches(&base))))
         .route("/carts/{id}", get(one).delete(remove))
         .with_state(app)
 }
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AddRequest {
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = 9_007_199_254_740_991))]
     gifticon_id: i64,
     #[serde(deserialize_with = "number::saturating")]
-    #[garde(range(min = 1, max = 2_147_483_647))]
     quantity: i64,
+}
+
+impl Validate for AddRequest {
+    fn validate(&self, fields: &mut Fields) {
+        fields.number("gifticonId", self.gifticon_id, 1..=GIFTICON_ID_MAX);
+        fields.number("quantity", self.quantity, 1..=UNITS_MAX);
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -110,16 +115,6 @@ fn view(cart: Cart) -> CartView {
     CartView::new(cart, status)
 }
 
-async fn root(base: BaseUrl) -> Json<Index> {
-    Json(Index::new(
-        Links::default().templated("carts", base.url("/carts{?page,size,sort,after,before}")),
-    ))
-}
-
-async fn searches(base: BaseUrl) -> Json<Index> {
-    Json(Index::new(Links::default().with("self", base.url("/carts/search"))))
-}
-
 async fn list(
     State(app): State<CartsApp>,
     base: BaseUrl,
@@ -137,7 +132,7 @@ async fn one(
 ) -> Result<Response, Problem> {
     let cart = store::by_id(&app.db, id).await?.ok_or_else(unknown_cart)?;
     let tag = EntityTag::of_version(cart.status.version());
-    let item = Item::new(&base, CARTS.collection, CARTS.singular, id, view(cart));
+    let item = CARTS.item(&base, id, view(cart));
     conditions.answer(&tag, Json(item))
 }
 
@@ -156,7 +151,7 @@ async fn add(
     let id = cart.id.0;
     // As it was when it was added, also when this is the repeat of a request long ago.
     let view = CartView::new(cart, status::CART_ADDED);
-    let item = Item::new(&base, CARTS.collection, CARTS.singular, id, view);
+    let item = CARTS.item(&base, id, view);
     let location = base.url(&format!("/carts/{id}"));
     let tag = EntityTag::of_version(Status::Added.version());
     Ok(tag.on((StatusCode::CREATED, [(header::LOCATION, location)], Json(item))))

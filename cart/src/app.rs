@@ -137,7 +137,7 @@ impl CartsApp {
         if let Some(cart) = self.begin(attempt.clone(), deadline, caller).await? {
             return Ok(cart);
         }
-        fail::fail_point!("cart-after-intent");
+        fail::fail_point!("cart-after-attempt");
         patience::without_end(self.finish(attempt, deadline, caller)).await
     }
 

@@ -1,7 +1,7 @@
 //! Carts: where a customer's purchase begins and ends.
 //!
 //! Adding one is a saga (`app.rs`): an attempt is written first, then gifticon is asked to hold the
-//! stock, behind a circuit breaker and within a budget, then the cart and its `CartAdded` are written
+//! stock, behind a circuit breaker and with a timeout, then the cart and its `CartAdded` are written
 //! together. What a crash or an unknown outcome leaves behind, the sweeper ends. Cancelling one is a
 //! single write with `CartRemoved`; stock and payment follow by the event.
 
@@ -31,17 +31,17 @@ pub struct CartConfig {
     pub host: Host,
 
     #[command(flatten)]
-    pub budget: Budget,
+    pub timeout: CallTimeout,
 
     /// Base URL of the gifticon service, as http://HOST:PORT
     #[arg(long, env, value_parser = base_url)]
     pub gifticon_url: String,
 }
 
-/// How long gifticon may take.
+/// How long a call to gifticon may take.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Budget {
-    /// Budget of one reservation call, in milliseconds
+pub struct CallTimeout {
+    /// Timeout of one reservation call, in milliseconds
     #[arg(long, env, default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub gifticon_timeout_ms: u64,
 }
@@ -52,19 +52,16 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::CartModel { db: db.clone() });
-    let budget = Duration::from_millis(config.budget.gifticon_timeout_ms);
-    let breaker = Breaker::new("gifticon", budget, chassis.metrics());
+    let timeout = Duration::from_millis(config.timeout.gifticon_timeout_ms);
+    let breaker = Breaker::new("gifticon", timeout, chassis.metrics());
     let stock = stock::HttpStock::new(client, config.gifticon_url, breaker);
     let app = app::CartsApp { db, writer: writer.clone(), stock };
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);
     let left_behind = sweeper::left_by_the_last_process(&app.db).await;
-    let calls = budget * stock::CALLS_MAX;
-    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), calls, left_behind);
-    let stop = chassis.stopping();
-    chassis.spawn("sweeper", async move {
-        stop.run_until_cancelled(sweeper).await;
-    });
+    let calls_max = timeout * stock::CALLS_MAX;
+    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), calls_max, left_behind);
+    chassis.spawn("sweeper", sweeper);
     chassis.serve(api::surface(), api::routes(app))
 }

@@ -12,7 +12,7 @@ use queue::{Queue, Unanswered};
 use reqwest::Client;
 use tracing::warn;
 
-/// How many calls through the breaker one cart makes at most, each time within the budget.
+/// How many calls through the breaker one cart makes at most, each within its timeout.
 pub const CALLS_MAX: u32 = 2;
 
 /// A reservation that gifticon holds.
@@ -55,7 +55,7 @@ pub struct HttpStock {
 impl HttpStock {
     /// Returns the way to gifticon at `url`.
     pub fn new(client: Client, url: String, breaker: Breaker) -> Self {
-        let calls = Calls::new(client, url, breaker.deadline());
+        let calls = Calls::new(client, url, breaker.timeout());
         let queue = Queue::new(calls.clone(), breaker.clone());
         Self { calls, breaker, queue }
     }

@@ -5,9 +5,8 @@ use crate::rows::{AttemptRow, CANCELLED, CartRow, KeyRow, PENDING, StoredCart};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::mailbox::retention::RetentionRule;
-use chassis::model::Ids;
-use chassis::storage::rows::{Value, insert_stamped, of_each, read, select};
-use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
+use chassis::storage::rows::{insert_stamped, read, run_on_each, select};
+use chassis::storage::{Db, Schema, Statement, Table, Tx, ids};
 use common_events::{CartId, ReservationId};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,7 +30,7 @@ pub const CARTS: Listing = Listing {
         Field::new("price", "price"),
         Field::new("amount", "price * quantity"),
     ],
-    searchable: false,
+    search: None,
 };
 
 /// Returns the tables.
@@ -78,7 +77,7 @@ impl Named {
     }
 }
 
-/// Reads what the commands name, in the order attempts, keys, carts, id sequence, the rows of each in order and locked.
+/// Reads what the commands name, in the order attempts, keys, carts, ids, the rows of each in order and locked.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Carts> {
     let (mut state, mut named) = (Carts::default(), Named::default());
     commands.iter().for_each(|command| named.add(command));
@@ -107,8 +106,7 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         state.carts.read(cart.id, cart);
     }
     if named.counts {
-        let sequence = IdSequence::load(tx, db, CARTS.collection).await?;
-        state.ids = Ids::read(sequence.last_id, sequence.live);
+        state.ids = ids::load(tx, db, CARTS.collection).await?;
     }
     Ok(state)
 }
@@ -122,26 +120,32 @@ pub fn save(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
 
 fn save_keys(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     let freed: Vec<&str> = state.keys.removed().map(|key| key.key.as_str()).collect();
-    run_on(tx, "delete from idempotency_keys where idempotency_key", &freed)?;
+    run_on_each(tx, &freed, |among| {
+        format!("delete from idempotency_keys where idempotency_key {among}")
+    })?;
     let rolled_back: Vec<i64> = state.rolled_back.iter().map(|id| id.0).collect();
-    run_on(tx, "delete from idempotency_keys where cart_id", &rolled_back)?;
+    run_on_each(tx, &rolled_back, |among| {
+        format!("delete from idempotency_keys where cart_id {among}")
+    })?;
     // Plainly: a key that another replica took meanwhile fails the batch, which then reads it.
     let taken: Vec<KeyRow> = state.keys.added().map(KeyRow::from).collect();
-    insert_stamped(tx, KeyRow::NAME, &taken, "")?;
+    insert_stamped(tx, KeyRow::NAME, KeyRow::COLUMNS, &taken, "")?;
     let concluded: Vec<KeyRow> = state.keys.changed().map(KeyRow::from).collect();
     let set = " on conflict (idempotency_key) do update set outcome = excluded.outcome, \
                cart_id = excluded.cart_id, available = excluded.available";
-    insert_stamped(tx, KeyRow::NAME, &concluded, set)
+    insert_stamped(tx, KeyRow::NAME, KeyRow::COLUMNS, &concluded, set)
 }
 
 fn save_attempts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     let ended = texts(state.attempts.removed().map(|attempt| &attempt.reservation_id));
-    run_on(tx, "delete from intents where reservation_id", &ended)?;
+    run_on_each(tx, &ended, |among| format!("delete from intents where reservation_id {among}"))?;
     let cancelled = texts(state.attempts.changed().map(|attempt| &attempt.reservation_id));
-    let cancel = format!(
-        "update intents set status = '{CANCELLED}', idempotency_key = null where reservation_id"
-    );
-    run_on(tx, &cancel, &cancelled)?;
+    run_on_each(tx, &cancelled, |among| {
+        format!(
+            "update intents set status = '{CANCELLED}', idempotency_key = null \
+             where reservation_id {among}"
+        )
+    })?;
     AttemptRow::insert(tx, &state.attempts.added().map(AttemptRow::from).collect::<Vec<_>>())
 }
 
@@ -155,9 +159,7 @@ fn save_carts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     let (paid, removed) = (changed_to(Status::Paid), changed_to(Status::Removed));
     set_status(tx, Status::Paid, &paid)?;
     set_status(tx, Status::Removed, &removed)?;
-    if let Some((last_id, live)) = state.ids.changed() {
-        IdSequence { last_id, live }.save(tx, CARTS.collection);
-    }
+    ids::save(tx, &state.ids, CARTS.collection);
     Ok(())
 }
 
@@ -166,24 +168,11 @@ fn texts<'a>(ids: impl IntoIterator<Item = &'a ReservationId>) -> Vec<String> {
     ids.into_iter().map(ReservationId::to_string).collect()
 }
 
-/// Runs `statement`, which ends with a column, on the rows where that is one of `ids`.
-fn run_on<T: Value>(tx: &mut Tx<'_>, statement: &str, ids: &[T]) -> sqlx::Result<()> {
-    if !ids.is_empty() {
-        let change = of_each(tx, ids, |among| format!("{statement} {among}"))?;
-        tx.later(change);
-    }
-    Ok(())
-}
-
 fn set_status(tx: &mut Tx<'_>, status: Status, ids: &[i64]) -> sqlx::Result<()> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let update = of_each(tx, ids, |among| {
-        format!("update carts set status = $2, changed_at = $3 where id {among}")
-    })?;
-    tx.later(update.text(status.text()).number(now()));
-    Ok(())
+    run_on_each(tx, ids, |among| {
+        let update = format!("update carts set status = $2, changed_at = $3 where id {among}");
+        Statement::new(update).text(status.text()).number(now())
+    })
 }
 
 /// Returns the live cart with this id.

@@ -98,7 +98,7 @@ async fn round(app: &CartsApp, lease: &mut Lease, watch: &mut PendingWatch) -> a
         return Ok(());
     }
     if !stale.is_empty() {
-        info!(intents = stale.len(), "expiring attempts that were left behind");
+        info!(attempts = stale.len(), "expiring attempts that were left behind");
         let expire = |reservation| (Command::ExpireAttempt { reservation }, None);
         app.writer.execute_all(stale.into_iter().map(expire)).await;
     }

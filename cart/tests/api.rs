@@ -67,7 +67,7 @@ async fn an_unknown_outcome_is_503_and_is_released() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_costs_no_customer() {
-    let cart = Cart::with_budget(10_000).await; // a panic may take its time to be told
+    let cart = Cart::with_timeout(10_000).await; // a panic may take its time to be told
     cart.gifticon.does(Does::BreaksOnce { then_sells_out: false });
     assert_eq!(cart.add(1, None).await.0, 201);
     assert_eq!(cart.gifticon.asked(), 2, "it was asked again");
@@ -78,7 +78,7 @@ async fn a_connection_that_breaks_costs_no_customer() {
 /// The no may be of another replica, told while the first one still took the last units.
 #[tokio::test]
 async fn a_no_after_a_connection_that_broke_proves_nothing() {
-    let cart = Cart::with_budget(10_000).await;
+    let cart = Cart::with_timeout(10_000).await;
     cart.gifticon.does(Does::BreaksOnce { then_sells_out: true });
     assert_eq!(cart.add(1, None).await.0, 503);
     cart.settles(0).await;
@@ -128,7 +128,7 @@ async fn late_calls_are_made_again_only_while_the_circuit_is_closed() {
 /// Who has waited for the whole patience is not asked for again, nor is a customer who has gone.
 #[tokio::test]
 async fn a_late_call_is_made_again_within_the_patience_only() {
-    let cart = Cart::with_budget(1_500).await;
+    let cart = Cart::with_timeout(1_500).await;
     cart.gifticon.does(Does::Hangs);
     assert_eq!(cart.add(1, None).await.0, 503);
     cart.settles(0).await;
@@ -213,7 +213,7 @@ async fn a_customer_who_goes_away_meanwhile_leaves_no_cart() {
 
 #[tokio::test]
 async fn a_customer_who_went_away_gets_no_cart_when_gifticon_answers_at_last() {
-    let cart = Cart::with_budget(20_000).await;
+    let cart = Cart::with_timeout(20_000).await;
     cart.gifticon.does(Does::Waits);
     // A client that closed its side may only have half-closed, so the service goes on for 2 s. Where it
     // has not noticed by then, there is a cart, as for an answer that was lost; what it holds is never

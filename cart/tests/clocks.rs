@@ -26,7 +26,7 @@ async fn write(cart: &Cart, sql: &str) {
 async fn the_sweeper_leaves_what_is_under_way() {
     let _clock = CLOCK.lock().await;
     jumps::within(JUMPS);
-    let cart = std::sync::Arc::new(Cart::with_budget(20_000).await);
+    let cart = std::sync::Arc::new(Cart::with_timeout(20_000).await);
     cart.gifticon.does(Does::Waits);
     let mut customers = JoinSet::new();
     for _ in 0..20 {

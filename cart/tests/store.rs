@@ -8,7 +8,7 @@ use cart::store;
 use chassis::http::{BaseUrl, Query};
 use chassis::model::Publications;
 use chassis::on_each_database;
-use chassis::storage::{Db, IdSequence};
+use chassis::storage::{Db, ids};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, ExpectedVersions, GifticonId, ReservationId};
 use serde_json::{Value, json};
@@ -99,10 +99,10 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     assert!(outcomes(&db, &attempts).await.into_iter().all(|one| one == Ok(Reply::Begun)));
     let confirms: Vec<Command> = ids.into_iter().map(confirm).collect();
     assert!(outcomes(&db, &confirms).await.into_iter().all(|one| one.is_ok()));
-    assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 1_300);
+    assert_eq!(ids::count_live(&db, "carts").await.unwrap(), 1_300);
     let removes: Vec<Command> = (1..=1_300).map(|id| remove(CartId(id))).collect();
     assert!(outcomes(&db, &removes).await.into_iter().all(|one| one.is_ok()));
-    assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 0);
+    assert_eq!(ids::count_live(&db, "carts").await.unwrap(), 0);
     assert!(store::pending_attempts(&db, 10).await.unwrap().is_empty());
 }
 
@@ -219,7 +219,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
     }
     assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap(), made);
     assert!(store::pending_attempts(&db, 10).await.unwrap().is_empty());
-    assert_eq!(IdSequence::live(&db, "carts").await.unwrap(), 1);
+    assert_eq!(ids::count_live(&db, "carts").await.unwrap(), 1);
     assert_eq!(done(&db, begun).await, Reply::Begun, "the key was not taken");
 }
 
@@ -337,7 +337,7 @@ async fn two_replicas_never_both_get_their_way() {
                 tokio::join!(at(&one, confirm(reservation)), at(&other, cancel));
             cancelled.unwrap();
             assert!(matches!(confirmed, Ok(Reply::Cart(_)) | Err(Refusal::AttemptCancelled)));
-            let live = IdSequence::live(&one, "carts").await.unwrap();
+            let live = ids::count_live(&one, "carts").await.unwrap();
             assert_eq!(live, 40, "nobody was told of a cart");
             let waits = store::cancelled_attempts(&one, 100).await.unwrap().contains(&reservation);
             assert_eq!(waits, confirmed.is_err(), "its stock goes back in one way");

@@ -13,8 +13,8 @@
 //! 5. An event that cannot be handled is parked in the dead-letter table for an operator, with all later events of its key.
 //!    Other events go on.
 //!
-//! The folders are layers that import one way: `base`, then `storage`, `http` and `bus`, then `listing` and `mailbox`, `model` (which imports nothing), `writer`,
-//! `workers`, and `service`. `standalone/tests/layers.rs` checks that.
+//! The folders are layers that import one way: `base` and `model`, then `storage`, `http` and `bus`, then `listing` and
+//! `mailbox`, then `writer`, `workers` and `service`. `standalone/tests/layers.rs` checks that.
 
 pub mod base;
 pub mod bus;

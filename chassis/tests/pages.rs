@@ -32,7 +32,7 @@ const THINGS: Listing = Listing {
         Field::unique("number", "number"),
         Field::new("colour", "colour"),
     ],
-    searchable: false,
+    search: None,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]

@@ -8,6 +8,11 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
+/// The largest `gifticonId`: the largest whole number that every JSON reader keeps exact.
+pub const GIFTICON_ID_MAX: i64 = 9_007_199_254_740_991;
+/// The most units in a stock, in a cart and in a reservation: the original's `Integer`.
+pub const UNITS_MAX: i64 = 2_147_483_647;
+
 /// Reads a JSON number or a decimal string as an `i64`. A number out of range is an error.
 pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     match Whole::deserialize(deserializer)? {

@@ -25,7 +25,7 @@ pub(crate) const GATEWAY_HEADERS: [HeaderName; 8] = [
     PREFIX,
     header::FORWARDED,
     HeaderName::from_static("x-real-ip"),
-    patience::BUDGET,
+    patience::HEADER,
 ];
 
 /// The address of a client, and the URL that it used.

@@ -60,14 +60,14 @@ impl Proxy {
         Self(client)
     }
 
-    /// Forwards `request` to the upstream at `base`, and returns its response, which must begin within `deadline`.
+    /// Forwards `request` to the upstream at `base`, and returns its response, which must begin within `response_timeout`.
     ///
     /// # Errors
     /// [`UPSTREAM_FAILED`] or [`UPSTREAM_LATE`].
     pub async fn forward(
         &self,
         base: &str,
-        deadline: Duration,
+        response_timeout: Duration,
         mut request: Request<Body>,
     ) -> Result<Response, Problem> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -75,11 +75,11 @@ impl Proxy {
         let headers = request.headers_mut();
         hop_by_hop::remove(headers);
         headers.remove(header::HOST); // the client adds that of the upstream
-        headers.insert(patience::BUDGET, patience::left());
+        headers.insert(patience::HEADER, patience::left());
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
 
-        match timeout(deadline, self.0.request(request)).await {
+        match timeout(response_timeout, self.0.request(request)).await {
             Ok(Ok(mut response)) => {
                 hop_by_hop::remove(response.headers_mut());
                 Ok(response.map(|body| streamed(base, body)))

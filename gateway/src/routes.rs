@@ -38,11 +38,11 @@ pub fn routes(config: GatewayConfig, metrics: &Metrics) -> Router {
         ("/mypages", config.mypage_url, UPSTREAM_TIMEOUT),
     ];
     let mut router = Router::new().route("/", get(root));
-    for (prefix, base, deadline) in table {
+    for (prefix, base, response_timeout) in table {
         let (proxy, queue) = (proxy.clone(), Queue::new(IN_PROGRESS_MAX, metrics));
         let forward = any(async move |request: Request| {
             let _permit = queue.enter().await?;
-            proxy.forward(&base, deadline, request).await
+            proxy.forward(&base, response_timeout, request).await
         });
         router =
             router.route(prefix, forward.clone()).route(&format!("{prefix}/{{*rest}}"), forward);

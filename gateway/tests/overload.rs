@@ -120,14 +120,14 @@ async fn a_request_is_refused_when_its_patience_is_over_and_health_is_not() {
     assert_eq!(again.await.unwrap().status(), StatusCode::OK, "the service takes requests again");
 }
 
-/// A client cannot set the budget: the service gets the rest of the patience.
+/// A client cannot lengthen its patience: the service gets the rest of it.
 #[tokio::test]
 async fn the_remaining_patience_is_forwarded() {
     let gateway = gateway(&mirror().await, &[]).await;
     let request = Client::default().get(format!("{}/carts", gateway.url()));
     let answer = request.header("x-budget-ms", "60000").send().await.unwrap();
     let mirrored: Value = answer.json().await.unwrap();
-    let budgets = header_values(&mirrored, "x-budget-ms");
-    let [budget] = budgets[..] else { panic!("{budgets:?}") };
-    assert!((100..=1_000).contains(&budget.parse::<u64>().unwrap()), "{budget}");
+    let values = header_values(&mirrored, "x-budget-ms");
+    let [left] = values[..] else { panic!("{values:?}") };
+    assert!((100..=1_000).contains(&left.parse::<u64>().unwrap()), "{left}");
 }

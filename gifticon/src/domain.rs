@@ -4,10 +4,8 @@
 //! and restocked is what is available plus what is held, and neither is ever below zero.
 
 use chassis::model::{Ids, Publications, Tracked};
+use common_events::number::UNITS_MAX;
 use common_events::{Event, ExpectedVersions, GifticonId, ReservationId};
-
-/// The largest stock, the original's `Integer`.
-pub const UNITS_MAX: i64 = 2_147_483_647;
 
 /// A gifticon on sale.
 #[derive(Clone, Debug, PartialEq, Eq)]

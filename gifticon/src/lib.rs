@@ -37,10 +37,7 @@ pub async fn start(config: GifticonConfig, bus: Arc<dyn Bus>) -> anyhow::Result<
     let writer = chassis.writer(app::StockModel { db: db.clone() });
     chassis.relay();
     chassis.react(policy::ReturnStock, &writer);
-    let (stop, watched) = (chassis.stopping(), watch_stock(db.clone(), chassis.metrics()));
-    chassis.spawn("stock gauges", async move {
-        stop.run_until_cancelled(watched).await;
-    });
+    chassis.spawn("stock gauges", watch_stock(db.clone(), chassis.metrics()));
     chassis.serve(api::surface(), api::routes(api::Api { db, writer }))
 }
 

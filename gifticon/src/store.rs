@@ -3,9 +3,9 @@
 use crate::domain::{Command, Gifticon, Reservation, Stock};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
-use chassis::model::{Ids, Tracked};
-use chassis::storage::rows::{insert, look_up, of_each, read, select};
-use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
+use chassis::model::Tracked;
+use chassis::storage::rows::{insert, look_up, read, run_on_each, select};
+use chassis::storage::{Db, Schema, Statement, Table, Tx, ids};
 use chassis::table;
 use chassis::writer::ConflictError;
 use common_events::{GifticonId, ReservationId};
@@ -99,7 +99,7 @@ pub const GIFTICONS: Listing = Listing {
         Field::new("availableQuantity", "available"),
         Field::new("price", "price"),
     ],
-    searchable: true,
+    search: Some(("findByGifticonId", "gifticonId")),
 };
 
 /// Returns the tables.
@@ -115,8 +115,8 @@ struct Named {
     rows: BTreeSet<i64>,
     reservations: BTreeSet<ReservationId>,
     released: BTreeSet<ReservationId>,
-    /// True if gifticons come or go, so that the id sequence is needed.
-    sequence: bool,
+    /// True if gifticons come or go, so that their number changes.
+    counts: bool,
 }
 
 impl Named {
@@ -125,14 +125,14 @@ impl Named {
         for command in commands {
             match command {
                 Command::Register { gifticon_id, .. } => {
-                    named.sequence = true;
+                    named.counts = true;
                     named.numbers.insert(gifticon_id.0);
                 }
                 Command::Change { id, .. } => {
                     named.rows.insert(*id);
                 }
                 Command::Delete { id, .. } => {
-                    named.sequence = true;
+                    named.counts = true;
                     named.rows.insert(*id);
                 }
                 Command::Reserve { reservation, gifticon_id, .. } => {
@@ -154,7 +154,7 @@ impl Named {
 /// attempt holds the last units.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Stock> {
     let mut stock = Stock::default();
-    let Named { mut numbers, rows, reservations, released, sequence } = Named::by(commands);
+    let Named { mut numbers, rows, reservations, released, counts } = Named::by(commands);
     let rest = |among: &str| format!("from reservations where id {among}");
     let to_release: Vec<ReservationRow> =
         look_up(tx, &texts(&released), ReservationRow::COLUMNS, rest).await?;
@@ -179,9 +179,8 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         }
         stock.reservations.read(reservation.id, reservation);
     }
-    if sequence {
-        let sequence = IdSequence::load(tx, db, GIFTICONS.collection).await?;
-        stock.ids = Ids::read(sequence.last_id, sequence.live);
+    if counts {
+        stock.ids = ids::load(tx, db, GIFTICONS.collection).await?;
     }
     Ok(stock)
 }
@@ -194,24 +193,18 @@ fn texts<'i>(ids: impl IntoIterator<Item = &'i ReservationId>) -> Vec<String> {
 pub fn save(tx: &mut Tx<'_>, stock: &Stock) -> sqlx::Result<()> {
     save_gifticons(tx, &stock.gifticons)?;
     save_reservations(tx, &stock.reservations)?;
-    if let Some((last_id, live)) = stock.ids.changed() {
-        IdSequence { last_id, live }.save(tx, GIFTICONS.collection);
-    }
+    ids::save(tx, &stock.ids, GIFTICONS.collection);
     Ok(())
 }
 
 /// Deletes first: a number may be given again in the same batch.
 fn save_gifticons(tx: &mut Tx<'_>, gifticons: &Tracked<GifticonId, Gifticon>) -> sqlx::Result<()> {
     let removed: Vec<i64> = gifticons.removed().map(|gifticon| gifticon.id).collect();
-    if !removed.is_empty() {
-        let delete =
-            of_each(tx, &removed, |among| format!("delete from gifticons where id {among}"))?;
-        tx.later(delete);
-    }
+    run_on_each(tx, &removed, |among| format!("delete from gifticons where id {among}"))?;
     let rows = gifticons.added().chain(gifticons.changed());
     let rows: Vec<GifticonRow> = rows.map(Into::into).collect();
     let overwrite = GifticonRow::on_conflict("id", &["gifticon_id"]);
-    insert(tx, GifticonRow::NAME, &rows, &overwrite)
+    insert(tx, GifticonRow::NAME, GifticonRow::COLUMNS, &rows, &overwrite)
 }
 
 /// Inserts new reservations, and sets the status of those that were released. A new one that another replica made first
@@ -224,13 +217,11 @@ fn save_reservations(
     let rows = reservations.added().map(|reservation| ReservationRow::of(reservation, changed_at));
     ReservationRow::insert(tx, &rows.collect::<Vec<_>>())?;
     let released = texts(reservations.changed().map(|reservation| &reservation.id));
-    if !released.is_empty() {
-        let update = of_each(tx, &released, |among| {
-            format!("update reservations set status = $2, changed_at = $3 where id {among}")
-        })?;
-        tx.later(update.text(RELEASED).number(changed_at));
-    }
-    Ok(())
+    run_on_each(tx, &released, |among| {
+        let update =
+            format!("update reservations set status = $2, changed_at = $3 where id {among}");
+        Statement::new(update).text(RELEASED).number(changed_at)
+    })
 }
 
 /// Returns the gifticon of a row.

@@ -3,9 +3,9 @@
 use axum::http::HeaderMap;
 use chassis::http::hal::Collection;
 use chassis::http::{BaseUrl, Query};
-use chassis::model::Publications;
+use chassis::model::{Ids, Publications};
 use chassis::on_each_database;
-use chassis::storage::{Db, IdSequence};
+use chassis::storage::{Db, ids};
 use chassis::testing::{TestDb, carry_out, eventually};
 use common_events::{ExpectedVersions, GifticonId, ReservationId};
 use gifticon::app::StockModel;
@@ -218,19 +218,19 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
 async fn rows_count_from_one_and_are_not_given_again(db: Db) {
     let counter = async || {
         let mut tx = db.begin().await.unwrap();
-        IdSequence::load(&mut tx, &db, "gifticons").await.unwrap()
+        ids::load(&mut tx, &db, "gifticons").await.unwrap()
     };
-    assert_eq!(counter().await, IdSequence { last_id: 0, live: 0 });
+    assert_eq!(counter().await, Ids::read(0, 0));
     done(&db, &[register(7, 1), register(9, 1)]).await;
     assert_eq!(refused(&db, register(9, 1)).await, Refusal::GifticonExists(GifticonId(9)));
     done(&db, &[delete(2)]).await;
-    assert_eq!(counter().await, IdSequence { last_id: 2, live: 1 });
+    assert_eq!(counter().await, Ids::read(2, 1));
     done(&db, &[register(9, 1)]).await;
     assert_eq!(store::by_number(&db, 9).await.unwrap().unwrap().id, 3);
-    assert_eq!(counter().await, IdSequence { last_id: 3, live: 2 });
+    assert_eq!(counter().await, Ids::read(3, 2));
     // A batch that changes stock but makes no gifticon leaves the counter alone.
     done(&db, &[reserve(new_reservation(), 7, 1)]).await;
-    assert_eq!(counter().await, IdSequence { last_id: 3, live: 2 });
+    assert_eq!(counter().await, Ids::read(3, 2));
 }
 
 async fn page(db: &Db, query: &str) -> Value {

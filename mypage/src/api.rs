@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
-use chassis::http::hal::{Collection, Index, Item, Links};
+use chassis::http::hal::{Collection, Item};
 use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
@@ -51,9 +51,9 @@ pub fn surface() -> Surface {
 /// Returns the routes.
 pub fn routes(db: Db) -> Router {
     Router::new()
-        .route("/", get(root))
+        .route("/", get(async |base: BaseUrl| Json(MYPAGES.root(&base))))
         .route("/mypages", get(list))
-        .route("/mypages/search", get(searches))
+        .route("/mypages/search", get(async |base: BaseUrl| Json(MYPAGES.searches(&base))))
         .route("/mypages/search/findByCartId", get(find))
         .route("/mypages/{id}", get(one))
         .route("/mypages/{id}/history", get(history))
@@ -111,7 +111,7 @@ fn answer(
     let view = view.ok_or_else(unknown_mypage)?;
     let id = view.id;
     let tag = EntityTag::of_content(&view);
-    let item = Item::new(base, MYPAGES.collection, MYPAGES.singular, id, view);
+    let item = MYPAGES.item(base, id, view);
     let item = item.link("history", base.url(&format!("/mypages/{id}/history")));
     conditions.answer(&tag, Json(item))
 }
@@ -124,18 +124,6 @@ fn unknown_mypage() -> Problem {
             "장바구니에 담은 뒤 잠시 후에 볼 수 있습니다",
         ),
     )
-}
-
-async fn root(base: BaseUrl) -> Json<Index> {
-    Json(Index::new(
-        Links::default().templated("mypages", base.url("/mypages{?page,size,sort,after,before}")),
-    ))
-}
-
-async fn searches(base: BaseUrl) -> Json<Index> {
-    let url = base.url("/mypages/search/findByCartId{?cartId}");
-    let links = Links::default().templated("findByCartId", url);
-    Json(Index::new(links.with("self", base.url("/mypages/search"))))
 }
 
 async fn list(

@@ -3,9 +3,9 @@
 use crate::projection::{Command, Details, Kind, Rebuilt, Tables, View};
 use anyhow::Context;
 use chassis::listing::{Field, Listing};
-use chassis::model::{Ids, Tracked};
+use chassis::model::Tracked;
 use chassis::storage::rows::{insert, look_up, read, select};
-use chassis::storage::{Db, Dialect, IdSequence, Schema, Table, Tx};
+use chassis::storage::{Db, Dialect, Schema, Table, Tx, ids};
 use chassis::table;
 use common_events::CartId;
 use serde::de::DeserializeOwned;
@@ -82,7 +82,7 @@ pub const MYPAGES: Listing = Listing {
         Field::new("createdAt", "created_at"),
         Field::new("updatedAt", "updated_at"),
     ],
-    searchable: true,
+    search: Some(("findByCartId", "cartId")),
 };
 
 /// The migration that makes the table.
@@ -103,7 +103,7 @@ const REBUILT: &str = "views_rebuilt";
 
 /// Reads the views that the commands are about, in order and locked.
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Tables> {
-    let sequence = IdSequence::load(tx, db, MYPAGES.collection).await?;
+    let ids = ids::load(tx, db, MYPAGES.collection).await?;
     let cart = |command: &&Command| match command {
         Command::Told(fact) | Command::Replayed { fact, .. } => Some(fact.cart_id.0),
         Command::BeginRebuild { .. } | Command::FinishRebuild { .. } => None,
@@ -119,7 +119,6 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         }
         None => None,
     };
-    let ids = Ids::read(sequence.last_id, sequence.live);
     Ok(Tables { shown, ids, rebuilt, finished: false })
 }
 
@@ -148,9 +147,7 @@ pub async fn save(tx: &mut Tx<'_>, db: &Db, tables: &Tables) -> anyhow::Result<(
     if let Some(rebuilt) = &tables.rebuilt {
         save_views(tx, REBUILT, &rebuilt.views)?;
     }
-    if let Some((last_id, live)) = tables.ids.changed() {
-        IdSequence { last_id, live }.save(tx, MYPAGES.collection);
-    }
+    ids::save(tx, &tables.ids, MYPAGES.collection);
     if tables.finished {
         tx.flush().await?; // into the tables that change places now
         finish_rebuild(tx, db).await?;
@@ -200,7 +197,7 @@ async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
 
 fn save_views(tx: &mut Tx<'_>, table: &str, views: &Tracked<CartId, View>) -> sqlx::Result<()> {
     let rows: Vec<ViewRow> = views.added().chain(views.changed()).map(Into::into).collect();
-    insert(tx, table, &rows, &ViewRow::on_conflict("cart_id", &["id"]))
+    insert(tx, table, ViewRow::COLUMNS, &rows, &ViewRow::on_conflict("cart_id", &["id"]))
 }
 
 /// Returns the view with this id. `R` has the columns that it needs as its fields.

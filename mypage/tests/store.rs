@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use chassis::http::{BaseUrl, Query};
 use chassis::on_each_database;
-use chassis::storage::{Db, IdSequence, Schema};
+use chassis::storage::{Db, Schema, ids};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, GifticonId, PaymentId};
 use mypage::app::ViewModel;
@@ -96,14 +96,14 @@ async fn a_fact_that_comes_twice_changes_nothing(db: Db) {
     let once = by_cart(&db, 7).await.unwrap();
     told(&db, &[added(7)]).await;
     assert_eq!(by_cart(&db, 7).await.unwrap(), once);
-    assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 1);
+    assert_eq!(ids::count_live(&db, "mypages").await.unwrap(), 1);
     assert_eq!(steps(&once.unwrap()).len(), 1);
 }
 
 async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     let facts: Vec<Fact> = (1..=1_300).flat_map(|cart| [added(cart), paid(cart)]).collect();
     told(&db, &facts).await;
-    assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 1_300);
+    assert_eq!(ids::count_live(&db, "mypages").await.unwrap(), 1_300);
     assert_eq!(by_id(&db, 1_300).await.unwrap().unwrap().status, "PaymentApproved");
 }
 
@@ -131,7 +131,7 @@ async fn a_rebuild_takes_the_place_of_the_old_tables_and_keeps_ids(db: Db) {
         let after = [by_cart(&db, 7).await.unwrap(), by_cart(&db, 8).await.unwrap()];
         assert_eq!(after, before);
         assert_eq!(by_cart(&db, 9).await.unwrap().unwrap().id, 3);
-        assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 3);
+        assert_eq!(ids::count_live(&db, "mypages").await.unwrap(), 3);
     }
     told(&db, &[added(10)]).await;
     assert_eq!(by_cart(&db, 10).await.unwrap().unwrap().id, 4);
@@ -151,7 +151,7 @@ async fn a_rebuild_keeps_what_the_topic_no_longer_tells(db: Db) {
     let second = by_cart(&db, 2).await.unwrap().expect("none of its story is there");
     assert_eq!((second.details.clone(), steps(&second).len()), (added(2).details, 1));
     assert_eq!(by_cart(&db, 3).await.unwrap().map(|third| third.id), Some(3));
-    assert_eq!(IdSequence::live(&db, "mypages").await.unwrap(), 3);
+    assert_eq!(ids::count_live(&db, "mypages").await.unwrap(), 3);
 }
 
 async fn a_rebuild_that_was_overtaken_changes_nothing(db: Db) {
@@ -305,6 +305,6 @@ async fn two_replicas_make_one_row_of_a_cart() {
             assert_eq!(shown.details.name.as_deref(), Some("아메리카노"));
             assert_eq!(steps(&shown).len(), 2);
         }
-        assert_eq!(IdSequence::live(&other, "mypages").await.unwrap(), 40);
+        assert_eq!(ids::count_live(&other, "mypages").await.unwrap(), 40);
     }
 }

@@ -8,7 +8,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
-use chassis::http::hal::{Collection, Index, Item, Links};
+use chassis::http::hal::{Collection, Item};
 use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
@@ -40,9 +40,9 @@ pub fn surface() -> Surface {
 /// Returns the routes.
 pub fn routes(db: Db) -> Router {
     Router::new()
-        .route("/", get(root))
+        .route("/", get(async |base: BaseUrl| Json(PAYMENTS.root(&base))))
         .route("/payments", get(list))
-        .route("/payments/search", get(searches))
+        .route("/payments/search", get(async |base: BaseUrl| Json(PAYMENTS.searches(&base))))
         .route("/payments/search/findByCartId", get(find))
         .route("/payments/{id}", get(one))
         .with_state(db)
@@ -88,20 +88,8 @@ fn answer(
     let id = payment.id.map_or(0, |id| id.0);
     let view = PaymentView::from(payment);
     let tag = EntityTag::of_content(&view);
-    let item = Item::new(base, PAYMENTS.collection, PAYMENTS.singular, id, view);
+    let item = PAYMENTS.item(base, id, view);
     conditions.answer(&tag, Json(item))
-}
-
-async fn root(base: BaseUrl) -> Json<Index> {
-    Json(Index::new(
-        Links::default().templated("payments", base.url("/payments{?page,size,sort,after,before}")),
-    ))
-}
-
-async fn searches(base: BaseUrl) -> Json<Index> {
-    let url = base.url("/payments/search/findByCartId{?cartId}");
-    let links = Links::default().templated("findByCartId", url);
-    Json(Index::new(links.with("self", base.url("/payments/search"))))
 }
 
 async fn list(

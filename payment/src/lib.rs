@@ -15,6 +15,7 @@ pub mod store;
 use chassis::base::config::Host;
 use chassis::bus::Bus;
 use chassis::{Chassis, Running};
+use provider::{Builtin, Provider};
 use std::sync::Arc;
 
 /// What `--help` says of this service.
@@ -40,35 +41,22 @@ pub struct Limit {
 
 /// Starts the service on `bus`, with the built-in provider.
 pub async fn start(config: PaymentConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
-    let builtin = provider::Builtin { limit: config.limit.payment_limit };
-    assemble(config.host, Arc::new(builtin), Some(builtin), bus).await
+    let builtin = Builtin { limit: config.limit.payment_limit };
+    start_with(config.host, Arc::new(builtin), bus).await
 }
 
-/// Starts the service on `bus`, with a provider of the caller's.
+/// Starts the service on `bus`, with `provider`.
 pub async fn start_with(
     host: Host,
-    provider: Arc<dyn provider::Provider>,
-    bus: Arc<dyn Bus>,
-) -> anyhow::Result<Running> {
-    assemble(host, provider, None, bus).await
-}
-
-async fn assemble(
-    host: Host,
-    provider: Arc<dyn provider::Provider>,
-    inline_provider: Option<provider::Builtin>,
+    provider: Arc<dyn Provider>,
     bus: Arc<dyn Bus>,
 ) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("payment", &host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::PaymentModel { db: db.clone() });
     chassis.relay();
-    chassis.react(policy::FollowCart { inline_provider }, &writer);
-    let committed = inline_provider.is_none().then(|| writer.committed());
-    let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"), committed);
-    let stop = chassis.stopping();
-    chassis.spawn("provider", async move {
-        stop.run_until_cancelled(worker).await;
-    });
+    chassis.react(policy::FollowCart { builtin: provider.builtin() }, &writer);
+    let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"));
+    chassis.spawn("provider", worker);
     chassis.serve(api::surface(), api::routes(db))
 }

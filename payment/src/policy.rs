@@ -11,9 +11,9 @@ use common_events::{Envelope, Event};
 /// A cart wants to be paid; one that is gone wants its money back.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowCart {
-    /// A provider that decides within this process: its verdict is written together with the request. Any other provider is
-    /// asked by the worker, once the request is committed.
-    pub inline_provider: Option<Builtin>,
+    /// The built-in provider, whose verdict is written together with the request. Any other provider is asked by the worker,
+    /// once the request is committed.
+    pub builtin: Option<Builtin>,
 }
 
 impl Policy for FollowCart {
@@ -27,7 +27,7 @@ impl Policy for FollowCart {
                 let trace = trace.map(|trace| trace.as_str().to_owned());
                 let cart_id = cart.id;
                 let mut commands = vec![Command::Request { cart_id, amount, trace }];
-                if let Some(builtin) = self.inline_provider {
+                if let Some(builtin) = self.builtin {
                     commands.push(Command::GivenBack { cart_id }); // where the cart is gone already
                     commands.push(Command::Decide { cart_id, verdict: builtin.verdict(amount) });
                 }
@@ -36,7 +36,7 @@ impl Policy for FollowCart {
             Event::CartRemoved(cart) => {
                 let cart_id = cart.id;
                 let mut commands = vec![Command::Cancel { cart_id }];
-                commands.extend(self.inline_provider.map(|_| Command::GivenBack { cart_id }));
+                commands.extend(self.builtin.map(|_| Command::GivenBack { cart_id }));
                 commands
             }
             Event::PaymentApproved(_)
@@ -84,7 +84,7 @@ mod tests {
 
     /// Returns how the payment of a cart ends with the built-in provider. Checks that nothing is left to the worker.
     fn ends_as(events: &[Event]) -> Status {
-        let policy = FollowCart { inline_provider: Some(Builtin { limit: Some(5_000) }) };
+        let policy = FollowCart { builtin: Some(Builtin { limit: Some(5_000) }) };
         let mut payments = Payments::default();
         for event in events {
             let envelope = Envelope::new(event.clone(), Uuid::nil(), DateTime::default());

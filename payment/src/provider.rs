@@ -12,14 +12,14 @@ use common_events::CartId;
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::warn;
 
 /// Payments that one round of the worker asks about, at most.
 const ROUND_MAX: i64 = 500;
 /// Calls of the provider at the same time, at most.
 const CONCURRENT_CALLS_MAX: usize = 16;
-/// How long the worker waits between two looks at the table when nothing wakes it.
+/// How long the worker waits between two looks at the table when it finds nothing to do.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A payment provider.
@@ -28,6 +28,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// answer and its commit.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
+    /// Returns the built-in provider if this is it: its verdict is written together with the request, and the worker finds
+    /// nothing to ask it.
+    fn builtin(&self) -> Option<Builtin> {
+        None
+    }
+
     /// Takes `amount` won for a cart. Returns the verdict.
     async fn approve(&self, cart_id: CartId, amount: i64) -> anyhow::Result<Verdict>;
 
@@ -56,6 +62,10 @@ impl Builtin {
 
 #[async_trait]
 impl Provider for Builtin {
+    fn builtin(&self) -> Option<Builtin> {
+        Some(*self)
+    }
+
     async fn approve(&self, _: CartId, amount: i64) -> anyhow::Result<Verdict> {
         Ok(self.verdict(amount))
     }
@@ -67,33 +77,20 @@ impl Provider for Builtin {
 
 /// Asks the provider about the payments in the table, for ever. A request is committed before the provider is asked, and no
 /// transaction is open meanwhile. One replica at a time does this.
-///
-/// `committed` wakes it. Without it the worker only polls, for what is left over.
 pub async fn run(
     db: Db,
     writer: Writer<PaymentModel>,
     provider: Arc<dyn Provider>,
     mut lease: Lease,
-    mut committed: Option<watch::Receiver<u64>>,
 ) {
     db.ready().await;
     loop {
-        match &mut committed {
-            Some(committed) => drop(tokio::time::timeout(POLL_INTERVAL, committed.changed()).await),
-            None => tokio::time::sleep(POLL_INTERVAL).await,
-        }
-        loop {
-            if let Some(committed) = &mut committed {
-                committed.mark_unchanged();
-            }
-            match round(&db, &writer, provider.as_ref(), &mut lease).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => {
-                    log_failure(&error, "payments cannot be decided; trying again shortly");
-                    tokio::time::sleep(POLL_INTERVAL).await;
-                    break;
-                }
+        match round(&db, &writer, provider.as_ref(), &mut lease).await {
+            Ok(0) => sleep(POLL_INTERVAL).await,
+            Ok(_) => {}
+            Err(error) => {
+                log_failure(&error, "payments cannot be decided; trying again shortly");
+                sleep(POLL_INTERVAL).await;
             }
         }
     }

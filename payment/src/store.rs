@@ -3,9 +3,8 @@
 use crate::domain::{Command, Payment, Payments, Status};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
-use chassis::model::Ids;
 use chassis::storage::rows::{read, select};
-use chassis::storage::{Db, IdSequence, Schema, Table, Tx};
+use chassis::storage::{Db, Schema, Table, Tx, ids};
 use chassis::table;
 use common_events::{CartId, PaymentId, status};
 use std::collections::BTreeSet;
@@ -86,7 +85,7 @@ pub const PAYMENTS: Listing = Listing {
         Field::new("status", "status"),
         Field::new("reason", "reason"),
     ],
-    searchable: true,
+    search: Some(("findByCartId", "cartId")),
 };
 
 /// Returns the tables.
@@ -101,8 +100,7 @@ pub fn schema() -> Schema {
 pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Payments> {
     // Always, and first: a row that is not there yet cannot be locked, and two replicas that made it at
     // once would lose what the first wrote.
-    let sequence = IdSequence::load(tx, db, PAYMENTS.collection).await?;
-    let ids = Ids::read(sequence.last_id, sequence.live);
+    let ids = ids::load(tx, db, PAYMENTS.collection).await?;
     let mut payments = Payments { ids, ..Payments::default() };
     let carts: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
     for row in PaymentRow::lock(tx, db, "cart_id", &Vec::from_iter(carts)).await? {
@@ -117,9 +115,7 @@ pub fn save(tx: &mut Tx<'_>, Payments { payments, ids }: &Payments) -> sqlx::Res
     let rows = payments.added().chain(payments.changed());
     let rows: Vec<_> = rows.map(|payment| PaymentRow::of(payment, changed_at)).collect();
     PaymentRow::upsert(tx, "cart_id", &rows)?;
-    if let Some((last_id, live)) = ids.changed() {
-        IdSequence { last_id, live }.save(tx, PAYMENTS.collection);
-    }
+    ids::save(tx, ids, PAYMENTS.collection);
     Ok(())
 }
 

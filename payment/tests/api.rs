@@ -7,7 +7,6 @@ use chassis::testing::{TestDb, TestLog, eventually};
 use common_events::CartId;
 use payment::domain::Verdict;
 use payment::provider::{Builtin, Provider};
-use payment::{Limit, PaymentConfig};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,15 +25,6 @@ impl Payment {
         let (log, db) = (TestLog::open().await, TestDb::sqlite());
         let bus = Arc::new(log.log.clone());
         let running = payment::start_with(db.host(), Arc::new(provider), bus).await.unwrap();
-        Self { client: Client::builder().no_proxy().build().unwrap(), running, log, _db: db }
-    }
-
-    /// As it is started in production.
-    async fn start_with_limit(limit: i64) -> Self {
-        let (log, db) = (TestLog::open().await, TestDb::sqlite());
-        let limit = Limit { payment_limit: Some(limit) };
-        let config = PaymentConfig { host: db.host(), limit };
-        let running = payment::start(config, Arc::new(log.log.clone())).await.unwrap();
         Self { client: Client::builder().no_proxy().build().unwrap(), running, log, _db: db }
     }
 
@@ -175,7 +165,7 @@ async fn a_provider_that_fails_is_asked_again() {
 
 #[tokio::test]
 async fn an_event_that_comes_again_is_acted_on_once_also_when_its_cart_is_gone() {
-    let payment = Payment::start_with_limit(100).await;
+    let payment = Payment::start(Builtin { limit: Some(100) }).await;
     let (added, removed) = (event("CartAdded", 1, 100), event("CartRemoved", 1, 0));
     for event in [&added, &added] {
         payment.hear_under(1, event).await;

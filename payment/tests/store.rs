@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use chassis::http::{BaseUrl, Query};
 use chassis::model::Publications;
 use chassis::on_each_database;
-use chassis::storage::{Db, IdSequence};
+use chassis::storage::{Db, ids};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, PaymentId};
 use payment::app::PaymentModel;
@@ -80,13 +80,13 @@ async fn ids_count_from_one_in_the_order_of_decisions(db: Db) {
     done(&db, &[approve(5), approve(6), approve(99)]).await;
     assert_eq!(store::by_cart(&db, 6).await.unwrap().unwrap().id, Some(PaymentId(1)));
     assert_eq!(store::by_cart(&db, 5).await.unwrap().unwrap().id, Some(PaymentId(2)));
-    assert_eq!(IdSequence::live(&db, "payments").await.unwrap(), 2);
+    assert_eq!(ids::count_live(&db, "payments").await.unwrap(), 2);
     // Cancelling keeps the id.
     done(&db, &[Command::Cancel { cart_id: CartId(6) }]).await;
     done(&db, &[Command::GivenBack { cart_id: CartId(6) }]).await;
     let cancelled = store::by_id(&db, 1).await.unwrap().unwrap();
     assert_eq!((cancelled.cart_id, cancelled.status.as_str()), (CartId(6), "PaymentCanceled"));
-    assert_eq!(IdSequence::live(&db, "payments").await.unwrap(), 2);
+    assert_eq!(ids::count_live(&db, "payments").await.unwrap(), 2);
 }
 
 async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
@@ -139,7 +139,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         tx.flush().await.unwrap();
     }
     assert_eq!(to_do(&db).await, [(1, Some(Ask::Approve { amount: 100 }))]);
-    assert_eq!(IdSequence::live(&db, "payments").await.unwrap(), 0);
+    assert_eq!(ids::count_live(&db, "payments").await.unwrap(), 0);
     done(&db, &[approve(1)]).await;
     assert_eq!(store::by_cart(&db, 1).await.unwrap().unwrap().id, Some(PaymentId(1)));
 }
@@ -214,7 +214,7 @@ async fn two_replicas_count_together_and_lose_no_cancel() {
             }
         };
         tokio::join!(decide(&one), decide(&other));
-        assert_eq!(IdSequence::live(&one, "payments").await.unwrap(), 60);
+        assert_eq!(ids::count_live(&one, "payments").await.unwrap(), 60);
         assert!(store::by_id(&one, 60).await.unwrap().is_some());
     }
 }

@@ -41,7 +41,7 @@ pub struct StandaloneConfig {
     pub listeners: Listeners,
 
     #[command(flatten)]
-    pub budget: cart::Budget,
+    pub timeout: cart::CallTimeout,
 
     #[command(flatten)]
     pub limit: payment::Limit,
@@ -184,7 +184,7 @@ impl Started {
         let mypage_url = self.add(mypage, "MYPAGE_ADDR")?;
         let cart = cart::CartConfig {
             host: host("cart", at.cart_addr)?,
-            budget: config.budget,
+            timeout: config.timeout,
             gifticon_url: gifticon_url.clone(),
         };
         let cart_url = self.add(cart::start(cart, bus).await, "CART_ADDR")?;

@@ -2,6 +2,8 @@
 //! requests are never answered with 5xx.
 
 mod common;
+#[path = "bad_requests/messages.rs"]
+mod messages;
 #[path = "bad_requests/request.rs"]
 mod request;
 #[path = "bad_requests/table.rs"]

@@ -54,7 +54,7 @@ macro_rules! dies_at {
 }
 
 dies_at!(
-    after_the_intent: "cart-after-intent",
+    after_the_attempt: "cart-after-attempt",
     after_the_reservation: "cart-after-reserve",
     after_the_confirmation: "cart-after-confirm",
     between_send_and_delete: "relay-after-send",

@@ -84,7 +84,7 @@ async fn the_shop_waits_for_a_kafka_that_refuses_it() {
         ("other-ca.pem", &broker.password, "certificate verify failed"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let (ca, log) = (broker.dir.join(ca), dir.path().join("stderr"));
+        let ca = broker.dir.join(ca);
         let settings = [
             ("KAFKA_BROKERS", broker.brokers.as_str()),
             ("KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
@@ -92,10 +92,8 @@ async fn the_shop_waits_for_a_kafka_that_refuses_it() {
             ("KAFKA_SASL_USERNAME", "shop"),
             ("KAFKA_SASL_PASSWORD", password),
             ("KAFKA_SSL_CA_LOCATION", ca.to_str().unwrap()),
-            ("RUST_LOG", "warn"),
         ];
-        let stderr = std::fs::File::create(&log).unwrap().into();
-        let process = Process::start_with(dir.path(), &settings, stderr);
+        let (process, log) = Process::start_logged(dir.path(), &settings);
         process.web.register(1, 10, 5_000).await;
         process.web.add(1, 1, None).await.unwrap();
         let said = eventually("the reason on the log", async || {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 /// The folders of `chassis`, each with those that it may import.
 const LAYERS: [(&str, &[&str]); 11] = [
     ("base", &[]),
-    ("storage", &["base"]),
+    ("model", &[]),
+    ("storage", &["base", "model"]),
     ("http", &["base"]),
     ("bus", &["base", "storage"]),
     ("listing", &["base", "storage", "http"]),
     ("mailbox", &["base", "storage", "bus"]),
-    ("model", &[]),
     ("writer", &["base", "storage", "mailbox", "model"]),
     ("workers", &["base", "storage", "bus", "mailbox", "model", "writer"]),
     ("service", &["base", "storage", "bus", "http", "mailbox", "workers", "writer"]),

@@ -75,8 +75,8 @@ async fn start(databases: [&TestDb; 4], log: &EmbeddedLog) -> Vec<chassis::Runni
     let [stock, carts, payments, views] = databases.map(TestDb::host);
     let gifticon =
         gifticon::start(gifticon::GifticonConfig { host: stock }, Arc::clone(&bus)).await.unwrap();
-    let budget = cart::Budget { gifticon_timeout_ms: 5_000 };
-    let config = cart::CartConfig { host: carts, budget, gifticon_url: gifticon.url() };
+    let timeout = cart::CallTimeout { gifticon_timeout_ms: 5_000 };
+    let config = cart::CartConfig { host: carts, timeout, gifticon_url: gifticon.url() };
     let cart = cart::start(config, Arc::clone(&bus)).await.unwrap();
     let limit = payment::Limit { payment_limit: None };
     let config = payment::PaymentConfig { host: payments, limit };

@@ -54,14 +54,14 @@ struct UnexpectedStatusError(StatusCode);
 pub(super) struct Calls {
     client: Client,
     url: Arc<str>,
-    budget: Duration,
+    timeout: Duration,
     /// When to try a call for many reservations again: the gifticon that answered last, of version 0.1, knows none.
     one_by_one_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Calls {
-    pub(super) fn new(client: Client, url: String, budget: Duration) -> Self {
-        Self { client, url: url.into(), budget, one_by_one_until: Arc::default() }
+    pub(super) fn new(client: Client, url: String, timeout: Duration) -> Self {
+        Self { client, url: url.into(), timeout, one_by_one_until: Arc::default() }
     }
 
     /// Reserves all, and returns an answer for each.
@@ -129,12 +129,12 @@ impl Calls {
     async fn send(&self, requests: &[Request]) -> anyhow::Result<Vec<Result<Answer, Unanswered>>> {
         // Gifticon does not begin what waited longer than this: nobody would hear of it. By then this
         // side has counted it as late.
-        let budget = patience::header(self.budget);
+        let patience = patience::header(self.timeout);
         let [request] = requests else {
             let items: Vec<Value> = requests.iter().map(item).collect();
             let call = self.client.post(format!("{}/reservations", self.url));
             let call =
-                call.json(&json!({ "reservations": items })).header(patience::BUDGET, budget);
+                call.json(&json!({ "reservations": items })).header(patience::HEADER, patience);
             let response = call.send().await?;
             if response.status() != StatusCode::OK {
                 bail!(UnexpectedStatusError(response.status()));
@@ -148,7 +148,7 @@ impl Calls {
         };
         let body = json!({ "gifticonId": request.gifticon_id, "quantity": request.quantity });
         let call = self.client.put(self.address(request.reservation)).json(&body);
-        let mut call = call.header(patience::BUDGET, budget);
+        let mut call = call.header(patience::HEADER, patience);
         if let Some(trace) = &request.trace {
             call = call.header(TRACEPARENT, trace.header());
         }

@@ -32,12 +32,15 @@ impl Unanswered {
 
 type Outcome = Result<Answer, Unanswered>;
 
+/// A request, and where its outcome goes.
+type Waiting = (Request, oneshot::Sender<Outcome>);
+
 /// The reservations that wait for the next call.
 #[derive(Clone)]
 pub(super) struct Queue {
     calls: Calls,
     breaker: Breaker,
-    waiting: Arc<Mutex<Vec<(Request, oneshot::Sender<Outcome>)>>>,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
 }
 
 impl Queue {
@@ -74,7 +77,7 @@ impl Queue {
     }
 
     /// Makes one call through the breaker, and hands out the answers.
-    async fn send(self, waiting: Vec<(Request, oneshot::Sender<Outcome>)>) {
+    async fn send(self, waiting: Vec<Waiting>) {
         let (requests, answers): (Vec<Request>, Vec<_>) = waiting.into_iter().unzip();
         let outcomes = match self.breaker.call(self.calls.reserve(&requests)).await {
             Ok(outcomes) => outcomes,

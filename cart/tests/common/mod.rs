@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::put;
 use axum::{Json, Router};
-use cart::{Budget, CartConfig};
+use cart::{CallTimeout, CartConfig};
 use chassis::bus::{Bus, Message};
 use chassis::testing::{TestDb, TestLog, eventually, peer};
 use chassis::{Running, http};
@@ -124,14 +124,14 @@ pub struct Cart {
 
 impl Cart {
     pub async fn start() -> Self {
-        Self::with_budget(250).await
+        Self::with_timeout(250).await
     }
 
-    pub async fn with_budget(budget: u64) -> Self {
+    pub async fn with_timeout(timeout_ms: u64) -> Self {
         let (gifticon, log, db) = (Gifticon::new(), TestLog::open().await, TestDb::sqlite());
         let routes = Router::new().route("/reservations/{id}", put(reserve).delete(release));
         let gifticon_url = peer(routes.with_state(gifticon.clone()));
-        let running = serve(&db, &log, &gifticon_url, budget).await;
+        let running = serve(&db, &log, &gifticon_url, timeout_ms).await;
         let client = Client::builder().no_proxy().build().unwrap();
         Self { client, url: running.url(), gifticon, gifticon_url, log, db, running }
     }
@@ -221,10 +221,10 @@ impl Cart {
     }
 }
 
-async fn serve(db: &TestDb, log: &TestLog, gifticon_url: &str, budget: u64) -> Running {
+async fn serve(db: &TestDb, log: &TestLog, gifticon_url: &str, timeout_ms: u64) -> Running {
     let config = CartConfig {
         host: db.host(),
-        budget: Budget { gifticon_timeout_ms: budget },
+        timeout: CallTimeout { gifticon_timeout_ms: timeout_ms },
         gifticon_url: gifticon_url.into(),
     };
     cart::start(config, Arc::new(log.log.clone())).await.unwrap()

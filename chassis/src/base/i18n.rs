@@ -1,8 +1,8 @@
 //! Texts for customers, in English and Korean.
 
+use crate::base::accept::ranges;
 use axum::http::{HeaderMap, header};
-use garde::i18n;
-use std::{borrow::Cow, cmp::Reverse, fmt::Display};
+use std::{borrow::Cow, cmp::Reverse};
 
 /// A supported language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,12 +18,9 @@ impl Lang {
     /// Returns the supported language that the client prefers (RFC 9110, 12.5.4), and English without a preference. Malformed
     /// ranges are ignored.
     pub fn of(headers: &HeaderMap) -> Self {
-        let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
-        let ranges: Vec<_> = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
-            .filter_map(range)
-            .collect();
+        let ranges = ranges(headers, &header::ACCEPT_LANGUAGE);
+        // In two-thousandths, to leave room for `UNNAMED_QUALITY`.
+        let ranges: Vec<_> = ranges.map(|(tag, quality)| (tag, quality * 2)).collect();
         // Languages rank by quality, then by whether they are named, then by position.
         let rank = |language: &str| {
             let ranges = ranges.iter().enumerate();
@@ -54,26 +51,6 @@ impl Lang {
 /// The quality of a language that a client does not name: above 0, and below the least that it can name.
 const UNNAMED_QUALITY: u16 = 1;
 
-/// Parses one range of `Accept-Language`, such as `ko-KR;q=0.8`. Returns its tag, and its quality in two-thousandths.
-fn range(text: &str) -> Option<(&str, u16)> {
-    let mut parts = text.split(';').map(str::trim);
-    let tag = parts.next().filter(|tag| !tag.is_empty())?;
-    let mut weights = parts.filter_map(|part| part.split_once('='));
-    let weight = weights.find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-    let thousandths = weight.map_or(Some(1_000), |(_, weight)| quality(weight.trim()))?;
-    Some((tag, thousandths * 2))
-}
-
-/// Parses a quality, from 0 to 1 with at most three decimals. Returns it in thousandths.
-pub(crate) fn quality(text: &str) -> Option<u16> {
-    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !matches!(whole, "0" | "1") || rest.len() > 3 || !digits(rest) {
-        return None;
-    }
-    format!("{whole}{rest:0<3}").parse().ok().filter(|thousandths| *thousandths <= 1_000)
-}
-
 /// True if `tag`, such as `ko-KR`, belongs to `language`.
 fn is_of(tag: &str, language: &str) -> bool {
     tag.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(language))
@@ -103,66 +80,6 @@ impl Text {
             Lang::English => &self.en,
             Lang::Korean => &self.ko,
         }
-    }
-}
-
-/// The messages of garde's rules in Korean.
-pub(crate) struct KoreanRules;
-
-/// For all rules about a format.
-const INVALID_FORMAT: Cow<'static, str> = Cow::Borrowed("형식이 올바르지 않습니다");
-
-impl i18n::I18n for KoreanRules {
-    fn range_lower_than(&self, min: &dyn Display) -> Cow<'static, str> {
-        format!("{min} 이상이어야 합니다").into()
-    }
-    fn range_greater_than(&self, max: &dyn Display) -> Cow<'static, str> {
-        format!("{max} 이하여야 합니다").into()
-    }
-    fn length_lower_than(&self, min: usize) -> Cow<'static, str> {
-        format!("{min}자 이상이어야 합니다").into()
-    }
-    fn length_greater_than(&self, max: usize) -> Cow<'static, str> {
-        format!("{max}자 이하여야 합니다").into()
-    }
-    fn required_not_set(&self) -> Cow<'static, str> {
-        "꼭 필요합니다".into()
-    }
-    fn credit_card_invalid(&self, _: i18n::InvalidCreditCard) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn pattern_no_match(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn contains_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn url_invalid(&self, _: i18n::InvalidUrl) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn prefix_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn suffix_missing(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn phone_number_invalid(&self, _: i18n::InvalidPhoneNumber) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn ip_invalid(&self, _: i18n::IpKind) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn matches_field_mismatch(&self, _: &dyn Display) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn email_invalid(&self, _: i18n::InvalidEmail) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn ascii_invalid(&self) -> Cow<'static, str> {
-        INVALID_FORMAT
-    }
-    fn alphanumeric_invalid(&self) -> Cow<'static, str> {
-        INVALID_FORMAT
     }
 }
 

@@ -43,8 +43,6 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reader waits for a connection, and how long it may take to make one, before the request is refused with 503.
 /// A request that has less patience left waits no longer than that.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause between two attempts to connect to a database that could not be connected to.
-pub const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 /// A connection to Postgres that was idle for longer is pinged before its use. Shorter than [`IDLE_TIMEOUT`].
 pub const IDLE_BEFORE_PING: Duration = Duration::from_secs(1);
 /// How long a ping may take. Shorter than [`ACQUIRE_TIMEOUT`], in which another connection is made after a failed ping.
@@ -156,10 +154,8 @@ pub const DATABASE_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the marks of handled events are kept. Duplicates arrive within seconds, or within days if a consumer group is
 /// reset. An older duplicate does no harm: every command is idempotent.
 pub const INBOX_RETENTION: Duration = Duration::from_hours(14 * 24);
-/// How long the row of a writer that is gone is kept. Much longer than [`WRITER_ROW_RENEWAL`].
+/// How long the row of a writer that is gone is kept. One that was only idle makes it again.
 pub const WRITER_ROW_RETENTION: Duration = Duration::from_hours(24);
-/// How often a running writer makes sure that its row is there.
-pub const WRITER_ROW_RENEWAL: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {
@@ -207,7 +203,6 @@ mod tests {
         // Retention renews at the first look after half of the term.
         let renewed_after = renewal_age(RETENTION_LEASE_TERM) + RETENTION_INTERVAL;
         assert_nested!(RETENTION_INTERVAL, renewed_after, RETENTION_LEASE_TERM);
-        assert_nested!(WRITER_ROW_RENEWAL * 10, WRITER_ROW_RETENTION, INBOX_RETENTION);
     }
 
     #[test]

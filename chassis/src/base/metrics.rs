@@ -5,14 +5,13 @@ mod format;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
 use format::Format;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -40,30 +39,8 @@ struct RouteLabels {
     method: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
-    kind: Fixed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabel {
-    at: Fixed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PoolStateLabel {
-    state: Fixed,
-}
-
-/// A label whose values are constants of the code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Fixed(pub &'static str);
-
-impl EncodeLabelValue for Fixed {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        EncodeLabelValue::encode(&self.0, encoder)
-    }
-}
+/// A label, by its name and its value, which are constants of the code.
+pub type Label = [(&'static str, &'static str); 1];
 
 /// The metrics of one service.
 #[derive(Debug)]
@@ -71,14 +48,14 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram>,
-    shed: Family<QueueLabel, Counter>,
+    shed: Family<Label, Counter>,
     pub(crate) queue_seconds: Histogram,
     pub(crate) writer_wait_seconds: Histogram,
     pub(crate) outbox_events: Gauge,
     pub(crate) outbox_age: Gauge<f64, AtomicU64>,
     consumer_lag: Gauge<f64, AtomicU64>,
     consumer_stopped: Gauge,
-    consumer_errors: Family<KindLabel, Counter>,
+    consumer_errors: Family<Label, Counter>,
     pub(crate) tombstones_total: Counter,
     pub(crate) parked_events: Gauge,
     pub(crate) parked_total: Counter,
@@ -87,7 +64,7 @@ pub struct Metrics {
     pub(crate) repeated_total: Counter,
     batch_size: Histogram,
     batch_seconds: Histogram,
-    pool: Family<PoolStateLabel, Gauge>,
+    pool: Family<Label, Gauge>,
 }
 
 impl Default for Metrics {
@@ -126,7 +103,7 @@ impl Default for Metrics {
             metrics.shed.clone(),
         );
         for at in ["queue", "writer", "readers", "bodies"] {
-            let _ = metrics.shed.get_or_create(&QueueLabel { at: Fixed(at) }); // a rate needs a zero to begin with
+            let _ = metrics.shed.get_or_create(&[("at", at)]); // a rate needs a zero to begin with
         }
         metrics.register(
             "http_queue_seconds",
@@ -218,21 +195,19 @@ impl Metrics {
 
     /// Counts `more` errors of a subscription, by kind.
     pub(crate) fn consumer_errors(&self, kind: &'static str, more: u64) {
-        self.consumer_errors.get_or_create(&KindLabel { kind: Fixed(kind) }).inc_by(more);
+        self.consumer_errors.get_or_create(&[("kind", kind)]).inc_by(more);
     }
 
     /// Counts a request that was refused after it waited for too long in the queue `at`.
     pub(crate) fn shed(&self, at: &'static str) {
-        self.shed.get_or_create(&QueueLabel { at: Fixed(at) }).inc();
+        self.shed.get_or_create(&[("at", at)]).inc();
     }
 
     /// Sets the gauges of the reading connections: `all` that are open, and those of them that are idle.
     pub(crate) fn pool(&self, all: u32, idle: usize) {
         let idle = i64::try_from(idle).unwrap_or(i64::MAX);
-        self.pool.get_or_create(&PoolStateLabel { state: Fixed("idle") }).set(idle);
-        self.pool
-            .get_or_create(&PoolStateLabel { state: Fixed("used") })
-            .set(i64::from(all) - idle);
+        self.pool.get_or_create(&[("state", "idle")]).set(idle);
+        self.pool.get_or_create(&[("state", "used")]).set(i64::from(all) - idle);
     }
 
     /// Counts a request and its duration.

@@ -1,5 +1,7 @@
 //! Outages: each cause is logged once, and not at each try.
 
+use crate::base::pace::Backoff;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +54,24 @@ impl Outage {
         new
     }
 
+    /// Tries `work` until it succeeds, with growing pauses. Logs each cause once, and returns the value.
+    pub(crate) async fn until_it_works<T, E: Display, F: Future<Output = Result<T, E>>>(
+        &self,
+        mut work: impl FnMut() -> F,
+    ) -> T {
+        let mut backoff = Backoff::default();
+        loop {
+            match work().await {
+                Ok(value) => {
+                    self.end_if(|_| true);
+                    return value;
+                }
+                Err(error) => drop(self.failed(&format!("{error:#}"))),
+            }
+            backoff.wait().await;
+        }
+    }
+
     /// True during an outage.
     #[cfg(test)]
     pub(crate) fn lasts(&self) -> bool {
@@ -60,11 +80,15 @@ impl Outage {
 
     /// Records a success, which may end an outage.
     pub(crate) fn works(&self) {
+        self.end_if(|state| state.last.elapsed() >= RECOVERY_TIME);
+    }
+
+    fn end_if(&self, is_over: impl FnOnce(&mut State) -> bool) {
         if !self.lasts.load(Ordering::Relaxed) {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(over) = state.take_if(|state| state.last.elapsed() >= RECOVERY_TIME) {
+        if let Some(over) = state.take_if(is_over) {
             self.lasts.store(false, Ordering::Relaxed);
             let seconds = over.since.elapsed().as_secs_f64();
             warn!(seconds, failures = over.failures, "{} work again", self.what);
@@ -75,6 +99,16 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_tried_until_it_succeeds_and_each_cause_is_logged_once() {
+        let (outage, began) = (Outage::new("tries"), tokio::time::Instant::now());
+        let mut causes = vec!["away", "away", "full", "away"];
+        let value = outage.until_it_works(|| std::future::ready(causes.pop().map_or(Ok(7), Err)));
+        assert_eq!(value.await, 7);
+        assert_eq!(began.elapsed(), Duration::from_millis(50 + 100 + 200 + 400));
+        assert!(!outage.lasts(), "it is over at once");
+    }
 
     #[test]
     fn a_cause_is_logged_once_in_an_outage_and_again_in_the_next() {

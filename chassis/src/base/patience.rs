@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The header with the patience that is left, in milliseconds.
-pub const BUDGET: HeaderName = HeaderName::from_static("x-budget-ms");
+pub const HEADER: HeaderName = HeaderName::from_static("x-budget-ms");
 
 tokio::task_local! {
     static UNTIL: Instant;
@@ -31,12 +31,12 @@ pub fn until() -> Instant {
     UNTIL.try_with(|until| *until).unwrap_or_else(|_| Instant::now() + PATIENCE)
 }
 
-/// Returns the value of [`BUDGET`] for a call that may wait for `budget`.
-pub fn header(budget: Duration) -> HeaderValue {
-    u64::try_from(budget.as_millis()).unwrap_or(u64::MAX).into()
+/// Returns the value of [`HEADER`] for a request with `patience`.
+pub fn header(patience: Duration) -> HeaderValue {
+    u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).into()
 }
 
-/// Returns the value of [`BUDGET`] for a request that is passed on: the rest of its patience, and at least
+/// Returns the value of [`HEADER`] for a request that is passed on: the rest of its patience, and at least
 /// [`OVERLOADED_PATIENCE`].
 pub fn left() -> HeaderValue {
     header(until().saturating_duration_since(Instant::now()).max(OVERLOADED_PATIENCE))
@@ -44,16 +44,16 @@ pub fn left() -> HeaderValue {
 
 /// Returns when the patience of a request with `headers` ends, which arrives now.
 pub(crate) fn of(headers: &HeaderMap) -> Instant {
-    let budget = headers.get(BUDGET).and_then(|value| value.to_str().ok()?.parse().ok());
-    Instant::now() + budget.map_or(PATIENCE, Duration::from_millis).min(PATIENCE)
+    let left = headers.get(HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Instant::now() + left.map_or(PATIENCE, Duration::from_millis).min(PATIENCE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn patience(budget: &'static str) -> Duration {
-        let headers = HeaderMap::from_iter([(BUDGET, HeaderValue::from_static(budget))]);
+    fn patience(left: &'static str) -> Duration {
+        let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_static(left))]);
         of(&headers) - Instant::now()
     }
 

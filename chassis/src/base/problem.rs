@@ -261,7 +261,7 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    /// Returns the response in English, with the problem in its extensions. The layers of `http` render it again in the
+    /// Returns the response in English, with the problem in its extensions. `http/language.rs` renders it again in the
     /// client's language.
     fn into_response(self) -> Response {
         let mut response = self.render(Lang::English, None);

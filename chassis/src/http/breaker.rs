@@ -1,13 +1,12 @@
-//! A circuit breaker for calls to a service, with a deadline for each call.
+//! A circuit breaker for calls to a service, with a timeout for each call.
 
 mod consecutive_failures;
 
-use crate::base::metrics::{Fixed, Metrics};
+use crate::base::metrics::{Label, Metrics};
 use consecutive_failures::ConsecutiveFailures;
 use failsafe::backoff::{Exponential, exponential};
 use failsafe::failure_policy::{OrElse, SuccessRateOverTimeWindow, success_rate_over_time_window};
 use failsafe::{Config, FailurePolicy, Instrument, StateMachine};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -39,7 +38,7 @@ pub enum CallError {
     /// The circuit is open, because the peer failed too often. Nothing was sent.
     #[error("the circuit to {0} is open")]
     Open(&'static str),
-    /// No response before the deadline. It is unknown if the peer acted.
+    /// No response within the timeout. It is unknown if the peer acted.
     #[error("{0} did not answer in time")]
     Late(&'static str),
     /// The call failed. It is unknown if the peer acted.
@@ -60,18 +59,13 @@ enum State {
     Open = 2,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Transition {
-    to: Fixed,
-}
-
 /// The state of a circuit and its metrics.
 #[derive(Debug)]
 struct Circuit {
     peer: &'static str,
     state: AtomicI64,
     gauge: Gauge,
-    transitions: Family<Transition, Counter>,
+    transitions: Family<Label, Counter>,
     rejected: Counter,
 }
 
@@ -88,7 +82,7 @@ impl Circuit {
             State::HalfOpen => "half_open",
             State::Open => "open",
         };
-        self.transitions.get_or_create(&Transition { to: Fixed(to) }).inc();
+        self.transitions.get_or_create(&[("to", to)]).inc();
         if state == State::Open {
             warn!(peer = self.peer, "the circuit is open: calls are refused for a while");
         } else {
@@ -118,11 +112,11 @@ impl Instrument for Transitions {
     }
 }
 
-/// A circuit breaker with a deadline for each call. Clones share the circuit.
+/// A circuit breaker with a timeout for each call. Clones share the circuit.
 #[derive(Clone)]
 pub struct Breaker {
     peer: &'static str,
-    deadline: Duration,
+    timeout: Duration,
     machine: StateMachine<Policy, Transitions>,
     circuit: Arc<Circuit>,
     probes: Arc<Semaphore>,
@@ -132,8 +126,8 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Returns a closed circuit to `peer`, whose calls may take up to `deadline`.
-    pub fn new(peer: &'static str, deadline: Duration, metrics: &Metrics) -> Self {
+    /// Returns a closed circuit to `peer`, each of whose calls may take up to `timeout`.
+    pub fn new(peer: &'static str, timeout: Duration, metrics: &Metrics) -> Self {
         let circuit = Arc::new(Circuit {
             peer,
             state: AtomicI64::new(State::Closed as i64),
@@ -152,12 +146,12 @@ impl Breaker {
         let transitions = Transitions(Arc::clone(&circuit));
         let machine = Config::new().failure_policy(policy).instrument(transitions).build();
         let probes = Arc::new(Semaphore::new(PROBES_MAX));
-        Self { peer, deadline, machine, circuit, probes, is_timeout, recording }
+        Self { peer, timeout, machine, circuit, probes, is_timeout, recording }
     }
 
     /// Returns how long a call may take.
-    pub fn deadline(&self) -> Duration {
-        self.deadline
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Returns true if the circuit is closed: calls are made, and none is a probe.
@@ -200,7 +194,7 @@ impl Breaker {
             }
             probe => probe,
         };
-        match timeout(self.deadline, call).await {
+        match timeout(self.timeout, call).await {
             Ok(Ok(response)) => {
                 self.machine.on_success();
                 Ok(response)

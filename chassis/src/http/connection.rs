@@ -4,7 +4,8 @@ use crate::base::i18n::Text;
 use crate::base::limits::{DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT};
 use crate::base::problem::{Problem, kind};
 use crate::http::head::{self, HeadLimits, InvalidHead};
-use crate::http::request_log::{self, REQUEST_ID};
+use crate::http::language;
+use crate::http::request_log::REQUEST_ID;
 use crate::http::socket::{Socket, Stream};
 use axum::Router;
 use axum::body::Body;
@@ -80,7 +81,7 @@ pub(super) async fn serve(
                 response.headers_mut().remove(header::ALLOW); // the router adds it for a path that matches without its id
             }
             head::allow_options(response.headers_mut());
-            response = request_log::name_methods(response);
+            response = language::name_methods(response);
             if response.status() == StatusCode::NOT_MODIFIED {
                 // axum sets it to 0, but here it would be the length of the resource (RFC 9110, 8.6).
                 response.headers_mut().remove(header::CONTENT_LENGTH);

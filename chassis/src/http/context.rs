@@ -28,26 +28,13 @@ pub(crate) trait Dependencies: Send + Sync {
     async fn answer(&self) -> bool;
 }
 
-/// The dependencies of a process that has none.
-pub(crate) struct NoDependencies;
-
-#[async_trait]
-impl Dependencies for NoDependencies {
-    fn are_there(&self) -> bool {
-        true
-    }
-
-    async fn answer(&self) -> bool {
-        true
-    }
-}
-
 /// The properties of the process that the layers depend on.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: Arc<AtomicBool>,
-    pub(crate) dependencies: Arc<dyn Dependencies>,
+    /// `None` if it has none, as the gateway.
+    pub(crate) dependencies: Option<Arc<dyn Dependencies>>,
     pub(crate) exposure: Exposure,
     pub(crate) bodies: BodyMemory,
     pub(crate) surface: Arc<Surface>,
@@ -56,11 +43,16 @@ pub(crate) struct Context {
 impl Context {
     /// Returns true if the process takes requests.
     pub(super) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.dependencies.are_there()
+        !self.draining.load(Ordering::Relaxed)
+            && self.dependencies.as_ref().is_none_or(|dependencies| dependencies.are_there())
     }
 
     /// Returns true if the process is ready and its dependencies respond.
     pub(super) async fn is_healthy(&self) -> bool {
-        self.is_ready() && self.dependencies.answer().await
+        self.is_ready()
+            && match &self.dependencies {
+                Some(dependencies) => dependencies.answer().await,
+                None => true,
+            }
     }
 }

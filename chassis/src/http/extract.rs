@@ -1,13 +1,13 @@
 //! Extractors, which reject invalid requests with a [`Problem`].
 
-use crate::base::i18n::{KoreanRules, Text};
+use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
+use crate::http::fields::{Validate, validated};
 use crate::http::json_error::{self, malformed};
-use crate::http::{body, name, surface};
+use crate::http::{body, surface};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use garde::Validate;
 use serde::de::DeserializeOwned;
 
 /// A JSON body. Rejects with 415 for another type, 400 if it cannot be read, 422 if a field is invalid.
@@ -15,7 +15,7 @@ pub struct Body<T>(pub T);
 
 impl<T, S> FromRequest<S> for Body<T>
 where
-    T: DeserializeOwned + Validate<Context = ()>,
+    T: DeserializeOwned + Validate,
     S: Sync,
 {
     type Rejection = Problem;
@@ -61,42 +61,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let essence = essence.trim().to_ascii_lowercase();
     essence == "application/json"
         || essence.starts_with("application/") && essence.ends_with("+json")
-}
-
-/// Returns `value` if its fields are valid, else 422 with the invalid fields in both languages.
-fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
-    let Err(english) = value.validate() else { return Ok(value) };
-    let korean =
-        garde::i18n::with_i18n(KoreanRules, || value.validate()).err().unwrap_or(english.clone());
-    let english = english.into_inner();
-    let fields: Vec<String> =
-        english.iter().map(|(path, _)| camel_case(&path.to_string())).collect();
-    let fields = fields.join(", ");
-    let problem = Problem::new(
-        kind::INVALID,
-        Text::new(
-            format!("correct {fields} and send it again"),
-            format!("{fields} 값을 고쳐서 다시 보내 주세요"),
-        ),
-    );
-    let korean = korean.into_inner().into_iter();
-    Err(english.into_iter().zip(korean).fold(problem, |problem, ((path, en), (_, ko))| {
-        let (en, ko) = (en.to_string(), ko.to_string());
-        let ko = name::in_korean(&en).map_or(ko, str::to_owned);
-        problem.error(camel_case(&path.to_string()), Text::new(en, ko))
-    }))
-}
-
-/// Returns the JSON name of a field: `gifticonId` for `gifticon_id`.
-fn camel_case(field: &str) -> String {
-    let mut words = field.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |mut name, word| {
-        let (head, tail) = word.split_at(word.len().min(1));
-        name.push_str(&head.to_ascii_uppercase());
-        name.push_str(tail);
-        name
-    })
 }
 
 /// The id in a path. Rejects anything but a whole number with 404.
@@ -147,16 +111,4 @@ fn not_a_uuid() -> Problem {
 /// Returns 400 for an invalid query.
 pub(crate) fn bad_query(en: String, ko: String) -> Problem {
     Problem::new(kind::MALFORMED, Text::new(en, ko))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_have_their_json_names() {
-        assert_eq!(camel_case("gifticon_id"), "gifticonId");
-        assert_eq!(camel_case("quantity"), "quantity");
-        assert_eq!(camel_case(""), "");
-    }
 }

@@ -23,7 +23,7 @@ pub(crate) struct HeadLimits {
 impl HeadLimits {
     /// The limits for customers.
     const PUBLIC: Self = Self { lines: 100, bytes: 64 * 1024 };
-    /// The same, with room for the headers that the gateway adds: `X-Forwarded-*`, request id, trace and budget.
+    /// The same, with room for the headers that the gateway adds: `X-Forwarded-*`, request id, trace and patience.
     const INTERNAL: Self = Self { lines: 116, bytes: 72 * 1024 };
 
     /// Returns the limits of a server.

@@ -1,7 +1,6 @@
 //! Display names.
 
-use crate::base::i18n::{Lang, Text};
-use garde::{Path, Report, Validate};
+use crate::base::i18n::Text;
 use serde::{Deserialize, Deserializer};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_public_assigned;
@@ -25,7 +24,7 @@ static REORDERED: Text = Text::fixed(
 /// None is a control character, such as NUL, which Postgres cannot store. None changes the direction of the text around the
 /// name.
 ///
-/// Deserialising accepts every string. [`Validate`] then rejects an invalid one with 422.
+/// Deserialising accepts every string. [`Fields::name`](crate::http::Fields::name) then rejects an invalid one with 422.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -36,7 +35,7 @@ impl Name {
     }
 
     /// Returns the rule that the name breaks, if it breaks one.
-    fn fault(&self) -> Option<&'static Text> {
+    pub(super) fn fault(&self) -> Option<&'static Text> {
         if self.0.chars().any(char::is_control) {
             Some(&CONTROL)
         } else if !(1..=MAX_CHARS).contains(&self.0.chars().count()) {
@@ -58,23 +57,6 @@ impl<'de> Deserialize<'de> for Name {
         let is_blank = |c: char| c.is_whitespace() && !c.is_control();
         Ok(Self(text.trim_matches(is_blank).to_owned()))
     }
-}
-
-impl Validate for Name {
-    type Context = ();
-
-    fn validate_into(&self, (): &(), parent: &mut dyn FnMut() -> Path, report: &mut Report) {
-        if let Some(fault) = self.fault() {
-            report.append(parent(), garde::Error::new(fault.get(Lang::English)));
-        }
-    }
-}
-
-/// Returns the Korean text of a fault of a name. garde translates only its own rules.
-pub(super) fn in_korean(english: &str) -> Option<&'static str> {
-    let faults = [&LENGTH, &CONTROL, &INVISIBLE, &REORDERED];
-    let fault = faults.into_iter().find(|fault| fault.get(Lang::English) == english);
-    fault.map(|fault| fault.get(Lang::Korean))
 }
 
 /// Returns true for line separators, and for controls that embed, override or isolate a direction. Direction marks (U+200E,
@@ -174,13 +156,6 @@ mod tests {
         }
         for text in ["a\0b", "a\nb", "\n", "a\t", "\u{1b}[31m", "\u{85}", "\u{9f}x"] {
             assert_eq!(name(text).fault(), Some(&CONTROL), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn every_fault_has_a_korean_text() {
-        for fault in [&LENGTH, &CONTROL, &INVISIBLE, &REORDERED] {
-            assert_eq!(in_korean(fault.get(Lang::English)), Some(fault.get(Lang::Korean)));
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What every request gets: its ids, metrics, log line, and error responses in the language of the client.
+//! What every request gets: its ids, metrics and log line. Error responses get the language of the client in `language.rs`.
 
-use crate::base::i18n::{Lang, Text};
+use crate::base::i18n::Lang;
 use crate::base::patience;
-use crate::base::problem::{Kind, Problem, kind};
+use crate::base::problem::Problem;
 use crate::base::trace::{self, Trace};
 use crate::http::context::{Context, Exposure};
 use crate::http::head::{self, InvalidHead};
-use crate::http::surface::Surface;
+use crate::http::language::in_language;
 use crate::http::{body, surface};
 use axum::extract::{MatchedPath, NestedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -154,88 +154,4 @@ fn options_response(method: &Method, response: Response) -> Response {
     let mut response = Response::default();
     response.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
     response
-}
-
-/// Renders an error response in the language of the client. Error responses of the framework become problems.
-fn in_language(
-    response: Response,
-    lang: Lang,
-    instance: Option<&str>,
-    surface: &Surface,
-) -> Response {
-    if !response.status().is_client_error() && !response.status().is_server_error() {
-        return response;
-    }
-    let problem = match response.extensions().get::<Arc<Problem>>() {
-        Some(problem) => Arc::clone(problem),
-        None if has_own_body(response.headers()) => return response,
-        None => {
-            let status = response.status(); // an upstream may have another one than its kind
-            Arc::new(match status {
-                StatusCode::NOT_FOUND => surface.no_such_path(),
-                _ => Problem::of(Kind { status, ..kind_of_status(status) }),
-            })
-        }
-    };
-    let (mut original, _) = response.into_parts();
-    let rendered = problem.render(lang, instance);
-    original.headers.remove(header::CONTENT_LENGTH);
-    let (mut parts, body) = rendered.into_parts();
-    if parts.status == StatusCode::METHOD_NOT_ALLOWED {
-        let instance = instance.map(ToOwned::to_owned);
-        parts.extensions.insert(LacksMethods { lang, instance });
-    }
-    for (name, value) in &original.headers {
-        if !parts.headers.contains_key(name) {
-            parts.headers.append(name, value.clone());
-        }
-    }
-    Response::from_parts(parts, body)
-}
-
-/// Marks a 405 whose detail lacks the allowed methods, in the extensions of the response. They are known only after the
-/// router has added `Allow`.
-#[derive(Clone)]
-struct LacksMethods {
-    lang: Lang,
-    instance: Option<String>,
-}
-
-/// Adds the allowed methods to the detail of a 405.
-pub(super) fn name_methods(response: Response) -> Response {
-    let Some(marker) = response.extensions().get::<LacksMethods>().cloned() else {
-        return response;
-    };
-    let allow = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
-    let Some(allow) = allow.map(|allow| allow.replace(',', ", ")) else { return response };
-    let detail = Text::new(
-        format!("this path takes {allow}"),
-        format!("이 경로에 쓸 수 있는 메서드는 {allow} 입니다"),
-    );
-    let rendered =
-        Problem::new(kind::METHOD, detail).render(marker.lang, marker.instance.as_deref());
-    let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH); // of the previous body
-    Response::from_parts(parts, rendered.into_body())
-}
-
-/// Returns true if the response has a body of its own: a problem of an upstream, or the JSON of a health route.
-fn has_own_body(headers: &HeaderMap) -> bool {
-    let content = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content.is_some_and(|content| !content.starts_with("text/plain"))
-}
-
-/// Returns the kind of problem for an error response of the framework.
-fn kind_of_status(status: StatusCode) -> Kind {
-    match status {
-        StatusCode::NOT_FOUND => kind::NOT_FOUND,
-        StatusCode::METHOD_NOT_ALLOWED => kind::METHOD,
-        StatusCode::PAYLOAD_TOO_LARGE => kind::TOO_LARGE,
-        StatusCode::REQUEST_TIMEOUT => kind::TOO_SLOW,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => kind::MEDIA_TYPE,
-        StatusCode::UNPROCESSABLE_ENTITY => kind::INVALID,
-        StatusCode::SERVICE_UNAVAILABLE => kind::UNAVAILABLE,
-        status if status.is_client_error() => kind::MALFORMED,
-        _ => kind::INTERNAL,
-    }
 }

@@ -7,9 +7,9 @@ mod paging;
 pub use order::Field;
 
 use crate::base::problem::Problem;
-use crate::http::hal::{Collection, Item, Links, PageInfo};
+use crate::http::hal::{Collection, Index, Item, Links, PageInfo};
 use crate::http::{BaseUrl, Query};
-use crate::storage::{Db, IdSequence, rows};
+use crate::storage::{Db, ids, rows};
 use paging::{MAX_SKIPPED, PageStart, Paging};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 /// A collection that is shown in pages.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
-    /// The name of the collection: of its path, of its member of `_embedded`, and of its [`IdSequence`].
+    /// The name of the collection: of its path, of its member of `_embedded`, and of its [ids].
     pub collection: &'static str,
     /// The name of the link to an item.
     pub singular: &'static str,
@@ -27,8 +27,8 @@ pub struct Listing {
     pub from: &'static str,
     /// The fields of an item, all of which can be sorted by. The first is `id`, which is unique.
     pub fields: &'static [Field],
-    /// True if the collection has searches.
-    pub searchable: bool,
+    /// The search of the collection, if it has one: its name and its parameter.
+    pub search: Option<(&'static str, &'static str)>,
 }
 
 /// What the links of a page depend on.
@@ -42,6 +42,27 @@ struct Neighbors {
 }
 
 impl Listing {
+    /// Returns the root of a service with this collection.
+    pub fn root(&self, base: &BaseUrl) -> Index {
+        let url = base.url(&format!("/{}{{?page,size,sort,after,before}}", self.collection));
+        Index::new(Links::default().templated(self.collection, url))
+    }
+
+    /// Returns the index of the searches.
+    pub fn searches(&self, base: &BaseUrl) -> Index {
+        let (mut links, index) =
+            (Links::default(), base.url(&format!("/{}/search", self.collection)));
+        if let Some((search, parameter)) = self.search {
+            links = links.templated(search, format!("{index}/{search}{{?{parameter}}}"));
+        }
+        Index::new(links.with("self", index))
+    }
+
+    /// Returns an item.
+    pub fn item<T>(&self, base: &BaseUrl, id: i64, fields: T) -> Item<T> {
+        Item::new(base, self.collection, self.singular, id, fields)
+    }
+
     /// Returns the page that `query` asks for. `read` makes the id and the item of a row.
     pub async fn page<R: DeserializeOwned, T: Serialize>(
         &self,
@@ -51,7 +72,7 @@ impl Listing {
         read: impl Fn(R) -> (i64, T),
     ) -> Result<Collection<Item<T>>, Problem> {
         let paging = Paging::read(self.fields, query)?;
-        let total = IdSequence::live(db, self.collection).await?;
+        let total = ids::count_live(db, self.collection).await?;
         paging.check_cost(self.fields, total)?;
         let (rows, more) = self.rows(db, &paging, total).await?;
         let items: Vec<(i64, T)> = rows.into_iter().map(read).collect();
@@ -77,9 +98,7 @@ impl Listing {
             number: paging.number,
         };
         let links = self.links(base, &paging, page, &Neighbors { keys, more, earlier });
-        let items = items
-            .into_iter()
-            .map(|(id, fields)| Item::new(base, self.collection, self.singular, id, fields));
+        let items = items.into_iter().map(|(id, fields)| self.item(base, id, fields));
         Ok(Collection::new(self.collection, items.collect(), links, page))
     }
 
@@ -190,7 +209,7 @@ impl Listing {
         if page.total_pages > 1 {
             links = links.with("last", url(last, PageStart::Number));
         }
-        if self.searchable {
+        if self.search.is_some() {
             links = links.with("search", base.url(&format!("/{}/search", self.collection)));
         }
         links

@@ -4,9 +4,8 @@ use crate::base::clock::now;
 use crate::mailbox::message::OUTBOX_PLACE;
 use crate::mailbox::outbox::{self, OutboxEvent};
 use crate::mailbox::retention::{PieceSize, RETENTION_LEASE, RetentionRule, expire};
-use crate::storage::Tx;
-use crate::storage::count_minute;
-use crate::storage::rows::of_each;
+use crate::storage::rows::run_on_each;
+use crate::storage::{Statement, Tx, count_minute};
 use serde_json::value::RawValue;
 use sqlx::{Row, query};
 use tokio::sync::{mpsc, oneshot};
@@ -63,13 +62,13 @@ impl HousekeepingCommand {
                 }
                 // By number, and not up to the last one: on Postgres a row of another replica with a lower number may have
                 // become visible since, which was not sent.
-                let delete = of_each(tx, seqs, |in_ids| {
-                    format!(
+                run_on_each(tx, seqs, |in_ids| {
+                    let delete = format!(
                         "delete from outbox where seq {in_ids} and exists \
                          (select 1 from leases where name = $2 and epoch = $3)"
-                    )
+                    );
+                    Statement::new(delete).text(RELAY_LEASE).number(*epoch)
                 })?;
-                tx.later(delete.text(RELAY_LEASE).number(*epoch));
                 return Ok(i64::try_from(seqs.len())?);
             }
             Self::SendAgain { parked } => {

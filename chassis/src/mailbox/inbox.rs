@@ -88,5 +88,5 @@ fn mark<C>(tx: &mut Tx<'_>, events: &[&IncomingEvent<C>]) -> sqlx::Result<()> {
         event_id: &'a str,
     }
     let marks = events.iter().map(|incoming| Row { event_id: &incoming.id });
-    rows::insert_stamped(tx, "inbox", &marks.collect::<Vec<_>>(), "")
+    rows::insert_stamped(tx, "inbox", "event_id", &marks.collect::<Vec<_>>(), "")
 }

@@ -1,6 +1,7 @@
 //! The ids of a table's rows.
 
-/// Ids that count up from 1, and how many rows are live. It knows whether it changed, so that it is written only then.
+/// Ids that count up from 1, and how many rows are live. It knows whether it changed, so that it is written only then:
+/// `storage/ids.rs` reads and writes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ids {
     last: i64,

@@ -76,8 +76,8 @@ impl Chassis {
             management_paths: MANAGEMENT_PATHS.to_vec(),
             retention: vec![INBOX, WRITERS],
         };
-        let stop = chassis.tasks.background.stop.clone();
-        chassis.spawn("migrate", async move {
+        let stop = chassis.stopping();
+        chassis.spawn_to_its_end("migrate", async move {
             stop.run_until_cancelled(db.migrate(&schema)).await;
             stop.cancelled().await;
         });
@@ -118,8 +118,7 @@ impl Chassis {
             metrics: Arc::clone(&self.metrics),
             outage: Outage::new(format!("sends of {} to the topic", self.name)),
         };
-        let (bus, stop) = (Arc::clone(&self.bus), self.tasks.background.stop.clone());
-        self.spawn("relay", relay.run(bus, stop));
+        self.spawn_to_its_end("relay", relay.run(Arc::clone(&self.bus), self.stopping()));
     }
 
     /// Starts handling the events of other services, in the consumer group with the name of the service.
@@ -138,8 +137,11 @@ impl Chassis {
         };
         self.manage(admin::PATHS, admin::routes(admin));
         let (bus, db) = (Arc::clone(&self.bus), self.db.clone());
-        let (metrics, stop) = (Arc::clone(&self.metrics), self.tasks.background.stop.clone());
-        self.spawn("consumer", consumer::run(handler, bus, self.name, db, metrics, stop));
+        let (metrics, stop) = (Arc::clone(&self.metrics), self.stopping());
+        self.spawn_to_its_end(
+            "consumer",
+            consumer::run(handler, bus, self.name, db, metrics, stop),
+        );
     }
 
     /// Adds routes for operators at the management address. None of them may read a body.
@@ -163,34 +165,38 @@ impl Chassis {
         Lease::new(name, &self.db, self.housekeeping.clone(), LEASE_TERM)
     }
 
-    /// Returns the token that is cancelled when background tasks must stop.
-    pub fn stopping(&self) -> CancellationToken {
-        self.tasks.background.stop.clone()
+    /// Runs a worker until the service stops. It must not end before.
+    pub fn spawn(&self, name: &'static str, worker: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stopping();
+        self.spawn_to_its_end(name, async move {
+            stop.run_until_cancelled(worker).await;
+        });
     }
 
-    /// Runs a task until the service stops. It must watch [`Chassis::stopping`], and end only then.
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task that ends by itself when the service is [stopping](Self::stopping), and not before.
+    fn spawn_to_its_end(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         self.tasks.spawn(&self.tasks.background, name, task);
+    }
+
+    /// Returns the token that is cancelled when background tasks must stop.
+    fn stopping(&self) -> CancellationToken {
+        self.tasks.background.stop.clone()
     }
 
     /// Serves `routes`, which `surface` describes. Returns the running service.
     pub fn serve(self, surface: Surface, routes: Router) -> anyhow::Result<Running> {
-        let (db, metrics) = (self.db.clone(), Arc::clone(&self.metrics));
-        let stop = self.tasks.background.stop.clone();
-        self.spawn("gauges", async move {
-            stop.run_until_cancelled(gauges::run(db, metrics)).await;
-        });
+        self.spawn("gauges", gauges::run(self.db.clone(), Arc::clone(&self.metrics)));
         let retention = retention::run(
             self.retention.clone(),
             self.db.clone(),
             self.housekeeping.clone(),
             Lease::new(RETENTION_LEASE, &self.db, self.housekeeping.clone(), RETENTION_LEASE_TERM),
         );
-        let stop = self.stopping();
-        self.spawn("retention", async move {
-            stop.run_until_cancelled(retention).await;
-        });
-        let dependencies = Arc::new(self.db.clone());
+        self.spawn("retention", retention);
         let process = Process {
             name: self.name,
             metrics: self.metrics,
@@ -201,7 +207,7 @@ impl Chassis {
             management_paths: self.management_paths,
             db: Some(self.db),
         };
-        process.serve(surface, routes, dependencies, Exposure::Internal, |routes| routes)
+        process.serve(surface, routes, Exposure::Internal, |routes| routes)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
 use crate::base::tasks::Tasks;
-use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, NoDependencies, Surface};
+use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, Surface};
 use crate::service::ports::{listen, listen_at};
 use crate::service::running::Running;
 use crate::storage::Db;
@@ -38,13 +38,13 @@ impl Process {
         self,
         surface: Surface,
         routes: Router,
-        dependencies: Arc<dyn Dependencies>,
         exposure: Exposure,
         around: impl FnOnce(Router) -> Router,
     ) -> anyhow::Result<Running> {
         let draining = Arc::new(AtomicBool::new(false));
         let (bodies, metrics) = (http::BodyMemory::default(), self.metrics);
         let surface = Arc::new(surface);
+        let dependencies = self.db.clone().map(|db| Arc::new(db) as Arc<dyn Dependencies>);
         let context = Context {
             metrics,
             draining: Arc::clone(&draining),
@@ -100,7 +100,7 @@ pub fn serve_management(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(NoDependencies), Exposure::Internal, |routes| routes)
+    process.serve(surface, routes, Exposure::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` adds layers around all others, so it also sees their
@@ -124,5 +124,5 @@ pub fn serve_bare(
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
     };
-    process.serve(surface, routes, Arc::new(NoDependencies), Exposure::Public, around)
+    process.serve(surface, routes, Exposure::Public, around)
 }

@@ -9,13 +9,13 @@ use crate::storage::connection::Role;
 use crate::storage::dialect::Dialect;
 use crate::storage::fault::{self, causes, is_at_fault, is_database_fault, vanished};
 use crate::storage::pool::{Connection, Pool};
-use crate::storage::running_time::{self, RunningTime};
+use crate::storage::running_time;
 use crate::storage::schema::Schema;
 use crate::storage::target::Target;
 use crate::storage::tx::Tx;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, Connection as _, Executor};
+use sqlx::{Any, Connection as _, Executor, Row as _};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -28,8 +28,6 @@ const WRITER_CONNECTIONS: u32 = 2;
 const READER_CONNECTIONS: u32 = 8;
 /// How long connecting may take at the start.
 const START_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause before the database is tried again at the start.
-const START_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The database of a service: one connection that writes, and a pool that reads.
 #[derive(Clone, Debug)]
@@ -38,7 +36,6 @@ pub struct Db {
     writer: Pool,
     readers: Pool,
     ready: Arc<watch::Sender<bool>>,
-    running_time: RunningTime,
     outages: Arc<Outages>,
 }
 
@@ -66,7 +63,6 @@ impl Db {
             readers: Pool::new(Arc::clone(&target), Role::Reader, READER_CONNECTIONS),
             target,
             ready: Arc::new(watch::Sender::new(false)),
-            running_time: RunningTime::unknown(),
             outages: Arc::new(outages),
         };
         if db.dialect() == Dialect::Sqlite
@@ -81,14 +77,10 @@ impl Db {
     /// Migrates the tables, and retries until the database is there. Several replicas may call it at once: sqlx takes an
     /// advisory lock.
     pub async fn migrate(&self, schema: &Schema) {
-        while !self.is_ready() {
-            match self.try_migrate(schema).await {
-                Ok(()) => self.outages.connects.works(),
-                Err(error) => {
-                    self.outages.connects.failed(&causes(&error));
-                    tokio::time::sleep(START_RETRY_PAUSE).await;
-                }
-            }
+        if !self.is_ready() {
+            let migrate =
+                || async { self.try_migrate(schema).await.map_err(|error| causes(&error)) };
+            self.outages.connects.until_it_works(migrate).await;
         }
     }
 
@@ -101,12 +93,6 @@ impl Db {
             // A read-only file can be opened. Only a write shows it, such as that of `user_version`, which has no other use.
             migrated =
                 connection.execute("pragma user_version = 0").await.map(|_| ()).map_err(Into::into);
-        }
-        if migrated.is_ok() && schema.has_chassis_tables() {
-            // The first batch needs it.
-            let read = connection.fetch_one(running_time::SELECT_MINUTES).await;
-            migrated =
-                read.and_then(|row| self.running_time.take(&row).map(drop)).map_err(Into::into);
         }
         // After a failure the connection still holds the lock of sqlx, and other replicas would wait for it.
         let _ = connection.close().await;
@@ -210,15 +196,9 @@ impl Db {
         Tx::begin(connection, self.begin_write()).await
     }
 
-    /// Returns the minutes that the service has run, as far as this process knows. Rows are stamped with the count of the
-    /// database instead: see [`crate::storage::rows::insert_stamped`].
-    pub(crate) fn minute(&self) -> i64 {
-        self.running_time.minutes()
-    }
-
-    /// Reads and returns the minutes that the service has run, those of other replicas included.
-    pub(crate) async fn read_running_time(&self) -> sqlx::Result<i64> {
-        self.running_time.take(&self.fetch_one(sqlx::query(running_time::SELECT_MINUTES)).await?)
+    /// Returns the minutes that the service has run, those of other replicas included.
+    pub(crate) async fn running_time(&self) -> sqlx::Result<i64> {
+        self.fetch_one(sqlx::query(running_time::SELECT_MINUTES)).await?.try_get(0)
     }
 
     /// Returns the statement that begins a transaction. SQLite takes its write lock at once: a transaction that first reads and

@@ -4,8 +4,9 @@
 //! may be in the middle of a transaction or of a statement, so it is closed and the next user gets a new one.
 
 use crate::base::limits::{
-    ACQUIRE_TIMEOUT, IDLE_BEFORE_PING, IDLE_TIMEOUT, PING_TIMEOUT, READ_TIMEOUT, RECONNECT_INTERVAL,
+    ACQUIRE_TIMEOUT, IDLE_BEFORE_PING, IDLE_TIMEOUT, PING_TIMEOUT, READ_TIMEOUT,
 };
+use crate::base::pace::Backoff;
 use crate::base::patience;
 use crate::storage::connection::{RawConnection, Role};
 use crate::storage::dialect::Dialect;
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 /// The connections of one role.
 #[derive(Clone, Debug)]
@@ -186,13 +187,14 @@ impl Pool {
     }
 }
 
-/// Connects again and again after a failure, until an attempt succeeds or the pool is closed.
+/// Connects again and again after a failure, with growing pauses, until an attempt succeeds or the pool is closed.
 struct Reconnecting(Pool);
 
 impl Reconnecting {
     async fn run(self) {
+        let mut backoff = Backoff::default();
         loop {
-            sleep(RECONNECT_INTERVAL).await;
+            backoff.wait().await;
             {
                 let idle = self.0.idle();
                 if idle.closed || idle.connect_error.is_none() {

@@ -7,86 +7,76 @@
 use crate::storage::{Db, Dialect, Statement, Tx, running_time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row, query};
 
-/// Inserts `rows` in their order, before the commit. The fields of a row are the columns of `table`. `rest` is the end of the
-/// statement, such as `on conflict`.
+/// Inserts `rows` in their order, before the commit. The fields of a row are the `columns` of `table`, separated by commas.
+/// `rest` is the end of the statement, such as `on conflict`.
 pub fn insert<R: Serialize>(
     tx: &mut Tx<'_>,
     table: &str,
+    columns: &str,
     rows: &[R],
     rest: &str,
 ) -> sqlx::Result<()> {
-    insert_by(tx, rows, |dialect, columns| insert_sql(dialect, table, columns, rest))
+    let values = values(tx.dialect(), columns);
+    insert_values(tx, table, (columns, &values), rows, rest)
 }
 
-/// Inserts rows as [`insert`] does, and sets their column `minute` to the minutes that the service has run. The statement reads
-/// the count itself: the one that a process remembers is too low after its machine was suspended while other replicas ran. See
+/// Inserts rows as [`insert`] does, and sets their column `minute` to the minutes that the service has run: see
 /// [`crate::mailbox::retention::RetentionRule`].
 pub fn insert_stamped<R: Serialize>(
     tx: &mut Tx<'_>,
     table: &str,
+    columns: &str,
     rows: &[R],
     rest: &str,
 ) -> sqlx::Result<()> {
-    insert_by(tx, rows, |dialect, columns| stamped_sql(dialect, table, columns, rest))
+    let (columns, values) = stamped(tx.dialect(), columns);
+    insert_values(tx, table, (&columns, &values), rows, rest)
 }
 
-/// Inserts `rows`, if there are any, by the statement that `sql` makes of their columns.
-fn insert_by<R: Serialize>(
+/// Inserts `rows`, if there are any, with these columns and their values.
+fn insert_values<R: Serialize>(
     tx: &mut Tx<'_>,
+    table: &str,
+    columns: (&str, &str),
     rows: &[R],
-    sql: impl FnOnce(Dialect, &[String]) -> String,
+    rest: &str,
 ) -> sqlx::Result<()> {
-    if let Some(first) = rows.first() {
-        let sql = sql(tx.dialect(), &columns(first)?);
+    if !rows.is_empty() {
+        let sql = insert_sql(tx.dialect(), table, columns, rest);
         tx.later(Statement::new(sql).text(json(rows)?));
     }
     Ok(())
 }
 
-fn insert_sql(dialect: Dialect, table: &str, columns: &[String], rest: &str) -> String {
-    let names = columns.join(", ");
-    insert_from_json(dialect, table, (&names, &values(dialect, columns)), rest)
-}
-
-fn stamped_sql(dialect: Dialect, table: &str, columns: &[String], rest: &str) -> String {
-    let names = format!("{}, minute", columns.join(", "));
+/// Returns `columns` with `minute`, and their values.
+fn stamped(dialect: Dialect, columns: &str) -> (String, String) {
     let values = format!("{}, ({})", values(dialect, columns), running_time::SELECT_MINUTES);
-    insert_from_json(dialect, table, (&names, &values), rest)
+    (format!("{columns}, minute"), values)
 }
 
-fn values(dialect: Dialect, columns: &[String]) -> String {
-    let value = |name: &String| match dialect {
-        Dialect::Sqlite => format!("value ->> '{name}'"),
-        Dialect::Postgres => name.clone(),
-    };
-    columns.iter().map(value).collect::<Vec<_>>().join(", ")
+/// Returns the values of the columns in a row of the JSON array.
+fn values(dialect: Dialect, columns: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => {
+            let value = |column| format!("value ->> '{column}'");
+            columns.split(", ").map(value).collect::<Vec<_>>().join(", ")
+        }
+        Dialect::Postgres => columns.to_owned(),
+    }
 }
 
 /// Returns the statement that inserts the `values` of the rows in the JSON array `$1` into the columns `names`.
-fn insert_from_json(
-    dialect: Dialect,
-    table: &str,
-    (names, values): (&str, &str),
-    rest: &str,
-) -> String {
+fn insert_sql(dialect: Dialect, table: &str, (names, values): (&str, &str), rest: &str) -> String {
     let from = match dialect {
         Dialect::Sqlite => "jsonb_each($1)".to_owned(), // parsed once, not for each column
         Dialect::Postgres => format!("json_populate_recordset(null::{table}, $1::json)"),
     };
     // Without a condition before it, SQLite parses `on conflict` as a join.
     format!("insert into {table} ({names}) select {values} from {from} where true {rest}")
-}
-
-fn columns(row: &impl Serialize) -> sqlx::Result<Vec<String>> {
-    match serde_json::to_value(row).map_err(unwritable)? {
-        Json::Object(fields) => Ok(fields.into_iter().map(|(name, _)| name).collect()),
-        other => Err(unwritable(format!("a row must be a struct with named fields: {other}"))),
-    }
 }
 
 /// A type of ids.
@@ -122,14 +112,18 @@ fn json<T: Serialize>(ids: &[T]) -> sqlx::Result<String> {
     serde_json::to_string(ids).map_err(unwritable)
 }
 
-/// Returns a statement for `ids`. `sql` makes its text from the condition that follows the name of the column. Its other
-/// placeholders begin with `$2`.
-pub fn of_each<T: Value>(
-    tx: &Tx<'_>,
+/// Runs a statement on the rows of `ids`, before the commit, unless there are none. `statement` makes it from the condition that
+/// follows the name of the column. Its own placeholders begin with `$2`.
+pub fn run_on_each<T: Value, S: Into<Statement>>(
+    tx: &mut Tx<'_>,
     ids: &[T],
-    sql: impl FnOnce(&str) -> String,
-) -> sqlx::Result<Statement> {
-    Ok(Statement::new(sql(in_ids::<T>(tx))).text(json(ids)?))
+    statement: impl FnOnce(&str) -> S,
+) -> sqlx::Result<()> {
+    if !ids.is_empty() {
+        let statement = statement(in_ids::<T>(tx)).into();
+        tx.later(statement.with_first(json(ids)?));
+    }
+    Ok(())
 }
 
 /// Returns a query for [`read`], whose values are still to be bound. `columns` is separated by commas, and `rest` is the SQL
@@ -217,31 +211,27 @@ mod tests {
         assert!(!plan.concat().contains("Seq Scan on inbox"), "{plan:#?}");
     }
 
-    #[derive(Serialize)]
-    struct Item {
-        id: i64,
-        name: Option<&'static str>,
-    }
-
     #[test]
-    fn fields_are_columns() {
-        let columns = columns(&Item { id: 1, name: None }).unwrap();
+    fn columns_are_fields_of_the_rows() {
+        let (columns, rest) = ("id, name", "on conflict do nothing");
+        let insert =
+            |dialect| insert_sql(dialect, "things", (columns, &values(dialect, columns)), rest);
         assert_eq!(
-            insert_sql(Dialect::Sqlite, "things", &columns, "on conflict do nothing"),
+            insert(Dialect::Sqlite),
             "insert into things (id, name) select value ->> 'id', value ->> 'name' \
              from jsonb_each($1) where true on conflict do nothing"
         );
         assert_eq!(
-            insert_sql(Dialect::Postgres, "things", &columns, ""),
+            insert(Dialect::Postgres),
             "insert into things (id, name) select id, name \
-             from json_populate_recordset(null::things, $1::json) where true "
+             from json_populate_recordset(null::things, $1::json) where true on conflict do nothing"
         );
+        let (columns, values) = stamped(Dialect::Sqlite, columns);
         assert_eq!(
-            stamped_sql(Dialect::Sqlite, "things", &columns, ""),
+            insert_sql(Dialect::Sqlite, "things", (&columns, &values), ""),
             "insert into things (id, name, minute) \
              select value ->> 'id', value ->> 'name', (select minutes from running_time) \
              from jsonb_each($1) where true "
         );
-        assert_eq!(json(&[Item { id: 1, name: Some("\"") }]).unwrap(), r#"[{"id":1,"name":"\""}]"#);
     }
 }

@@ -58,11 +58,6 @@ impl Schema {
         self
     }
 
-    /// True if the tables of chassis are included.
-    pub(super) fn has_chassis_tables(&self) -> bool {
-        self.0.iter().any(|step| step.version <= 999)
-    }
-
     pub(super) fn migrator(&self, dialect: Dialect) -> Migrator {
         let migration = |&Step { version, description, sql, .. }: &Step| {
             let sql = AssertSqlSafe(dialect.expand(sql)).into_sql_str();

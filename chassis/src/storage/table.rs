@@ -14,12 +14,12 @@ pub trait Table: Serialize + DeserializeOwned + Send {
 
     /// Inserts rows in their order, before the commit. A row that is there already fails the transaction.
     fn insert(tx: &mut Tx<'_>, rows: &[Self]) -> sqlx::Result<()> {
-        rows::insert(tx, Self::NAME, rows, "")
+        rows::insert(tx, Self::NAME, Self::COLUMNS, rows, "")
     }
 
     /// Inserts rows in their order, before the commit. A row whose `key` is there already is overwritten.
     fn upsert(tx: &mut Tx<'_>, key: &str, rows: &[Self]) -> sqlx::Result<()> {
-        rows::insert(tx, Self::NAME, rows, &Self::on_conflict(key, &[]))
+        rows::insert(tx, Self::NAME, Self::COLUMNS, rows, &Self::on_conflict(key, &[]))
     }
 
     /// Returns what follows an insert, so that a row whose `key` is there already is overwritten, but for the columns `kept`:

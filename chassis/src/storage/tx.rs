@@ -124,6 +124,12 @@ impl Statement {
         Self { sql: sql.into(), values: Vec::new() }
     }
 
+    /// Binds a value to `$1`. The other placeholders are one higher.
+    pub(super) fn with_first(mut self, value: String) -> Self {
+        self.values.insert(0, Value::Text(value));
+        self
+    }
+
     /// Binds a value to the next placeholder.
     pub fn number(mut self, value: i64) -> Self {
         self.values.push(Value::Number(value));
@@ -134,6 +140,12 @@ impl Statement {
     pub fn text(mut self, value: impl Into<String>) -> Self {
         self.values.push(Value::Text(value.into()));
         self
+    }
+}
+
+impl From<String> for Statement {
+    fn from(sql: String) -> Self {
+        Self::new(sql)
     }
 }
 

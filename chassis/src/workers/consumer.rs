@@ -147,13 +147,8 @@ pub(crate) async fn run<P: Policy>(
 ) {
     let subscribe = async {
         db.ready().await;
-        loop {
-            match bus.subscribe(group).await {
-                Ok(subscription) => return subscription,
-                Err(error) => warn!(error = format!("{error:#}"), "could not subscribe; retrying"),
-            }
-            tokio::time::sleep(RETRY_PAUSE_MAX).await;
-        }
+        let outage = Outage::new(format!("subscriptions of {group} to the topic"));
+        outage.until_it_works(|| bus.subscribe(group)).await
     };
     let Some(mut subscription) = stop.run_until_cancelled(subscribe).await else { return };
     let monitor = subscription.monitor();

@@ -40,13 +40,7 @@ impl Relay {
     pub(crate) async fn run(mut self, bus: Arc<dyn Bus>, stop: CancellationToken) {
         let ready = async {
             self.db.ready().await;
-            loop {
-                match bus.publisher().await {
-                    Ok(publisher) => return publisher,
-                    Err(error) => warn!(error = format!("{error:#}"), "cannot publish yet"),
-                }
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
+            self.outage.until_it_works(|| bus.publisher()).await
         };
         let Some(publisher) = stop.run_until_cancelled(ready).await else { return };
         let mut pace =

@@ -60,7 +60,7 @@ async fn delete_expired(
     housekeeping: &Housekeeper,
     lease: &mut Lease,
 ) -> anyhow::Result<()> {
-    let before = db.read_running_time().await? - i64::try_from(rule.after.as_secs() / 60)?;
+    let before = db.running_time().await? - i64::try_from(rule.after.as_secs() / 60)?;
     let size = PieceSize::new();
     let mut deleted = 0;
     while lease.hold().await.is_some() {

@@ -1,6 +1,6 @@
 //! One try at a batch: one transaction.
 
-use crate::base::limits::{BATCH_TIMEOUT, LONG_BATCH_TIMEOUT, WRITER_ROW_RENEWAL};
+use crate::base::limits::{BATCH_TIMEOUT, LONG_BATCH_TIMEOUT};
 use crate::base::metrics::Metrics;
 use crate::base::trace::Trace;
 use crate::mailbox::housekeeping::{HousekeepingCommand, HousekeepingJob};
@@ -14,7 +14,7 @@ use crate::writer::order::Order;
 use anyhow::{Context, anyhow};
 use common_events::Event;
 use futures_util::FutureExt;
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::{Row, query};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -31,8 +31,6 @@ pub(super) struct Attempts<M: WriteModel> {
     /// This writer among those of other replicas, and how many batches it tried.
     name: String,
     batch: AtomicI64,
-    /// The minute of running time from which on the row of this writer is to be made sure of.
-    mark_due: AtomicI64,
 }
 
 /// What a batch is to do.
@@ -77,8 +75,7 @@ struct Wrote<'c, 'w, M: WriteModel> {
 impl<M: WriteModel> Attempts<M> {
     pub(super) fn new(model: M, db: Db, metrics: Arc<Metrics>) -> Self {
         let name = Uuid::new_v4().to_string();
-        let (batch, mark_due) = (AtomicI64::new(0), AtomicI64::new(0));
-        Self { model, db, metrics, name, batch, mark_due }
+        Self { model, db, metrics, name, batch: AtomicI64::new(0) }
     }
 
     /// Does the work, all of it or nothing. A panic of the rules is a failure like another: the
@@ -97,7 +94,7 @@ impl<M: WriteModel> Attempts<M> {
         if !self.db.is_ready() {
             return Err(vanished()).context("the database is not ready yet");
         }
-        let (of_statements, of_commit) = self.patience(work);
+        let (of_statements, of_commit) = self.timeouts(work);
         let mut connection = self.db.connection().await?; // not kept where something fails
         let wrote = timeout(of_statements, self.write(&mut connection, work)).await;
         let Wrote { done, sorted, batch, tx } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
@@ -126,7 +123,7 @@ impl<M: WriteModel> Attempts<M> {
     }
 
     /// How long the statements of a batch may take, and how long its commit.
-    fn patience(&self, work: &Work<'_, M>) -> (Duration, Duration) {
+    fn timeouts(&self, work: &Work<'_, M>) -> (Duration, Duration) {
         match self.db.dialect() {
             Dialect::Sqlite => (Duration::MAX, Duration::MAX), // a file does not vanish
             Dialect::Postgres => {
@@ -143,14 +140,6 @@ impl<M: WriteModel> Attempts<M> {
         connection: &'c mut Connection,
         work: &Work<'w, M>,
     ) -> anyhow::Result<Wrote<'c, 'w, M>> {
-        if self.db.minute() >= self.mark_due.load(Ordering::Relaxed) {
-            // The row by which commits are told must be there to be locked; retention deletes that of an idle writer.
-            let due = self.db.minute() + i64::try_from(WRITER_ROW_RENEWAL.as_secs() / 60)?;
-            let mut tx = self.db.begin_on(connection).await?;
-            self.mark(&mut tx, self.batch.load(Ordering::Relaxed));
-            tx.commit().await?;
-            self.mark_due.store(due, Ordering::Relaxed);
-        }
         let mut tx = self.db.begin_on(connection).await?;
         // Taken no sooner: where another process has the lock of the file, commands wait for it as they wait in the queue.
         let taken = self.take(&work.orders);
@@ -212,21 +201,22 @@ impl<M: WriteModel> Attempts<M> {
         }
     }
 
-    /// The last batch that was written. A transaction that is still being committed is waited for: it
-    /// holds the lock of the row.
+    /// Returns the last batch that was written. Waits for a transaction that is still being committed: it holds the lock of this
+    /// writer's row, or has made the row, which retention deletes while a writer is idle.
     ///
-    /// On SQLite it writes the number again: the pages of a transaction whose commit failed may be in the WAL, where a restart
-    /// would find them, and are overwritten so.
+    /// On SQLite it writes the row again: the pages of a transaction whose commit failed may be in the WAL, where a restart
+    /// would find them, and are overwritten so. SQLite writes no page that stays as it is; that of the index by minute is
+    /// written.
     async fn last_batch(&self) -> sqlx::Result<i64> {
         let mut connection = self.db.connection().await?;
         let mut tx = self.db.begin_on(&mut connection).await?;
-        let last = format!("select batch from batches where writer = $1{}", self.db.for_update());
-        let row = query(AssertSqlSafe(last)).bind(self.name.as_str());
-        let row = row.fetch_optional(&mut *tx).await?;
-        let last = row.map_or(Ok(0), |row| row.try_get(0))?;
-        if self.db.dialect() == Dialect::Sqlite {
-            self.mark(&mut tx, last);
-        }
+        let last = query(
+            "insert into batches (writer, batch, minute) \
+             values ($1, 0, (select minutes from running_time)) \
+             on conflict (writer) do update set minute = excluded.minute \
+             returning batch",
+        );
+        let last = last.bind(self.name.as_str()).fetch_one(&mut *tx).await?.try_get(0)?;
         tx.commit().await?;
         self.db.keep(connection);
         Ok(last)
@@ -261,3 +251,6 @@ impl<M: WriteModel> Attempts<M> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep_until;
 
 const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
@@ -29,7 +29,6 @@ type Queued<M> = (Waits, oneshot::Receiver<Outcome<M>>);
 pub struct Writer<M: WriteModel> {
     jobs: mpsc::Sender<Job<M>>,
     enough: Arc<Notify>,
-    committed: Arc<watch::Sender<u64>>,
     waited: Histogram,
 }
 
@@ -38,7 +37,6 @@ impl<M: WriteModel> Clone for Writer<M> {
         Self {
             jobs: self.jobs.clone(),
             enough: Arc::clone(&self.enough),
-            committed: Arc::clone(&self.committed),
             waited: self.waited.clone(),
         }
     }
@@ -173,11 +171,6 @@ impl<M: WriteModel> Writer<M> {
         self.jobs.send(Job::Events((events, answer))).await.map_err(EventError::stopped)?;
         answered.await.map_err(EventError::stopped)?
     }
-
-    /// Changes whenever a transaction was committed: what workers wait for.
-    pub fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
-    }
 }
 
 /// Makes the writer of a service.
@@ -189,14 +182,12 @@ pub(crate) fn writer<M: WriteModel>(
     housekeeping: mpsc::Receiver<HousekeepingJob>,
 ) -> (Writer<M>, Task<M>) {
     let (sender, jobs) = mpsc::channel(WAITING);
-    let committed = Arc::new(watch::Sender::new(0));
     let enough = Arc::new(Notify::new());
     let writer = Writer {
         jobs: sender,
         enough: Arc::clone(&enough),
-        committed: Arc::clone(&committed),
         waited: metrics.writer_wait_seconds.clone(),
     };
-    let batches = Batches::new(model, db, metrics, relay, committed);
+    let batches = Batches::new(model, db, metrics, relay);
     (writer, Task { jobs, enough, housekeeping, batches })
 }

@@ -11,7 +11,7 @@ use crate::writer::job::{EventError, Job};
 use crate::writer::model::{CommandError, ConflictError, WriteModel};
 use crate::writer::order::Order;
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
@@ -32,7 +32,6 @@ pub(crate) struct Task<M: WriteModel> {
 pub(super) struct Batches<M: WriteModel> {
     attempts: Attempts<M>,
     relay: Arc<Notify>,
-    committed: Arc<watch::Sender<u64>>,
 }
 
 impl<M: WriteModel> Task<M> {
@@ -76,14 +75,8 @@ impl<M: WriteModel> Task<M> {
 }
 
 impl<M: WriteModel> Batches<M> {
-    pub(super) fn new(
-        model: M,
-        db: Db,
-        metrics: Arc<Metrics>,
-        relay: Arc<Notify>,
-        committed: Arc<watch::Sender<u64>>,
-    ) -> Self {
-        Self { attempts: Attempts::new(model, db, metrics), relay, committed }
+    pub(super) fn new(model: M, db: Db, metrics: Arc<Metrics>, relay: Arc<Notify>) -> Self {
+        Self { attempts: Attempts::new(model, db, metrics), relay }
     }
 
     /// One batch. If it fails, the commands of requests get one more try without the events, of
@@ -119,7 +112,6 @@ impl<M: WriteModel> Batches<M> {
                 if done.published > 0 {
                     self.relay.notify_one();
                 }
-                self.committed.send_modify(|count| *count += 1);
                 for ((_, answer), rows) in housekeeping.into_iter().zip(done.rows) {
                     let _ = answer.send(Ok(rows));
                 }

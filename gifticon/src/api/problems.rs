@@ -1,11 +1,12 @@
 //! The problems of this service, and which refusal becomes which of them.
 
-use crate::domain::{Refusal, Reply, UNITS_MAX};
+use crate::domain::{Refusal, Reply};
 use axum::http::StatusCode;
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
 use chassis::http::{EntityTag, precondition_failed};
 use chassis::writer::CommandError;
+use common_events::number::UNITS_MAX;
 
 const GIFTICON_EXISTS: Kind = Kind::new(
     "gifticon-exists",

@@ -34,7 +34,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         security: KafkaSecurity::default(),
         listeners: Listeners::free(),
         // Longer than the default: a short stall of a busy machine must not open the circuit breaker.
-        budget: cart::Budget { gifticon_timeout_ms: 5_000 },
+        timeout: cart::CallTimeout { gifticon_timeout_ms: 5_000 },
         limit: payment::Limit { payment_limit: None },
         cors: gateway::Cors { cors_origins: vec![] },
         proxies: gateway::Proxies::default(),

@@ -1,8 +1,9 @@
 //! `standalone` as a process that can be killed.
 
 use super::ShopClient;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,15 @@ impl Process {
         Self::start_with(dir, environment, Stdio::inherit())
     }
 
-    /// Does the same as [`Self::start`], with its log in `stderr`.
-    pub fn start_with(dir: &Path, environment: &[(&str, &str)], stderr: Stdio) -> Self {
+    /// Does the same as [`Self::start`]. Returns the file with its warnings too.
+    pub fn start_logged(dir: &Path, environment: &[(&str, &str)]) -> (Self, PathBuf) {
+        let log = dir.join("stderr");
+        let stderr = File::create(&log).unwrap().into();
+        let environment = [environment, &[("RUST_LOG", "warn")]].concat();
+        (Self::start_with(dir, &environment, stderr), log)
+    }
+
+    fn start_with(dir: &Path, environment: &[(&str, &str)], stderr: Stdio) -> Self {
         let mut command = Self::command(dir);
         command.env("RUST_LOG", "error").env("GIFTICON_TIMEOUT_MS", "5000");
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(stderr);

@@ -214,7 +214,7 @@ async fn the_shop_waits_for_a_provider_that_gives_it_no_token() {
     let broker = Broker::of_the_gate();
     let provider = Provider::start(&broker).await;
     let dir = tempfile::tempdir().unwrap();
-    let (ca, log) = (broker.dir.join("ca.pem"), dir.path().join("stderr"));
+    let ca = broker.dir.join("ca.pem");
     let topic = topic(&broker).await;
     provider.refuses.store(true, Ordering::Relaxed);
     let settings = [
@@ -227,10 +227,8 @@ async fn the_shop_waits_for_a_provider_that_gives_it_no_token() {
         ("KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET", SECRET),
         ("KAFKA_SASL_OAUTHBEARER_SCOPE", "kafka"),
         ("KAFKA_SSL_CA_LOCATION", ca.to_str().unwrap()),
-        ("RUST_LOG", "warn"),
     ];
-    let stderr = std::fs::File::create(&log).unwrap().into();
-    let process = Process::start_with(dir.path(), &settings, stderr);
+    let (process, log) = Process::start_logged(dir.path(), &settings);
     process.web.register(1, 10, 5_000).await;
     process.web.add(1, 1, None).await.unwrap();
     eventually("a third request for a token", async || {

@@ -53,9 +53,9 @@ pub(crate) async fn serve_service(service: &str, dir: &Path) -> anyhow::Result<(
     let host = Host { listen, database_url };
     let running = match service {
         "cart" => {
-            let budget = cart::Budget { gifticon_timeout_ms: 250 };
+            let timeout = cart::CallTimeout { gifticon_timeout_ms: 250 };
             let gifticon_url = "http://127.0.0.1:9".into(); // it makes no calls
-            cart::start(cart::CartConfig { host, budget, gifticon_url }, bus).await?
+            cart::start(cart::CartConfig { host, timeout, gifticon_url }, bus).await?
         }
         "mypage" => mypage::start(mypage::MypageConfig { host }, bus).await?,
         other => bail!("no service is called {other}"),

@@ -35,7 +35,7 @@ struct Replica {
 pub struct Cluster {
     replicas: BTreeMap<(&'static str, usize), Option<Replica>>,
     proxies: BTreeMap<&'static str, Proxy>,
-    /// Deadline of a call from cart to gifticon.
+    /// Timeout of a call from cart to gifticon.
     gifticon_timeout: Duration,
     /// Worker threads of a replica: its share of the cores.
     threads: usize,
@@ -44,7 +44,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `count` replicas of each process. `gifticon_timeout` is the deadline of a call from cart to gifticon.
+    /// Starts `count` replicas of each process. `gifticon_timeout` is the timeout of a call from cart to gifticon.
     pub fn start(count: usize, seed: u64, gifticon_timeout: Duration) -> anyhow::Result<Self> {
         let mut proxies = BTreeMap::new();
         for service in REPLICATED {

@@ -1,6 +1,6 @@
 //! The two text formats of metrics: that of Prometheus, and OpenMetrics for clients that ask for it.
 
-use crate::base::i18n::quality;
+use crate::base::accept::ranges;
 use axum::http::{HeaderMap, header};
 use std::collections::HashSet;
 
@@ -15,12 +15,10 @@ pub(super) enum Format {
 impl Format {
     /// Returns OpenMetrics if the client names it and prefers it to plain text or likes both equally.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-        let ranges: Vec<(String, u16)> =
-            lines.flat_map(|line| line.split(',')).filter_map(range).collect();
         let best = |kind: &str| {
-            let named = ranges.iter().filter(|(named, _)| named == kind);
-            named.map(|(_, quality)| *quality).max().unwrap_or_default()
+            let ranges = ranges(headers, &header::ACCEPT);
+            let named = ranges.filter(|(named, _)| named.eq_ignore_ascii_case(kind));
+            named.map(|(_, quality)| quality).max().unwrap_or_default()
         };
         match best("application/openmetrics-text") {
             wanted if wanted > 0 && wanted >= best("text/plain") => Self::OpenMetrics,
@@ -42,16 +40,6 @@ impl Format {
             Self::OpenMetrics => text,
         }
     }
-}
-
-/// Parses one range of `Accept`, such as `text/plain;version=0.0.4;q=0.5`. Returns its type, and its quality in thousandths.
-fn range(text: &str) -> Option<(String, u16)> {
-    let mut parts = text.split(';').map(str::trim);
-    let kind = parts.next()?.to_ascii_lowercase();
-    let weight = parts
-        .filter_map(|part| part.split_once('='))
-        .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-    Some((kind, weight.map_or(Some(1_000), |(_, weight)| quality(weight.trim()))?))
 }
 
 /// Returns OpenMetrics in the format of Prometheus: counters are described under their whole name, with `_total`, and no line

@@ -156,7 +156,7 @@ async fn store(
             .iter()
             .map(|(group, next)| Position { consumer_group: group, next: *next })
             .collect();
-        rows::insert(&mut tx, "positions", &rows, "")?;
+        rows::insert(&mut tx, "positions", "consumer_group, next", &rows, "")?;
     }
     tx.commit().await?;
     db.keep(connection);

@@ -21,9 +21,9 @@ use tracing::{info, warn};
 /// Upper bound for a response of the identity provider.
 const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause after a failure. Each later one is twice as long.
-const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
+const TOKEN_RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+const TOKEN_RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The part of a token's lifetime, in tenths, after which the next token is fetched. A client asks for it after 8 tenths.
 const RENEW_AFTER_TENTHS: u32 = 7;
 
@@ -107,15 +107,16 @@ struct Fetcher {
 impl Fetcher {
     /// Runs until all receivers are dropped.
     async fn run(self) {
-        let (mut logged, mut pause) = (None, RETRY_PAUSE_MIN);
+        let (mut logged, mut pause) = (None, TOKEN_RETRY_PAUSE_MIN);
         loop {
             let wait = match self.fetch().await {
                 Ok(token) => {
                     if logged.take().is_some() {
                         info!("the identity provider gives tokens for Kafka again");
                     }
-                    pause = RETRY_PAUSE_MIN;
-                    let wait = (token.lifetime * RENEW_AFTER_TENTHS / 10).max(RETRY_PAUSE_MIN);
+                    pause = TOKEN_RETRY_PAUSE_MIN;
+                    let wait =
+                        (token.lifetime * RENEW_AFTER_TENTHS / 10).max(TOKEN_RETRY_PAUSE_MIN);
                     self.latest.send_replace(Some(token));
                     wait
                 }
@@ -126,7 +127,7 @@ impl Fetcher {
                         warn!(endpoint, error, "no token for Kafka; trying again");
                         logged = Some(error);
                     }
-                    let next = (2 * pause).min(RETRY_PAUSE_MAX);
+                    let next = (2 * pause).min(TOKEN_RETRY_PAUSE_MAX);
                     std::mem::replace(&mut pause, next)
                 }
             };

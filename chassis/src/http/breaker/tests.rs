@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use std::future::pending;
 use std::sync::atomic::AtomicUsize;
 
-fn breaker(deadline: u64) -> Breaker {
-    Breaker::new("peer", Duration::from_millis(deadline), &Metrics::default())
+fn breaker(timeout_ms: u64) -> Breaker {
+    Breaker::new("peer", Duration::from_millis(timeout_ms), &Metrics::default())
 }
 
 async fn fail(breaker: &Breaker) -> CallError {

@@ -46,3 +46,19 @@ async fn a_read_without_a_free_connection_is_refused_after_its_patience_and_no_o
     }
     patience::with(Instant::now(), read()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_database_that_refuses_connections_is_tried_less_and_less_often() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://a@{}/a?sslmode=disable", listener.local_addr().unwrap());
+    let db = Db::open(&url.parse().unwrap(), &Schema::new(&[])).await.unwrap();
+    assert!(db.fetch_all(sqlx::query("select 1")).await.is_err());
+    let mut tries = 0;
+    let until = Instant::now() + Duration::from_millis(2_500);
+    while let Ok(accepted) = timeout_at(until, listener.accept()).await {
+        drop(accepted);
+        tries += 1;
+    }
+    // After 0, 50, 150, 350, 750 and 1,550 ms; each may take a moment itself.
+    assert!((4..=6).contains(&tries), "{tries} tries");
+}

@@ -1,0 +1,174 @@
+//! Reservations: one by one, and many in one call, as cart makes them for customers of the same moment.
+
+use crate::api::Api;
+use crate::api::problems::{refused, unexpected};
+use crate::domain::{Command, Refusal, Reply, Reservation};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chassis::base::problem::Problem;
+use chassis::base::trace::Trace;
+use chassis::http::{Body, Fields, Uuid, Validate};
+use chassis::writer::CommandError;
+use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
+use common_events::{GifticonId, ReservationId};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReserveRequest {
+    #[serde(deserialize_with = "number::saturating")]
+    gifticon_id: i64,
+    #[serde(deserialize_with = "number::saturating")]
+    quantity: i64,
+}
+
+impl Validate for ReserveRequest {
+    fn validate(&self, fields: &mut Fields) {
+        fields.number("gifticonId", self.gifticon_id, 1..=GIFTICON_ID_MAX);
+        fields.number("quantity", self.quantity, 1..=UNITS_MAX);
+    }
+}
+
+/// The answer to a reservation: what the cart needs to know of what it holds.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReservationView {
+    reservation_id: ReservationId,
+    gifticon_id: Option<GifticonId>,
+    quantity: i64,
+    name: String,
+    price: i64,
+    available_quantity: i64,
+}
+
+impl From<Reservation> for ReservationView {
+    fn from(reservation: Reservation) -> Self {
+        Self {
+            reservation_id: reservation.id,
+            gifticon_id: reservation.gifticon_id,
+            quantity: reservation.quantity,
+            name: reservation.name,
+            price: reservation.price,
+            available_quantity: reservation.left,
+        }
+    }
+}
+
+pub(super) async fn reserve(
+    State(api): State<Api>,
+    Uuid(id): Uuid,
+    Body(request): Body<ReserveRequest>,
+) -> Result<(StatusCode, Json<ReservationView>), Problem> {
+    let reserve = Command::Reserve {
+        reservation: ReservationId(id),
+        gifticon_id: GifticonId(request.gifticon_id),
+        quantity: request.quantity,
+    };
+    match api.execute(reserve).await? {
+        Reply::Reservation { reservation, is_new } => {
+            let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+            Ok((status, Json(reservation.into())))
+        }
+        reply => Err(unexpected(&reply)),
+    }
+}
+
+pub(super) async fn release(State(api): State<Api>, Uuid(id): Uuid) -> Result<StatusCode, Problem> {
+    api.execute(Command::Release { reservation: ReservationId(id) }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reservations in one call at most.
+const RESERVATIONS_MAX: i64 = 256;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ReserveEachRequest {
+    reservations: Vec<ReserveItem>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReserveItem {
+    reservation_id: ReservationId,
+    #[serde(deserialize_with = "number::saturating")]
+    gifticon_id: i64,
+    #[serde(deserialize_with = "number::saturating")]
+    quantity: i64,
+    /// The trace of the customer's request.
+    #[serde(default)]
+    traceparent: Option<String>,
+}
+
+impl Validate for ReserveEachRequest {
+    fn validate(&self, fields: &mut Fields) {
+        let count = i64::try_from(self.reservations.len()).unwrap_or(i64::MAX);
+        fields.number("reservations", count, 1..=RESERVATIONS_MAX);
+        for item in &self.reservations {
+            fields.number("gifticonId", item.gifticon_id, 1..=GIFTICON_ID_MAX);
+            fields.number("quantity", item.quantity, 1..=UNITS_MAX);
+        }
+    }
+}
+
+/// The answer to one of many reservations, with the status that it would have alone.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum ReserveItemView {
+    Reserved {
+        status: u16,
+        #[serde(flatten)]
+        reservation: ReservationView,
+    },
+    #[serde(rename_all = "camelCase")]
+    Refused {
+        status: u16,
+        /// Units that are left, if they are too few.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        available_quantity: Option<i64>,
+    },
+}
+
+/// Carries out many reservations, of which each is made or refused by itself. Fails as a whole if all of them do.
+pub(super) async fn reserve_each(
+    State(api): State<Api>,
+    Body(ReserveEachRequest { reservations }): Body<ReserveEachRequest>,
+) -> Result<Json<Vec<ReserveItemView>>, Problem> {
+    let commands = reservations.into_iter().map(|item| {
+        let reserve = Command::Reserve {
+            reservation: item.reservation_id,
+            gifticon_id: GifticonId(item.gifticon_id),
+            quantity: item.quantity,
+        };
+        (reserve, item.traceparent.as_deref().and_then(Trace::parse))
+    });
+    let mut outcomes = api.writer.execute_each(commands).await;
+    if outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))))
+        && let Some(Err(error)) = outcomes.pop()
+    {
+        return Err(refused(error));
+    }
+    outcomes.into_iter().map(ReserveItemView::of).collect::<Result<_, _>>().map(Json)
+}
+
+impl ReserveItemView {
+    fn of(outcome: Result<Reply, CommandError<Refusal>>) -> Result<Self, Problem> {
+        match outcome {
+            Ok(Reply::Reservation { reservation, is_new }) => {
+                let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+                Ok(Self::Reserved { status: status.as_u16(), reservation: reservation.into() })
+            }
+            Ok(reply) => Err(unexpected(&reply)),
+            Err(error) => {
+                let available_quantity = match &error {
+                    CommandError::Refused(Refusal::InsufficientStock { available }) => {
+                        Some(*available)
+                    }
+                    _ => None,
+                };
+                let status = refused(error).status().as_u16();
+                Ok(Self::Refused { status, available_quantity })
+            }
+        }
+    }
+}

@@ -86,12 +86,7 @@ pub const MYPAGES: Listing = Listing {
 
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[
-        (1001, "mypage", include_str!("../migrations/1001_mypage.sql")),
-        (1002, "rebuild", include_str!("../migrations/1002_rebuild.sql")),
-        (1004, "steps", include_str!("../migrations/1004_steps.sql")),
-    ])
-    .on_sqlite(&[(1003, "clustered", include_str!("../migrations/1003_clustered.sql"))])
+    Schema::new(&[(1001, "mypage", include_str!("../migrations/1001_mypage.sql"))])
 }
 
 /// The new table of a rebuild.

@@ -12,17 +12,16 @@ create table carts (
 );
 create index carts_live on carts (id) where status <> 'CartRemoved';
 
--- What is being reserved at gifticon, written before it is asked. A row that a crash left behind is
--- abandoned by the sweeper, and its stock released, if any was taken.
+-- Attempts: what is being reserved at gifticon, written before it is asked. A row that a crash left behind is ended by the
+-- sweeper, and its stock released, if any was taken. It needs no index by status: there are no more rows than requests
+-- under way.
 create table intents (
     reservation_id text primary key,
     gifticon_id bigint not null,
     quantity bigint not null,
     idempotency_key text,
-    status text not null,
-    since bigint not null
-);
-create index intents_by_age on intents (status, since);
+    status text not null
+) {clustered};
 
 -- What was answered to a request with an Idempotency-Key, so that its repeat is answered the same.
 create table idempotency_keys (
@@ -32,8 +31,9 @@ create table idempotency_keys (
     outcome text not null,
     cart_id bigint,
     available bigint,
-    at bigint not null
+    minute bigint not null default 0
 );
 create index idempotency_keys_by_cart on idempotency_keys (cart_id);
+create index idempotency_keys_by_minute on idempotency_keys (minute);
 
 insert into counters (name, last_id, live) values ('carts', 0, 0);

@@ -35,12 +35,7 @@ pub const CARTS: Listing = Listing {
 
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[
-        (1001, "cart", include_str!("../migrations/1001_cart.sql")),
-        (1002, "retention", include_str!("../migrations/1002_retention.sql")),
-        (1004, "running time", include_str!("../migrations/1004_running_time.sql")),
-    ])
-    .on_sqlite(&[(1003, "clustered", include_str!("../migrations/1003_clustered.sql"))])
+    Schema::new(&[(1001, "cart", include_str!("../migrations/1001_cart.sql"))])
 }
 
 /// What the commands of a batch name.

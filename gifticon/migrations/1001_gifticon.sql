@@ -20,6 +20,6 @@ create table reservations (
     left_over bigint not null,
     status text not null,
     changed_at bigint not null
-);
+) {clustered};
 
 insert into counters (name, last_id, live) values ('gifticons', 0, 0);

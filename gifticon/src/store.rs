@@ -105,7 +105,6 @@ pub const GIFTICONS: Listing = Listing {
 /// Returns the tables.
 pub fn schema() -> Schema {
     Schema::new(&[(1001, "gifticon", include_str!("../migrations/1001_gifticon.sql"))])
-        .on_sqlite(&[(1002, "clustered", include_str!("../migrations/1002_clustered.sql"))])
 }
 
 /// The ids of the rows that commands name.

@@ -1,4 +1,5 @@
--- What a customer sees of a cart. A column is null until the event that tells it has come.
+-- What a customer sees of a cart, and when each of its steps happened. A column is null until the event that tells it has
+-- come. A rebuild fills a copy of this table and lets it take the place of this one.
 create table views (
     id {id},
     cart_id bigint not null unique,
@@ -10,15 +11,17 @@ create table views (
     payment_id bigint,
     status text not null,
     created_at bigint not null,
-    updated_at bigint not null
+    updated_at bigint not null,
+    cart_added_at bigint,
+    payment_approved_at bigint,
+    cart_removed_at bigint,
+    payment_declined_at bigint,
+    payment_cancelled_at bigint
 );
 
--- Every step of a cart, each once.
-create table steps (
-    cart_id bigint not null,
-    event_type text not null,
-    at bigint not null,
-    primary key (cart_id, event_type)
+-- The rebuild of the view that is running, if one is.
+create table rebuild (
+    token text primary key
 );
 
 insert into counters (name, last_id, live) values ('mypages', 0, 0);

@@ -1,15 +1,14 @@
 //! The view's tables. All SQL of this service is in this file.
 
 use crate::projection::{Command, Details, Kind, Rebuilt, Tables, View};
-use anyhow::Context;
 use chassis::listing::{Field, Listing};
 use chassis::model::Tracked;
 use chassis::storage::rows::{insert, look_up, read, select};
-use chassis::storage::{Db, Dialect, Schema, Table, Tx, ids};
+use chassis::storage::{Db, Dialect, Schema, Table, Tx, create_like, ids};
 use chassis::table;
 use common_events::CartId;
 use serde::de::DeserializeOwned;
-use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
+use sqlx::{Row as _, query, raw_sql};
 use std::collections::BTreeSet;
 
 table! {
@@ -85,20 +84,12 @@ pub const MYPAGES: Listing = Listing {
     search: Some(("findByCartId", "cartId")),
 };
 
-/// The migration that makes the table.
-const STEPS: &str = include_str!("../migrations/1004_steps.sql");
-
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[
-        (1001, "mypage", include_str!("../migrations/1001_mypage.sql")),
-        (1002, "rebuild", include_str!("../migrations/1002_rebuild.sql")),
-        (1004, "steps", STEPS),
-    ])
-    .on_sqlite(&[(1003, "clustered", include_str!("../migrations/1003_clustered.sql"))])
+    Schema::new(&[(1001, "mypage", include_str!("../migrations/1001_mypage.sql"))])
 }
 
-/// The new table of a rebuild. It has the columns of the one that customers see.
+/// The new table of a rebuild.
 const REBUILT: &str = "views_rebuilt";
 
 /// Reads the views that the commands are about, in order and locked.
@@ -141,7 +132,7 @@ async fn load_views(
 /// Writes what was added and changed, and begins and finishes a rebuild.
 pub async fn save(tx: &mut Tx<'_>, db: &Db, tables: &Tables) -> anyhow::Result<()> {
     if let Some(Rebuilt { token, is_new: true, .. }) = &tables.rebuilt {
-        begin_rebuild(tx, db, token).await?;
+        begin_rebuild(tx, token).await?;
     }
     save_views(tx, ViewRow::NAME, &tables.shown)?;
     if let Some(rebuilt) = &tables.rebuilt {
@@ -155,13 +146,10 @@ pub async fn save(tx: &mut Tx<'_>, db: &Db, tables: &Tables) -> anyhow::Result<(
     Ok(())
 }
 
-/// Makes the new table with the statement of the migration that made the old one.
-async fn begin_rebuild(tx: &mut Tx<'_>, db: &Db, token: &str) -> anyhow::Result<()> {
-    let table = STEPS.split(';').find(|statement| statement.contains("create table views ("));
-    let table = db.dialect().expand(table.context("the migration makes the table")?);
-    let table = table.replace("create table views (", "create table views_rebuilt (");
-    let make = format!("drop table if exists views_rebuilt; {table}");
-    raw_sql(AssertSqlSafe(make)).execute(&mut **tx).await?;
+/// Makes the new table like the old one, as the migrations left it.
+async fn begin_rebuild(tx: &mut Tx<'_>, token: &str) -> anyhow::Result<()> {
+    query("drop table if exists views_rebuilt").execute(&mut **tx).await?;
+    create_like(tx, REBUILT, ViewRow::NAME).await?;
     query("delete from rebuild").execute(&mut **tx).await?;
     query("insert into rebuild (token) values ($1)").bind(token).execute(&mut **tx).await?;
     Ok(())

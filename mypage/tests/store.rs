@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use chassis::http::{BaseUrl, Query};
 use chassis::on_each_database;
-use chassis::storage::{Db, Schema, ids};
+use chassis::storage::{Db, ids};
 use chassis::testing::{TestDb, carry_out};
 use common_events::{CartId, GifticonId, PaymentId};
 use mypage::app::ViewModel;
@@ -241,46 +241,6 @@ async fn pages_lead_through_all_in_any_order(db: Db) {
     let mut sorted = page(&db, "size=25&sort=paymentId").await.1;
     sorted.sort_unstable_by(|a, b| b.cmp(a));
     assert_eq!(sorted, all);
-}
-
-#[tokio::test]
-async fn steps_of_before_are_in_their_views() {
-    // As version 0.1.0 of 2026-11-25 left it.
-    let before = Schema::new(&[
-        (1001, "mypage", include_str!("../migrations/1001_mypage.sql")),
-        (1002, "rebuild", include_str!("../migrations/1002_rebuild.sql")),
-    ])
-    .on_sqlite(&[(1003, "clustered", include_str!("../migrations/1003_clustered.sql"))]);
-    for test in [Some(TestDb::sqlite()), TestDb::postgres().await].into_iter().flatten() {
-        let db = test.open(&before).await;
-        let mut tx = db.begin().await.unwrap();
-        let rows = "insert into views values (1, 7, 1, 'Americano', 5, 2, 10, 7, 'PaymentApproved', 1000, 2000), \
-                        (2, 8, null, null, null, null, null, 8, 'PaymentApproved', 2000, 2000);
-                    insert into steps values (7, 'CartAdded', 1000), (7, 'PaymentApproved', 2000), \
-                        (8, 'PaymentApproved', 2000);
-                    update counters set last_id = 2, live = 2 where name = 'mypages';
-                    insert into rebuilds values ('it was begun'); create table views_rebuilt (cart_id bigint)";
-        sqlx::raw_sql(rows).execute(&mut *tx).await.unwrap();
-        tx.commit().await.unwrap();
-        db.close().await;
-
-        let db = test.open(&tables()).await;
-        let seven = by_cart(&db, 7).await.unwrap().unwrap();
-        assert_eq!((seven.id, seven.details.name.as_deref()), (1, Some("Americano")));
-        assert_eq!(
-            steps(&seven),
-            [(Kind::CartAdded, 1_000), (Kind::PaymentApproved, 2_000)].into()
-        );
-        told(&db, &[added(8), added(9)]).await;
-        let eight = by_cart(&db, 8).await.unwrap().unwrap();
-        assert_eq!((eight.id, eight.status.as_str()), (2, "PaymentApproved"));
-        assert_eq!(steps(&eight), steps(&seven));
-        assert_eq!(by_cart(&db, 9).await.unwrap().unwrap().id, 3);
-        // A replica of before that still runs can begin no rebuild: its tables would be of before.
-        let mut tx = db.begin().await.unwrap();
-        let begin = sqlx::query("insert into rebuilds values ('of before')");
-        assert!(begin.execute(&mut *tx).await.is_err());
-    }
 }
 
 #[tokio::test]

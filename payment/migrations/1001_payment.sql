@@ -10,6 +10,8 @@ create table payments (
     traceparent text,
     changed_at bigint not null
 );
-create index payments_to_do on payments (status, cancel_wanted);
+-- What the provider is to be asked, and nothing else: decided payments are the most by far.
+create index payments_to_approve on payments (status) where status = 'Requested';
+create index payments_to_cancel on payments (status) where cancel_wanted = 1;
 
 insert into counters (name, last_id, live) values ('payments', 0, 0);

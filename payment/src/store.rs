@@ -90,10 +90,7 @@ pub const PAYMENTS: Listing = Listing {
 
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[
-        (1001, "payment", include_str!("../migrations/1001_payment.sql")),
-        (1002, "to do", include_str!("../migrations/1002_to_do.sql")),
-    ])
+    Schema::new(&[(1001, "payment", include_str!("../migrations/1001_payment.sql"))])
 }
 
 /// Reads the payments that the commands name, in order and locked.

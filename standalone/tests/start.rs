@@ -68,7 +68,7 @@ async fn an_event_log_of_an_earlier_version_is_refused_with_what_to_do() {
     old.close().await.unwrap();
     let output = run(dir.path(), &[]);
     let stderr = refusal(&output);
-    for part in ["DATA_DIR", "events.db", "before 0.2.0", "remove"] {
+    for part in ["DATA_DIR", "events.db", "before 0.2.0", "empty directory"] {
         assert!(stderr.contains(part), "{stderr}");
     }
 }

@@ -85,10 +85,9 @@ impl Db {
     }
 
     async fn try_migrate(&self, schema: &Schema) -> anyhow::Result<()> {
-        let migrator = schema.migrator(self.dialect());
         let connecting = timeout(START_CONNECT_TIMEOUT, self.target.connect_to_migrate()).await;
         let mut connection = connecting.unwrap_or_else(|_| Err(vanished().into()))?;
-        let mut migrated = migrator.run_direct(None, &mut connection, false).await;
+        let mut migrated = schema.migrate(self.dialect(), &mut connection).await;
         if migrated.is_ok() && self.dialect() == Dialect::Sqlite {
             // A read-only file can be opened. Only a write shows it, such as that of `user_version`, which has no other use.
             migrated =

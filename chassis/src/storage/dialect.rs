@@ -1,4 +1,4 @@
-//! The two databases, and the types of columns that differ between them.
+//! The two databases, and what differs between them in the SQL of tables.
 
 /// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,14 +10,29 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Returns the SQL of tables with `{identity}`, `{id}` and `{bytes}` replaced by the types of this database.
+    /// Returns the SQL of tables for this database. The words in braces stand for what differs:
+    ///
+    /// | word | stands for | in SQLite | in Postgres |
+    /// |---|---|---|---|
+    /// | `{identity}` | a primary key that the database assigns | `integer primary key autoincrement` | `bigint generated always as identity primary key` |
+    /// | `{id}` | a primary key that the service assigns | `integer primary key` | `bigint primary key` |
+    /// | `{bytes}` | bytes | `blob` | `bytea` |
+    /// | `{clustered}` | a table whose key is a text, after its columns: rows are kept in the tree of the key, so that a write changes one tree and not two | `without rowid` | nothing |
     pub fn expand(self, sql: &str) -> String {
-        let (identity, id, bytes) = match self {
-            Self::Sqlite => ("integer primary key autoincrement", "integer primary key", "blob"),
-            Self::Postgres => {
-                ("bigint generated always as identity primary key", "bigint primary key", "bytea")
-            }
+        let words = match self {
+            Self::Sqlite => [
+                ("{identity}", "integer primary key autoincrement"),
+                ("{id}", "integer primary key"),
+                ("{bytes}", "blob"),
+                ("{clustered}", "without rowid"),
+            ],
+            Self::Postgres => [
+                ("{identity}", "bigint generated always as identity primary key"),
+                ("{id}", "bigint primary key"),
+                ("{bytes}", "bytea"),
+                ("{clustered}", ""),
+            ],
         };
-        sql.replace("{identity}", identity).replace("{id}", id).replace("{bytes}", bytes)
+        words.into_iter().fold(sql.to_owned(), |sql, (word, meaning)| sql.replace(word, meaning))
     }
 }

@@ -4,6 +4,7 @@
 //! two databases are handled in this folder only.
 
 mod connection;
+mod create_like;
 mod db;
 mod dialect;
 mod fault;
@@ -19,6 +20,7 @@ mod table;
 mod target;
 mod tx;
 
+pub use create_like::create_like;
 pub use db::{Db, log_failure};
 pub use dialect::Dialect;
 pub use fault::causes;

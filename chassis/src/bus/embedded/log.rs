@@ -86,8 +86,7 @@ impl Log {
     async fn load(db: &Db) -> anyhow::Result<Shared> {
         if db.fetch_optional(query(FIND_OLD_TABLES)).await?.is_some() {
             bail!(
-                "a version before 0.2.0 made this event log; let that version handle all events (consumer_lag_events is 0), \
-                 stop it, and remove the file and those beside it that end with -wal and -shm, or begin with an empty directory"
+                "a version before 0.2.0 made this event log: begin with an empty directory (docs/operate/upgrades.md)"
             );
         }
         let mut tx = db.begin().await?;

@@ -47,7 +47,7 @@ async fn a_file_of_an_earlier_version_is_refused_and_stays_as_it_was() {
                 line.contains("events.db: a version before 0.2.0 made this event log"),
                 "{line}"
             );
-            assert!(line.contains("remove the file") && !line.contains('\n'), "{line}");
+            assert!(line.contains("empty directory") && !line.contains('\n'), "{line}");
         }
         let mut old = options.connect().await.unwrap();
         assert_eq!(old.fetch_one(schema).await.unwrap().get::<String, _>(0), before);

@@ -1,0 +1,22 @@
+//! A new table with the definition of another one.
+
+use crate::storage::{Dialect, Tx};
+use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
+
+/// Creates the empty table `new` with the columns and constraints that `table` has, whichever migrations made them. On SQLite,
+/// indexes other than those of its constraints are not copied: their names are taken.
+pub async fn create_like(tx: &mut Tx<'_>, new: &str, table: &str) -> sqlx::Result<()> {
+    let create = match tx.dialect() {
+        Dialect::Sqlite => {
+            let select = query("select sql from sqlite_schema where type = 'table' and name = $1");
+            let row = select.bind(table).fetch_one(&mut **tx).await?;
+            // `CREATE TABLE views (...)`, or with quotes around the name after it was renamed.
+            let sql: String = row.try_get(0)?;
+            let columns = sql.find('(').map_or("", |at| &sql[at..]);
+            format!("create table {new} {columns}")
+        }
+        Dialect::Postgres => format!("create table {new} (like {table} including all)"),
+    };
+    raw_sql(AssertSqlSafe(create)).execute(&mut **tx).await?;
+    Ok(())
+}

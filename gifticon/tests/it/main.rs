@@ -1,0 +1,6 @@
+//! The gifticon service. One program, since each takes its time to link.
+
+mod api;
+mod common;
+mod requests;
+mod store;

@@ -1,5 +1,5 @@
-//! What services rely on. One program, since each takes its time to link. What holds the clock or keeps both
-//! cores busy has a program of its own.
+//! What services rely on. One program, since each takes its time to link. What holds the clock, keeps both
+//! cores busy or measures short waits has a program of its own.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -10,7 +10,6 @@ mod kafka;
 mod outbox;
 mod pages;
 mod pooler;
-mod postgres;
 mod postgres_tls;
 mod readers;
 mod writer;

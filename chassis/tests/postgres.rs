@@ -1,10 +1,12 @@
 //! Faults that only Postgres has. Its host loses power or its network is cut: no packet reports that, and TCP notices it after
 //! minutes, if at all. Or it has the tables of another version of the service.
 
-use crate::common::{Add, Negative, Scripted, Service, schema};
+mod common;
+
 use chassis::base::unavailable::Unavailable;
 use chassis::testing::{TestDb, eventually};
 use chassis::writer::CommandError;
+use common::{Add, Negative, Scripted, Service, schema};
 use sqlx::Row;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

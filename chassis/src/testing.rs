@@ -28,6 +28,16 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     }
 }
 
+/// Returns the value of `variable`, which leads to a server of the tests. A test that needs one is ignored unless asked for, with
+/// the name of the variable as the reason: without its server it never counts as passed.
+///
+/// # Panics
+/// Panics if the variable is unset.
+pub fn server(variable: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is unset"))
+}
+
 /// A new database for one test.
 pub struct TestDb {
     /// The URL of the database.
@@ -43,13 +53,12 @@ impl TestDb {
         Self { url: url.parse().expect("it is a SQLite URL"), _dir: dir }
     }
 
-    /// Returns a new database on the server of `TEST_DATABASE_URL`, and `None` if that is unset.
+    /// Returns a new database on the server of `TEST_DATABASE_URL`.
     ///
     /// # Panics
-    /// Panics if the server cannot be used.
-    pub async fn postgres() -> Option<Self> {
-        #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
-        let server = std::env::var("TEST_DATABASE_URL").ok()?;
+    /// Panics if there is no such server.
+    pub async fn postgres() -> Self {
+        let server = server("TEST_DATABASE_URL");
         let name = format!("test_{}", Uuid::new_v4().simple());
         sqlx::any::install_default_drivers();
         let mut connection =
@@ -58,7 +67,7 @@ impl TestDb {
         connection.execute(create).await.expect("a database can be made");
         let (server, _) = server.rsplit_once('/').expect("the URL ends with a database");
         let url = format!("{server}/{name}").parse().expect("it is a Postgres URL");
-        Some(Self { url, _dir: tempfile::tempdir().expect("a temporary directory can be made") })
+        Self { url, _dir: tempfile::tempdir().expect("a temporary directory can be made") }
     }
 
     /// Opens the database with the tables of `schema`.
@@ -179,11 +188,27 @@ pub fn peer(routes: axum::Router) -> String {
     format!("http://{addr}")
 }
 
-/// Defines each test for each database, in `mod sqlite` and `mod postgres`. Without `TEST_DATABASE_URL`, which the gate sets,
-/// the latter print that they are skipped.
+/// Defines each test for each database, in `mod sqlite` and `mod postgres`. A test takes a [`TestDb`]; after a schema and `;` it
+/// takes the open [`Db`] with its tables, and after `; replicas:` two of them, as two replicas have. Tests on Postgres are ignored
+/// unless asked for, since they need `TEST_DATABASE_URL`.
 #[macro_export]
 macro_rules! on_each_database {
-    ($schema:expr; $($test:ident),* $(,)?) => {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::testing::TestDb::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            #[ignore = "needs TEST_DATABASE_URL"]
+            async fn $test() {
+                super::$test($crate::testing::TestDb::postgres().await).await;
+            })*
+        }
+    };
+    ($schema:expr; $($test:ident),* $(,)? $(; replicas: $($pair:ident),* $(,)?)?) => {
         fn tables() -> $crate::storage::Schema {
             $schema
         }
@@ -193,15 +218,27 @@ macro_rules! on_each_database {
                 let db = $crate::testing::TestDb::sqlite();
                 super::$test(db.open(&super::tables()).await).await;
             })*
+            $($(#[tokio::test]
+            async fn $pair() {
+                let db = $crate::testing::TestDb::sqlite();
+                let (one, other) = db.open_twice(&super::tables()).await;
+                super::$pair(one, other).await;
+            })*)?
         }
         mod postgres {
             $(#[tokio::test]
+            #[ignore = "needs TEST_DATABASE_URL"]
             async fn $test() {
-                match $crate::testing::TestDb::postgres().await {
-                    Some(db) => super::$test(db.open(&super::tables()).await).await,
-                    None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
-                }
+                let db = $crate::testing::TestDb::postgres().await;
+                super::$test(db.open(&super::tables()).await).await;
             })*
+            $($(#[tokio::test]
+            #[ignore = "needs TEST_DATABASE_URL"]
+            async fn $pair() {
+                let db = $crate::testing::TestDb::postgres().await;
+                let (one, other) = db.open_twice(&super::tables()).await;
+                super::$pair(one, other).await;
+            })*)?
         }
     };
 }

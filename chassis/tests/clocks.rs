@@ -4,7 +4,7 @@ mod common;
 
 use chassis::base::clock::jumps;
 use chassis::bus::{Bus, KafkaBus};
-use chassis::testing::{TestDb, eventually};
+use chassis::testing::{TestDb, eventually, server};
 use common::{Add, Scripted, Service};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -16,14 +16,11 @@ const JUMPS: i64 = 60 * DAY * 60_000;
 /// Minutes.
 const DAY: i64 = 24 * 60;
 
-/// Returns a new SQLite database, and one on Postgres if `TEST_DATABASE_URL` is set.
-async fn databases() -> Vec<TestDb> {
-    let postgres = TestDb::postgres().await;
-    if postgres.is_none() {
-        eprintln!("skipped on Postgres: TEST_DATABASE_URL is unset");
-    }
-    [Some(TestDb::sqlite()), postgres].into_iter().flatten().collect()
-}
+chassis::on_each_database!(
+    rows_expire_by_running_time_and_not_by_the_wall_clock,
+    rows_are_stamped_with_what_other_replicas_have_counted,
+    rows_of_writers_that_are_gone_expire,
+);
 
 /// Stops the service, changes its database, and starts it again. Its retention runs at once.
 async fn change_and_restart(service: Service, db: &TestDb, changes: &[String]) -> Service {
@@ -49,68 +46,59 @@ async fn marks(service: &Service) -> Vec<String> {
     service.db.fetch_all(marks).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
-#[tokio::test]
-async fn rows_expire_by_running_time_and_not_by_the_wall_clock() {
+async fn rows_expire_by_running_time_and_not_by_the_wall_clock(db: TestDb) {
     jumps::within(JUMPS);
-    for db in databases().await {
-        let bus = Scripted::default();
-        let service = Service::start(&db, &bus).await;
-        let places: Vec<_> = (1..=50).map(|id| bus.put_cart(id, 1).0).collect();
-        eventually("the events", async || bus.is_done(places[49]).then_some(())).await;
-        assert_eq!(marks(&service).await.len(), 50);
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let places: Vec<_> = (1..=50).map(|id| bus.put_cart(id, 1).0).collect();
+    eventually("the events", async || bus.is_done(places[49]).then_some(())).await;
+    assert_eq!(marks(&service).await.len(), 50);
 
-        let service = change_and_restart(service, &db, &[mark("expired", -15 * DAY)]).await;
-        let all = async || (!marks(&service).await.contains(&"expired".to_owned())).then_some(());
-        eventually("the expired mark to be deleted", all).await;
-        assert_eq!(marks(&service).await.len(), 50, "young marks were deleted");
+    let service = change_and_restart(service, &db, &[mark("expired", -15 * DAY)]).await;
+    let all = async || (!marks(&service).await.contains(&"expired".to_owned())).then_some(());
+    eventually("the expired mark to be deleted", all).await;
+    assert_eq!(marks(&service).await.len(), 50, "young marks were deleted");
 
-        // Now minute 0 is 14 days and a minute ago.
-        let changes = [ran_for(14 * DAY + 1), mark("young", 1)];
-        let service = change_and_restart(service, &db, &changes).await;
-        let young = async || (marks(&service).await == ["young"]).then_some(());
-        eventually("the marks of minute 0 to expire", young).await;
-        service.running.stop(Duration::from_secs(5)).await;
-    }
+    // Now minute 0 is 14 days and a minute ago.
+    let changes = [ran_for(14 * DAY + 1), mark("young", 1)];
+    let service = change_and_restart(service, &db, &changes).await;
+    let young = async || (marks(&service).await == ["young"]).then_some(());
+    eventually("the marks of minute 0 to expire", young).await;
+    service.running.stop(Duration::from_secs(5)).await;
 }
 
 /// The running time of other replicas counts, as on a machine that was suspended for two days: its monotonic clock stood still.
-#[tokio::test]
-async fn rows_are_stamped_with_what_other_replicas_have_counted() {
-    for db in databases().await {
-        let bus = Scripted::default();
-        let service = Service::start(&db, &bus).await;
-        let (before, _) = bus.put_cart(1, 1);
-        eventually("the first event", async || bus.is_done(before).then_some(())).await;
-        let mut connection = AnyConnection::connect(db.url.as_str()).await.unwrap();
-        query(AssertSqlSafe(ran_for(2 * DAY))).execute(&mut connection).await.unwrap();
-        let (after, _) = bus.put_cart(2, 1);
-        eventually("the second event", async || bus.is_done(after).then_some(())).await;
-        for stamped in ["inbox", "batches"] {
-            let newest = AssertSqlSafe(format!("select max(minute) from {stamped}"));
-            let minute: i64 = query(newest).fetch_one(&mut connection).await.unwrap().get(0);
-            assert_eq!(minute, 2 * DAY, "{stamped}");
-        }
-        connection.close().await.unwrap();
-        service.running.stop(Duration::from_secs(5)).await;
+async fn rows_are_stamped_with_what_other_replicas_have_counted(db: TestDb) {
+    let bus = Scripted::default();
+    let service = Service::start(&db, &bus).await;
+    let (before, _) = bus.put_cart(1, 1);
+    eventually("the first event", async || bus.is_done(before).then_some(())).await;
+    let mut connection = AnyConnection::connect(db.url.as_str()).await.unwrap();
+    query(AssertSqlSafe(ran_for(2 * DAY))).execute(&mut connection).await.unwrap();
+    let (after, _) = bus.put_cart(2, 1);
+    eventually("the second event", async || bus.is_done(after).then_some(())).await;
+    for stamped in ["inbox", "batches"] {
+        let newest = AssertSqlSafe(format!("select max(minute) from {stamped}"));
+        let minute: i64 = query(newest).fetch_one(&mut connection).await.unwrap().get(0);
+        assert_eq!(minute, 2 * DAY, "{stamped}");
     }
+    connection.close().await.unwrap();
+    service.running.stop(Duration::from_secs(5)).await;
 }
 
-#[tokio::test]
-async fn rows_of_writers_that_are_gone_expire() {
+async fn rows_of_writers_that_are_gone_expire(db: TestDb) {
     jumps::within(JUMPS);
-    for db in databases().await {
-        let service = Service::start(&db, &Scripted::default()).await;
-        service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
-        let service = change_and_restart(service, &db, &[]).await;
-        service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
-        assert_eq!(service.count("batches").await, 2, "one for each writer");
-        let service = change_and_restart(service, &db, &[ran_for(2 * DAY)]).await;
-        service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
-        let one = async || (service.count("batches").await == 1).then_some(());
-        eventually("the rows of writers before to expire", one).await;
-        assert_eq!(service.writer.execute(Add { id: 1, number: 1 }).await.unwrap(), 4);
-        service.running.stop(Duration::from_secs(5)).await;
-    }
+    let service = Service::start(&db, &Scripted::default()).await;
+    service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
+    let service = change_and_restart(service, &db, &[]).await;
+    service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
+    assert_eq!(service.count("batches").await, 2, "one for each writer");
+    let service = change_and_restart(service, &db, &[ran_for(2 * DAY)]).await;
+    service.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
+    let one = async || (service.count("batches").await == 1).then_some(());
+    eventually("the rows of writers before to expire", one).await;
+    assert_eq!(service.writer.execute(Add { id: 1, number: 1 }).await.unwrap(), 4);
+    service.running.stop(Duration::from_secs(5)).await;
 }
 
 /// Returns the epoch of the relay's lease: how often it changed hands.
@@ -120,12 +108,10 @@ async fn epoch(service: &Service) -> i64 {
 }
 
 #[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
 async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
     jumps::within(JUMPS);
-    let Some(db) = TestDb::postgres().await else {
-        eprintln!("skipped: TEST_DATABASE_URL is unset");
-        return;
-    };
+    let db = TestDb::postgres().await;
     let bus = Scripted::default();
     let one = Service::start(&db, &bus).await;
     one.writer.execute(Add { id: 1, number: 1 }).await.unwrap();
@@ -153,12 +139,9 @@ async fn a_lease_stays_with_its_holder_and_passes_on_when_that_is_gone() {
 
 /// By default a broker refuses messages whose timestamp is more than an hour ahead of its own clock.
 #[tokio::test]
+#[ignore = "needs TEST_KAFKA_BROKERS"]
 async fn a_broker_takes_what_comes_from_a_clock_that_is_ahead() {
-    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
-    let Ok(brokers) = std::env::var("TEST_KAFKA_BROKERS") else {
-        eprintln!("skipped: TEST_KAFKA_BROKERS is unset");
-        return;
-    };
+    let brokers = server("TEST_KAFKA_BROKERS");
     let topic = format!("test-{}", uuid::Uuid::new_v4());
     let bus = KafkaBus::new(&brokers, &topic);
     drop(bus.publisher().await.unwrap()); // makes the topic

@@ -167,7 +167,7 @@ fn every_file_and_test_that_a_page_names_exists() {
             for (place, file) in quoted.iter().enumerate() {
                 let extension = Path::new(file).extension();
                 let is_source = extension.is_some_and(|rs| rs == "rs") && file.contains('/');
-                // `tests/api.rs` is that of each service.
+                // `tests/it/api.rs` is that of each service.
                 let is_path = tops.iter().any(|top| file.starts_with(top))
                     || is_source && !file.starts_with("tests/");
                 if !is_path || file.contains(['{', '*']) {

@@ -1,4 +1,4 @@
-//! The process dies at each named point of the saga. Needs `--features failpoints`; the suite `failpoints` of the gate has it.
+//! The process dies at each named point of the saga. Needs `--features failpoints`.
 
 mod common;
 

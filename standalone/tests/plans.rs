@@ -242,7 +242,7 @@ async fn no_statement_reads_a_table_that_grows_on_sqlite() {
 async fn no_statement_reads_a_table_that_grows_on_postgres() {
     let mut databases = Vec::new();
     for _ in 0..4 {
-        databases.push(TestDb::postgres().await.expect("TEST_DATABASE_URL is set"));
+        databases.push(TestDb::postgres().await);
     }
     let Ok(databases) = databases.try_into() else { panic!("four were made") };
     no_statement_reads_a_table_that_grows(databases).await;

@@ -11,7 +11,7 @@ use chassis::testing::{TestDb, TestLog, eventually, peer};
 use chassis::{Running, http};
 use reqwest::Client;
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, Connection};
+use sqlx::{AnyConnection, Connection, Row};
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -198,16 +198,17 @@ impl Cart {
         .await;
     }
 
-    /// Waits until no attempt is left.
+    /// Waits until no attempt is left and all events are published, and checks that no event was parked.
     pub async fn ends(&self) {
-        let file = self.db.url.as_str().to_owned();
-        eventually("the last attempt to end", async || {
-            let mut connection = AnyConnection::connect(&file).await.unwrap();
-            let attempts =
-                sqlx::query("select 1 from intents").fetch_all(&mut connection).await.unwrap();
-            attempts.is_empty().then_some(())
+        let mut connection = AnyConnection::connect(self.db.url.as_str()).await.unwrap();
+        let left = "select (select count(*) from intents) + (select count(*) from outbox), \
+                    (select count(*) from parked)";
+        let parked: i64 = eventually("the last attempt to end, and an empty outbox", async || {
+            let left = sqlx::query(left).fetch_one(&mut connection).await.unwrap();
+            (left.get::<i64, _>(0) == 0).then(|| left.get(1))
         })
         .await;
+        assert_eq!(parked, 0, "an event was parked");
     }
 
     /// Waits until gifticon holds `wanted` reservations and no attempt is left.

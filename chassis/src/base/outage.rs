@@ -117,7 +117,7 @@ mod tests {
         outage.works(); // one of many succeeds in the middle of it
         assert!(!outage.failed("full"));
         assert!(outage.failed("read-only"), "it changes");
-        std::thread::sleep(RECOVERY_TIME);
+        std::thread::sleep(RECOVERY_TIME); // without a failure
         outage.works();
         assert!(outage.failed("full"), "it ended");
         let new = (0..100).filter(|number| outage.failed(&number.to_string())).count();

@@ -98,6 +98,8 @@ mod tests {
     use crate::storage::Schema;
     use crate::testing::TestDb;
 
+    crate::on_each_database!(rows_are_read_until_they_have_enough_events);
+
     async fn rows_are_read_until_they_have_enough_events(test: TestDb) {
         let db = test.open(&Schema::new(&[])).await;
         let event = |id: usize| OutboxEvent {
@@ -117,16 +119,5 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn rows_are_read_until_they_have_enough_events_on_sqlite() {
-        rows_are_read_until_they_have_enough_events(TestDb::sqlite()).await;
-    }
-
-    #[tokio::test]
-    async fn rows_are_read_until_they_have_enough_events_on_postgres() {
-        match TestDb::postgres().await {
-            Some(test) => rows_are_read_until_they_have_enough_events(test).await,
-            None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
+use chassis::testing::server;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ pub(crate) struct Kafka {
 impl Kind for Kafka {
     async fn start() -> Self {
         #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
-        let brokers = std::env::var("TEST_KAFKA_BROKERS").expect("TEST_KAFKA_BROKERS is set");
+        let brokers = server("TEST_KAFKA_BROKERS");
         Self { brokers, topic: format!("test-{}", Uuid::new_v4()) }
     }
 

@@ -1,11 +1,5 @@
 //! A small service to test the chassis with, and a bus that the test controls.
-#![allow(
-    dead_code,
-    unused_macros,
-    unreachable_pub,
-    clippy::allow_attributes,
-    reason = "each test uses a part"
-)]
+#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test uses a part")]
 
 use anyhow::bail;
 use async_trait::async_trait;
@@ -28,24 +22,6 @@ use sqlx::{Row, query};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
-
-/// Defines each test for each database, in `mod sqlite` and `mod postgres`. A test takes a [`TestDb`]. Without
-/// `TEST_DATABASE_URL`, which the gate sets, the latter print that they are skipped.
-macro_rules! on_each_database {
-    ($($test:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test] async fn $test() { super::$test(chassis::testing::TestDb::sqlite()).await; })*
-        }
-        mod postgres {
-            $(#[tokio::test] async fn $test() {
-                match chassis::testing::TestDb::postgres().await {
-                    Some(db) => super::$test(db).await,
-                    None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
-                }
-            })*
-        }
-    };
-}
 
 pub fn schema() -> Schema {
     let table = "create table tallies (id bigint primary key, total bigint not null)";

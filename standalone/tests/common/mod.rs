@@ -17,6 +17,7 @@ use chassis::Running;
 use chassis::base::config::{KafkaSecurity, Topic};
 use chassis::bus::EmbeddedLog;
 use chassis::testing::eventually;
+pub use chassis::testing::server;
 use standalone::{Listeners, StandaloneConfig};
 use std::path::Path;
 use std::time::Duration;
@@ -139,13 +140,4 @@ pub fn seed() -> u64 {
 pub fn setting(name: &str) -> Option<u64> {
     #[expect(clippy::disallowed_methods, reason = "the gate asks for more than a plain run")]
     std::env::var(name).ok().and_then(|value| value.parse().ok())
-}
-
-/// Returns the address of a server or directory that the gate provides. Tests that need one are ignored otherwise.
-///
-/// # Panics
-/// If the variable is unset.
-pub fn server(name: &str) -> String {
-    #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is unset"))
 }

@@ -1,5 +1,6 @@
 use super::consecutive_failures::FAILURES_TO_OPEN;
 use super::*;
+use crate::testing::eventually;
 use futures_util::FutureExt;
 use std::future::pending;
 use std::sync::atomic::AtomicUsize;
@@ -55,13 +56,7 @@ async fn a_half_open_circuit_lets_a_few_calls_through_and_closes() {
     }
     assert!(breaker.is_in(State::Open));
     // failsafe reads the system clock, so the test has to wait for it.
-    let half_open = async {
-        tokio::time::sleep(OPEN_TIME_MIN).await;
-        while !breaker.permits() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), half_open).await.expect("the circuit becomes half open");
+    eventually("the circuit to become half open", async || breaker.permits().then_some(())).await;
     assert!(breaker.is_in(State::HalfOpen));
 
     let (in_progress, finish) = (AtomicUsize::new(0), tokio::sync::Notify::new());

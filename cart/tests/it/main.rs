@@ -1,0 +1,16 @@
+//! The cart service. One program, since each takes its time to link. `clocks.rs` has its own: it holds the
+//! clock of the process.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod api;
+mod calls;
+mod gone;
+mod keys;
+mod pages;
+mod settings;
+mod stock;
+mod store;
+mod store_keys;
+mod sweeper;

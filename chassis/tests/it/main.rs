@@ -1,0 +1,15 @@
+//! What services rely on. One program, since each takes its time to link. What holds the clock, keeps both
+//! cores busy or measures short waits has a program of its own.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod dead_letters;
+mod inbox;
+mod kafka;
+mod outbox;
+mod pages;
+mod pooler;
+mod postgres_tls;
+mod readers;
+mod writer;

@@ -1,0 +1,9 @@
+//! The gateway. One program, since each takes its time to link. `overload.rs` has its own: it measures how long
+//! requests wait.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod headers;
+mod proxy;
+mod refusals;

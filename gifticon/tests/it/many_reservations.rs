@@ -1,0 +1,70 @@
+//! Many reservations in one call, as cart makes them.
+
+
+
+use crate::common::Gifticon;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+fn item(id: Uuid, gifticon_id: i64, quantity: i64) -> Value {
+    json!({ "reservationId": id, "gifticonId": gifticon_id, "quantity": quantity })
+}
+
+async fn reserve_each(gifticon: &Gifticon, items: &[Value]) -> (u16, Value) {
+    gifticon.ask(Method::POST, "/reservations", json!({ "reservations": items })).await
+}
+
+#[tokio::test]
+async fn each_has_the_answer_that_it_would_have_alone() {
+    let gifticon = Gifticon::with_ten().await;
+    let (repeated, released, new) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    assert_eq!(gifticon.reserve(repeated, 2).await.0, 201);
+    let release = format!("/reservations/{released}");
+    assert_eq!(gifticon.ask(Method::DELETE, &release, Value::Null).await.0, 204);
+
+    let items = [
+        item(repeated, 7, 2),
+        item(new, 7, 3),
+        item(new, 7, 3),
+        item(Uuid::now_v7(), 8, 1),
+        item(Uuid::now_v7(), 7, 6),
+        item(released, 7, 1),
+        item(repeated, 7, 1),
+    ];
+    let (status, answers) = reserve_each(&gifticon, &items).await;
+    assert_eq!(status, 200, "{answers}");
+    let statuses: Vec<_> =
+        answers.as_array().unwrap().iter().map(|answer| answer["status"].clone()).collect();
+    assert_eq!(statuses, [200, 201, 200, 404, 409, 409, 422]);
+    let made = &answers[1];
+    assert_eq!(
+        made,
+        &json!({
+            "status": 201, "reservationId": new, "gifticonId": 7, "quantity": 3, "name": "Americano", "price": 5000,
+            "availableQuantity": 5,
+        })
+    );
+    assert_eq!(answers[4], json!({ "status": 409, "availableQuantity": 5 }));
+    assert_eq!(answers[5], json!({ "status": 409 }), "it was released before it was made");
+    assert_eq!(gifticon.available().await, 5);
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_read_reserves_nothing() {
+    let gifticon = Gifticon::with_ten().await;
+    let good = || item(Uuid::now_v7(), 7, 1);
+    let many: Vec<_> = (0..257).map(|_| good()).collect();
+    let bad: [(&[Value], u16); 5] = [
+        (&[], 422),
+        (&many, 422),
+        (&[good(), item(Uuid::now_v7(), 7, 0)], 422),
+        (&[good(), item(Uuid::now_v7(), 0, 1)], 422),
+        (&[good(), json!({ "reservationId": "x", "gifticonId": 7, "quantity": 1 })], 400),
+    ];
+    for (items, expected) in bad {
+        let (status, answer) = reserve_each(&gifticon, items).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+    assert_eq!(gifticon.available().await, 10);
+}

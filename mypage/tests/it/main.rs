@@ -1,0 +1,6 @@
+//! The mypage service. One program, since each takes its time to link.
+
+mod api;
+mod common;
+mod faults;
+mod store;

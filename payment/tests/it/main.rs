@@ -1,0 +1,4 @@
+//! The payment service. One program, since each takes its time to link.
+
+mod api;
+mod store;

@@ -27,5 +27,5 @@ pub use id_sequence::IdSequence;
 pub(crate) use pool::Connection;
 pub(crate) use running_time::{MINUTE, count_minute};
 pub use schema::Schema;
-pub use table::{Table, joined};
+pub use table::{Table, joined, length};
 pub use tx::{Statement, Tx};

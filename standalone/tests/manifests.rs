@@ -4,24 +4,15 @@
 mod common;
 
 use chassis::base::config::Listen;
-use chassis::service::launch::{OnKafka, command};
-use common::ShopClient;
 use common::files::{documents, items, text, yaml};
+use common::services::commands;
+use gateway::services::{Upstreams, processes};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ALL: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
-
 /// Returns the command of a process, as `main` builds it.
 fn process(name: &str) -> clap::Command {
-    match name {
-        "gifticon" => command::<OnKafka<gifticon::GifticonConfig>>("gifticon", "", 0),
-        "cart" => command::<OnKafka<cart::CartConfig>>("cart", "", 0),
-        "payment" => command::<OnKafka<payment::PaymentConfig>>("payment", "", 0),
-        "mypage" => command::<OnKafka<mypage::MypageConfig>>("mypage", "", 0),
-        "gateway" => command::<gateway::GatewayConfig>("gateway", "", 0),
-        other => panic!("no process is called {other}"),
-    }
+    commands().into_iter().find(|command| command.get_name() == name).expect("there is one")
 }
 
 /// Checks that a process accepts these settings and requires no others.
@@ -61,7 +52,7 @@ fn patched(patch: &Value) -> BTreeMap<String, String> {
 
 #[test]
 fn manifests_have_every_setting_that_a_process_needs_and_no_unknown_one() {
-    for name in ALL {
+    for name in processes() {
         let settings = config_map(name);
         if name == "gateway" {
             starts_with(name, &settings, "kubernetes/base");
@@ -81,7 +72,7 @@ fn manifests_have_every_setting_that_a_process_needs_and_no_unknown_one() {
 fn docker_compose_starts_the_same_processes() {
     let compose = yaml("docker-compose.yml");
     let services = compose["services"].as_object().unwrap();
-    for name in ALL {
+    for name in processes() {
         for (of, service) in services.iter().filter(|(of, _)| of.trim_end_matches("-2") == name) {
             let environment = service["environment"].as_object().unwrap();
             let pair = |(variable, value): (&String, &Value)| {
@@ -94,7 +85,7 @@ fn docker_compose_starts_the_same_processes() {
         assert_eq!(services[name]["build"]["args"]["SERVICE"], name);
     }
     let always = yaml("docker-compose.yml")["x-always"].clone();
-    for name in ALL.into_iter().chain(["kafka", "postgres", "databases"]) {
+    for name in processes().into_iter().chain(["kafka", "postgres", "databases"]) {
         assert_eq!(services[name]["profiles"], always, "{name} is in every profile");
     }
     let started = text(".env");
@@ -108,8 +99,8 @@ fn docker_compose_starts_the_same_processes() {
 fn images_are_those_of_our_processes_with_this_version() {
     let base = yaml("kubernetes/base/kustomization.yaml");
     let images = items(&base["images"]);
-    assert_eq!(images.len(), ALL.len());
-    for name in ALL {
+    assert_eq!(images.len(), processes().len());
+    for name in processes() {
         let image = format!("gifticon/{name}");
         let tag = images.iter().find(|one| one["name"] == image).expect("each has an image");
         assert_eq!(tag["newTag"], env!("CARGO_PKG_VERSION"));
@@ -164,15 +155,11 @@ fn patch(path: &str) -> Value {
 #[tokio::test]
 async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
     let listen = Listen::free();
-    let nowhere = "http://127.0.0.1:1".to_owned();
     let gateway = gateway::start(gateway::GatewayConfig {
         listen,
         cors: gateway::Cors { cors_origins: vec![] },
         proxies: gateway::Proxies::default(),
-        gifticon_url: nowhere.clone(),
-        cart_url: nowhere.clone(),
-        payment_url: nowhere.clone(),
-        mypage_url: nowhere,
+        upstreams: Upstreams::new(|_| "http://127.0.0.1:1".to_owned()),
     })
     .unwrap();
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
@@ -233,10 +220,8 @@ async fn every_metric_in_dashboard_and_alerts_is_exported_by_a_process() {
     let shop = common::Shop::start().await;
     shop.web.register(1, 10, 5_000).await;
     shop.web.add(1, 1, None).await.unwrap();
-    let of = &shop.management;
-    let gateway = ShopClient::new(of.cart.base.replace("/cart", "/gateway"));
     let mut exported = String::new();
-    for web in [&gateway, &of.gifticon, &of.cart, &of.payment, &of.mypage] {
+    for web in shop.management.values() {
         let answer = web.client.get(format!("{}/metrics", web.base)).send().await.unwrap();
         exported += &answer.text().await.unwrap();
     }

@@ -53,10 +53,7 @@ pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
         Event::PaymentCancelled(payment) => {
             fact(payment.cart_id, Kind::PaymentCancelled, paid(payment))
         }
-        Event::GifticonRegistered(_)
-        | Event::QuantityModified(_)
-        | Event::GifticonDeleted(_)
-        | Event::Unknown => None,
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use chassis::service::launch::command;
 use common::files::{below, text};
 use common::services::{commands, services};
 use common::{Shop, ShopClient};
+use common_events::{Envelope, Event};
 use gateway::services::{names, processes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,9 +15,13 @@ use std::time::{Duration, Instant};
 /// Bound for all metrics to be exported.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Returns the rows of the first table of a page, as the texts of their cells.
+/// Returns the rows of the first table of a page of the reference, as the texts of their cells.
 fn table(page: &str) -> Vec<Vec<String>> {
-    let text = text(&format!("docs/reference/{page}.md"));
+    first_table(&format!("docs/reference/{page}.md"))
+}
+
+fn first_table(page: &str) -> Vec<Vec<String>> {
+    let text = text(page);
     let lines = text.lines().skip_while(|line| !line.starts_with('|'));
     let rows = lines.take_while(|line| line.starts_with('|')).skip(2);
     let cells = |row: &str| {
@@ -171,4 +176,41 @@ async fn every_route_is_in_a_table() {
             }
         }
     }
+}
+
+/// Returns an event of a type, with the fields that the types have between them.
+fn sample(event_type: &str) -> Envelope {
+    let uuid = "018f0000-0000-7000-8000-000000000000";
+    let json = serde_json::json!({
+        "eventType": event_type, "timestamp": "20261124150322", "eventId": uuid, "occurredAt": "2026-11-24T15:03:22.886Z",
+        "id": 1, "gifticonId": 1, "cartId": 1, "reservationId": uuid, "name": "Americano", "quantity": 1,
+        "availableQuantity": 1, "price": 5_000, "amount": 5_000, "status": event_type, "reason": "none",
+    });
+    Envelope::from_json(json.to_string().as_bytes())
+        .unwrap_or_else(|error| panic!("{event_type} has a field that the sample lacks: {error}"))
+}
+
+/// The table says for each event type which services act on it.
+#[test]
+fn every_event_is_in_the_table_with_those_that_act_on_it() {
+    let mut told = BTreeMap::new();
+    for row in first_table("docs/how/events.md") {
+        let cell = row[4].split('(').map(|part| part.rsplit(')').next().unwrap_or_default());
+        let cell = cell.collect::<String>().replace(" ,", ",");
+        let acting: BTreeSet<String> = match cell.as_str() {
+            "nobody in the shop" => BTreeSet::new(),
+            services => services.split(", ").map(|name| name.trim().to_owned()).collect(),
+        };
+        told.extend(words(&row[0]).into_iter().map(|event_type| (event_type, acting.clone())));
+    }
+    let there: BTreeMap<String, BTreeSet<String>> = Event::TYPES
+        .iter()
+        .map(|event_type| {
+            let (event, services) = (sample(event_type), services());
+            let acting = services.iter().filter(|service| (service.acts_on)(&event));
+            ((*event_type).to_owned(), acting.map(|service| service.name.to_owned()).collect())
+        })
+        .collect();
+    assert_eq!(there, told);
+    assert!(services().iter().all(|service| !(service.acts_on)(&sample("OfAnotherSystem"))));
 }

@@ -3,6 +3,9 @@
 use chassis::base::problem::Kind;
 use chassis::http::Surface;
 use chassis::service::launch::{OnKafka, command};
+use chassis::workers::consumer::Policy as _;
+use chrono::DateTime;
+use common_events::Envelope;
 use gateway::services::SERVICES;
 
 /// What a service says of itself.
@@ -12,6 +15,8 @@ pub struct Service {
     pub command: fn(&'static str, u16) -> clap::Command,
     pub problems: &'static [Kind],
     pub surface: fn() -> Surface,
+    /// Returns true if its policy acts on an event.
+    pub acts_on: fn(&Envelope) -> bool,
 }
 
 /// Returns the services.
@@ -24,12 +29,18 @@ pub fn services() -> [Service; SERVICES.len()] {
             },
             problems: gifticon::api::PROBLEMS,
             surface: gifticon::api::surface,
+            acts_on: |event| {
+                !gifticon::policy::ReturnStock.react(event, DateTime::UNIX_EPOCH).is_empty()
+            },
         },
         Service {
             name: "cart",
             command: |name, port| command::<OnKafka<cart::CartConfig>>(name, cart::ABOUT, port),
             problems: cart::api::PROBLEMS,
             surface: cart::api::surface,
+            acts_on: |event| {
+                !cart::policy::FollowPayment.react(event, DateTime::UNIX_EPOCH).is_empty()
+            },
         },
         Service {
             name: "payment",
@@ -38,6 +49,10 @@ pub fn services() -> [Service; SERVICES.len()] {
             },
             problems: payment::api::PROBLEMS,
             surface: payment::api::surface,
+            acts_on: |event| {
+                let policy = payment::policy::FollowCart { inline_provider: None };
+                !policy.react(event, DateTime::UNIX_EPOCH).is_empty()
+            },
         },
         Service {
             name: "mypage",
@@ -46,6 +61,7 @@ pub fn services() -> [Service; SERVICES.len()] {
             },
             problems: mypage::api::PROBLEMS,
             surface: mypage::api::surface,
+            acts_on: |event| !mypage::policy::Project.react(event, DateTime::UNIX_EPOCH).is_empty(),
         },
     ]
 }

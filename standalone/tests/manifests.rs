@@ -6,7 +6,7 @@ mod common;
 use chassis::base::config::Listen;
 use common::files::{documents, items, text, yaml};
 use common::services::commands;
-use gateway::services::{Upstreams, processes};
+use gateway::services::{Upstreams, names, processes};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,30 +43,67 @@ fn config_map(name: &str) -> BTreeMap<String, String> {
     items(&map["literals"]).iter().filter_map(pair).collect()
 }
 
-/// Returns the settings in the `env` of a patch.
-fn patched(patch: &Value) -> BTreeMap<String, String> {
-    let env = items(patch)
-        .iter()
-        .find(|step| step["path"].as_str().is_some_and(|path| path.ends_with("/env")));
+/// Returns the settings in an `env` of a container.
+fn settings_in(env: &Value) -> BTreeMap<String, String> {
     let pair = |one: &Value| Some((one["name"].as_str()?.into(), one["value"].as_str()?.into()));
-    items(&env.expect("it sets the environment")["value"]).iter().filter_map(pair).collect()
+    items(env).iter().filter_map(pair).collect()
+}
+
+/// Returns the first container of a process.
+fn container(name: &str) -> Value {
+    let parts = documents(&format!("kubernetes/base/{name}.yaml"));
+    let deployment = parts.iter().find(|part| part["kind"] == "Deployment").unwrap();
+    deployment["spec"]["template"]["spec"]["containers"][0].clone()
+}
+
+/// Returns the steps of the patches of the component `sqlite` for a service.
+fn sqlite_steps(service: &str) -> Vec<Value> {
+    let component = yaml("kubernetes/components/sqlite/kustomization.yaml");
+    let patches = items(&component["patches"]).iter();
+    let of_it = patches.filter(|patch| {
+        patch["target"]["name"].as_str().unwrap().split('|').any(|name| name == service)
+    });
+    of_it
+        .flat_map(|patch| {
+            let steps: Value = serde_saphyr::from_str(patch["patch"].as_str().unwrap()).unwrap();
+            items(&steps).to_vec()
+        })
+        .collect()
 }
 
 #[test]
 fn manifests_have_every_setting_that_a_process_needs_and_no_unknown_one() {
-    for name in processes() {
+    starts_with("gateway", &config_map("gateway"), "kubernetes/base");
+    for name in names() {
         let settings = config_map(name);
-        if name == "gateway" {
-            starts_with(name, &settings, "kubernetes/base");
-            continue;
+        let postgres = settings_in(&container(name)["env"]);
+        starts_with(name, &settings.clone().into_iter().chain(postgres).collect(), "postgres");
+        let steps = sqlite_steps(name);
+        let value = |field: &str| {
+            let step = steps.iter().find(|step| step["path"].as_str().unwrap().ends_with(field));
+            step.unwrap_or_else(|| panic!("sqlite patches no {field} of {name}"))["value"].clone()
+        };
+        let sqlite = settings_in(&value("/env"));
+        starts_with(name, &settings.into_iter().chain(sqlite).collect(), "sqlite");
+        assert_eq!(value("/strategy")["type"], "Recreate");
+        assert_eq!(value("/volumeMounts")[0]["mountPath"], "/data");
+        assert_eq!(value("/volumes")[0]["persistentVolumeClaim"]["claimName"], name);
+    }
+}
+
+/// The network is denied to what no policy allows.
+#[test]
+fn the_network_policies_name_every_service() {
+    let policies = documents("kubernetes/overlays/production/network.yaml");
+    let policy = |name: &str| {
+        policies.iter().find(|policy| policy["metadata"]["name"] == name).unwrap().to_string()
+    };
+    for (policy, of) in
+        ["gateway", "management", "services", "kafka", "postgres"].map(|name| (policy(name), name))
+    {
+        for service in names() {
+            assert!(policy.contains(&format!("\"{service}\"")), "{of} does not name {service}");
         }
-        let sqlite = patched(&yaml(&format!("kubernetes/components/sqlite/{name}.yaml")));
-        starts_with(name, &settings.clone().into_iter().chain(sqlite).collect(), "sqlite");
-        let postgres = yaml("kubernetes/components/postgres/kustomization.yaml");
-        let patch = items(&postgres["patches"]).iter().find(|one| one["target"]["name"] == name);
-        let patch = patch.expect("each has a database")["patch"].as_str().unwrap();
-        let postgres = patched(&serde_saphyr::from_str(patch).unwrap());
-        starts_with(name, &settings.into_iter().chain(postgres).collect(), "postgres");
     }
 }
 
@@ -106,9 +143,7 @@ fn images_are_those_of_our_processes_with_this_version() {
         let image = format!("gifticon/{name}");
         let tag = images.iter().find(|one| one["name"] == image).expect("each has an image");
         assert_eq!(tag["newTag"], env!("CARGO_PKG_VERSION"));
-        let parts = documents(&format!("kubernetes/base/{name}.yaml"));
-        let deployment = parts.iter().find(|part| part["kind"] == "Deployment").unwrap();
-        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let container = container(name);
         assert_eq!((&container["name"], &container["image"]), (&name.into(), &image.into()));
     }
 }

@@ -42,6 +42,7 @@ pub const SERVICES: [Service; 4] = [
 ];
 
 /// The base URLs of the services.
+#[expect(clippy::struct_field_names, reason = "the settings have the names of the fields")]
 #[derive(Clone, Debug, clap::Args)]
 pub struct Upstreams {
     /// Base URL of the gifticon service, as http://HOST:PORT

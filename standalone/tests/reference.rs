@@ -37,11 +37,11 @@ fn words(cell: &str) -> Vec<String> {
     cell.split(' ').map(|name| name.trim_matches('`').to_owned()).collect()
 }
 
-/// Returns the processes that a cell such as "the four services, standalone" names.
+/// Returns the processes that a cell such as "each service, standalone" names.
 fn named(cell: &str) -> Vec<&str> {
     let process = |one| match one {
         "each" => [processes(), vec!["standalone"]].concat(),
-        "each service" | "the four services" => names().to_vec(),
+        "each service" => names().to_vec(),
         one => vec![one],
     };
     cell.split(", ").flat_map(process).collect()

@@ -13,7 +13,7 @@ pub mod number;
 mod version;
 
 pub use envelope::{DecodeError, Envelope};
-pub use event::{CartAdded, CartRemoved, Decline, Event, Payment, Stock, status};
+pub use event::*;
 pub use version::ExpectedVersions;
 
 use serde::{Deserialize, Serialize};

@@ -32,7 +32,7 @@ pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
                 price: cart.price,
                 quantity: Some(cart.quantity),
                 amount: cart.amount,
-                payment_id: None,
+                ..Details::default()
             },
         ),
         Event::CartRemoved(cart) => fact(

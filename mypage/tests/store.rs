@@ -33,7 +33,7 @@ fn added(cart: i64) -> Fact {
         price: Some(5000),
         quantity: Some(2),
         amount: Some(10_000),
-        payment_id: None,
+        ..Details::default()
     };
     Fact { cart_id: CartId(cart), kind: Kind::CartAdded, at: 1_000, details }
 }

@@ -17,14 +17,14 @@ fn story() -> impl Strategy<Value = Vec<Fact>> {
                     price: Some(5000),
                     quantity: Some(10),
                     amount: Some(50000),
-                    payment_id: None,
+                    ..Details::default()
                 },
                 Kind::CartRemoved => Details {
                     gifticon_id: Some(GifticonId(1)),
                     quantity: Some(10),
                     ..Details::default()
                 },
-                Kind::PaymentApproved | Kind::PaymentDeclined | Kind::PaymentCancelled => Details {
+                _ => Details {
                     payment_id: Some(PaymentId(3)),
                     amount: Some(50000),
                     ..Details::default()

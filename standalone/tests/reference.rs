@@ -20,6 +20,7 @@ fn table(page: &str) -> Vec<Vec<String>> {
     first_table(&format!("docs/reference/{page}.md"))
 }
 
+/// Returns those of any page of the repository.
 fn first_table(page: &str) -> Vec<Vec<String>> {
     let text = text(page);
     let lines = text.lines().skip_while(|line| !line.starts_with('|'));
@@ -42,6 +43,7 @@ fn named(cell: &str) -> Vec<&str> {
     let process = |one| match one {
         "each" => [processes(), vec!["standalone"]].concat(),
         "each service" => names().to_vec(),
+        "nobody in the shop" => vec![],
         one => vec![one],
     };
     cell.split(", ").flat_map(process).collect()
@@ -190,17 +192,11 @@ fn sample(event_type: &str) -> Envelope {
         .unwrap_or_else(|error| panic!("{event_type} has a field that the sample lacks: {error}"))
 }
 
-/// The table says for each event type which services act on it.
 #[test]
 fn every_event_is_in_the_table_with_those_that_act_on_it() {
     let mut told = BTreeMap::new();
     for row in first_table("docs/how/events.md") {
-        let cell = row[4].split('(').map(|part| part.rsplit(')').next().unwrap_or_default());
-        let cell = cell.collect::<String>().replace(" ,", ",");
-        let acting: BTreeSet<String> = match cell.as_str() {
-            "nobody in the shop" => BTreeSet::new(),
-            services => services.split(", ").map(|name| name.trim().to_owned()).collect(),
-        };
+        let acting: BTreeSet<String> = named(&row[4]).into_iter().map(Into::into).collect();
         told.extend(words(&row[0]).into_iter().map(|event_type| (event_type, acting.clone())));
     }
     let there: BTreeMap<String, BTreeSet<String>> = Event::TYPES

@@ -1,40 +1,35 @@
 # One image for each process of the shop, by its name:
 #   docker build --build-arg SERVICE=cart -t gifticon/cart .
-# SERVICE is gifticon, cart, payment, mypage, gateway or standalone. The first stage is the same for all.
+# SERVICE is a service, gateway or standalone. The stages before the last are the same for all.
+
+# Dependencies are compiled in a layer of their own. It needs the manifests, an empty crate for each of them, and an empty file for
+# each test that a manifest names. It is reused while these are the same, which is until a manifest or Cargo.lock changes.
+FROM rust:1.95-bookworm AS manifests
+WORKDIR /src
+COPY . .
+RUN find . -type f -not -name Cargo.toml -not -name Cargo.lock -delete && \
+    for manifest in */Cargo.toml tools/*/Cargo.toml; do \
+      crate=$(dirname "$manifest") && mkdir -p "$crate/src" "$crate/tests" && touch "$crate/src/lib.rs" && \
+      echo 'fn main() {}' >"$crate/src/main.rs" && \
+      sed -n '/^\[\[test\]\]/,/^name/s/^name = "\(.*\)"/\1/p' "$manifest" >/tmp/tests && \
+      while read -r test; do touch "$crate/tests/$test.rs" || exit 1; done </tmp/tests || exit 1; \
+    done
 
 # FEATURES adds TLS, SCRAM and OAUTHBEARER to Kafka. They need OpenSSL, which is built with perl and make; this image has both.
 FROM rust:1.95-bookworm AS build
-ARG FEATURES=gifticon/kafka-tls,cart/kafka-tls,payment/kafka-tls,mypage/kafka-tls,standalone/kafka-tls
+ARG FEATURES=kafka-tls
 WORKDIR /src
-# Dependencies are compiled in a layer of their own, which is reused until Cargo.lock changes. It needs the manifests, an empty
-# crate for each of them, and an empty file for each test that a manifest names.
-COPY Cargo.toml Cargo.lock ./
-COPY .cargo .cargo
-COPY common-events/Cargo.toml common-events/
-COPY chassis/Cargo.toml chassis/
-COPY gifticon/Cargo.toml gifticon/
-COPY cart/Cargo.toml cart/
-COPY payment/Cargo.toml payment/
-COPY mypage/Cargo.toml mypage/
-COPY gateway/Cargo.toml gateway/
-COPY standalone/Cargo.toml standalone/
-COPY tools/chaos/Cargo.toml tools/chaos/
-COPY tools/bench/Cargo.toml tools/bench/
-RUN for manifest in */Cargo.toml tools/*/Cargo.toml; do \
-      crate=$(dirname "$manifest") && mkdir "$crate/src" && touch "$crate/src/lib.rs" && \
-      echo 'fn main() {}' >"$crate/src/main.rs"; \
-    done && \
-    mkdir standalone/tests && touch standalone/tests/failpoints.rs && touch standalone/tests/kafka_tls.rs && \
-    cargo build --profile dist --locked --bins --features "$FEATURES" -p gifticon -p cart -p payment -p mypage -p gateway -p standalone
+COPY --from=manifests /src .
+RUN cargo build --profile dist --locked --bins --features "$FEATURES" --workspace --exclude chaos --exclude bench
 COPY . .
 # The empty crates are newer than the files that were just copied: without touch, cargo would keep them.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
-    cargo build --profile dist --locked --bins --features "$FEATURES" -p gifticon -p cart -p payment -p mypage -p gateway -p standalone && \
+    cargo build --profile dist --locked --bins --features "$FEATURES" --workspace --exclude chaos --exclude bench && \
     mkdir /data
 # The root of an image holds the libraries that the programs are linked to, the certificates that TLS trusts, and the order in
 # which names are looked up. It has no shell, and no package that could need a security update.
 RUN mkdir -p /image/etc/ssl/certs && \
-    for service in gifticon cart payment mypage gateway standalone; do ldd "target/dist/$service"; done >linked && \
+    find target/dist -maxdepth 1 -type f -executable -exec ldd {} \; >linked && \
     ! grep 'not found' linked && grep -o '/[^ ]*' linked >libraries && \
     while read -r library; do install -D "$library" "/image$library" || exit 1; done <libraries && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \

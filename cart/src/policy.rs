@@ -19,13 +19,7 @@ impl Policy for FollowPayment {
             Event::PaymentDeclined(decline) => {
                 vec![Command::Decline { id: decline.payment.cart_id }]
             }
-            Event::PaymentCancelled(_)
-            | Event::CartAdded(_)
-            | Event::CartRemoved(_)
-            | Event::GifticonRegistered(_)
-            | Event::QuantityModified(_)
-            | Event::GifticonDeleted(_)
-            | Event::Unknown => vec![],
+            _ => vec![],
         }
     }
 }

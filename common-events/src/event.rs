@@ -41,6 +41,9 @@ macro_rules! event_types {
         }
 
         impl Event {
+            /// The `eventType` of each type of this crate.
+            pub const TYPES: &[&str] = &[$(stringify!($name)),+];
+
             /// Reads the fields of an event. An unknown type is [`Event::Unknown`], whatever its fields are.
             pub(crate) fn from_json(event_type: &str, json: &[u8]) -> serde_json::Result<Self> {
                 Ok(match event_type {
@@ -51,7 +54,7 @@ macro_rules! event_types {
 
             /// Returns true if `event_type` is a type of this crate.
             pub fn is_known(event_type: &str) -> bool {
-                matches!(event_type, $(stringify!($name))|+)
+                Self::TYPES.contains(&event_type)
             }
 
             /// Returns true if `event_type` is that of an event of a cart or of its payment. The key of such an event is

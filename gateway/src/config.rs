@@ -1,8 +1,9 @@
 //! The settings of the gateway.
 
 use crate::cors::Cors;
+use crate::services::Upstreams;
 use crate::trusted::Proxies;
-use chassis::base::config::{Listen, base_url};
+use chassis::base::config::Listen;
 
 /// The settings of the gateway.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,19 +17,6 @@ pub struct GatewayConfig {
     #[command(flatten)]
     pub proxies: Proxies,
 
-    /// Base URL of the gifticon service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub gifticon_url: String,
-
-    /// Base URL of the cart service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub cart_url: String,
-
-    /// Base URL of the payment service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub payment_url: String,
-
-    /// Base URL of the mypage service, as http://HOST:PORT
-    #[arg(long, env, value_parser = base_url)]
-    pub mypage_url: String,
+    #[command(flatten)]
+    pub upstreams: Upstreams,
 }

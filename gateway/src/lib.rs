@@ -1,6 +1,6 @@
 //! The public address of the shop.
 //!
-//! A routing table maps each path prefix to a service (`routes.rs`); any other path is 404. The gateway reads the whole body
+//! Each service has a path prefix (`services.rs`); any other path is 404. The gateway reads the whole body
 //! of a request, within the bounds of every server here, before it calls a service, and streams the response. It never
 //! sends a request twice that a service may have acted on.
 
@@ -10,7 +10,8 @@ mod cors;
 mod forwarded;
 mod hop_by_hop;
 pub mod proxy;
-pub mod routes;
+mod routes;
+pub mod services;
 mod trusted;
 
 pub use config::GatewayConfig;
@@ -28,16 +29,16 @@ pub const ABOUT: &str = "The public address of the gifticon shop";
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
-    let (addresses, cors) = (config.listen.clone(), cors::layer(config.cors.clone()));
-    let trusted = config.proxies.trusted_proxies.clone();
+    let GatewayConfig { listen, cors, proxies, upstreams } = config;
+    let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
-    let routes = routes::routes(config, &metrics);
+    let routes = routes::routes(upstreams, &metrics);
     let layers = ServiceBuilder::new()
         .map_request(cors::hide_options)
         .layer(cors)
         .map_request(cors::show_options)
         .map_request(move |request| forwarded::replace_headers(&trusted, request));
-    serve_bare("gateway", &addresses, metrics, routes::surface(), routes, |routes| {
+    serve_bare("gateway", &listen, metrics, services::surface(), routes, |routes| {
         routes.layer(layers)
     })
 }

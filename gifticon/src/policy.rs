@@ -21,14 +21,7 @@ impl Policy for ReturnStock {
                 let release = |reservation| Command::Release { reservation };
                 cart.reservation_id.map(release).into_iter().collect()
             }
-            Event::GifticonRegistered(_)
-            | Event::QuantityModified(_)
-            | Event::GifticonDeleted(_)
-            | Event::CartAdded(_)
-            | Event::PaymentApproved(_)
-            | Event::PaymentDeclined(_)
-            | Event::PaymentCancelled(_)
-            | Event::Unknown => vec![],
+            _ => vec![],
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
                 price: cart.price,
                 quantity: Some(cart.quantity),
                 amount: cart.amount,
-                payment_id: None,
+                ..Details::default()
             },
         ),
         Event::CartRemoved(cart) => fact(
@@ -53,10 +53,7 @@ pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
         Event::PaymentCancelled(payment) => {
             fact(payment.cart_id, Kind::PaymentCancelled, paid(payment))
         }
-        Event::GifticonRegistered(_)
-        | Event::QuantityModified(_)
-        | Event::GifticonDeleted(_)
-        | Event::Unknown => None,
+        _ => None,
     }
 }
 

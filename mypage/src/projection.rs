@@ -7,56 +7,81 @@ use common_events::{CartId, GifticonId, PaymentId, status};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
-/// The kinds of facts. The `status` of a view is that of the last kind, in this order, that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    CartAdded,
-    PaymentApproved,
-    CartRemoved,
-    PaymentDeclined,
-    PaymentCancelled,
+/// Declares [`Kind`] and [`Times`]. A kind of fact is written down once, here: the event type that it is called by, the `status`
+/// that it leads to, its rank in a history, and the column that says when it happened.
+macro_rules! kinds {
+    ($($kind:ident: $status:path, rank $rank:literal, $column:ident;)+) => {
+        /// The kinds of facts. The `status` of a view is that of the last kind, in this order, that is known.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $($kind,)+
+        }
+
+        impl Kind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// Returns the `eventType`.
+            pub fn event_type(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)+
+                }
+            }
+
+            /// Returns the `status` that it leads to.
+            pub fn status(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $status,)+
+                }
+            }
+
+            /// Returns its rank in a history, in which causes come before effects: the clocks of services may differ.
+            fn rank(self) -> u8 {
+                match self {
+                    $(Self::$kind => $rank,)+
+                }
+            }
+        }
+
+        /// When each kind of fact happened, as columns of a row. A column is null until the fact is known.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct Times {
+            $($column: Option<i64>,)+
+        }
+
+        impl Times {
+            /// Names of the columns, with commas between them.
+            pub const FIELDS: &str = comma_separated!($($column)+);
+        }
+
+        impl From<&BTreeMap<Kind, i64>> for Times {
+            fn from(steps: &BTreeMap<Kind, i64>) -> Self {
+                Self { $($column: steps.get(&Kind::$kind).copied(),)+ }
+            }
+        }
+
+        impl From<Times> for BTreeMap<Kind, i64> {
+            fn from(times: Times) -> Self {
+                let all = [$((Kind::$kind, times.$column)),+];
+                all.into_iter().filter_map(|(kind, at)| Some((kind, at?))).collect()
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 5] = [
-        Self::CartAdded,
-        Self::PaymentApproved,
-        Self::CartRemoved,
-        Self::PaymentDeclined,
-        Self::PaymentCancelled,
-    ];
+/// Returns names with commas between them.
+macro_rules! comma_separated {
+    ($first:ident $($name:ident)*) => {
+        concat!(stringify!($first) $(, ", ", stringify!($name))*)
+    };
+}
 
-    /// Returns the `eventType`.
-    pub fn event_type(self) -> &'static str {
-        match self {
-            Self::CartAdded => "CartAdded",
-            Self::PaymentApproved => "PaymentApproved",
-            Self::CartRemoved => "CartRemoved",
-            Self::PaymentDeclined => "PaymentDeclined",
-            Self::PaymentCancelled => "PaymentCancelled",
-        }
-    }
-
-    /// Returns the `status` that it leads to.
-    pub fn status(self) -> &'static str {
-        match self {
-            Self::CartAdded => status::CART_ADDED,
-            Self::PaymentApproved => status::PAYMENT_APPROVED,
-            Self::CartRemoved => status::CART_REMOVED,
-            Self::PaymentDeclined => status::PAYMENT_DECLINED,
-            Self::PaymentCancelled => status::PAYMENT_CANCELED,
-        }
-    }
-
-    /// Returns its rank in a history, in which causes come before effects: the clocks of services may differ.
-    fn rank(self) -> u8 {
-        match self {
-            Self::CartAdded => 0,
-            Self::PaymentApproved | Self::CartRemoved | Self::PaymentDeclined => 1,
-            Self::PaymentCancelled => 2,
-        }
-    }
+kinds! {
+    CartAdded: status::CART_ADDED, rank 0, cart_added_at;
+    PaymentApproved: status::PAYMENT_APPROVED, rank 1, payment_approved_at;
+    CartRemoved: status::CART_REMOVED, rank 1, cart_removed_at;
+    PaymentDeclined: status::PAYMENT_DECLINED, rank 1, payment_declined_at;
+    PaymentCancelled: status::PAYMENT_CANCELED, rank 2, payment_cancelled_at;
 }
 
 /// What one event says about a cart.
@@ -80,7 +105,7 @@ macro_rules! details {
 
         impl Details {
             /// Names of the fields, with commas between them.
-            pub const FIELDS: &str = details!(@names $($field)*);
+            pub const FIELDS: &str = comma_separated!($($field)*);
 
             /// Takes over what is not known yet. Returns true if anything was new.
             fn learn(&mut self, from: &Self) -> bool {
@@ -92,9 +117,6 @@ macro_rules! details {
                 is_news
             }
         }
-    };
-    (@names $first:ident $($field:ident)*) => {
-        concat!(stringify!($first) $(, ", ", stringify!($field))*)
     };
 }
 

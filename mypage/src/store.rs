@@ -1,6 +1,6 @@
 //! The view's tables. All SQL of this service is in this file.
 
-use crate::projection::{Command, Details, Kind, Rebuilt, Tables, View};
+use crate::projection::{Command, Details, Rebuilt, Tables, Times, View};
 use chassis::listing::{Field, Listing};
 use chassis::model::Tracked;
 use chassis::storage::rows::{insert, look_up, read, select};
@@ -20,29 +20,20 @@ table! {
         status: String,
         created_at: i64,
         updated_at: i64,
-        cart_added_at: Option<i64>,
-        payment_approved_at: Option<i64>,
-        cart_removed_at: Option<i64>,
-        payment_declined_at: Option<i64>,
-        payment_cancelled_at: Option<i64>,
+        ..times: Times,
         ..details: Details,
     }
 }
 
 impl From<&View> for ViewRow {
     fn from(view: &View) -> Self {
-        let at = |kind| view.steps.get(&kind).copied();
         Self {
             id: view.id,
             cart_id: view.cart_id,
             status: view.status().to_owned(),
             created_at: view.created_at(),
             updated_at: view.updated_at(),
-            cart_added_at: at(Kind::CartAdded),
-            payment_approved_at: at(Kind::PaymentApproved),
-            cart_removed_at: at(Kind::CartRemoved),
-            payment_declined_at: at(Kind::PaymentDeclined),
-            payment_cancelled_at: at(Kind::PaymentCancelled),
+            times: Times::from(&view.steps),
             details: view.details.clone(),
         }
     }
@@ -50,14 +41,7 @@ impl From<&View> for ViewRow {
 
 impl From<ViewRow> for View {
     fn from(row: ViewRow) -> Self {
-        let steps = [
-            (Kind::CartAdded, row.cart_added_at),
-            (Kind::PaymentApproved, row.payment_approved_at),
-            (Kind::CartRemoved, row.cart_removed_at),
-            (Kind::PaymentDeclined, row.payment_declined_at),
-            (Kind::PaymentCancelled, row.payment_cancelled_at),
-        ];
-        let steps = steps.into_iter().filter_map(|(kind, at)| Some((kind, at?))).collect();
+        let steps = row.times.into();
         Self { id: row.id, cart_id: row.cart_id, details: row.details, steps }
     }
 }
@@ -165,21 +149,21 @@ async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
         query("set local statement_timeout = 0").execute(&mut **tx).await?;
         query("set local enable_seqscan = on").execute(&mut **tx).await?; // it does read all
     }
-    let swap = "
-        delete from views_rebuilt where cart_id in (
+    let lost = Times::FIELDS.split(", ");
+    let lost = lost.map(|column| format!("o.{column} is not null and n.{column} is null"));
+    let lost = lost.collect::<Vec<_>>().join(" or ");
+    let swap = format!(
+        "delete from views_rebuilt where cart_id in (
             select o.cart_id from views o join views_rebuilt n on n.cart_id = o.cart_id
-            where o.cart_added_at is not null and n.cart_added_at is null
-                or o.payment_approved_at is not null and n.payment_approved_at is null
-                or o.cart_removed_at is not null and n.cart_removed_at is null
-                or o.payment_declined_at is not null and n.payment_declined_at is null
-                or o.payment_cancelled_at is not null and n.payment_cancelled_at is null);
+            where {lost});
         insert into views_rebuilt select * from views o where not exists (
             select 1 from views_rebuilt n where n.cart_id = o.cart_id);
         drop table views;
         alter table views_rebuilt rename to views;
         delete from rebuild;
-        update counters set live = (select count(*) from views) where name = 'mypages'";
-    raw_sql(swap).execute(&mut **tx).await?;
+        update counters set live = (select count(*) from views) where name = 'mypages'"
+    );
+    raw_sql(AssertSqlSafe(swap)).execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -39,13 +39,7 @@ impl Policy for FollowCart {
                 commands.extend(self.builtin.map(|_| Command::GivenBack { cart_id }));
                 commands
             }
-            Event::PaymentApproved(_)
-            | Event::PaymentDeclined(_)
-            | Event::PaymentCancelled(_)
-            | Event::GifticonRegistered(_)
-            | Event::QuantityModified(_)
-            | Event::GifticonDeleted(_)
-            | Event::Unknown => vec![],
+            _ => vec![],
         }
     }
 }

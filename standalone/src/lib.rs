@@ -1,4 +1,4 @@
-//! The whole shop in one process: the five services on SQLite files in one data directory, and on the embedded event log
+//! The whole shop in one process: the services and the gateway on SQLite files in one data directory, and on the embedded event log
 //! if no Kafka is configured.
 
 #[cfg(feature = "failpoints")]
@@ -8,7 +8,9 @@ use anyhow::Context;
 use chassis::Running;
 use chassis::base::config::{DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, Topic};
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
-use chassis::service::serve_management;
+use chassis::service::{HEALTH_PATH, serve_management};
+use gateway::services::{Upstreams, names};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +18,10 @@ use std::time::Duration;
 
 /// Bound for a service to stop when another one cannot start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Examples of paths at the management address.
+const MANAGEMENT_PATHS: [&str; 4] =
+    ["/gifticon/metrics", "/cart/admin/parked", "/mypage/admin/rebuild", HEALTH_PATH];
 
 /// The first line of `--help`.
 pub const ABOUT: &str = "The whole gifticon shop in one process";
@@ -53,7 +59,7 @@ pub struct StandaloneConfig {
     pub proxies: gateway::Proxies,
 }
 
-/// The addresses of the five services and of their management routes.
+/// The addresses of the services, of the gateway, and of the management routes of all.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Listeners {
     /// Address of gifticon, as IP:PORT; port 0 takes any free one
@@ -96,56 +102,61 @@ impl Listeners {
     }
 }
 
-/// The consumer groups of the services, which are their names.
-const GROUPS: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
-
 /// A running shop.
+#[derive(Default)]
 pub struct Shop {
-    pub gateway: Running,
-    pub cart: Running,
-    pub gifticon: Running,
-    pub payment: Running,
-    pub mypage: Running,
-    /// The management routes of all five.
-    pub management: Running,
+    /// The parts in the order of their start: the services, the gateway, and `management`, the management routes of all.
+    parts: Vec<Running>,
     /// The embedded event log, if no Kafka is configured.
-    pub log: Option<EmbeddedLog>,
-}
-
-impl Shop {
-    /// Returns the parts in the order in which they stop: the gateway first, the management routes last.
-    pub fn into_parts(self) -> (Vec<Running>, Option<EmbeddedLog>) {
-        let Self { gateway, cart, gifticon, payment, mypage, management, log } = self;
-        (vec![gateway, cart, gifticon, payment, mypage, management], log)
-    }
+    log: Option<EmbeddedLog>,
 }
 
 /// Starts the shop. If a part cannot start, stops those that run, the last first, and returns the error.
 pub async fn start(config: StandaloneConfig) -> anyhow::Result<Shop> {
-    let mut started = Started::default();
-    if let Err(error) = started.start_all(config).await {
-        started.stop().await;
-        return Err(error);
+    let mut shop = Shop::default();
+    match shop.start_in_dir(config).await {
+        Ok(()) => Ok(shop),
+        Err(error) => {
+            shop.give_up().await;
+            Err(error)
+        }
     }
-    let Started { log, running } = started;
-    let running: Result<[Running; 6], _> = running.try_into();
-    let [gifticon, payment, mypage, cart, gateway, management] =
-        running.ok().context("a part of the shop is missing")?;
-    Ok(Shop { gateway, cart, gifticon, payment, mypage, management, log })
 }
 
-/// The parts that run so far.
-#[derive(Default)]
-struct Started {
-    log: Option<EmbeddedLog>,
-    /// The parts in the order of their start: gifticon, payment, mypage, cart, gateway, management.
-    running: Vec<Running>,
+/// Starts the shop on `bus`, each service on the database that `database` returns for its name. It reads no setting that is about
+/// the data directory or Kafka.
+pub async fn start_on(
+    config: StandaloneConfig,
+    bus: Arc<dyn Bus>,
+    database: impl Fn(&str) -> anyhow::Result<DatabaseUrl>,
+) -> anyhow::Result<Shop> {
+    let mut shop = Shop::default();
+    match shop.start_each(config, bus, database).await {
+        Ok(()) => Ok(shop),
+        Err(error) => {
+            shop.give_up().await;
+            Err(error)
+        }
+    }
 }
 
-impl Started {
-    /// Starts all parts.
-    async fn start_all(&mut self, config: StandaloneConfig) -> anyhow::Result<()> {
-        let dir = config.data_dir;
+impl Shop {
+    /// Returns the base URLs of the parts, by name.
+    pub fn urls(&self) -> BTreeMap<&'static str, String> {
+        self.parts.iter().map(|part| (part.name(), part.url())).collect()
+    }
+
+    /// Returns the parts in the order in which they stop: the gateway first, the services, the management routes last.
+    pub fn into_parts(self) -> (Vec<Running>, Option<EmbeddedLog>) {
+        let Self { mut parts, log } = self;
+        parts.reverse();
+        parts.rotate_left(1);
+        (parts, log)
+    }
+
+    /// Starts all parts on the data directory, and on Kafka or the embedded event log.
+    async fn start_in_dir(&mut self, config: StandaloneConfig) -> anyhow::Result<()> {
+        let dir = config.data_dir.clone();
         let invalid = |why: String| InvalidSetting { setting: "DATA_DIR", why };
         if dir.exists() && !dir.is_dir() {
             let why =
@@ -154,21 +165,34 @@ impl Started {
         }
         let made = std::fs::create_dir_all(&dir);
         made.map_err(|error| invalid(format!("{}: {error}; it is a directory", dir.display())))?;
-        let bus: Arc<dyn Bus> = match config.kafka_brokers {
+        let bus: Arc<dyn Bus> = match &config.kafka_brokers {
             Some(brokers) => {
                 let topic = &config.topic.kafka_topic;
-                Arc::new(KafkaBus::secured(&brokers, topic, &config.security)?)
+                Arc::new(KafkaBus::secured(brokers, topic, &config.security)?)
             }
             None => {
                 let log = EmbeddedLog::open(&dir.join("events.db")).await;
                 let log = log.map_err(|error| invalid(chassis::storage::causes(&error)))?;
-                log.keep_groups(&GROUPS);
+                log.keep_groups(&names()); // a consumer group has the name of its service
                 Arc::new(self.log.insert(log).clone())
             }
         };
-        let host = |name: &str, listen_addr| -> anyhow::Result<Host> {
+        let database = |name: &str| -> anyhow::Result<DatabaseUrl> {
             let file = dir.join(name).with_extension("db");
-            let database_url = DatabaseUrl::of_file(&file).map_err(invalid)?;
+            Ok(DatabaseUrl::of_file(&file).map_err(invalid)?)
+        };
+        self.start_each(config, bus, database).await
+    }
+
+    /// Starts all parts: a service before those that call it, and before the gateway.
+    async fn start_each(
+        &mut self,
+        config: StandaloneConfig,
+        bus: Arc<dyn Bus>,
+        database: impl Fn(&str) -> anyhow::Result<DatabaseUrl>,
+    ) -> anyhow::Result<()> {
+        let host = |name: &str, listen_addr| -> anyhow::Result<Host> {
+            let database_url = database(name)?;
             Ok(Host { listen: Listen { listen_addr, management_addr: None }, database_url })
         };
         let at = config.listeners;
@@ -178,28 +202,27 @@ impl Started {
         let payment =
             payment::PaymentConfig { host: host("payment", at.payment_addr)?, limit: config.limit };
         let payment = payment::start(payment, Arc::clone(&bus)).await;
-        let payment_url = self.add(payment, "PAYMENT_ADDR")?;
+        self.add(payment, "PAYMENT_ADDR")?;
         let mypage = mypage::MypageConfig { host: host("mypage", at.mypage_addr)? };
         let mypage = mypage::start(mypage, Arc::clone(&bus)).await;
-        let mypage_url = self.add(mypage, "MYPAGE_ADDR")?;
+        self.add(mypage, "MYPAGE_ADDR")?;
         let cart = cart::CartConfig {
             host: host("cart", at.cart_addr)?,
             timeout: config.timeout,
-            gifticon_url: gifticon_url.clone(),
+            gifticon_url,
         };
-        let cart_url = self.add(cart::start(cart, bus).await, "CART_ADDR")?;
+        self.add(cart::start(cart, bus).await, "CART_ADDR")?;
+        let urls = self.urls();
         let gateway = gateway::GatewayConfig {
             listen: Listen { listen_addr: at.gateway_addr, management_addr: None },
             cors: config.cors,
             proxies: config.proxies,
-            gifticon_url,
-            cart_url,
-            payment_url,
-            mypage_url,
+            upstreams: Upstreams::new(|service| urls[service.name].clone()),
         };
         self.add(gateway::start(gateway), "GATEWAY_ADDR")?;
-        let routes = self.running.iter_mut().filter_map(Running::take_management).collect();
-        self.add(serve_management(at.management_addr, routes), "MANAGEMENT_ADDR")?;
+        let routes = self.parts.iter_mut().filter_map(Running::take_management).collect();
+        let management = serve_management(at.management_addr, routes, MANAGEMENT_PATHS.to_vec());
+        self.add(management, "MANAGEMENT_ADDR")?;
         Ok(())
     }
 
@@ -211,13 +234,13 @@ impl Started {
     ) -> anyhow::Result<String> {
         let running = started.map_err(|error| renamed(error, address))?;
         let url = running.url();
-        self.running.push(running);
+        self.parts.push(running);
         Ok(url)
     }
 
-    /// Stops the parts, the last first.
-    async fn stop(self) {
-        for running in self.running.into_iter().rev() {
+    /// Stops the parts that have started, the last first.
+    async fn give_up(self) {
+        for running in self.parts.into_iter().rev() {
             running.stop(STOP_TIMEOUT).await;
         }
         if let Some(log) = self.log {

@@ -10,6 +10,7 @@ mod request;
 mod table;
 
 use common::{Dice, Shop, ShopClient, audit, seed};
+use gateway::services::{SERVICES, names};
 use request::{Bad, JSON};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ use table::{carts, everywhere, gifticons, histories, management, reservations, v
 /// Returns all items of all collections.
 async fn shown(web: &ShopClient) -> Value {
     let mut all = json!({});
-    for collection in ["gifticons", "carts", "payments", "mypages"] {
+    for collection in SERVICES.map(|service| service.collection()) {
         all[collection] = json!(web.all(collection).await.unwrap());
     }
     all
@@ -28,21 +29,20 @@ async fn shown(web: &ShopClient) -> Value {
 async fn every_bad_request_is_refused_with_a_problem_and_changes_nothing() {
     let shop = Shop::with_a_paid_cart().await;
     let (web, direct) = (&shop.web, &shop.direct);
-    let services = [&direct.gifticon, &direct.cart, &direct.payment, &direct.mypage];
+    let services: Vec<_> = direct.values().collect();
     let mut rows = Vec::new();
     for (bad, service) in [
-        (gifticons(), &direct.gifticon),
-        (carts(), &direct.cart),
-        (views("payments"), &direct.payment),
-        (views("mypages"), &direct.mypage),
-        (histories(), &direct.mypage),
+        (gifticons(), &direct["gifticon"]),
+        (carts(), &direct["cart"]),
+        (views("payments"), &direct["payment"]),
+        (views("mypages"), &direct["mypage"]),
+        (histories(), &direct["mypage"]),
     ] {
         rows.extend(bad.into_iter().map(|bad| (bad, vec![web, service])));
     }
-    rows.extend(reservations().into_iter().map(|bad| (bad, vec![&direct.gifticon])));
-    let of = &shop.management;
-    let managed = [&of.gifticon, &of.cart, &of.payment, &of.mypage];
-    rows.extend(management().into_iter().map(|bad| (bad, managed.to_vec())));
+    rows.extend(reservations().into_iter().map(|bad| (bad, vec![&direct["gifticon"]])));
+    let managed: Vec<_> = names().into_iter().map(|name| &shop.management[name]).collect();
+    rows.extend(management().into_iter().map(|bad| (bad, managed.clone())));
     let all = [&services[..], &[web]].concat();
     rows.extend(everywhere().into_iter().map(|bad| (bad, all.clone())));
 
@@ -129,7 +129,7 @@ fn any_request(dice: &mut Dice) -> Bad {
 async fn random_requests_are_never_answered_with_5xx() {
     let shop = Shop::with_a_paid_cart().await;
     let mut dice = Dice::new(seed());
-    for door in [&shop.web, &shop.direct.gifticon, &shop.direct.cart] {
+    for door in [&shop.web, &shop.direct["gifticon"], &shop.direct["cart"]] {
         for _ in 0..300 {
             let any = any_request(&mut dice);
             let answer =

@@ -3,6 +3,7 @@
 mod common;
 
 use common::files::{documents, items, text, yaml};
+use gateway::services::{names, processes};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -100,6 +101,59 @@ fn the_management_port_is_for_monitoring_alone() {
     assert_eq!(opened, 1);
 }
 
+/// Returns the names of the pods of the production overlay that a selector of a network policy chooses.
+fn chosen(selector: &Value) -> BTreeSet<String> {
+    let base = yaml("kubernetes/base/kustomization.yaml");
+    let label = &base["labels"][0]["pairs"];
+    let name = |name: &str| serde_json::json!({ "app.kubernetes.io/name": name });
+    let of_ours = |one: &str| {
+        let mut labels = name(one);
+        labels.as_object_mut().unwrap().extend(label.as_object().unwrap().clone());
+        labels
+    };
+    let ours = processes().into_iter().map(|one| (one, of_ours(one)));
+    let pods = ours.chain(["kafka", "postgres"].map(|one| (one, name(one))));
+    let agrees = |labels: &Value| {
+        let equal = selector["matchLabels"].as_object().into_iter().flatten();
+        equal.into_iter().all(|(label, value)| labels[label] == *value)
+            && items(&selector["matchExpressions"]).iter().all(|expression| {
+                let value = &labels[expression["key"].as_str().unwrap()];
+                let is_in = items(&expression["values"]).contains(value);
+                match expression["operator"].as_str().unwrap() {
+                    "In" => is_in,
+                    "NotIn" => !is_in,
+                    other => panic!("{other} is not known here"),
+                }
+            })
+    };
+    pods.filter(|(_, labels)| agrees(labels)).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The network is denied to what no policy allows. The policies choose services by label, so a new one needs none of its own.
+#[test]
+fn the_network_policies_choose_every_service() {
+    let policies = documents("kubernetes/overlays/production/network.yaml");
+    let spec = |name: &str| {
+        let policy = policies.iter().find(|policy| policy["metadata"]["name"] == name);
+        policy.unwrap_or_else(|| panic!("no policy {name}"))["spec"].clone()
+    };
+    let peers = |rules: &Value, side: &str| -> BTreeSet<String> {
+        let peers = items(rules).iter().flat_map(|rule| items(&rule[side]));
+        peers.filter_map(|peer| peer.get("podSelector")).flat_map(chosen).collect()
+    };
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let (services, gateway) = (spec("services"), spec("gateway"));
+    assert_eq!(chosen(&services["podSelector"]), set(&names()));
+    assert_eq!(peers(&services["ingress"], "from"), set(&["gateway"]));
+    assert_eq!(peers(&services["egress"], "to"), set(&["kafka", "postgres"]));
+    assert_eq!(chosen(&gateway["podSelector"]), set(&["gateway"]));
+    assert_eq!(peers(&gateway["egress"], "to"), set(&names()));
+    assert_eq!(chosen(&spec("management")["podSelector"]), set(&processes()));
+    assert_eq!(peers(&spec("postgres")["ingress"], "from"), set(&names()));
+    let with_itself = [&names()[..], &["kafka"]].concat();
+    assert_eq!(peers(&spec("kafka")["ingress"], "from"), set(&with_itself));
+}
+
 #[test]
 fn prometheus_scrapes_the_management_port() {
     let scrape = yaml("kubernetes/monitoring/scrape.yaml");
@@ -181,7 +235,7 @@ fn the_volumes_hold_the_stated_number_of_carts_before_the_alert() {
     assert!(usable("data-postgres-0") >= CARTS * (GI / 500_000) + wal("max_wal_size"));
     assert!(usable("data-kafka-0") >= CARTS * (2 * GI / 2_300_000) + GI / 2);
     // Of the SQLite files, mypage's is the largest, with 337 bytes a cart.
-    for service in ["gifticon", "cart", "payment", "mypage"] {
+    for service in names() {
         assert!(usable(service) >= 2_000_000 * 340);
     }
     let (page, korean) = (text("docs/operate/kubernetes.md"), text("docs/ko/operate.md"));

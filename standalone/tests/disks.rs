@@ -7,6 +7,7 @@ use chaos::customers::Customers;
 use chaos::ledger::Ledger;
 use common::process::Process;
 use common::{Dice, GIFTICONS, audit, server, stock_up};
+use gateway::services::names;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -23,8 +24,10 @@ const EIO: u32 = 5;
 const ENOSPC: u32 = 28;
 const EROFS: u32 = 30;
 
-/// Parts of the names of files that the process writes. Each matches a database with its WAL and lock; the last matches all.
-const FILES: [&str; 6] = ["gifticon.db", "cart.db", "payment.db", "mypage.db", "events.db", ".db"];
+/// Returns parts of the names of files that the process writes. Each matches a database with its WAL and lock; the last matches all.
+fn files() -> Vec<String> {
+    names().into_iter().chain(["events", ""]).map(|name| format!("{name}.db")).collect()
+}
 
 /// Faults of files, injected by a library that is preloaded into the shop (`disks/faults.c`).
 struct Faults {
@@ -78,13 +81,13 @@ async fn each_file_fails_with(error: u32) {
     stock_up(&shop.web, &ledger).await;
     let (mut slowest, mut refused) = (Duration::ZERO, 0);
     for round in 0..rounds {
-        for (number, file) in (0..).zip(FILES) {
+        for (number, file) in (0..).zip(files()) {
             let mut dice = Dice::new(seed + round * 100 + number);
             let shoppers = customers(&shop, &ledger, seed + round * 1_000 + number * 10);
             tokio::time::sleep(Duration::from_millis(200)).await;
             // Where some calls succeed, later statements of a transaction and what follows its commit meet the fault too.
             for one_in in [1, 2 + dice.roll(6)] {
-                faults.begin(error, one_in, file);
+                faults.begin(error, one_in, &file);
                 tokio::time::sleep(FAULT_DURATION).await;
                 faults.end();
                 tokio::time::sleep(Duration::from_millis(dice.roll(100))).await;
@@ -143,8 +146,8 @@ async fn what_a_broken_disk_refused_is_not_found_by_a_restart() {
         }
         let mut dice = Dice::new(seed + cycle);
         let shoppers = customers(&shop, &ledger, seed + cycle * 10);
-        let (one_in, file) = (3 + dice.roll(20), *dice.pick::<&str>(&FILES));
-        faults.begin(EIO, one_in, file);
+        let (one_in, file) = (3 + dice.roll(20), dice.pick(&files()).clone());
+        faults.begin(EIO, one_in, &file);
         tokio::time::sleep(Duration::from_millis(300 + dice.roll(500))).await;
         shop.kill();
         faults.end();

@@ -6,6 +6,7 @@ mod common;
 use chassis::base::limits::PATIENCE;
 use common::process::Process;
 use common::{Shop, ShopClient, audit};
+use gateway::services::names;
 use reqwest::StatusCode;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 use std::path::Path;
@@ -77,7 +78,7 @@ async fn a_burst_refuses_nobody_whose_turn_comes_in_time() {
 async fn a_pause_of_a_disk_refuses_nobody() {
     let shop = Shop::start().await;
     shop.web.register(1, 1_000_000, 5_000).await;
-    for service in ["gifticon", "cart", "payment", "mypage"] {
+    for service in names() {
         let mut locked = lock(shop.dir.path(), service).await;
         let customers = burst(&shop.web, 400);
         sleep(Duration::from_millis(200)).await;
@@ -120,7 +121,7 @@ async fn a_writer_that_is_stuck_refuses_after_the_patience_and_leaves_nothing() 
         assert!(took < PATIENCE + REFUSAL_DELAY_MAX, "refused after {took:?} only");
     }
     locked.execute("rollback").await.unwrap();
-    let cart = &shop.management.cart;
+    let cart = &shop.management["cart"];
     let metrics = cart.client.get(format!("{}/metrics", cart.base)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("http_requests_shed_total{at=\"writer\"} 24\n"), "{metrics}");

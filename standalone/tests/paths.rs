@@ -3,6 +3,7 @@
 mod common;
 
 use common::process::Process;
+use gateway::services::names;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_directory_is_the_path_as_it_is_written() {
@@ -13,9 +14,11 @@ async fn a_data_directory_is_the_path_as_it_is_written() {
         let data = dir.path().join(name);
         let shop = Process::start(&data, &[]);
         shop.web.register(1, 10, 5000).await;
-        for file in ["gifticon.db", "cart.db", "payment.db", "mypage.db", "events.db"] {
-            let size =
-                data.join(file).metadata().unwrap_or_else(|error| panic!("{name}/{file}: {error}"));
+        for file in names().into_iter().chain(["events"]).map(|name| format!("{name}.db")) {
+            let size = data
+                .join(&file)
+                .metadata()
+                .unwrap_or_else(|error| panic!("{name}/{file}: {error}"));
             assert!(size.len() > 0, "{name}/{file} is not in the directory that was named");
         }
         shop.kill();

@@ -4,14 +4,15 @@
 mod common;
 
 use chaos::{ShopClient, story};
-use chassis::base::config::Listen;
-use chassis::bus::{Bus, EmbeddedLog};
+use chassis::bus::EmbeddedLog;
 use chassis::testing::{TestDb, eventually};
+use gateway::services::{SERVICES, names, processes};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, query, raw_sql};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use tempfile::TempDir;
 use tracing::field::{Field, Visit};
@@ -69,29 +70,11 @@ fn parts(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(";\n").map(str::trim).filter(move |part| is_work(part)).map(str::to_owned)
 }
 
-/// Starts the four services and the gateway on the given databases.
-async fn start(databases: [&TestDb; 4], log: &EmbeddedLog) -> Vec<chassis::Running> {
-    let bus: Arc<dyn Bus> = Arc::new(log.clone());
-    let [stock, carts, payments, views] = databases.map(TestDb::host);
-    let gifticon =
-        gifticon::start(gifticon::GifticonConfig { host: stock }, Arc::clone(&bus)).await.unwrap();
-    let timeout = cart::CallTimeout { gifticon_timeout_ms: 5_000 };
-    let config = cart::CartConfig { host: carts, timeout, gifticon_url: gifticon.url() };
-    let cart = cart::start(config, Arc::clone(&bus)).await.unwrap();
-    let limit = payment::Limit { payment_limit: None };
-    let config = payment::PaymentConfig { host: payments, limit };
-    let payment = payment::start(config, Arc::clone(&bus)).await.unwrap();
-    let mypage = mypage::start(mypage::MypageConfig { host: views }, bus).await.unwrap();
-    let gateway = gateway::start(gateway::GatewayConfig {
-        listen: Listen::free(),
-        cors: gateway::Cors { cors_origins: vec![] },
-        proxies: gateway::Proxies::default(),
-        gifticon_url: gifticon.url(),
-        cart_url: cart.url(),
-        payment_url: payment.url(),
-        mypage_url: mypage.url(),
-    });
-    vec![gateway.unwrap(), gifticon, cart, payment, mypage]
+/// Starts the shop on the given databases, by service.
+async fn start(databases: &BTreeMap<&str, TestDb>, log: &EmbeddedLog) -> standalone::Shop {
+    let config = common::config(Path::new("no file is made there"), None);
+    let database = |name: &str| Ok(databases[name].url.clone());
+    standalone::start_on(config, Arc::new(log.clone()), database).await.unwrap()
 }
 
 /// Makes the shop send its statements: by the story, and by requests that the story lacks.
@@ -111,7 +94,7 @@ async fn send_statements(web: &ShopClient) {
     ] {
         web.get(path).await;
     }
-    for collection in ["gifticons", "carts", "payments", "mypages"] {
+    for collection in SERVICES.map(|service| service.collection()) {
         for page in [
             "",
             "?size=1",
@@ -179,15 +162,16 @@ fn scanned(sql: &str, plan: &str) -> Option<&'static str> {
     })
 }
 
-async fn no_statement_reads_a_table_that_grows(databases: [TestDb; 4]) {
+async fn no_statement_reads_a_table_that_grows(databases: BTreeMap<&str, TestDb>) {
     let sent = &*SENT;
     let dir: TempDir = tempfile::tempdir().unwrap();
     let file = dir.path().join("events.db");
     let log = EmbeddedLog::open(&file).await.unwrap();
-    let running = start(databases.each_ref(), &log).await;
-    let web = ShopClient::new(running[0].url());
-    for service in &running {
-        let web = ShopClient::new(service.url());
+    let shop = start(&databases, &log).await;
+    let urls = shop.urls();
+    let web = ShopClient::new(urls["gateway"].clone());
+    for name in processes() {
+        let web = ShopClient::new(urls[name].clone());
         eventually("it to be ready", async || web.is_ready().await.then_some(())).await;
     }
     send_statements(&web).await;
@@ -195,14 +179,14 @@ async fn no_statement_reads_a_table_that_grows(databases: [TestDb; 4]) {
     let gauges = |sql: &String| sql.contains("from outbox") || sql.contains("from intents");
     eventually("the gauges", async || sent.0.lock().unwrap().iter().any(gauges).then_some(()))
         .await;
-    for service in running {
+    for service in shop.into_parts().0 {
         service.stop(std::time::Duration::from_secs(10)).await;
     }
     log.close().await;
 
     let mut connections = Vec::new();
     for url in databases
-        .iter()
+        .values()
         .map(|database| database.url.as_str().to_owned())
         .chain([format!("sqlite:{}", file.display())])
     {
@@ -234,17 +218,17 @@ async fn no_statement_reads_a_table_that_grows(databases: [TestDb; 4]) {
 
 #[tokio::test]
 async fn no_statement_reads_a_table_that_grows_on_sqlite() {
-    no_statement_reads_a_table_that_grows(std::array::from_fn(|_| TestDb::sqlite())).await;
+    no_statement_reads_a_table_that_grows(names().map(|name| (name, TestDb::sqlite())).into())
+        .await;
 }
 
 #[tokio::test]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn no_statement_reads_a_table_that_grows_on_postgres() {
-    let mut databases = Vec::new();
-    for _ in 0..4 {
-        databases.push(TestDb::postgres().await);
+    let mut databases = BTreeMap::new();
+    for name in names() {
+        databases.insert(name, TestDb::postgres().await);
     }
-    let Ok(databases) = databases.try_into() else { panic!("four were made") };
     no_statement_reads_a_table_that_grows(databases).await;
 }
 

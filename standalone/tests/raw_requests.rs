@@ -117,7 +117,7 @@ async fn requests_that_cannot_be_parsed_are_refused_with_a_problem() {
     let shop = Shop::start().await;
     shop.web.register(1, 100, 5000).await;
     let mut asked = tokio::task::JoinSet::new();
-    for (public, base) in [(true, &shop.web.base), (false, &shop.direct.cart.base)] {
+    for (public, base) in [(true, &shop.web.base), (false, &shop.direct["cart"].base)] {
         for row in rows() {
             // Cart has no gifticons.
             let row = if public { row } else { row.at("/gifticons", "/carts") };
@@ -139,7 +139,7 @@ async fn requests_that_cannot_be_parsed_are_refused_with_a_problem() {
 #[tokio::test]
 async fn a_refusal_by_the_server_is_in_the_clients_language() {
     let shop = Shop::start().await;
-    for base in [&shop.web.base, &shop.direct.gifticon.base] {
+    for base in [&shop.web.base, &shop.direct["gifticon"].base] {
         for target in
             [format!("/{}", "a".repeat(9_000)), format!("/{}", "a".repeat(70_000)), "/?\"".into()]
         {
@@ -160,7 +160,7 @@ async fn a_refusal_by_the_server_is_in_the_clients_language() {
 #[tokio::test]
 async fn options_says_what_a_path_allows() {
     let shop = Shop::start().await;
-    let all = [&shop.web.base, &shop.direct.gifticon.base];
+    let all = [&shop.web.base, &shop.direct["gifticon"].base];
     for base in all {
         for (path, allowed) in [
             ("/gifticons", "GET HEAD POST OPTIONS"),
@@ -217,7 +217,7 @@ async fn a_slash_at_the_end_is_the_same_path() {
             ][..],
         ),
         (
-            &shop.direct.gifticon.base,
+            &shop.direct["gifticon"].base,
             &["/gifticons", "/gifticons/1", "/gifticons/search", "/actuator/health/liveness"],
         ),
     ] {
@@ -242,7 +242,7 @@ async fn a_client_that_half_closes_after_a_whole_request_is_answered() {
     shop.web.register(1, 100, 5000).await;
     let body = r#"{"gifticonId":1,"quantity":1}"#;
     let sent = post(&format!("Content-Length: {}\r\n", body.len()), body);
-    for base in [&shop.web.base, &shop.direct.cart.base] {
+    for base in [&shop.web.base, &shop.direct["cart"].base] {
         let answer = ask(base, &sent, true).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
         let two = exchange(base, &format!("{}{}", get("/carts"), get("/carts/1")), true).await;
@@ -256,7 +256,7 @@ async fn a_client_that_half_closes_after_a_whole_request_is_answered() {
 async fn a_link_names_the_host_that_was_called() {
     let shop = Shop::start().await;
     let own = |answer: &Value| answer["_links"]["self"]["href"].as_str().unwrap().to_owned();
-    for base in [&shop.web.base, &shop.direct.gifticon.base] {
+    for base in [&shop.web.base, &shop.direct["gifticon"].base] {
         for (sent, called) in [
             ("GET /gifticons HTTP/1.1\r\nHost: shop:1\r\n\r\n", "http://shop:1/"),
             ("GET http://shop/gifticons HTTP/1.1\r\nHost: other\r\n\r\n", "http://shop/"),

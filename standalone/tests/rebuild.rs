@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// Returns every view and its history as text, by cart.
 async fn everything(shop: &Shop) -> BTreeMap<i64, (String, String)> {
     let mut all = BTreeMap::new();
-    for view in shop.direct.mypage.all("mypages").await.unwrap() {
-        let history = shop.direct.mypage.get(&format!("/mypages/{}/history", view["id"])).await;
+    for view in shop.direct["mypage"].all("mypages").await.unwrap() {
+        let history = shop.direct["mypage"].get(&format!("/mypages/{}/history", view["id"])).await;
         all.insert(view["cartId"].as_i64().unwrap(), (view.to_string(), history.to_string()));
     }
     all
@@ -38,7 +38,7 @@ async fn a_rebuilt_view_equals_the_old_one_and_misses_nothing_meanwhile() {
     ledger.audit(&shop.web).await;
     let before = everything(&shop).await;
     let rebuild =
-        async || shop.management.mypage.ask(Method::POST, "/admin/rebuild", None).await.unwrap();
+        async || shop.management["mypage"].ask(Method::POST, "/admin/rebuild", None).await.unwrap();
 
     let (status, answer) = rebuild().await;
     assert_eq!(status, 200, "{answer}");

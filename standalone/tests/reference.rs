@@ -3,20 +3,26 @@
 mod common;
 
 use chassis::base::problem::{Kind, kind};
-use chassis::service::launch::{OnKafka, command};
+use chassis::service::launch::command;
 use common::files::{below, text};
+use common::services::{commands, services};
 use common::{Shop, ShopClient};
+use common_events::{Envelope, Event};
+use gateway::services::{names, processes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Bound for all metrics to be exported.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(20);
 
-const SERVICES: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
-
-/// Returns the rows of the first table of a page, as the texts of their cells.
+/// Returns the rows of the first table of a page of the reference, as the texts of their cells.
 fn table(page: &str) -> Vec<Vec<String>> {
-    let text = text(&format!("docs/reference/{page}.md"));
+    first_table(&format!("docs/reference/{page}.md"))
+}
+
+/// Returns those of any page of the repository.
+fn first_table(page: &str) -> Vec<Vec<String>> {
+    let text = text(page);
     let lines = text.lines().skip_while(|line| !line.starts_with('|'));
     let rows = lines.take_while(|line| line.starts_with('|')).skip(2);
     let cells = |row: &str| {
@@ -28,15 +34,16 @@ fn table(page: &str) -> Vec<Vec<String>> {
 }
 
 /// Returns the names in a cell such as `` `GET` `POST` ``.
-fn names(cell: &str) -> Vec<String> {
+fn words(cell: &str) -> Vec<String> {
     cell.split(' ').map(|name| name.trim_matches('`').to_owned()).collect()
 }
 
-/// Returns the processes that a cell such as "the four services, standalone" names.
-fn processes(cell: &str) -> Vec<&str> {
+/// Returns the processes that a cell such as "each service, standalone" names.
+fn named(cell: &str) -> Vec<&str> {
     let process = |one| match one {
-        "each" => [&SERVICES[..], &["gateway", "standalone"]].concat(),
-        "each service" | "the four services" => SERVICES.to_vec(),
+        "each" => [processes(), vec!["standalone"]].concat(),
+        "each service" => names().to_vec(),
+        "nobody in the shop" => vec![],
         one => vec![one],
     };
     cell.split(", ").flat_map(process).collect()
@@ -44,8 +51,8 @@ fn processes(cell: &str) -> Vec<&str> {
 
 #[test]
 fn every_problem_is_in_the_catalogue() {
-    let services = [gifticon::api::PROBLEMS, cart::api::PROBLEMS, payment::api::PROBLEMS];
-    let others = [mypage::api::PROBLEMS, gateway::proxy::PROBLEMS, kind::ALL];
+    let services = services().map(|service| service.problems);
+    let others = [gateway::proxy::PROBLEMS, kind::ALL];
     let all: Vec<Kind> = services.into_iter().chain(others).flatten().copied().collect();
     let there: BTreeSet<(String, String)> = all
         .iter()
@@ -68,16 +75,9 @@ fn every_problem_is_in_the_catalogue() {
 
 #[test]
 fn every_setting_is_in_the_table() {
-    let commands = [
-        command::<OnKafka<gifticon::GifticonConfig>>("gifticon", gifticon::ABOUT, 8081),
-        command::<OnKafka<cart::CartConfig>>("cart", cart::ABOUT, 8082),
-        command::<OnKafka<payment::PaymentConfig>>("payment", payment::ABOUT, 8083),
-        command::<OnKafka<mypage::MypageConfig>>("mypage", mypage::ABOUT, 8084),
-        command::<gateway::GatewayConfig>("gateway", gateway::ABOUT, 8088),
-        command::<standalone::StandaloneConfig>("standalone", standalone::ABOUT, 0),
-    ];
+    let standalone = command::<standalone::StandaloneConfig>("standalone", standalone::ABOUT, 0);
     let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for command in commands {
+    for command in commands().into_iter().chain([standalone]) {
         command.clone().debug_assert();
         for setting in command.get_arguments() {
             if let Some(variable) = setting.get_env() {
@@ -89,32 +89,22 @@ fn every_setting_is_in_the_table() {
     }
     let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in table("settings") {
-        let of: BTreeSet<String> = processes(&row[1]).into_iter().map(Into::into).collect();
-        for variable in names(&row[0]) {
+        let of: BTreeSet<String> = named(&row[1]).into_iter().map(Into::into).collect();
+        for variable in words(&row[0]) {
             told.insert(variable, of.clone());
         }
     }
     assert_eq!(there, told);
 }
 
-/// Returns the management addresses of the five processes, by name.
-fn managed(shop: &Shop) -> BTreeMap<&'static str, ShopClient> {
-    let of = &shop.management;
-    let services = [&of.gifticon, &of.cart, &of.payment, &of.mypage];
-    let gateway = ShopClient::new(of.cart.base.replace("/cart", "/gateway"));
-    let mut all: BTreeMap<_, _> = SERVICES.into_iter().zip(services.into_iter().cloned()).collect();
-    all.insert("gateway", gateway);
-    all
-}
-
 /// Returns the metrics that the processes export, each with its process.
 async fn exported(shop: &Shop) -> BTreeSet<(String, &'static str)> {
     let mut metrics = BTreeSet::new();
-    for (process, web) in managed(shop) {
+    for (process, web) in &shop.management {
         let answer = web.client.get(format!("{}/metrics", web.base)).send().await.unwrap();
         for line in answer.text().await.unwrap().lines() {
             let name = line.strip_prefix("# TYPE ").and_then(|line| line.split(' ').next());
-            metrics.extend(name.map(|name| (name.to_owned(), process)));
+            metrics.extend(name.map(|name| (name.to_owned(), *process)));
         }
     }
     metrics
@@ -127,8 +117,8 @@ async fn every_metric_is_in_the_table() {
     let shop = Shop::start().await;
     let (rows, mut told) = (table("metrics"), BTreeSet::new());
     for row in &rows {
-        let of = processes(&row[1]).into_iter().filter(|process| *process != "standalone");
-        told.extend(of.map(|process| (names(&row[0]).remove(0), process)));
+        let of = named(&row[1]).into_iter().filter(|process| *process != "standalone");
+        told.extend(of.map(|process| (words(&row[0]).remove(0), process)));
     }
     told.retain(|(name, _)| name != FROM_THE_FIRST_CHANGE);
     // Some are exported after the first request, or after the first round of the task that measures them.
@@ -163,15 +153,14 @@ async fn every_route_is_in_a_table() {
     let shop = Shop::start().await;
     let mut told = BTreeSet::new();
     for row in table("http") {
-        let path = names(&row[0]).remove(0);
-        allows(&shop.web, &path, &names(&row[1])).await;
+        let path = words(&row[0]).remove(0);
+        allows(&shop.web, &path, &words(&row[1])).await;
         told.insert(path);
     }
-    let managed = managed(&shop);
     for row in table("management") {
-        let path = names(&row[0]).remove(0);
-        for process in processes(&row[2]).into_iter().filter(|process| *process != "standalone") {
-            allows(&managed[process], &path, &names(&row[1])).await;
+        let path = words(&row[0]).remove(0);
+        for process in named(&row[2]).into_iter().filter(|process| *process != "standalone") {
+            allows(&shop.management[process], &path, &words(&row[1])).await;
         }
         told.insert(path);
     }
@@ -179,7 +168,7 @@ async fn every_route_is_in_a_table() {
     // Between services; described below the table.
     told.extend(["/reservations", "/reservations/{reservation}"].map(String::from));
     // Every route in the sources is in a table.
-    for one in SERVICES.into_iter().chain(["chassis"]) {
+    for one in names().into_iter().chain(["chassis"]) {
         for file in below(&format!("{one}/src"), "rs") {
             let source = std::fs::read_to_string(&file).unwrap();
             let product = source.split("#[cfg(test)]").next().unwrap();
@@ -190,4 +179,35 @@ async fn every_route_is_in_a_table() {
             }
         }
     }
+}
+
+/// Returns an event of a type, with the fields that the types have between them.
+fn sample(event_type: &str) -> Envelope {
+    let uuid = "018f0000-0000-7000-8000-000000000000";
+    let json = serde_json::json!({
+        "eventType": event_type, "timestamp": "20261124150322", "eventId": uuid, "occurredAt": "2026-11-24T15:03:22.886Z",
+        "id": 1, "gifticonId": 1, "cartId": 1, "reservationId": uuid, "name": "Americano", "quantity": 1,
+        "availableQuantity": 1, "price": 5_000, "amount": 5_000, "status": event_type, "reason": "none",
+    });
+    Envelope::from_json(json.to_string().as_bytes())
+        .unwrap_or_else(|error| panic!("{event_type} has a field that the sample lacks: {error}"))
+}
+
+#[test]
+fn every_event_is_in_the_table_with_those_that_act_on_it() {
+    let mut told = BTreeMap::new();
+    for row in first_table("docs/how/events.md") {
+        let acting: BTreeSet<String> = named(&row[4]).into_iter().map(Into::into).collect();
+        told.extend(words(&row[0]).into_iter().map(|event_type| (event_type, acting.clone())));
+    }
+    let there: BTreeMap<String, BTreeSet<String>> = Event::TYPES
+        .iter()
+        .map(|event_type| {
+            let (event, services) = (sample(event_type), services());
+            let acting = services.iter().filter(|service| (service.acts_on)(&event));
+            ((*event_type).to_owned(), acting.map(|service| service.name.to_owned()).collect())
+        })
+        .collect();
+    assert_eq!(there, told);
+    assert!(services().iter().all(|service| !(service.acts_on)(&sample("OfAnotherSystem"))));
 }

@@ -1,11 +1,11 @@
 //! A shop that cannot start prints one line with the reason, ends with status 2, and stops the services that have started.
 
+use gateway::services::processes;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-const SERVICES: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
 /// Attempts for each address.
 const ATTEMPTS: usize = 4;
 
@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 4;
 fn run(data: &Path, settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
     command.env_clear().env("DATA_DIR", data).env("RUST_LOG", "off");
-    for service in SERVICES {
+    for service in processes() {
         command.env(format!("{}_ADDR", service.to_uppercase()), "127.0.0.1:0");
     }
     command.envs(settings.iter().copied()).output().unwrap()
@@ -31,7 +31,7 @@ fn refusal(output: &Output) -> &str {
 fn a_start_that_fails_half_way_says_one_line_and_no_thread_panics() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    for service in SERVICES {
+    for service in processes() {
         let setting = format!("{}_ADDR", service.to_uppercase());
         for _ in 0..ATTEMPTS {
             let dir = tempfile::tempdir().unwrap();

@@ -118,6 +118,4 @@ mod tests {
             assert_eq!(oldest(&db, max_events).await.unwrap().len(), rows, "{max_events} events");
         }
     }
-
-    }
 }

@@ -78,14 +78,14 @@ impl Process {
     }
 }
 
-/// Serves the management routes of several services at one address, each under the name of its service as prefix.
+/// Serves the management routes of several services at one address, each under the name of its service as prefix. A 404 lists
+/// `paths`.
 pub fn serve_management(
     addr: SocketAddr,
     services: Vec<(&'static str, Router)>,
+    paths: Vec<&'static str>,
 ) -> anyhow::Result<Running> {
     let listener = listen_at(addr, "MANAGEMENT_ADDR")?;
-    let paths =
-        vec!["/gifticon/metrics", "/cart/admin/parked", "/mypage/admin/rebuild", HEALTH_PATH];
     let surface = Surface { paths, bodies: &[] };
     let routes = services
         .into_iter()

@@ -28,5 +28,5 @@ pub(crate) use fault::{is_at_fault, may_be_committed, vanished};
 pub(crate) use pool::Connection;
 pub(crate) use running_time::{MINUTE, count_minute};
 pub use schema::Schema;
-pub use table::{Table, joined};
+pub use table::{Table, joined, length};
 pub use tx::{Statement, Tx};

@@ -63,8 +63,8 @@ pub trait Table: Serialize + DeserializeOwned + Send {
 /// assert_eq!((CartRow::NAME, CartRow::COLUMNS), ("carts", "id, name"));
 /// ```
 ///
-/// Columns that are the fields of another struct are named by it: it has their names in `FIELDS`, and serde reads and writes
-/// it as a part of the row.
+/// Columns that are the fields of other structs are named by them: a struct has their names in `FIELDS`, and serde reads and
+/// writes it as a part of the row.
 ///
 /// ```
 /// #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -113,7 +113,8 @@ macro_rules! table {
         $(#[$meta:meta])*
         $visibility:vis struct $name:ident in $table:literal {
             $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
-            $(#[$group_meta:meta])* ..$group:ident: $group_type:ty $(,)?
+            $(#[$group_meta:meta])* ..$group:ident: $group_type:ty
+            $(, $(#[$more_meta:meta])* ..$more:ident: $more_type:ty)* $(,)?
         }
     ) => {
         $(#[$meta])*
@@ -121,31 +122,49 @@ macro_rules! table {
         $visibility struct $name {
             $($(#[$field_meta])* pub $field: $type,)*
             $(#[$group_meta])* #[serde(flatten)] pub $group: $group_type,
+            $($(#[$more_meta])* #[serde(flatten)] pub $more: $more_type,)*
         }
 
         impl $crate::storage::Table for $name {
             const NAME: &'static str = $table;
             const COLUMNS: &'static str = {
-                const OWN: &str = concat!($(stringify!($field), ", ",)*);
-                const GROUP: &str = <$group_type>::FIELDS;
-                const BYTES: [u8; OWN.len() + GROUP.len()] = $crate::storage::joined(OWN, GROUP);
+                const PARTS: &[&str] = &[
+                    concat!($(stringify!($field), ", ",)*),
+                    <$group_type>::FIELDS $(, ", ", <$more_type>::FIELDS)*
+                ];
+                const BYTES: [u8; $crate::storage::length(PARTS)] = $crate::storage::joined(PARTS);
                 match ::std::str::from_utf8(&BYTES) {
                     Ok(columns) => columns,
-                    Err(_) => panic!("two texts make a text"),
+                    Err(_) => panic!("texts make a text"),
                 }
             };
         }
     };
 }
 
-/// Returns the bytes of two texts, one after the other. They are `N` together.
+/// Returns the number of bytes of texts.
 #[doc(hidden)]
-pub const fn joined<const N: usize>(first: &str, second: &str) -> [u8; N] {
-    let (first, second) = (first.as_bytes(), second.as_bytes());
-    let (mut bytes, mut at) = ([0; N], 0);
-    while at < N {
-        bytes[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
-        at += 1;
+pub const fn length(texts: &[&str]) -> usize {
+    let (mut length, mut text) = (0, 0);
+    while text < texts.len() {
+        length += texts[text].len();
+        text += 1;
+    }
+    length
+}
+
+/// Returns the bytes of texts, one after the other. They are `N` together.
+#[doc(hidden)]
+pub const fn joined<const N: usize>(texts: &[&str]) -> [u8; N] {
+    let (mut bytes, mut at, mut text) = ([0; N], 0, 0);
+    while text < texts.len() {
+        let (from, mut byte) = (texts[text].as_bytes(), 0);
+        while byte < from.len() {
+            bytes[at] = from[byte];
+            at += 1;
+            byte += 1;
+        }
+        text += 1;
     }
     bytes
 }

@@ -28,8 +28,8 @@ pub trait Policy: Send + Sync + 'static {
     /// The rules and tables of the service.
     type Model: WriteModel;
 
-    /// Returns the commands that follow from an event that happened `at`. Pure. It matches without a wildcard arm, so that a
-    /// new event type makes every policy decide.
+    /// Returns the commands that follow from an event that happened `at`. Pure. A test compares which event types policies act
+    /// on with the table in `docs/how/events.md`, which must have a row for each.
     fn react(&self, envelope: &Envelope, at: DateTime<Utc>)
     -> Vec<<Self::Model as Rules>::Command>;
 }

@@ -14,6 +14,7 @@ use axum::routing::any;
 use chassis::Running;
 use chassis::base::config::Listen;
 use chassis::testing::peer;
+use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -26,23 +27,19 @@ use tokio::time::timeout;
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Starts the gateway with one stand-in for all four services.
+/// Starts the gateway with one stand-in for all services.
 pub(crate) async fn gateway(upstream: &str, origins: &[&'static str]) -> Running {
     behind(upstream, origins, &[]).await
 }
 
 /// Starts the gateway behind proxies in trusted networks.
 pub(crate) async fn behind(upstream: &str, origins: &[&'static str], proxies: &[&str]) -> Running {
-    let upstream = upstream.to_owned();
     let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
     let config = GatewayConfig {
         listen: Listen::free(),
         proxies: Proxies { trusted_proxies },
         cors: Cors { cors_origins: origins.iter().map(|o| HeaderValue::from_static(o)).collect() },
-        gifticon_url: upstream.clone(),
-        cart_url: upstream.clone(),
-        payment_url: upstream.clone(),
-        mypage_url: upstream,
+        upstreams: Upstreams::new(|_| upstream.to_owned()),
     };
     gateway::start(config).unwrap()
 }

@@ -1,7 +1,5 @@
 //! Many reservations in one call, as cart makes them.
 
-
-
 use crate::common::Gifticon;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# databases.sh: creates a database for each service in Postgres, with the users and passwords of the Secret that is mounted in
-# /etc/passwords. Runs in the pod of Postgres, and applies the Secret at the start and when it changes. Applying it again changes
+# databases.sh: creates a database in Postgres for each service whose user is in the Secret that is mounted in /etc/passwords, with
+# that user and its password. Runs in the pod of Postgres, and applies the Secret at the start and when it changes. Applying it again changes
 # nothing. databases.sh --once applies it once.
 #
 # Each database has an owner with the name of its service, and a second user, SERVICE_b, who acts as the owner. The Secret names
@@ -10,9 +10,10 @@ set -euo pipefail
 passwords=${PASSWORDS:-/etc/passwords}
 
 apply() {
-  local name user
-  for name in gifticon cart payment mypage; do
-    user=$(cat "$passwords/$name-user")
+  local file name user
+  for file in "$passwords"/*-user; do
+    name=$(basename "$file" -user)
+    user=$(cat "$file")
     psql --quiet --no-psqlrc --dbname=postgres --set=ON_ERROR_STOP=1 --set=name="$name" --set=other="${name}_b" \
       --set=user="$user" --set=password="$(cat "$passwords/$name")" <<'SQL' || return 1
 select format('create role %I login', :'name')

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// The facts of one cart, consistent with each other as those of a real one are.
 fn story() -> impl Strategy<Value = Vec<Fact>> {
-    prop::collection::vec(0..1_000_i64, 5).prop_map(|times| {
+    prop::collection::vec(0..1_000_i64, Kind::ALL.len()).prop_map(|times| {
         let fact = |(kind, at): (Kind, i64)| Fact {
             cart_id: CartId(7),
             kind,
@@ -17,21 +17,21 @@ fn story() -> impl Strategy<Value = Vec<Fact>> {
                     price: Some(5000),
                     quantity: Some(10),
                     amount: Some(50000),
-                    payment_id: None,
+                    ..Details::default()
                 },
                 Kind::CartRemoved => Details {
                     gifticon_id: Some(GifticonId(1)),
                     quantity: Some(10),
                     ..Details::default()
                 },
-                Kind::PaymentApproved | Kind::PaymentDeclined | Kind::PaymentCancelled => Details {
+                _ => Details {
                     payment_id: Some(PaymentId(3)),
                     amount: Some(50000),
                     ..Details::default()
                 },
             },
         };
-        Kind::ALL.into_iter().zip(times).map(fact).collect()
+        Kind::ALL.iter().copied().zip(times).map(fact).collect()
     })
 }
 

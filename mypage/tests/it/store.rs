@@ -34,7 +34,7 @@ fn added(cart: i64) -> Fact {
         price: Some(5000),
         quantity: Some(2),
         amount: Some(10_000),
-        payment_id: None,
+        ..Details::default()
     };
     Fact { cart_id: CartId(cart), kind: Kind::CartAdded, at: 1_000, details }
 }
@@ -177,11 +177,15 @@ async fn what_nobody_told_comes_back_as_not_known(db: Db) {
     assert_eq!((shown.details, shown.status.as_str()), (details, "CartRemoved"));
     assert_eq!((shown.created_at, shown.updated_at), (-1, -1));
     // Every kind of step comes back as itself, and the view is as the last in rank says.
-    let facts: Vec<Fact> =
-        Kind::ALL.into_iter().zip(5..).map(|(kind, at)| Fact { kind, at, ..added(8) }).collect();
+    let facts: Vec<Fact> = Kind::ALL
+        .iter()
+        .copied()
+        .zip(5..)
+        .map(|(kind, at)| Fact { kind, at, ..added(8) })
+        .collect();
     told(&db, &facts).await;
     let shown = by_cart(&db, 8).await.unwrap().unwrap();
-    assert_eq!(steps(&shown), Kind::ALL.into_iter().zip(5..).collect());
+    assert_eq!(steps(&shown), Kind::ALL.iter().copied().zip(5..).collect());
     assert_eq!(shown.status, "PaymentCanceled");
 }
 

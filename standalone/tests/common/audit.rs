@@ -1,13 +1,13 @@
 //! Checks of the databases and the embedded log.
 
-use chaos::audit::INVARIANTS;
+use chaos::audit::invariants;
 use chassis::testing::eventually;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::path::Path;
 
-/// Waits until the databases keep all [`INVARIANTS`], and checks the order of the embedded log.
+/// Waits until the databases keep all [`invariants`], and checks the order of the embedded log.
 pub async fn settled(dir: &Path) {
-    for (service, query, what) in INVARIANTS {
+    for (service, query, what) in invariants() {
         let file = dir.join(service).with_extension("db");
         eventually(&format!("no {what}"), async || (scalar(&file, query).await == 0).then_some(()))
             .await;

@@ -10,6 +10,7 @@
 pub mod audit;
 pub mod files;
 pub mod process;
+pub mod services;
 
 use chaos::ledger::Ledger;
 pub use chaos::{Dice, ShopClient};
@@ -18,7 +19,9 @@ use chassis::base::config::{KafkaSecurity, Topic};
 use chassis::bus::EmbeddedLog;
 use chassis::testing::eventually;
 pub use chassis::testing::server;
+use gateway::services::{names, processes};
 use standalone::{Listeners, StandaloneConfig};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -45,22 +48,17 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
 /// A shop in this process.
 pub struct Shop {
     pub web: ShopClient,
-    pub direct: Direct,
-    /// The management routes of each service.
-    pub management: Direct,
+    /// The services, past the gateway.
+    pub direct: Clients,
+    /// The management routes of the services and of the gateway.
+    pub management: Clients,
     parts: Vec<Running>,
     pub log: Option<EmbeddedLog>,
     pub dir: TempDir,
 }
 
-/// A client of each of the four services, past the gateway.
-#[derive(Clone)]
-pub struct Direct {
-    pub gifticon: ShopClient,
-    pub cart: ShopClient,
-    pub payment: ShopClient,
-    pub mypage: ShopClient,
-}
+/// A client of each process, by name.
+pub type Clients = BTreeMap<&'static str, ShopClient>;
 
 impl Shop {
     /// Starts a shop with the settings of [`config`].
@@ -88,20 +86,12 @@ impl Shop {
         let mut config = config(dir.path(), None);
         change(&mut config);
         let shop = standalone::start(config).await.unwrap();
-        let web = ShopClient::new(shop.gateway.url());
-        let direct = Direct {
-            gifticon: ShopClient::new(shop.gifticon.url()),
-            cart: ShopClient::new(shop.cart.url()),
-            payment: ShopClient::new(shop.payment.url()),
-            mypage: ShopClient::new(shop.mypage.url()),
-        };
-        let managed = |name| ShopClient::new(format!("{}/{name}", shop.management.url()));
-        let management = Direct {
-            gifticon: managed("gifticon"),
-            cart: managed("cart"),
-            payment: managed("payment"),
-            mypage: managed("mypage"),
-        };
+        let urls = shop.urls();
+        let web = ShopClient::new(urls["gateway"].clone());
+        let client = |name| (name, ShopClient::new(urls[name].clone()));
+        let direct = names().into_iter().map(client).collect();
+        let managed = |name| (name, ShopClient::new(format!("{}/{name}", urls["management"])));
+        let management = processes().into_iter().map(managed).collect();
         let (parts, log) = shop.into_parts();
         Self { web, direct, management, parts, log, dir }
     }

@@ -1,6 +1,7 @@
 //! `standalone` as a process that can be killed.
 
 use super::ShopClient;
+use gateway::services::processes;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ impl Process {
     pub fn command(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
         command.arg("--data-dir").arg(dir).env("RUST_LOG", "off");
-        for name in ["gifticon", "cart", "payment", "mypage", "gateway", "management"] {
+        for name in processes().into_iter().chain(["management"]) {
             command.arg(format!("--{name}-addr=127.0.0.1:0"));
         }
         command

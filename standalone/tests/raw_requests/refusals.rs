@@ -1,6 +1,7 @@
 //! Which fault is reported if a request has several, and the text of a refusal.
 
 use super::common::Shop;
+use super::common::services::services;
 use super::request;
 use super::wire::{ask, exchange};
 use serde_json::Value;
@@ -12,7 +13,7 @@ async fn nobody_waits_for_a_body_that_no_route_reads() {
     shop.web.register(1, 100, 5000).await;
     let lines =
         "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 50\r\n";
-    for base in [&shop.web.base, &shop.direct.gifticon.base] {
+    for base in [&shop.web.base, &shop.direct["gifticon"].base] {
         for (line, status) in [
             ("GET /gifticons", 200),
             ("GET /gifticons/1", 200),
@@ -38,7 +39,7 @@ async fn nobody_waits_for_a_body_that_no_route_reads() {
 #[tokio::test]
 async fn an_unknown_path_is_404_for_every_method() {
     let shop = Shop::start().await;
-    for base in [&shop.web.base, &shop.direct.gifticon.base] {
+    for base in [&shop.web.base, &shop.direct["gifticon"].base] {
         // HEAD is in the table of bad requests, because its answer has no body.
         for method in ["GET", "OPTIONS", "PUT", "POST", "PATCH", "DELETE", "CONNECT", "TRACE"] {
             for path in ["/nothing", "/gifticons/abc", "/gifticons/-1", "/gifticons/1.5/"] {
@@ -79,8 +80,8 @@ async fn refusal(base: &str, line: &str, body: &str) -> (String, String, Value) 
 #[tokio::test]
 async fn a_refusal_says_what_can_be_done_and_of_what_path_it_is() {
     let shop = Shop::start().await;
-    let root = shop.management.cart.base.strip_suffix("/cart").unwrap().to_owned();
-    let (gateway, service) = (&shop.web.base, &shop.direct.gifticon.base);
+    let root = shop.management["cart"].base.strip_suffix("/cart").unwrap().to_owned();
+    let (gateway, service) = (&shop.web.base, &shop.direct["gifticon"].base);
     for (base, line, body, en, ko, instance) in [
         (
             gateway,
@@ -147,8 +148,8 @@ async fn a_refusal_says_what_can_be_done_and_of_what_path_it_is() {
 #[tokio::test]
 async fn a_refused_head_request_has_the_content_length_of_get() {
     let shop = Shop::start().await;
-    let root = shop.management.cart.base.strip_suffix("/cart").unwrap().to_owned();
-    for base in [&shop.web.base, &shop.direct.gifticon.base, &root] {
+    let root = shop.management["cart"].base.strip_suffix("/cart").unwrap().to_owned();
+    for base in [&shop.web.base, &shop.direct["gifticon"].base, &root] {
         for line in [
             "/nothing HTTP/1.1",
             "/gifticons/abc HTTP/1.1",
@@ -178,14 +179,8 @@ async fn a_refused_head_request_has_the_content_length_of_get() {
 #[tokio::test]
 async fn each_process_serves_the_paths_that_it_names() {
     let shop = Shop::start().await;
-    let direct = &shop.direct;
-    let services = [
-        (&direct.gifticon.base, gifticon::api::surface()),
-        (&direct.cart.base, cart::api::surface()),
-        (&direct.payment.base, payment::api::surface()),
-        (&direct.mypage.base, mypage::api::surface()),
-    ];
-    let gateway = (&shop.web.base, gateway::routes::surface());
+    let services = services().map(|of| (&shop.direct[of.name].base, (of.surface)()));
+    let gateway = (&shop.web.base, gateway::services::surface());
     let uuid = "018f0000-0000-7000-8000-000000000000";
     for (base, surface) in services.iter().chain([&gateway]) {
         for path in &surface.paths {

@@ -9,6 +9,7 @@ use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
 use chassis::http::{self, client};
 use chassis::service::{Running, serve_bare};
+use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor};
@@ -66,10 +67,10 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
         listen: Listen::free(),
         cors: Cors { cors_origins: vec![] },
         proxies: Proxies::default(),
-        gifticon_url: gifticon.url(),
-        cart_url: cart.url(),
-        payment_url: gifticon.url(),
-        mypage_url: gifticon.url(),
+        upstreams: Upstreams::new(|service| match service.name {
+            "cart" => cart.url(),
+            _ => gifticon.url(),
+        }),
     })?;
     Ok(vec![gifticon, cart, gateway])
 }

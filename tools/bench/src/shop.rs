@@ -1,8 +1,9 @@
 //! The processes that are measured, with their CPU time and memory.
 
 use anyhow::{Context, bail};
-use chaos::servers::{SERVICES, Servers};
+use chaos::servers::Servers;
 use chassis::base::config::DatabaseUrl;
+use gateway::services::{SERVICES, processes};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -119,14 +120,16 @@ impl Shop {
     /// Starts the shop as one process, on SQLite and the embedded log.
     async fn embedded() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let mut settings: Vec<(&str, String)> =
-            ["GIFTICON_ADDR", "CART_ADDR", "PAYMENT_ADDR", "MYPAGE_ADDR", "GATEWAY_ADDR"]
-                .map(|name| (name, "127.0.0.1:0".to_owned()))
-                .into();
-        settings.push(("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()));
+        let names: Vec<String> = processes()
+            .into_iter()
+            .chain(["management"])
+            .map(|name| format!("{}_ADDR", name.to_uppercase()))
+            .collect();
+        let addresses = names.iter().map(|name| (name.as_str(), "127.0.0.1:0".to_owned()));
+        let mut settings: Vec<(&str, String)> = addresses.collect();
         settings.push(("DATA_DIR", dir.path().display().to_string()));
         let began = Instant::now();
-        let process = Process::start("standalone", &[], &settings, 5)?;
+        let process = Process::start("standalone", &[], &settings, processes().len())?;
         let mut shop = Self {
             processes: vec![process],
             started: Duration::ZERO,
@@ -138,33 +141,30 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Starts the shop as five processes, on Kafka and Postgres.
+    /// Starts the shop as a process for each service and one for the gateway, on Kafka and Postgres.
     async fn real() -> anyhow::Result<Self> {
         let servers = Servers::start()?;
         let began = Instant::now();
         let mut processes = Vec::new();
-        let mut urls: Vec<(&str, String)> = Vec::new();
+        let mut urls: Vec<(String, String)> = Vec::new();
         for service in SERVICES {
             let mut settings = vec![
                 ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
                 ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
-                ("DATABASE_URL", servers.database(service)),
+                ("DATABASE_URL", servers.database(service.name)),
                 ("KAFKA_BROKERS", servers.brokers()),
             ];
-            settings.extend(urls.iter().cloned());
-            let process = Process::start(service, &[], &settings, 1)?;
-            let variable = match service {
-                "gifticon" => "GIFTICON_URL",
-                "cart" => "CART_URL",
-                "payment" => "PAYMENT_URL",
-                _ => "MYPAGE_URL",
-            };
-            urls.push((variable, format!("http://{}", process.listens[service])));
+            settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+            let process = Process::start(service.name, &[], &settings, 1)?;
+            urls.push((service.url_setting(), format!("http://{}", process.listens[service.name])));
             processes.push(process);
         }
-        urls.push(("LISTEN_ADDR", "127.0.0.1:0".to_owned()));
-        urls.push(("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()));
-        processes.push(Process::start("gateway", &[], &urls, 1)?);
+        let mut settings = vec![
+            ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+            ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
+        ];
+        settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+        processes.push(Process::start("gateway", &[], &settings, 1)?);
         let mut shop =
             Self { processes, started: Duration::ZERO, _dir: None, _servers: Some(servers) };
         shop.ready().await?;

@@ -2,17 +2,15 @@
 
 use crate::ShopClient;
 use crate::proxy::Proxy;
-use crate::servers::{SERVICES, Servers, signal};
+use crate::servers::{Servers, signal};
 use anyhow::{Context, bail, ensure};
+use gateway::services::{SERVICES, processes};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
-
-/// The processes that have replicas: the services and the gateway.
-pub const REPLICATED: [&str; 5] = ["gifticon", "cart", "payment", "mypage", "gateway"];
 
 /// Bound for a new replica to be ready.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -47,14 +45,14 @@ impl Cluster {
     /// Starts `count` replicas of each process. `gifticon_timeout` is the timeout of a call from cart to gifticon.
     pub fn start(count: usize, seed: u64, gifticon_timeout: Duration) -> anyhow::Result<Self> {
         let mut proxies = BTreeMap::new();
-        for service in REPLICATED {
+        for service in processes() {
             proxies.insert(service, Proxy::start(seed)?);
         }
         let servers = Servers::start()?;
         let threads = (std::thread::available_parallelism()?.get() / count.max(1)).max(1);
         let mut cluster =
             Self { replicas: BTreeMap::new(), proxies, gifticon_timeout, threads, servers };
-        for service in REPLICATED {
+        for service in processes() {
             for number in 0..count {
                 cluster.start_replica(service, number)?;
             }
@@ -104,18 +102,15 @@ impl Cluster {
     }
 
     fn launch(&self, service: &'static str, number: usize) -> anyhow::Result<Replica> {
-        let url = |service: &str| self.proxies[service].url();
+        let urls = SERVICES.map(|of| (of.url_setting(), self.proxies[of.name].url()));
         let mut settings = vec![
             ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
             ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
-            ("GIFTICON_URL", url("gifticon")),
-            ("CART_URL", url("cart")),
-            ("PAYMENT_URL", url("payment")),
-            ("MYPAGE_URL", url("mypage")),
             ("GIFTICON_TIMEOUT_MS", self.gifticon_timeout.as_millis().to_string()),
             ("TOKIO_WORKER_THREADS", self.threads.to_string()),
         ];
-        if SERVICES.contains(&service) {
+        settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+        if service != "gateway" {
             settings.push(("DATABASE_URL", self.servers.database(service)));
             settings.push(("KAFKA_BROKERS", self.servers.brokers()));
         }

@@ -1,8 +1,9 @@
 //! Faults, and how to inject them into a cluster.
 
 use crate::Dice;
-use crate::cluster::{Cluster, REPLICATED};
+use crate::cluster::Cluster;
 use crate::proxy::NetworkCondition;
+use gateway::services::processes;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -23,7 +24,7 @@ pub enum Fault {
 impl Fault {
     /// Returns a random fault of a random process.
     pub fn random(dice: &mut Dice, replicas: usize) -> Self {
-        let service = *dice.pick(&REPLICATED);
+        let service = *dice.pick(&processes());
         let number = usize::try_from(dice.roll(replicas as u64)).unwrap_or_default();
         let time = Duration::from_millis(500 + dice.roll(2_000));
         match dice.roll(14) {

@@ -1,6 +1,7 @@
 //! The real Kafka and the real Postgres of a run, on loopback.
 
 use anyhow::{Context, bail, ensure};
+use gateway::services::names;
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,8 +9,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
-/// The services that have a database.
-pub const SERVICES: [&str; 4] = ["gifticon", "cart", "payment", "mypage"];
 /// Bound for the end of a process after SIGKILL.
 const EXIT_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -148,7 +147,7 @@ impl Servers {
         let text = std::fs::read_to_string(&file)? + &conf;
         std::fs::write(&file, text)?;
         self.start_postgres()?;
-        for service in SERVICES {
+        for service in names() {
             let server = format!("-h 127.0.0.1 -p {} -U postgres", self.postgres_port);
             self.postgres(&format!("createdb {server} {service}"))?;
         }

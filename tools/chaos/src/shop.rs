@@ -1,10 +1,11 @@
 //! A shop under test: the cluster, its customers, and the audit.
 
-use crate::cluster::{Cluster, REPLICATED};
+use crate::cluster::Cluster;
 use crate::customers::Customers;
 use crate::ledger::{Checkpoint, Ledger};
 use crate::{ShopClient, audit};
 use anyhow::{bail, ensure};
+use gateway::services::processes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -35,7 +36,7 @@ impl Shop {
     /// Waits until every replica is ready. Nothing is on sale yet. Each call of [`Self::settle`] may take `settle_timeout`.
     pub async fn open(cluster: Cluster, settle_timeout: Duration) -> anyhow::Result<Self> {
         let until = Instant::now() + READY_TIMEOUT;
-        for replica in REPLICATED.into_iter().flat_map(|service| cluster.clients(service)) {
+        for replica in processes().into_iter().flat_map(|service| cluster.clients(service)) {
             while !replica.is_ready().await {
                 ensure!(
                     Instant::now() < until,

@@ -2,9 +2,9 @@
 
 use super::{Row, row};
 use anyhow::ensure;
-use chaos::servers::SERVICES;
 use chaos::shop::Shop;
 use chaos::{ShopClient, audit};
+use gateway::services::{SERVICES, names};
 use reqwest::{Method, StatusCode};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
@@ -24,13 +24,13 @@ pub(crate) async fn of_kafka(
     shop.cluster.servers.kill_kafka()?;
     let began = Instant::now();
     let shoppers = shop.start_customers(customers, "no-kafka", 3);
-    for service in SERVICES {
+    for service in names() {
         shop.cluster.terminate(service, 0).await?;
         shop.cluster.start_replica(service, 0)?;
         sleep(Duration::from_millis(500)).await;
     }
     while began.elapsed() < time {
-        for service in SERVICES {
+        for service in names() {
             for web in shop.cluster.clients(service) {
                 ensure!(web.is_ready().await, "{service} is not ready without Kafka");
             }
@@ -71,12 +71,7 @@ pub(crate) async fn of_postgres(
     let began = Instant::now();
     let mut slowest = Duration::ZERO;
     while began.elapsed() < time {
-        for (service, path) in [
-            ("gifticon", "/gifticons"),
-            ("cart", "/carts"),
-            ("payment", "/payments"),
-            ("mypage", "/mypages"),
-        ] {
+        for (service, path) in SERVICES.map(|service| (service.name, service.path)) {
             for web in shop.cluster.clients(service) {
                 slowest = slowest.max(refuses(&web, Method::GET, path).await?);
                 ensure!(!web.is_healthy().await, "{service} is healthy without its database");
@@ -90,7 +85,7 @@ pub(crate) async fn of_postgres(
     }
     shop.cluster.servers.start_postgres()?;
     let back = Instant::now();
-    for service in SERVICES {
+    for service in names() {
         for web in shop.cluster.clients(service) {
             while !web.is_healthy().await {
                 ensure!(

@@ -197,7 +197,7 @@ async fn open_loop(gateways: &[ShopClient], rate: u64) -> (Outcomes, u64) {
 async fn health(shop: &Shop) -> anyhow::Result<Duration> {
     let (began, mut slowest) = (Instant::now(), Duration::ZERO);
     while began.elapsed() < PHASE_DURATION {
-        for service in chaos::cluster::REPLICATED {
+        for service in gateway::services::processes() {
             for web in shop.cluster.clients(service) {
                 for path in ["/actuator/health/liveness", "/actuator/health/readiness"] {
                     let asked = Instant::now();

@@ -1,8 +1,8 @@
 //! Rolling restarts under load: no request may fail.
 
 use super::{Row, row};
-use chaos::cluster::REPLICATED;
 use chaos::shop::Shop;
+use gateway::services::processes;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(
     let shoppers = shop.start_customers(customers, "rolling", 1);
     let (mut restarts, mut slowest) = (0, Duration::ZERO);
     let each =
-        || REPLICATED.into_iter().flat_map(|service| (0..replicas).map(move |one| (service, one)));
+        || processes().into_iter().flat_map(|service| (0..replicas).map(move |one| (service, one)));
     for _ in 0..rounds {
         for (service, number) in each() {
             sleep(RESTART_INTERVAL).await;

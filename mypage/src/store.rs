@@ -8,7 +8,7 @@ use chassis::storage::{Db, Dialect, Schema, Table, Tx, create_like, ids};
 use chassis::table;
 use common_events::CartId;
 use serde::de::DeserializeOwned;
-use sqlx::{Row as _, query, raw_sql};
+use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
 use std::collections::BTreeSet;
 
 table! {

@@ -1,12 +1,13 @@
 //! Reservations that are requested together share a call to gifticon, and each has its own answer.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{post, put};
 use axum::{Json, Router};
 use cart::domain::Rejection;
 use cart::stock::{HttpStock, ReserveError, Reserved};
 use chassis::base::metrics::Metrics;
+use chassis::http;
 use chassis::http::breaker::Breaker;
 use chassis::testing::peer;
 use common_events::{GifticonId, ReservationId};
@@ -53,12 +54,13 @@ async fn reserve_each(State(calls): State<Calls>, Json(body): Json<Value>) -> Js
 
 async fn reserve_one(
     State(calls): State<Calls>,
-    Path(_): Path<String>,
+    http::Uuid(_): http::Uuid,
     Json(body): Json<Value>,
 ) -> (StatusCode, Json<Value>) {
     calls.add(1);
     let answer = answer(&body);
-    (StatusCode::from_u16(answer["status"].as_u64().unwrap() as u16).unwrap(), Json(answer))
+    let status = u16::try_from(answer["status"].as_u64().unwrap()).unwrap();
+    (StatusCode::from_u16(status).unwrap(), Json(answer))
 }
 
 /// The first call gets no answer, the others are made.
@@ -74,6 +76,8 @@ async fn first_breaks(state: State<Calls>, body: Json<Value>) -> Json<Vec<Value>
     answers
 }
 
+type Outcome = Result<Result<Reserved, Rejection>, ReserveError>;
+
 struct Stock {
     stock: HttpStock,
     calls: Calls,
@@ -84,30 +88,23 @@ impl Stock {
         let calls = Calls::default();
         let url = peer(routes.with_state(calls.clone()));
         let breaker = Breaker::new("gifticon", Duration::from_millis(500), &Metrics::default());
-        let stock = HttpStock::new(chassis::http::client::new().unwrap(), url, breaker);
+        let stock = HttpStock::new(http::client::new().unwrap(), url, breaker);
         Self { stock, calls }
     }
 
-    async fn reserve(&self, quantity: i64) -> Result<Result<Reserved, Rejection>, ReserveError> {
+    async fn reserve(&self, quantity: i64) -> Outcome {
         let id = ReservationId(Uuid::now_v7());
         self.stock.reserve(id, GifticonId(1), quantity, || true).await
     }
 
     /// Requests reservations of these quantities at the same time.
-    async fn reserve_all(
-        &self,
-        quantities: &[i64],
-    ) -> Vec<Result<Result<Reserved, Rejection>, ReserveError>> {
+    async fn reserve_all(&self, quantities: &[i64]) -> Vec<Outcome> {
         join_all(quantities.iter().map(|quantity| self.reserve(*quantity))).await
     }
 }
 
-fn reserved() -> Result<Result<Reserved, Rejection>, ReserveError> {
-    Ok(Ok(Reserved { name: "Americano".into(), price: 5_000 }))
-}
-
-fn rejected(rejection: Rejection) -> Result<Result<Reserved, Rejection>, ReserveError> {
-    Ok(Err(rejection))
+fn reserved() -> Result<Reserved, Rejection> {
+    Ok(Reserved { name: "Americano".into(), price: 5_000 })
 }
 
 #[tokio::test]
@@ -115,12 +112,12 @@ async fn each_has_its_own_answer_from_one_call() {
     let stock = Stock::with(Router::new().route("/reservations", post(reserve_each)));
     let answers = stock.reserve_all(&[1, 2, 3, 4, 5, 1]).await;
     let expected = [
-        reserved(),
-        rejected(Rejection::UnknownGifticon),
-        rejected(Rejection::InsufficientStock { available: 2 }),
+        Ok(reserved()),
+        Ok(Err(Rejection::UnknownGifticon)),
+        Ok(Err(Rejection::InsufficientStock { available: 2 })),
         Err(ReserveError::Unknown),
         Err(ReserveError::Unknown),
-        reserved(),
+        Ok(reserved()),
     ];
     assert_eq!(answers, expected);
     assert_eq!(stock.calls.all(), [6]);
@@ -130,7 +127,7 @@ async fn each_has_its_own_answer_from_one_call() {
 async fn a_call_is_for_so_many_at_most() {
     let stock = Stock::with(Router::new().route("/reservations", post(reserve_each)));
     let answers = stock.reserve_all(&[1; 130]).await;
-    assert!(answers.iter().all(|answer| *answer == reserved()));
+    assert!(answers.iter().all(|answer| *answer == Ok(reserved())));
     let mut calls = stock.calls.all();
     calls.sort_unstable();
     assert_eq!(calls, [2, 64, 64]);
@@ -139,8 +136,8 @@ async fn a_call_is_for_so_many_at_most() {
 #[tokio::test]
 async fn one_alone_is_made_as_the_contract_says() {
     let stock = Stock::with(Router::new().route("/reservations/{id}", put(reserve_one)));
-    assert_eq!(stock.reserve(1).await, reserved());
-    assert_eq!(stock.reserve(2).await, rejected(Rejection::UnknownGifticon));
+    assert_eq!(stock.reserve(1).await, Ok(reserved()));
+    assert_eq!(stock.reserve(2).await, Ok(Err(Rejection::UnknownGifticon)));
     assert_eq!(stock.reserve(5).await, Err(ReserveError::Unknown));
 }
 
@@ -148,8 +145,8 @@ async fn one_alone_is_made_as_the_contract_says() {
 async fn a_gifticon_that_does_not_know_the_call_is_called_for_each() {
     let stock = Stock::with(Router::new().route("/reservations/{id}", put(reserve_one)));
     let answers = stock.reserve_all(&[1, 3, 5]).await;
-    let left = rejected(Rejection::InsufficientStock { available: 2 });
-    assert_eq!(answers, [reserved(), left, Err(ReserveError::Unknown)]);
+    let left = Ok(Err(Rejection::InsufficientStock { available: 2 }));
+    assert_eq!(answers, [Ok(reserved()), left, Err(ReserveError::Unknown)]);
     assert_eq!(stock.calls.all(), [1, 1, 1]);
 }
 
@@ -157,7 +154,7 @@ async fn a_gifticon_that_does_not_know_the_call_is_called_for_each() {
 async fn a_late_call_is_made_again_for_all_who_wait_and_only_a_success_counts() {
     let stock = Stock::with(Router::new().route("/reservations", post(first_is_lost)));
     let answers = stock.reserve_all(&[1, 3]).await;
-    assert_eq!(answers, [reserved(), Err(ReserveError::Unknown)]);
+    assert_eq!(answers, [Ok(reserved()), Err(ReserveError::Unknown)]);
     assert_eq!(stock.calls.all(), [2, 2]);
 }
 
@@ -165,6 +162,6 @@ async fn a_late_call_is_made_again_for_all_who_wait_and_only_a_success_counts() 
 async fn a_connection_that_breaks_is_tried_once_more_and_only_a_success_counts() {
     let stock = Stock::with(Router::new().route("/reservations", post(first_breaks)));
     let answers = stock.reserve_all(&[1, 3]).await;
-    assert_eq!(answers, [reserved(), Err(ReserveError::Unknown)]);
+    assert_eq!(answers, [Ok(reserved()), Err(ReserveError::Unknown)]);
     assert_eq!(stock.calls.all(), [2, 2]);
 }

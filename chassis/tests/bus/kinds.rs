@@ -66,7 +66,6 @@ pub(crate) struct Kafka {
 #[async_trait(?Send)]
 impl Kind for Kafka {
     async fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "tests find their servers by environment")]
         let brokers = server("TEST_KAFKA_BROKERS");
         Self { brokers, topic: format!("test-{}", Uuid::new_v4()) }
     }

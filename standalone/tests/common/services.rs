@@ -50,7 +50,7 @@ pub fn services() -> [Service; SERVICES.len()] {
             problems: payment::api::PROBLEMS,
             surface: payment::api::surface,
             acts_on: |event| {
-                let policy = payment::policy::FollowCart { inline_provider: None };
+                let policy = payment::policy::FollowCart { builtin: None };
                 !policy.react(event, DateTime::UNIX_EPOCH).is_empty()
             },
         },

@@ -55,18 +55,7 @@ async fn a_commit_that_is_under_way_is_waited_for(test: TestDb) {
     }
 }
 
-#[tokio::test]
-async fn a_commit_that_is_under_way_is_waited_for_on_sqlite() {
-    a_commit_that_is_under_way_is_waited_for(TestDb::sqlite()).await;
-}
-
-#[tokio::test]
-async fn a_commit_that_is_under_way_is_waited_for_on_postgres() {
-    match TestDb::postgres().await {
-        Some(test) => a_commit_that_is_under_way_is_waited_for(test).await,
-        None => eprintln!("skipped: TEST_DATABASE_URL is unset"),
-    }
-}
+crate::on_each_database!(a_commit_that_is_under_way_is_waited_for);
 
 /// What a commit that failed left in the WAL, a restart would find. What is written after it makes it invalid.
 #[tokio::test]

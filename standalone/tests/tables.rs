@@ -86,7 +86,7 @@ async fn every_table_and_column_is_in_the_page_on_sqlite() {
 async fn every_table_and_column_is_in_the_page_on_postgres() {
     let mut databases = Vec::new();
     for _ in 0..4 {
-        databases.push(TestDb::postgres().await.expect("TEST_DATABASE_URL is set"));
+        databases.push(TestDb::postgres().await);
     }
     let Ok(databases) = databases.try_into() else { panic!("four were made") };
     every_table_and_column_is_in_the_page(databases).await;

@@ -116,7 +116,7 @@ fn refusal(path: &str, fields: &[Field], korean: bool) -> String {
 async fn every_invalid_field_is_named_with_its_message_in_both_languages() {
     let shop = Shop::with_a_paid_cart().await;
     for (method, path, body, fields) in requests() {
-        let door = if path == RESERVATION { &shop.direct.gifticon } else { &shop.web };
+        let door = if path == RESERVATION { &shop.direct["gifticon"] } else { &shop.web };
         for (language, korean) in [("en", false), ("ko", true)] {
             let request =
                 door.client.request(method.parse().unwrap(), format!("{}{path}", door.base));

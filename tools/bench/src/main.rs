@@ -58,6 +58,9 @@ struct Cli {
     /// Measure the open loops of POST /carts only, at shares of what a closed loop reaches
     #[arg(long)]
     open_loops: bool,
+    /// Measure open loops of POST /carts at these rates only, in requests a second, with the pipeline beside each
+    #[arg(long, value_delimiter = ',', conflicts_with = "open_loops")]
+    rates: Vec<f64>,
     /// Rows of the largest table that is read: 10,000,000 take some minutes and 2 GB
     #[arg(long, default_value_t = 100_000)]
     rows: i64,
@@ -117,6 +120,11 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         println!("{report}");
         return Ok(());
     }
+    if !cli.rates.is_empty() {
+        low_rates(cli, time, &mut report).await?;
+        println!("{report}");
+        return Ok(());
+    }
     let pipeline = floor(time, &mut report).await?;
     let shop = Shop::start(cli.real).await?;
     serve(&shop, time, pipeline, &mut report).await?;
@@ -129,6 +137,30 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     if let Some(file) = &cli.svg {
         report.plot(file)?;
+    }
+    Ok(())
+}
+
+/// Measures open loops at the rates of `--rates`, of the empty pipeline and of the shop.
+async fn low_rates(cli: &Cli, time: Duration, report: &mut Report) -> anyhow::Result<()> {
+    for pipeline in [true, false] {
+        let (name, shop) = if pipeline {
+            ("floor: the pipeline with no database", Shop::floor("pipeline", 3)?)
+        } else {
+            ("POST /carts", Shop::start(cli.real).await?)
+        };
+        if !pipeline {
+            workloads::stock_up(&shop).await?;
+        }
+        for &rate in &cli.rates {
+            let warm_up = Duration::from_secs(1);
+            open(&shop, "gateway", name, rate, warm_up, hot()).await?;
+            let row = format!("{name} at {rate:.0} a second");
+            report.add(open(&shop, "gateway", &row, rate, time, hot()).await?, None);
+            if !pipeline {
+                drains(&shop).await?;
+            }
+        }
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             ],
         ),
         ("chaos", &["chassis"]),
-        ("bench", &["chassis", "cart", "mypage", "gateway", "chaos"]),
+        ("bench", &["chassis", "gifticon", "cart", "payment", "mypage", "gateway", "chaos"]),
     ])
 }
 

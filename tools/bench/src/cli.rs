@@ -28,6 +28,7 @@ pub(crate) enum Part {
 
 /// Measures the shop, and the floors that bound it on this machine.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(group = ArgGroup::new("what").args(["open_loops", "rates", "replicas", "only"]))]
 pub(crate) struct Cli {
     /// Run five processes on Kafka and Postgres, instead of one process on its embedded log and SQLite

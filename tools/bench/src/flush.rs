@@ -44,12 +44,12 @@ impl Flushes {
 }
 
 /// A thread that flushes a block 100 times a second, in the directory for temporary files, where the shop has its data too.
-pub(crate) struct Flusher {
+pub(crate) struct DiskProbe {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<Histogram<u64>>>,
 }
 
-impl Flusher {
+impl DiskProbe {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let file = tempfile::tempfile()?;
         for number in 0..BLOCKS {
@@ -98,9 +98,9 @@ mod tests {
 
     #[test]
     fn flushes_are_timed_until_the_thread_is_stopped() {
-        let flusher = Flusher::start().unwrap();
+        let probe = DiskProbe::start().unwrap();
         thread::sleep(INTERVAL * 5);
-        let flushes = flusher.stop().unwrap();
+        let flushes = probe.stop().unwrap();
         assert!(flushes.p50 > 0.0 && flushes.p50 <= flushes.p99, "{flushes:?}");
         assert!(flushes.p99 <= flushes.p999 && flushes.p999 <= flushes.max, "{flushes:?}");
     }

@@ -1,6 +1,6 @@
 //! Searches the highest open-loop rate that the shop holds: nobody is refused, and p99 stays within a bound.
 
-use crate::flush::Flusher;
+use crate::flush::DiskProbe;
 use crate::load::{self, Requests};
 use crate::measure::{self, drains};
 use crate::neighbour::Neighbour;
@@ -76,10 +76,10 @@ impl Held<'_> {
     /// beyond what the shop can do.
     async fn try_rate(&self, rate: f64, time: Duration, name: &str) -> anyhow::Result<(Row, bool)> {
         let (addr, before) = (self.shop.addr("gateway"), self.shop.cpu());
-        let flusher = Flusher::start()?;
+        let probe = DiskProbe::start()?;
         let mut measured = load::open(addr, rate, time, Arc::clone(&self.requests)).await;
         let cpu = self.shop.cpu().zip(before).map(|(now, before)| now - before);
-        let flushes = flusher.stop()?;
+        let flushes = probe.stop()?;
         let failed = std::mem::take(&mut measured.failed);
         let mut row = measure::row(self.shop, name, &measured, cpu)?;
         (row.failed, row.flushes) = (failed, Some(flushes));

@@ -1,6 +1,6 @@
 //! How workloads are measured.
 
-use crate::flush::Flusher;
+use crate::flush::DiskProbe;
 use crate::load::{self, Measured, Requests};
 use crate::nginx::Nginx;
 use crate::report::Row;
@@ -147,11 +147,11 @@ pub(crate) async fn open(
     time: Duration,
     requests: Requests,
 ) -> anyhow::Result<Row> {
-    let flusher = Flusher::start()?;
+    let probe = DiskProbe::start()?;
     let before = shop.cpu();
     let measured = load::open(shop.addr(service), rate, time, requests).await;
     let cpu = shop.cpu().zip(before).map(|(now, before)| now - before);
-    let flushes = Some(flusher.stop()?);
+    let flushes = Some(probe.stop()?);
     Ok(Row { flushes, ..row(shop, name, &measured, cpu)? })
 }
 

@@ -45,7 +45,8 @@ impl Drop for Neighbour {
 fn compute(stopped: &AtomicBool) -> f64 {
     let (began, before) = (Instant::now(), cpu_time());
     let mut slices = Duration::ZERO;
-    let taken = |slices| cpu_time().zip(before).map_or(slices, |(now, before)| now - before);
+    let taken =
+        |slices| cpu_time().zip(before).map_or(slices, |(now, before)| now.saturating_sub(before));
     while !stopped.load(Ordering::Relaxed) {
         let slice = Instant::now();
         while slice.elapsed() < SLICE {

@@ -113,18 +113,19 @@ impl Row {
     fn cells(&self) -> [String; COLUMNS.len()] {
         let or_empty = |cell: Option<String>| cell.unwrap_or_default();
         let spread = self.spread.map(|(low, high)| format!(" ({low:.0} to {high:.0})"));
-        let mut refused = self.refused.to_string();
-        if self.refused > 0 {
-            refused += &format!(" ({:.2} %)", self.refused_percent);
-        }
-        if self.failed > 0 {
-            refused += &format!(", {} failed", self.failed);
-        }
+        let share = match self.refused {
+            0 => String::new(),
+            _ => format!(" ({:.2} %)", self.refused_percent),
+        };
+        let failed = match self.failed {
+            0 => String::new(),
+            failed => format!(", {failed} failed"),
+        };
         [
             format!("{:.0}{}", self.rate, or_empty(spread)),
             format!("{:.1}", self.p50_ms),
             format!("{:.1}", self.p99_ms),
-            refused,
+            format!("{}{share}{failed}", self.refused),
             or_empty(self.cpu_us.map(|cpu| format!("{cpu:.0}"))),
             or_empty(self.cores.map(|cores| format!("{cores:.2}"))),
             or_empty(self.ratio.map(|ratio| format!("{:.0} %", ratio * 100.0))),

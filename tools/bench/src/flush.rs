@@ -79,17 +79,19 @@ fn flush_until(file: &File, stopped: &AtomicBool) -> io::Result<Histogram<u64>> 
     let mut times = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid");
     let mut due = Instant::now();
     let mut number = 0;
-    while !stopped.load(Ordering::Relaxed) {
+    loop {
         let began = Instant::now();
         write(file, number)?;
         file.sync_data()?;
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         times.saturating_record(took);
+        if stopped.load(Ordering::Relaxed) {
+            return Ok(times);
+        }
         number += 1;
         due = (due + INTERVAL).max(Instant::now()); // those that a slow one delayed are not made up for
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
-    Ok(times)
 }
 
 #[cfg(test)]

@@ -4,17 +4,14 @@ use crate::hold::Held;
 use crate::load::Requests;
 use crate::measure::{ClosedLoop, drains, in_turns, open};
 use crate::report::{Report, Row};
-use crate::shop::Shop;
-use crate::workloads::{any, hot, mixed, register, stock_up};
+use crate::shop::{Kind, Shop};
+use crate::workloads::{GIFTICONS, MIXED, any, hot, mixed, register, stock_up};
 use crate::zipf;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Open loops, as shares of the lower of the two closed-loop rates.
 const SHARES: [f64; 3] = [0.25, 0.5, 0.75];
-/// Carts that the mixed shop reads and cancels, up to this id.
-const CARTS_READ: u64 = 1_000;
 
 /// Parses the URL of a rival: an address of 127.0.0.0/8 and a port. The bench sends load nowhere else.
 pub(crate) fn address(url: &str) -> Result<SocketAddr, String> {
@@ -52,16 +49,12 @@ impl Contest {
     /// Measures the HTTP workloads of both through their gateways.
     pub(crate) async fn run(&self, report: &mut Report) -> anyhow::Result<()> {
         let shops = [Shop::start(self.real).await?, Shop::rival(self.rival)];
-        for shop in &shops {
-            stock_up(shop).await?;
-        }
+        let mut ids = [stock_up(&shops[0]).await?, stock_up(&shops[1]).await?];
         let carts = "POST /carts, one gifticon";
         let capacities = self.closed(&shops, carts, [hot(), hot()], report).await?;
         self.closed(&shops, "POST /carts, 1,000 gifticons", [any(), any()], report).await?;
         self.open_loops(&shops, capacities, report).await?;
-        let name = "mixed shop: 80 % reads, 15 % carts, 5 % cancels";
-        let requests = [mixed(CARTS_READ), mixed(CARTS_READ)];
-        self.closed(&shops, name, requests, report).await?;
+        self.closed(&shops, MIXED, [mixed(), mixed()], report).await?;
         if self.held {
             for (shop, capacity) in shops.iter().zip(capacities) {
                 let name = format!("{}: {carts}", self.who(shop));
@@ -72,14 +65,13 @@ impl Contest {
                 }
             }
         }
-        let mut requests: Vec<Requests> = Vec::new();
-        for shop in &shops {
-            requests.push(zipf::requests(register(shop, self.gifticons).await?));
+        for (shop, ids) in shops.iter().zip(&mut ids) {
+            ids.extend(register(shop, GIFTICONS + 1..=self.gifticons).await?);
+            ids.truncate(usize::try_from(self.gifticons)?);
             drains(shop).await?;
         }
         let name = format!("{}, {} gifticons", zipf::NAME, self.gifticons);
-        let [ours, theirs] = &requests[..] else { unreachable!("there are two shops") };
-        self.closed(&shops, &name, [Arc::clone(ours), Arc::clone(theirs)], report).await?;
+        self.closed(&shops, &name, ids.map(zipf::requests), report).await?;
         Ok(())
     }
 
@@ -129,8 +121,8 @@ impl Contest {
     /// Returns the name of a shop in rows.
     fn who(&self, shop: &Shop) -> String {
         match shop.kind {
-            crate::shop::Kind::Rival => self.rival.to_string(),
-            _ => "ours".to_owned(),
+            Kind::Rival => self.rival.to_string(),
+            Kind::Shop | Kind::Part => "ours".to_owned(),
         }
     }
 }

@@ -7,15 +7,13 @@ use crate::nginx::{Headers, Nginx};
 use crate::report::{Report, Row};
 use crate::shop::Shop;
 use crate::wire::request;
-use crate::workloads::{any, hot, mixed, reserve, stock_up, visible};
+use crate::workloads::{MIXED, any, hot, mixed, reserve, stock_up, visible};
 use crate::{backlog, floors, full, growth, rates, tools, zipf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Carts whose way into the view is measured, one at a time.
 const VISIBLE_CARTS: u32 = 100;
-/// Carts that the mixed shop reads and cancels, up to this id.
-const CARTS_READ: u64 = 1_000;
 
 /// Measures the parts that the command line asks for.
 pub(crate) async fn run(cli: &Cli, report: &mut Report) -> anyhow::Result<()> {
@@ -126,9 +124,8 @@ async fn serve(
     drains(shop).await?;
     rates::at_shares(shop, carts.rate, time, report).await?;
 
-    let name = "mixed shop: 80 % reads, 15 % carts, 5 % cancels";
     let loops = [
-        ClosedLoop::at(shop, "gateway", name, mixed(CARTS_READ)),
+        ClosedLoop::at(shop, "gateway", MIXED, mixed()),
         ClosedLoop::at(
             shop,
             "gifticon",

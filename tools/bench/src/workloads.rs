@@ -9,6 +9,7 @@ use anyhow::{bail, ensure};
 use chaos::Dice;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,16 +23,28 @@ pub(crate) const GIFTICONS: i64 = 1_000;
 pub(crate) const STOCK: i64 = 1_000_000_000;
 /// Registrations at a time: they share commits.
 const REGISTRATIONS: usize = 200;
+/// Attempts to register a gifticon: a server may refuse while it is busy, or close a connection that was idle.
+const REGISTRATION_ATTEMPTS: u32 = 10;
+/// Time between two of them.
+const REGISTRATION_INTERVAL: Duration = Duration::from_millis(100);
+/// Name of the mixed workload in rows.
+pub(crate) const MIXED: &str = "mixed shop: 80 % reads, 15 % carts, 5 % cancels";
+/// Carts that it reads and cancels, up to this id.
+const MIXED_CARTS: u64 = 1_000;
 
-/// Registers all gifticons.
-pub(crate) async fn stock_up(shop: &Shop) -> anyhow::Result<()> {
-    register(shop, GIFTICONS).await.map(drop)
+/// Registers all gifticons, and returns their ids in the order of their numbers.
+pub(crate) async fn stock_up(shop: &Shop) -> anyhow::Result<Vec<i64>> {
+    register(shop, 1..=GIFTICONS).await
 }
 
-/// Registers the gifticons 1 to `count`, and returns the id that each got, the first at 0. A gifticon that was there
-/// before counts as the one with its number as id.
-pub(crate) async fn register(shop: &Shop, count: i64) -> anyhow::Result<Vec<i64>> {
-    let (addr, next) = (shop.addr("gateway"), Arc::new(AtomicI64::new(1)));
+/// Registers gifticons with these numbers, and returns their ids in the order of their numbers. Of a gifticon that was there
+/// before, the id is taken to be the number.
+pub(crate) async fn register(
+    shop: &Shop,
+    numbers: RangeInclusive<i64>,
+) -> anyhow::Result<Vec<i64>> {
+    let (addr, next) = (shop.addr("gateway"), Arc::new(AtomicI64::new(*numbers.start())));
+    let last = *numbers.end();
     let mut registrations = JoinSet::new();
     for _ in 0..REGISTRATIONS {
         let next = Arc::clone(&next);
@@ -39,7 +52,7 @@ pub(crate) async fn register(shop: &Shop, count: i64) -> anyhow::Result<Vec<i64>
             let (mut wire, mut ids) = (None, Vec::new());
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number > count {
+                if number > last {
                     return anyhow::Ok(ids);
                 }
                 ids.push((number, register_one(&mut wire, addr, number).await?));
@@ -63,8 +76,7 @@ async fn register_one(
         r#"{{"gifticonId":"{number}","name":"Americano","availableQuantity":"{STOCK}","price":"5000"}}"#
     );
     let register = request("POST", "/gifticons", &body);
-    // Twice: a server may close a connection that is idle, or refuse while it is busy.
-    for _ in 0..2 {
+    for _ in 0..REGISTRATION_ATTEMPTS {
         let answer = load::ask(wire, addr, &register).await;
         match answer {
             Some(answer) if (200..300).contains(&answer.status) => {
@@ -72,7 +84,7 @@ async fn register_one(
                 return Ok(item["id"].as_i64().unwrap_or(number));
             }
             Some(answer) if answer.status == 409 => return Ok(number),
-            _ => sleep(Duration::from_millis(100)).await,
+            _ => sleep(REGISTRATION_INTERVAL).await,
         }
     }
     bail!("gifticon {number} was not registered")
@@ -92,10 +104,10 @@ pub(crate) fn any() -> Requests {
     })
 }
 
-/// Returns 80 % reads, 15 % carts and 5 % cancels, of carts up to `last`.
-pub(crate) fn mixed(last: u64) -> Requests {
-    Arc::new(move |dice| {
-        let cart = dice.roll(last.max(1)) + 1;
+/// Returns the requests of [`MIXED`].
+pub(crate) fn mixed() -> Requests {
+    Arc::new(|dice| {
+        let cart = dice.roll(MIXED_CARTS) + 1;
         match dice.roll(100) {
             0..20 => request(
                 "GET",

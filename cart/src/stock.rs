@@ -1,28 +1,23 @@
 //! Gifticon as the cart knows it: a place that holds stock, behind a circuit breaker.
 
+mod answer;
 mod calls;
 mod queue;
 
+pub use answer::{ReleaseError, Reserved};
+
 use crate::domain::Rejection;
-use calls::{Calls, Request};
+use answer::{Request, Unanswered};
+use calls::Calls;
 use chassis::base::trace;
 use chassis::http::breaker::Breaker;
 use common_events::{GifticonId, ReservationId};
-use queue::{Queue, Unanswered};
+use queue::Queue;
 use reqwest::Client;
 use tracing::warn;
 
 /// How many calls through the breaker one cart makes at most, each within its timeout.
 pub const CALLS_MAX: u32 = 2;
-
-/// A reservation that gifticon holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reserved {
-    /// Name of the gifticon.
-    pub name: String,
-    /// Won for one unit.
-    pub price: i64,
-}
 
 /// Why gifticon gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +26,6 @@ pub enum ReserveError {
     Unsent,
     /// Something was sent, and whether gifticon acted on it is unknown.
     Unknown,
-}
-
-/// Why it is not certain that stock was released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReleaseError {
-    /// No answer in time.
-    #[error("gifticon did not answer in time")]
-    Late,
-    /// It cannot be reached, or failed.
-    #[error("gifticon failed")]
-    Failed,
 }
 
 /// The way to gifticon.

@@ -11,7 +11,7 @@ use crate::store::{self, GIFTICONS, GifticonRow};
 use axum::extract::State;
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::problem::Problem;
 use chassis::http::hal::{Collection, Item};
@@ -23,7 +23,6 @@ use chassis::storage::Db;
 use common_events::GifticonId;
 use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
 use problems::{refused, unexpected, unknown_gifticon};
-use reservations::{release, reserve, reserve_each};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// What handlers need.
@@ -64,8 +63,7 @@ pub fn routes(api: Api) -> Router {
         .route("/gifticons/search", get(async |base: BaseUrl| Json(GIFTICONS.searches(&base))))
         .route("/gifticons/search/findByGifticonId", get(find))
         .route("/gifticons/{id}", get(one).patch(change).delete(delete))
-        .route("/reservations", post(reserve_each))
-        .route("/reservations/{reservation}", put(reserve).delete(release))
+        .merge(reservations::routes(api.writer.clone()))
         .with_state(api)
 }
 

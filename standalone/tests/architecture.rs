@@ -16,7 +16,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("chassis", vec!["common-events"]),
         ("gateway", vec!["chassis"]),
         ("chaos", vec!["chassis", "gateway"]),
-        ("bench", vec!["chassis", "cart", "mypage", "gateway", "chaos"]),
+        ("bench", vec!["chassis", "gifticon", "cart", "payment", "mypage", "gateway", "chaos"]),
     ]);
     let mut all = vec!["common-events", "chassis", "gateway", "chaos"];
     for service in names() {

@@ -1,12 +1,11 @@
 //! The HTTP calls to gifticon.
 
 use crate::domain::Rejection;
-use crate::stock::queue::Unanswered;
-use crate::stock::{ReleaseError, Reserved};
+use crate::stock::answer::{Answer, ReleaseError, Request, Reserved, Unanswered};
 use anyhow::{bail, ensure};
 use chassis::base::patience;
 use chassis::base::trace::{TRACEPARENT, Trace};
-use common_events::{GifticonId, ReservationId};
+use common_events::ReservationId;
 use futures_util::future::join_all;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -21,18 +20,6 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long reservations are made one by one after gifticon did not know the call for many. During an upgrade both of its
 /// versions answer.
 const ONE_BY_ONE_TIME: Duration = Duration::from_secs(10);
-
-/// A reservation to make.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) reservation: ReservationId,
-    pub(super) gifticon_id: GifticonId,
-    pub(super) quantity: i64,
-    pub(super) trace: Option<Trace>,
-}
-
-/// What is reserved, or why not. `None` means that the reservation was released before.
-pub(super) type Answer = Result<Reserved, Option<Rejection>>;
 
 /// The answer to one reservation, alone or among others. A conflict without a quantity says that it was released before.
 #[derive(Default, Deserialize)]

@@ -3,7 +3,8 @@
 //! A call costs both sides some 100 us of CPU, however many reservations are in it. The writer answers many attempts at once, so
 //! their reservations are requested together. Nothing waits for a timer: what has been requested is sent at once.
 
-use crate::stock::calls::{Answer, Calls, Request};
+use crate::stock::answer::{Answer, Request, Unanswered};
+use crate::stock::calls::Calls;
 use chassis::http::breaker::{Breaker, CallError};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
@@ -11,24 +12,6 @@ use tokio::task::yield_now;
 
 /// Reservations in one call at most. If a call is late, the outcome of so many is unknown.
 const CALL_MAX: usize = 64;
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unanswered {
-    /// The circuit is open: nothing was sent.
-    #[error("the circuit to gifticon is open")]
-    Unsent,
-    #[error("gifticon did not answer in time")]
-    Late,
-    #[error("{0}")]
-    Failed(Arc<str>),
-}
-
-impl Unanswered {
-    pub(super) fn failed(error: &anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}").into())
-    }
-}
 
 type Outcome = Result<Answer, Unanswered>;
 

@@ -1,11 +1,12 @@
 //! Reservations: one by one, and many in one call, as cart makes them for customers of the same moment.
 
-use crate::api::Api;
 use crate::api::problems::{refused, unexpected};
+use crate::app::StockWriter;
 use crate::domain::{Command, Refusal, Reply, Reservation};
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::routing::{post, put};
+use axum::{Json, Router};
 use chassis::base::problem::Problem;
 use chassis::base::trace::Trace;
 use chassis::http::{Body, Fields, Uuid, Validate};
@@ -14,9 +15,17 @@ use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
 use common_events::{GifticonId, ReservationId};
 use serde::{Deserialize, Serialize};
 
+/// Returns the routes.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(writer: StockWriter) -> Router<S> {
+    Router::new()
+        .route("/reservations", post(reserve_each))
+        .route("/reservations/{reservation}", put(reserve).delete(release))
+        .with_state(writer)
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReserveRequest {
+struct ReserveRequest {
     #[serde(deserialize_with = "number::saturating")]
     gifticon_id: i64,
     #[serde(deserialize_with = "number::saturating")]
@@ -33,7 +42,7 @@ impl Validate for ReserveRequest {
 /// The answer to a reservation: what the cart needs to know of what it holds.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReservationView {
+struct ReservationView {
     reservation_id: ReservationId,
     gifticon_id: Option<GifticonId>,
     quantity: i64,
@@ -55,8 +64,8 @@ impl From<Reservation> for ReservationView {
     }
 }
 
-pub(super) async fn reserve(
-    State(api): State<Api>,
+async fn reserve(
+    State(writer): State<StockWriter>,
     Uuid(id): Uuid,
     Body(request): Body<ReserveRequest>,
 ) -> Result<(StatusCode, Json<ReservationView>), Problem> {
@@ -65,7 +74,7 @@ pub(super) async fn reserve(
         gifticon_id: GifticonId(request.gifticon_id),
         quantity: request.quantity,
     };
-    match api.execute(reserve).await? {
+    match writer.execute(reserve).await.map_err(refused)? {
         Reply::Reservation { reservation, is_new } => {
             let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
             Ok((status, Json(reservation.into())))
@@ -74,8 +83,9 @@ pub(super) async fn reserve(
     }
 }
 
-pub(super) async fn release(State(api): State<Api>, Uuid(id): Uuid) -> Result<StatusCode, Problem> {
-    api.execute(Command::Release { reservation: ReservationId(id) }).await?;
+async fn release(State(writer): State<StockWriter>, Uuid(id): Uuid) -> Result<StatusCode, Problem> {
+    let release = Command::Release { reservation: ReservationId(id) };
+    writer.execute(release).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -83,7 +93,7 @@ pub(super) async fn release(State(api): State<Api>, Uuid(id): Uuid) -> Result<St
 const RESERVATIONS_MAX: i64 = 256;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ReserveEachRequest {
+struct ReserveEachRequest {
     reservations: Vec<ReserveItem>,
 }
 
@@ -114,7 +124,7 @@ impl Validate for ReserveEachRequest {
 /// The answer to one of many reservations, with the status that it would have alone.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum ReserveItemView {
+enum ReserveItemView {
     Reserved {
         status: u16,
         #[serde(flatten)]
@@ -130,8 +140,8 @@ pub(super) enum ReserveItemView {
 }
 
 /// Carries out many reservations, of which each is made or refused by itself. Fails as a whole if all of them do.
-pub(super) async fn reserve_each(
-    State(api): State<Api>,
+async fn reserve_each(
+    State(writer): State<StockWriter>,
     Body(ReserveEachRequest { reservations }): Body<ReserveEachRequest>,
 ) -> Result<Json<Vec<ReserveItemView>>, Problem> {
     let commands = reservations.into_iter().map(|item| {
@@ -142,7 +152,7 @@ pub(super) async fn reserve_each(
         };
         (reserve, item.traceparent.as_deref().and_then(Trace::parse))
     });
-    let mut outcomes = api.writer.execute_each(commands).await;
+    let mut outcomes = writer.execute_each(commands).await;
     if outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))))
         && let Some(Err(error)) = outcomes.pop()
     {

@@ -1,9 +1,10 @@
 //! Measures how fast the relay sends a full outbox, and how fast mypage reads a full topic.
 
+use crate::measure::total;
 use crate::report::{Report, Row};
 use crate::seed;
-use crate::shop::{Shop, Storage, database_in};
-use crate::workloads::total;
+use crate::shop::Shop;
+use crate::storage::{Storage, database_in};
 use anyhow::{bail, ensure};
 use chassis::base::config::{Host, Listen};
 use chassis::bus::EmbeddedLog;
@@ -99,11 +100,12 @@ async fn work_off(
         ensure!(began.elapsed() < BACKLOG_TIMEOUT, "{name}: not done in {BACKLOG_TIMEOUT:?}");
         sleep(POLL_INTERVAL).await;
     }
-    let took = began.elapsed();
+    let (took, cpu) = (began.elapsed(), shop.cpu());
     Ok(Row {
         name: format!("{name}, {events} events"),
         rate: events as f64 / took.as_secs_f64(),
-        cpu_us: shop.cpu() * 1_000_000.0 / events as f64,
+        cpu_us: cpu.map(|cpu| cpu * 1_000_000.0 / events as f64),
+        cores: cpu.map(|cpu| cpu / took.as_secs_f64()),
         ..Row::default()
     })
 }

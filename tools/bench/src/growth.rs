@@ -1,11 +1,12 @@
 //! Measures reads as the table grows: a read that slows down scans the table.
 
-use crate::load::Requests;
+use crate::load::{self, Requests};
+use crate::measure::open;
 use crate::report::Report;
 use crate::seed;
-use crate::shop::{Shop, Storage};
+use crate::shop::Shop;
+use crate::storage::Storage;
 use crate::wire::request;
-use crate::workloads::open;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 const READS_PER_SECOND: f64 = 1_000.0;
 
 /// Inserts a view of the cart `n.i`.
-const INSERT_VIEWS: &str = "insert into views (id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, status, \
+pub(crate) const INSERT_VIEWS: &str = "insert into views (id, cart_id, gifticon_id, name, price, quantity, amount, payment_id, status, \
     created_at, updated_at) select n.i, n.i, 1, 'Americano', 5000, 1, 5000, n.i, 'PaymentApproved', \
     1795532602886, 1795532602886";
 
@@ -48,8 +49,8 @@ pub(crate) async fn run(
             ("20 after an id", reads(rows, |id| format!("/mypages?size=20&after={id}"))),
             ("last 20", reads(rows, move |_| format!("/mypages?size=20&page={}", rows / 20 - 1))),
         ] {
-            open(&shop, "mypage", "warm", READS_PER_SECOND, time / 4, Arc::clone(&requests))
-                .await?;
+            let addr = shop.addr("mypage");
+            load::open(addr, READS_PER_SECOND, time / 4, Arc::clone(&requests)).await;
             let name = format!("GET {what} of {rows} rows, open loop");
             report.add(open(&shop, "mypage", &name, READS_PER_SECOND, time, requests).await?, None);
         }

@@ -1,6 +1,6 @@
 //! Load generators: a closed loop for capacity, an open loop for latency.
 
-use crate::wire::Wire;
+use crate::wire::{Answer, Wire};
 use chaos::Dice;
 use hdrhistogram::Histogram;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ pub(crate) struct Measured {
     pub(crate) good: u64,
     /// Answers with 404, 409 and 503.
     pub(crate) refused: u64,
-    /// All other outcomes; there must be none.
+    /// All other outcomes. Only a rival may have them.
     pub(crate) failed: u64,
     pub(crate) took: Duration,
     /// Latencies in microseconds.
@@ -77,7 +77,7 @@ pub(crate) async fn closed(
             let mut wire = None;
             while Instant::now() < until {
                 let asked = Instant::now();
-                let status = ask(&mut wire, addr, &requests(&mut dice)).await;
+                let status = status(&mut wire, addr, &requests(&mut dice)).await;
                 measured.note(status, asked.elapsed());
             }
             measured
@@ -112,7 +112,7 @@ pub(crate) async fn open(
                 }
                 let due = began + Duration::from_secs_f64(number as f64 / rate);
                 sleep_until(due.into()).await;
-                let status = ask(&mut wire, addr, &requests(&mut dice)).await;
+                let status = status(&mut wire, addr, &requests(&mut dice)).await;
                 measured.note(status, due.elapsed());
             }
         });
@@ -121,18 +121,24 @@ pub(crate) async fn open(
 }
 
 /// Sends a request and returns the status of the answer, or 0 if none came.
-async fn ask(wire: &mut Option<Wire>, addr: SocketAddr, request: &[u8]) -> u16 {
+async fn status(wire: &mut Option<Wire>, addr: SocketAddr, request: &[u8]) -> u16 {
+    ask(wire, addr, request).await.map_or(0, |answer| answer.status)
+}
+
+/// Sends a request and returns the answer, if one came. Connects first if there is no connection.
+pub(crate) async fn ask(
+    wire: &mut Option<Wire>,
+    addr: SocketAddr,
+    request: &[u8],
+) -> Option<Answer> {
     if wire.is_none() {
         *wire = Wire::to(addr).await.ok();
     }
-    let Some(open) = wire else { return 0 };
-    match open.ask(request).await {
-        Ok(answer) => answer.status,
-        Err(_) => {
-            *wire = None;
-            0
-        }
+    let answer = wire.as_mut()?.ask(request).await.ok();
+    if answer.as_ref().is_none_or(|answer| answer.closes) {
+        *wire = None;
     }
+    answer
 }
 
 /// Adds up the outcomes of all customers.

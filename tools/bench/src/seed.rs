@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use chassis::base::config::DatabaseUrl;
-use chassis::storage::{Db, Schema};
+use chassis::storage::{Db, Dialect, Schema};
 use sqlx::{AssertSqlSafe, Executor};
 
 /// Rows that one statement inserts: a transaction of millions would take too much memory.
@@ -27,13 +27,18 @@ pub(crate) async fn rows(
         );
         let mut tx = db.begin().await?;
         // The statement takes longer than the timeout for statements of services.
-        if db.dialect() == chassis::storage::Dialect::Postgres {
+        if db.dialect() == Dialect::Postgres {
             tx.execute("set local statement_timeout = 0").await?;
         }
         tx.execute(AssertSqlSafe(sql)).await?;
         tx.commit().await?;
     }
     let mut tx = db.begin().await?;
+    if db.dialect() == Dialect::Postgres {
+        // Autovacuum does it within minutes. Without, the plans are those for empty tables.
+        tx.execute("set local statement_timeout = 0").await?;
+        tx.execute("analyze").await?;
+    }
     tx.execute(AssertSqlSafe(after.to_owned())).await?;
     tx.commit().await?;
     db.close().await;

@@ -1,175 +1,63 @@
-//! The processes that are measured, with their CPU time and memory.
+//! What is measured: the shop, a part of it, a floor, or another implementation of the shop.
 
-use anyhow::{Context, bail};
+use crate::process::{Process, itself};
+use crate::storage::Storage;
+use anyhow::Context;
+use chaos::proxy::Proxy;
 use chaos::servers::Servers;
-use chassis::base::config::DatabaseUrl;
 use gateway::services::{SERVICES, processes};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
-/// A process, with the addresses that it printed.
-struct Process {
-    child: Child,
-    listens: BTreeMap<String, SocketAddr>,
+/// What the processes under measurement are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The whole shop.
+    Shop,
+    /// A floor, or one service: nothing follows from a request.
+    Part,
+    /// Another implementation, which the bench did not start.
+    Rival,
 }
 
-impl Process {
-    /// Starts a program from the folder of this one, and waits until it has printed `lines` addresses.
-    fn start(
-        program: &str,
-        arguments: &[&str],
-        settings: &[(&str, String)],
-        lines: usize,
-    ) -> anyhow::Result<Self> {
-        let path = std::env::current_exe()?.with_file_name(program);
-        let mut child = Command::new(&path)
-            .args(arguments)
-            .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
-            .env("RUST_LOG", "warn,librdkafka=off,rdkafka=off")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {}; build the workspace first", path.display()))?;
-        let stdout = child.stdout.take().context("the child has a standard output")?;
-        let mut listens = BTreeMap::new();
-        for line in BufReader::new(stdout).lines().take(lines) {
-            let line = line?;
-            let Some((name, addr)) = line.split_once(" listens on http://") else {
-                bail!("{program} printed {line:?}");
-            };
-            listens.insert(name.to_owned(), addr.parse()?);
-        }
-        anyhow::ensure!(listens.len() == lines, "{program} did not start");
-        Ok(Self { child, listens })
-    }
-
-    /// Returns its CPU time so far, in seconds.
-    fn cpu(&self) -> f64 {
-        chaos::cpu_time(self.child.id()).as_secs_f64()
-    }
-
-    /// Returns its resident memory in MiB.
-    fn memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
-            .unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        kib.unwrap_or(0.0) / 1024.0
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Where a service that runs alone has its data.
-pub(crate) enum Storage {
-    Dir(TempDir),
-    Servers(Servers),
-}
-
-impl Storage {
-    pub(crate) fn new(real: bool) -> anyhow::Result<Self> {
-        Ok(if real { Self::Servers(Servers::start()?) } else { Self::Dir(tempfile::tempdir()?) })
-    }
-
-    /// Returns the URL of the database of a service.
-    pub(crate) fn database(&self, service: &str) -> anyhow::Result<DatabaseUrl> {
-        let url = match self {
-            Self::Dir(dir) => database_in(dir.path(), service),
-            Self::Servers(servers) => servers.database(service),
-        };
-        url.parse().map_err(anyhow::Error::msg)
-    }
-}
-
-/// Returns the URL of the SQLite database of a service in a directory.
-pub(crate) fn database_in(dir: &Path, service: &str) -> String {
-    format!("sqlite:{}", dir.join(format!("{service}.db")).display())
-}
-
-/// Returns the name of this program.
-fn itself() -> anyhow::Result<String> {
-    let program = std::env::current_exe()?;
-    Ok(program.file_name().and_then(|name| name.to_str()).context("it has a name")?.to_owned())
-}
-
-/// The processes under measurement: the shop, a part of it, or a floor.
+/// The processes under measurement.
 pub(crate) struct Shop {
+    pub(crate) kind: Kind,
     processes: Vec<Process>,
+    /// Where each service listens, or the proxy in front of its replicas.
+    addrs: BTreeMap<String, SocketAddr>,
     /// Time from the first start of a process until all were ready.
     pub(crate) started: Duration,
-    _dir: Option<TempDir>,
-    _servers: Option<Servers>,
+    _storage: Option<Storage>,
 }
 
 impl Shop {
     /// Starts five processes on Kafka and Postgres where `real`, else one process with its own log and SQLite.
     pub(crate) async fn start(real: bool) -> anyhow::Result<Self> {
-        if real { Self::real().await } else { Self::embedded().await }
+        Self::on(Storage::new(real)?).await
     }
 
-    /// Starts the shop as one process, on SQLite and the embedded log.
-    async fn embedded() -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let names: Vec<String> = processes()
-            .into_iter()
-            .chain(["management"])
-            .map(|name| format!("{}_ADDR", name.to_uppercase()))
-            .collect();
-        let addresses = names.iter().map(|name| (name.as_str(), "127.0.0.1:0".to_owned()));
-        let mut settings: Vec<(&str, String)> = addresses.collect();
-        settings.push(("DATA_DIR", dir.path().display().to_string()));
+    /// Starts the shop on data that are there.
+    pub(crate) async fn on(storage: Storage) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let process = Process::start("standalone", &[], &settings, processes().len())?;
-        let mut shop = Self {
-            processes: vec![process],
-            started: Duration::ZERO,
-            _dir: Some(dir),
-            _servers: None,
+        let (processes, addrs) = match &storage {
+            Storage::Dir(dir) => embedded(dir.path())?,
+            Storage::Servers(servers) => five(servers, None)?,
         };
-        shop.ready().await?;
-        shop.started = began.elapsed();
-        Ok(shop)
+        Self::ready(Kind::Shop, processes, addrs, began, Some(storage)).await
     }
 
-    /// Starts the shop as a process for each service and one for the gateway, on Kafka and Postgres.
-    async fn real() -> anyhow::Result<Self> {
+    /// Starts `count` replicas of each of the four services on Kafka and Postgres, each service behind a proxy that distributes
+    /// connections, and one gateway.
+    pub(crate) async fn replicated(count: usize) -> anyhow::Result<Self> {
         let servers = Servers::start()?;
         let began = Instant::now();
-        let mut processes = Vec::new();
-        let mut urls: Vec<(String, String)> = Vec::new();
-        for service in SERVICES {
-            let mut settings = vec![
-                ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
-                ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
-                ("DATABASE_URL", servers.database(service.name)),
-                ("KAFKA_BROKERS", servers.brokers()),
-            ];
-            settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
-            let process = Process::start(service.name, &[], &settings, 1)?;
-            urls.push((service.url_setting(), format!("http://{}", process.listens[service.name])));
-            processes.push(process);
-        }
-        let mut settings = vec![
-            ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
-            ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
-        ];
-        settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
-        processes.push(Process::start("gateway", &[], &settings, 1)?);
-        let mut shop =
-            Self { processes, started: Duration::ZERO, _dir: None, _servers: Some(servers) };
-        shop.ready().await?;
-        shop.started = began.elapsed();
-        Ok(shop)
+        let (processes, addrs) = five(&servers, Some(count))?;
+        Self::ready(Kind::Shop, processes, addrs, began, Some(Storage::Servers(servers))).await
     }
 
     /// Starts one service alone, on data that are there.
@@ -181,47 +69,62 @@ impl Shop {
                 Process::start(&itself()?, &["--stand", service, "--data-dir", &dir], &[], 1)?
             }
             Storage::Servers(servers) => {
-                let nowhere = "http://127.0.0.1:9".to_owned(); // it makes no calls
-                let settings = [
-                    ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
-                    ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
-                    ("DATABASE_URL", servers.database(service)),
-                    ("KAFKA_BROKERS", servers.brokers()),
-                    ("GIFTICON_URL", nowhere),
-                ];
+                let mut settings = settings(servers, service);
+                settings.push(("GIFTICON_URL", "http://127.0.0.1:9".to_owned())); // it makes no calls
                 Process::start(service, &[], &settings, 1)?
             }
         };
-        let mut shop =
-            Self { processes: vec![process], started: Duration::ZERO, _dir: None, _servers: None };
-        shop.ready().await?;
-        shop.started = began.elapsed();
-        Ok(shop)
+        let addrs = process.listens.clone();
+        Self::ready(Kind::Part, vec![process], addrs, began, None).await
     }
 
     /// Starts a floor: this program, with another argument.
     pub(crate) fn floor(name: &str, lines: usize) -> anyhow::Result<Self> {
         let process = Process::start(&itself()?, &["--stand", name], &[], lines)?;
-        Ok(Self { processes: vec![process], started: Duration::ZERO, _dir: None, _servers: None })
+        let addrs = process.listens.clone();
+        Ok(Self {
+            kind: Kind::Part,
+            processes: vec![process],
+            addrs,
+            started: Duration::ZERO,
+            _storage: None,
+        })
+    }
+
+    /// Returns another implementation, whose gateway listens at `addr`.
+    pub(crate) fn rival(addr: SocketAddr) -> Self {
+        Self {
+            kind: Kind::Rival,
+            processes: vec![],
+            addrs: BTreeMap::from([("gateway".to_owned(), addr)]),
+            started: Duration::ZERO,
+            _storage: None,
+        }
     }
 
     /// Waits until all processes are ready.
-    async fn ready(&self) -> anyhow::Result<()> {
+    async fn ready(
+        kind: Kind,
+        processes: Vec<Process>,
+        addrs: BTreeMap<String, SocketAddr>,
+        began: Instant,
+        storage: Option<Storage>,
+    ) -> anyhow::Result<Self> {
         let until = Instant::now() + Duration::from_mins(1);
-        for addr in self.processes.iter().flat_map(|process| process.listens.values()) {
+        for addr in processes.iter().flat_map(|process| process.listens.values()) {
             let web = chaos::ShopClient::new(format!("http://{addr}"));
             while !web.is_ready().await {
                 anyhow::ensure!(Instant::now() < until, "{addr} was not ready in time");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        Ok(())
+        Ok(Self { kind, processes, addrs, started: began.elapsed(), _storage: storage })
     }
 
     /// Stops all processes by SIGSTOP for `time`.
     pub(crate) async fn pause(&self, time: Duration) -> anyhow::Result<()> {
         let all: Vec<String> =
-            self.processes.iter().map(|process| process.child.id().to_string()).collect();
+            self.processes.iter().map(|process| process.id().to_string()).collect();
         let signal = |signal: &str| {
             let done = Command::new("kill").arg(signal).args(&all).status()?;
             anyhow::ensure!(done.success(), "kill {signal} failed");
@@ -234,8 +137,7 @@ impl Shop {
 
     /// Returns the address of a service.
     pub(crate) fn addr(&self, service: &str) -> SocketAddr {
-        let found = self.processes.iter().find_map(|process| process.listens.get(service));
-        *found.unwrap_or_else(|| panic!("nothing is called {service}"))
+        *self.addrs.get(service).unwrap_or_else(|| panic!("nothing is called {service}"))
     }
 
     /// Returns a client of a service, for requests that are not measured.
@@ -243,9 +145,10 @@ impl Shop {
         chaos::ShopClient::new(format!("http://{}", self.addr(service)))
     }
 
-    /// Returns the CPU time of all processes so far, in seconds.
-    pub(crate) fn cpu(&self) -> f64 {
-        self.processes.iter().map(Process::cpu).sum()
+    /// Returns the CPU time of all processes so far, in seconds. `None` of a rival, whose processes are unknown.
+    pub(crate) fn cpu(&self) -> Option<f64> {
+        let known = self.kind != Kind::Rival;
+        known.then(|| self.processes.iter().map(Process::cpu).sum())
     }
 
     /// Returns the resident memory of each process in MiB.
@@ -256,4 +159,67 @@ impl Shop {
         };
         self.processes.iter().map(|process| (name(process), process.memory())).collect()
     }
+}
+
+type Started = (Vec<Process>, BTreeMap<String, SocketAddr>);
+
+/// Starts the shop as one process, on SQLite and the embedded log in `dir`.
+fn embedded(dir: &Path) -> anyhow::Result<Started> {
+    let listeners = processes().into_iter().chain(["management"]);
+    let listeners: Vec<_> = listeners.map(|name| format!("{}_ADDR", name.to_uppercase())).collect();
+    let mut settings: Vec<(&str, String)> =
+        listeners.iter().map(|name| (name.as_str(), "127.0.0.1:0".to_owned())).collect();
+    settings.push(("DATA_DIR", dir.display().to_string()));
+    let process = Process::start("standalone", &[], &settings, processes().len())?;
+    let addrs = process.listens.clone();
+    Ok((vec![process], addrs))
+}
+
+/// Starts the shop as five processes, on Kafka and Postgres. With `replicas`, each service has so many behind a proxy, which
+/// share the cores.
+fn five(servers: &Servers, replicas: Option<usize>) -> anyhow::Result<Started> {
+    let (mut processes, mut addrs) = (Vec::new(), BTreeMap::new());
+    let mut urls: Vec<(String, String)> = Vec::new();
+    for service in SERVICES {
+        let name = service.name;
+        let mut settings = settings(servers, name);
+        settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+        if let Some(count) = replicas {
+            let threads = (available_parallelism()?.get() / count).max(1);
+            settings.push(("TOKIO_WORKER_THREADS", threads.to_string()));
+        }
+        let mut backends = Vec::new();
+        for _ in 0..replicas.unwrap_or(1) {
+            let process = Process::start(name, &[], &settings, 1)?;
+            backends.push(process.listens[name]);
+            processes.push(process);
+        }
+        let addr = if replicas.is_some() { proxy(backends)? } else { backends[0] };
+        urls.push((service.url_setting(), format!("http://{addr}")));
+        addrs.insert(name.to_owned(), addr);
+    }
+    let listeners = ["LISTEN_ADDR", "MANAGEMENT_ADDR"].map(|name| (name, "127.0.0.1:0".to_owned()));
+    let mut settings = listeners.to_vec();
+    settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+    let gateway = Process::start("gateway", &[], &settings, 1)?;
+    addrs.extend(gateway.listens.clone());
+    processes.push(gateway);
+    Ok((processes, addrs))
+}
+
+/// Returns the settings of a service on Kafka and Postgres.
+fn settings<'s>(servers: &Servers, service: &str) -> Vec<(&'s str, String)> {
+    vec![
+        ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+        ("MANAGEMENT_ADDR", "127.0.0.1:0".to_owned()),
+        ("DATABASE_URL", servers.database(service)),
+        ("KAFKA_BROKERS", servers.brokers()),
+    ]
+}
+
+/// Starts a proxy in front of replicas, and returns its address.
+fn proxy(replicas: Vec<SocketAddr>) -> anyhow::Result<SocketAddr> {
+    let proxy = Proxy::start(1)?;
+    proxy.set_backends(replicas);
+    Ok(proxy.url().strip_prefix("http://").context("the URL has a scheme")?.parse()?)
 }

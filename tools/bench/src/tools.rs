@@ -1,14 +1,11 @@
-//! Other clients and servers, where they are installed: wrk, siege, and nginx as a proxy.
+//! Other clients, where they are installed: wrk and siege.
 
-use crate::floors::FREE_PORT;
 use crate::report::Row;
 use crate::shop::Shop;
 use anyhow::{Context, bail, ensure};
 use std::io::{Read, Seek};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// 100 connections, as wrk and siege want it.
 const CONNECTIONS_FLAG: &str = "-c100";
@@ -16,8 +13,6 @@ const CONNECTIONS_FLAG: &str = "-c100";
 const CART_BODY: &str = r#"{"gifticonId":1,"quantity":1}"#;
 /// Bound for a run of wrk or siege.
 const PROGRAM_TIMEOUT: Duration = Duration::from_mins(2);
-/// Bound for nginx to listen.
-const NGINX_START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs a program, and returns its output; `None` if it is not installed.
 fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
@@ -81,19 +76,23 @@ pub(crate) fn wrk(shop: &Shop, time: Duration) -> anyhow::Result<Option<Row>> {
     let seconds = format!("-d{}", time.as_secs().max(1));
     let mut wrk = Command::new("wrk");
     wrk.args(["-t1", CONNECTIONS_FLAG, &seconds, "--latency", "-s"]).arg(&script).arg(url);
+    let began = Instant::now();
     let Some(output) = run(&mut wrk)? else { return Ok(None) };
-    anyhow::ensure!(!output.contains("Non-2xx"), "wrk was refused: {output}");
+    let took = began.elapsed();
+    ensure!(!output.contains("Non-2xx"), "wrk was refused: {output}");
     let number = |label| word_after(&output, label).context("the output of wrk has another format");
     let requests: f64 = output
         .split_once(" requests in")
         .and_then(|(before, _)| before.split_whitespace().last()?.parse().ok())
         .context("the output of wrk has another format")?;
+    let cpu = shop.cpu().zip(before).map(|(now, before)| now - before);
     Ok(Some(Row {
         name: "POST /carts, by wrk".into(),
         rate: number("Requests/sec:")?.parse()?,
         p50_ms: milliseconds(number("50%")?).unwrap_or_default(),
         p99_ms: milliseconds(number("99%")?).unwrap_or_default(),
-        cpu_us: (shop.cpu() - before) * 1_000_000.0 / requests,
+        cpu_us: cpu.map(|cpu| cpu * 1_000_000.0 / requests),
+        cores: cpu.map(|cpu| cpu / took.as_secs_f64()),
         ..Row::default()
     }))
 }
@@ -113,61 +112,6 @@ pub(crate) fn siege(url: &str, time: Duration) -> anyhow::Result<Option<(f64, f6
         Ok(number.trim_end_matches(',').parse()?)
     };
     Ok(Some((number("\"transaction_rate\":")?, number("\"availability\":")?)))
-}
-
-/// nginx as a proxy in front of a server.
-pub(crate) struct Nginx {
-    child: Child,
-    pub(crate) addr: SocketAddr,
-    _dir: TempDir,
-}
-
-impl Nginx {
-    /// Starts nginx with a worker for each core and connections that are kept; `None` if nginx is not installed.
-    pub(crate) fn before(upstream: SocketAddr) -> anyhow::Result<Option<Self>> {
-        let dir = tempfile::tempdir()?;
-        let free = std::net::TcpListener::bind(FREE_PORT)?;
-        let addr = free.local_addr()?;
-        drop(free);
-        let at = dir.path().display();
-        let config = format!(
-            "daemon off; worker_processes auto; pid {at}/pid; error_log {at}/error.log crit;\n\
-             events {{ worker_connections 2048; }}\n\
-             http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;\n\
-             fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
-             keepalive_requests 1000000000;\n\
-             upstream shop {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}\n\
-             server {{ listen {addr}; location / {{ proxy_pass http://shop; proxy_http_version 1.1;\n\
-             proxy_set_header Connection \"\"; }} }} }}\n"
-        );
-        let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, config)?;
-        // Debian has it in /usr/sbin, which is not on every PATH.
-        let started = ["nginx", "/usr/sbin/nginx"].into_iter().find_map(|program| {
-            let mut nginx = Command::new(program);
-            nginx.arg("-p").arg(dir.path()).arg("-c").arg(&file).stdin(Stdio::null()).spawn().ok()
-        });
-        let Some(child) = started else { return Ok(None) };
-        let nginx = Self { child, addr, _dir: dir };
-        let began = Instant::now();
-        while std::net::TcpStream::connect(addr).is_err() {
-            anyhow::ensure!(
-                began.elapsed() < NGINX_START_TIMEOUT,
-                "nginx does not listen at {addr}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(Some(nginx))
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // SIGTERM, because a master that gets SIGKILL leaves its workers running.
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").arg(pid).status();
-        let _ = self.child.wait();
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,15 @@ pub(crate) struct Wire {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    /// Whether the server closes the connection after it.
+    pub(crate) closes: bool,
+}
+
+/// How the end of a body is found.
+#[derive(Debug, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    Chunked,
 }
 
 /// Returns the bytes of a request.
@@ -39,28 +48,57 @@ impl Wire {
     pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
-        let head = loop {
-            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
-                break end + 4;
+        let end = self.find(b"\r\n\r\n", 0).await? + 4;
+        let (status, framing, closes) = head(std::str::from_utf8(&self.buffer[..end])?)?;
+        let body = match framing {
+            Framing::Length(length) => {
+                self.fill(end + length).await?;
+                self.buffer[end..end + length].to_vec()
             }
-            self.more().await?;
+            Framing::Chunked => self.chunks(end).await?,
         };
-        let text = std::str::from_utf8(&self.buffer[..head])?;
-        let status = text.get(9..12).and_then(|code| code.parse().ok()).context("no status")?;
-        let length = text.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.trim().parse::<usize>().ok())?
-        });
-        let length = match length {
-            Some(length) => length,
-            None if status == 204 => 0,
-            None => bail!("an answer without a length: {text}"),
-        };
-        while self.buffer.len() < head + length {
+        Ok(Answer { status, body, closes })
+    }
+
+    /// Reads a chunked body that begins at `from`, with its trailers.
+    async fn chunks(&mut self, mut from: usize) -> anyhow::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = self.find(b"\r\n", from).await?;
+            let size = std::str::from_utf8(&self.buffer[from..end])?;
+            let size = size.split(';').next().unwrap_or_default().trim();
+            let size = usize::from_str_radix(size, 16).context("a chunk has no size")?;
+            if size == 0 {
+                self.find(b"\r\n\r\n", end).await?;
+                return Ok(body);
+            }
+            let data = end + 2;
+            self.fill(data + size + 2).await?;
+            body.extend_from_slice(&self.buffer[data..data + size]);
+            from = data + size + 2;
+        }
+    }
+
+    /// Reads until `wanted` is in the buffer at `from` or later, and returns where.
+    async fn find(&mut self, wanted: &[u8], from: usize) -> anyhow::Result<usize> {
+        loop {
+            let found = self
+                .buffer
+                .get(from..)
+                .and_then(|rest| rest.windows(wanted.len()).position(|window| window == wanted));
+            match found {
+                Some(position) => return Ok(from + position),
+                None => self.more().await?,
+            }
+        }
+    }
+
+    /// Reads until the buffer has `length` bytes.
+    async fn fill(&mut self, length: usize) -> anyhow::Result<()> {
+        while self.buffer.len() < length {
             self.more().await?;
         }
-        Ok(Answer { status, body: self.buffer[head..head + length].to_vec() })
+        Ok(())
     }
 
     /// Reads further bytes into the buffer.
@@ -72,6 +110,66 @@ impl Wire {
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+/// Returns the status of an answer, how its body ends, and whether the server closes the connection.
+fn head(text: &str) -> anyhow::Result<(u16, Framing, bool)> {
+    let status = text.get(9..12).and_then(|code| code.parse().ok()).context("no status")?;
+    let header = |wanted: &str| {
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    let is =
+        |name, wanted: &str| header(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
+    let framing = match header("content-length").and_then(|length| length.parse().ok()) {
+        Some(length) => Framing::Length(length),
+        None if is("transfer-encoding", "chunked") => Framing::Chunked,
+        None if status == 204 => Framing::Length(0),
+        None => bail!("an answer without a length: {text}"),
+    };
+    Ok((status, framing, is("connection", "close")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn the_head_of_an_answer_says_where_its_body_ends() {
+        let ours = "HTTP/1.1 201 Created\r\nContent-Length: 12\r\n\r\n";
+        assert_eq!(head(ours).unwrap(), (201, Framing::Length(12), false));
+        let chunked = "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        assert_eq!(head(chunked).unwrap(), (200, Framing::Chunked, true));
+        assert_eq!(head("HTTP/1.1 204 \r\n\r\n").unwrap(), (204, Framing::Length(0), false));
+        assert!(head("HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(head("SSH-2.0").is_err());
+    }
+
+    #[tokio::test]
+    async fn chunks_are_put_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = async {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let first = ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nAmer"];
+            let rest = ["i\r\n4;x=y\r\ncano\r\n0\r\n", "\r\n"];
+            let next = ["HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno"];
+            for parts in [[&first[..], &rest].concat(), next.to_vec()] {
+                assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+                for part in parts {
+                    client.write_all(part.as_bytes()).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        let client = async {
+            let mut wire = Wire::to(addr).await.unwrap();
+            let answer = wire.ask(&request("GET", "/", "")).await.unwrap();
+            assert_eq!((answer.status, answer.body), (200, b"Americano".to_vec()));
+            let answer = wire.ask(&request("GET", "/", "")).await.unwrap();
+            assert_eq!((answer.status, answer.body), (404, b"no".to_vec()));
+        };
+        tokio::join!(server, client);
+    }
 }

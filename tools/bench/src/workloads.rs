@@ -1,36 +1,93 @@
-//! Workloads of the shop, and how to measure them.
+//! Workloads of the shop.
 
 use crate::load::{self, Measured, Requests};
+use crate::measure::{DRAIN_TIMEOUT, row};
 use crate::report::Row;
 use crate::shop::Shop;
 use crate::wire::{Wire, request};
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use chaos::Dice;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-/// Customers of a closed loop.
-pub(crate) const CONNECTIONS: u64 = 100;
 /// Gifticons on sale.
-const GIFTICONS: i64 = 1_000;
+pub(crate) const GIFTICONS: i64 = 1_000;
 /// Stock of each gifticon: more than any run sells.
-const STOCK: i64 = 1_000_000_000;
-/// Pause of all processes in the middle of an open loop, like a pause of a scheduler or a disk.
-pub(crate) const PROCESS_PAUSE: Duration = Duration::from_millis(200);
-/// Bound for all payments and views to be there.
-const DRAIN_TIMEOUT: Duration = Duration::from_mins(5);
+pub(crate) const STOCK: i64 = 1_000_000_000;
+/// Registrations at a time: they share commits.
+const REGISTRATIONS: usize = 200;
+/// Attempts to register a gifticon: a server may refuse while it is busy, or close a connection that was idle.
+const REGISTRATION_ATTEMPTS: u32 = 10;
+/// Time between two of them.
+const REGISTRATION_INTERVAL: Duration = Duration::from_millis(100);
+/// Name of the mixed workload in rows.
+pub(crate) const MIXED: &str = "mixed shop: 80 % reads, 15 % carts, 5 % cancels";
+/// Carts that it reads and cancels, up to this id.
+const MIXED_CARTS: u64 = 1_000;
 
-/// Registers all gifticons.
-pub(crate) async fn stock_up(shop: &Shop) -> anyhow::Result<()> {
-    let web = shop.web("gateway");
-    for id in 1..=GIFTICONS {
-        ensure!(web.try_register(id, STOCK, 5_000).await, "gifticon {id} was not registered");
+/// Registers all gifticons, and returns their ids in the order of their numbers.
+pub(crate) async fn stock_up(shop: &Shop) -> anyhow::Result<Vec<i64>> {
+    register(shop, 1..=GIFTICONS).await
+}
+
+/// Registers gifticons with these numbers, and returns their ids in the order of their numbers. Of a gifticon that was there
+/// before, the id is taken to be the number.
+pub(crate) async fn register(
+    shop: &Shop,
+    numbers: RangeInclusive<i64>,
+) -> anyhow::Result<Vec<i64>> {
+    let (addr, next) = (shop.addr("gateway"), Arc::new(AtomicI64::new(*numbers.start())));
+    let last = *numbers.end();
+    let mut registrations = JoinSet::new();
+    for _ in 0..REGISTRATIONS {
+        let next = Arc::clone(&next);
+        registrations.spawn(async move {
+            let (mut wire, mut ids) = (None, Vec::new());
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number > last {
+                    return anyhow::Ok(ids);
+                }
+                ids.push((number, register_one(&mut wire, addr, number).await?));
+            }
+        });
     }
-    Ok(())
+    let mut ids = Vec::new();
+    while let Some(some) = registrations.join_next().await {
+        ids.extend(some??);
+    }
+    ids.sort_unstable();
+    Ok(ids.into_iter().map(|(_, id)| id).collect())
+}
+
+async fn register_one(
+    wire: &mut Option<Wire>,
+    addr: SocketAddr,
+    number: i64,
+) -> anyhow::Result<i64> {
+    let body = format!(
+        r#"{{"gifticonId":"{number}","name":"Americano","availableQuantity":"{STOCK}","price":"5000"}}"#
+    );
+    let register = request("POST", "/gifticons", &body);
+    for _ in 0..REGISTRATION_ATTEMPTS {
+        let answer = load::ask(wire, addr, &register).await;
+        match answer {
+            Some(answer) if (200..300).contains(&answer.status) => {
+                let item: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                return Ok(item["id"].as_i64().unwrap_or(number));
+            }
+            Some(answer) if answer.status == 409 => return Ok(number),
+            _ => sleep(REGISTRATION_INTERVAL).await,
+        }
+    }
+    bail!("gifticon {number} was not registered")
 }
 
 /// Returns requests `POST /carts` of one gifticon.
@@ -47,10 +104,10 @@ pub(crate) fn any() -> Requests {
     })
 }
 
-/// Returns 80 % reads, 15 % carts and 5 % cancels, of carts up to `last`.
-pub(crate) fn mixed(last: u64) -> Requests {
-    Arc::new(move |dice| {
-        let cart = dice.roll(last.max(1)) + 1;
+/// Returns the requests of [`MIXED`].
+pub(crate) fn mixed() -> Requests {
+    Arc::new(|dice| {
+        let cart = dice.roll(MIXED_CARTS) + 1;
         match dice.roll(100) {
             0..20 => request(
                 "GET",
@@ -74,108 +131,9 @@ pub(crate) fn reserve() -> Requests {
     })
 }
 
-/// Measures a closed loop at a service.
-pub(crate) async fn closed(
-    shop: &Shop,
-    service: &str,
-    name: &str,
-    time: Duration,
-    requests: Requests,
-) -> anyhow::Result<Row> {
-    closed_at(shop.addr(service), shop, name, time, requests).await
-}
-
-/// Measures a closed loop at an address, which may be that of another proxy.
-pub(crate) async fn closed_at(
-    addr: SocketAddr,
-    shop: &Shop,
-    name: &str,
-    time: Duration,
-    requests: Requests,
-) -> anyhow::Result<Row> {
-    // A first run warms connections, query plans and caches.
-    load::closed(addr, CONNECTIONS, time / 4, Arc::clone(&requests)).await;
-    let before = shop.cpu();
-    let measured = load::closed(addr, CONNECTIONS, time, requests).await;
-    row(name, &measured, shop.cpu() - before)
-}
-
-fn row(name: &str, measured: &Measured, cpu: f64) -> anyhow::Result<Row> {
-    ensure!(
-        measured.failed == 0,
-        "{name}: {} of {} requests failed",
-        measured.failed,
-        measured.good
-    );
-    Ok(Row {
-        name: name.to_owned(),
-        rate: measured.rate(),
-        p50_ms: measured.within(0.5),
-        p99_ms: measured.within(0.99),
-        cpu_us: cpu * 1_000_000.0 / (measured.good + measured.refused).max(1) as f64,
-        refused: measured.refused,
-        refused_percent: 100.0 * measured.refused as f64
-            / (measured.good + measured.refused).max(1) as f64,
-        ratio: None,
-    })
-}
-
-/// Measures an open loop at `rate` a second.
-pub(crate) async fn open(
-    shop: &Shop,
-    service: &str,
-    name: &str,
-    rate: f64,
-    time: Duration,
-    requests: Requests,
-) -> anyhow::Result<Row> {
-    let before = shop.cpu();
-    let measured = load::open(shop.addr(service), rate, time, requests).await;
-    row(name, &measured, shop.cpu() - before)
-}
-
-/// An open loop at `rate` a second, in the middle of which all processes of the shop are paused for [`PROCESS_PAUSE`].
-pub(crate) async fn open_with_pause(
-    shop: &Shop,
-    name: &str,
-    rate: f64,
-    time: Duration,
-) -> anyhow::Result<Row> {
-    let pause = async {
-        sleep(time / 2).await;
-        shop.pause(PROCESS_PAUSE).await
-    };
-    let (row, paused) = tokio::join!(open(shop, "gateway", name, rate, time, hot()), pause);
-    paused?;
-    row
-}
-
-/// Returns the number of items of a collection.
-pub(crate) async fn total(web: &chaos::ShopClient, path: &str) -> i64 {
-    web.get(path).await["page"]["totalElements"].as_i64().unwrap_or_default()
-}
-
-/// Waits until every cart has its payment and its view, and returns how long that took.
-pub(crate) async fn drains(shop: &Shop) -> anyhow::Result<Duration> {
-    let (began, web) = (Instant::now(), shop.web("gateway"));
-    loop {
-        let carts = total(&web, "/carts?size=1").await;
-        let (payments, views) =
-            (total(&web, "/payments?size=1").await, total(&web, "/mypages?size=1").await);
-        if payments >= carts && views >= carts {
-            return Ok(began.elapsed());
-        }
-        ensure!(
-            began.elapsed() < DRAIN_TIMEOUT,
-            "{carts} carts, {payments} payments, {views} views"
-        );
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Measures the time from `POST /carts` to the approved payment in the view, one cart at a time.
 pub(crate) async fn visible(shop: &Shop, carts: u32) -> anyhow::Result<Row> {
-    let mut measured = load::Measured::new();
+    let mut measured = Measured::new();
     let (mut wire, began) = (Wire::to(shop.addr("gateway")).await?, Instant::now());
     let mut dice = Dice::new(7);
     for _ in 0..carts {
@@ -199,5 +157,5 @@ pub(crate) async fn visible(shop: &Shop, carts: u32) -> anyhow::Result<Row> {
         sleep(Duration::from_millis(20)).await;
     }
     measured.took = began.elapsed();
-    row("POST to visible in mypage, one at a time", &measured, 0.0)
+    row(shop, "POST to visible in mypage, one at a time", &measured, None)
 }

@@ -1,0 +1,76 @@
+//! A process that the bench starts, with its CPU time and memory.
+
+use anyhow::{Context, bail};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+/// A process, with the addresses that it printed.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) listens: BTreeMap<String, SocketAddr>,
+}
+
+impl Process {
+    /// Starts a program from the folder of this one, and waits until it has printed `lines` addresses.
+    pub(crate) fn start(
+        program: &str,
+        arguments: &[&str],
+        settings: &[(&str, String)],
+        lines: usize,
+    ) -> anyhow::Result<Self> {
+        let path = std::env::current_exe()?.with_file_name(program);
+        let mut child = Command::new(&path)
+            .args(arguments)
+            .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
+            .env("RUST_LOG", "warn,librdkafka=off,rdkafka=off")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}; build the workspace first", path.display()))?;
+        let stdout = child.stdout.take().context("the child has a standard output")?;
+        let mut listens = BTreeMap::new();
+        for line in BufReader::new(stdout).lines().take(lines) {
+            let line = line?;
+            let Some((name, addr)) = line.split_once(" listens on http://") else {
+                bail!("{program} printed {line:?}");
+            };
+            listens.insert(name.to_owned(), addr.parse()?);
+        }
+        anyhow::ensure!(listens.len() == lines, "{program} did not start");
+        Ok(Self { child, listens })
+    }
+
+    /// Returns its CPU time so far, in seconds.
+    pub(crate) fn cpu(&self) -> f64 {
+        chaos::cpu_time(self.child.id()).as_secs_f64()
+    }
+
+    /// Returns its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns its resident memory in MiB.
+    pub(crate) fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+        kib.unwrap_or(0.0) / 1024.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns the name of this program.
+pub(crate) fn itself() -> anyhow::Result<String> {
+    let program = std::env::current_exe()?;
+    Ok(program.file_name().and_then(|name| name.to_str()).context("it has a name")?.to_owned())
+}

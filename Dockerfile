@@ -2,12 +2,12 @@
 #   docker build --build-arg SERVICE=cart -t gifticon/cart .
 # SERVICE is a service, gateway or standalone. The stages before the last are the same for all.
 
-# Dependencies are compiled in a layer of their own. It needs the manifests, an empty crate for each of them, and an empty file for
-# each test that a manifest names. It is reused while these are the same, which is until a manifest or Cargo.lock changes.
+# Dependencies are compiled in a layer of their own. It needs the manifests, the settings of cargo, an empty crate for each manifest,
+# and an empty file for each test that a manifest names. It is reused while these are the same, which is until a manifest or Cargo.lock changes.
 FROM rust:1.95-bookworm AS manifests
 WORKDIR /src
 COPY . .
-RUN find . -type f -not -name Cargo.toml -not -name Cargo.lock -delete && \
+RUN find . -type f -not -name Cargo.toml -not -name Cargo.lock -not -path './.cargo/*' -delete && \
     for manifest in */Cargo.toml tools/*/Cargo.toml; do \
       crate=$(dirname "$manifest") && mkdir -p "$crate/src" "$crate/tests" && touch "$crate/src/lib.rs" && \
       echo 'fn main() {}' >"$crate/src/main.rs" && \

@@ -3,7 +3,7 @@
 # SERVICE is a service, gateway or standalone. The stages before the last are the same for all.
 
 # Dependencies are compiled in a layer of their own. It needs the manifests, the settings of cargo, an empty crate for each manifest,
-# and an empty file for each test that a manifest names. It is reused while these are the same, which is until a manifest or Cargo.lock changes.
+# and an empty file for each test that a manifest names. It is reused while these are the same.
 FROM rust:1.95-bookworm AS manifests
 WORKDIR /src
 COPY . .

@@ -23,7 +23,7 @@ test:
 
 # Checks of the book: links, anchors, tables, names of tests
 book:
-    cargo test --workspace --test book --test reference
+    cargo test --workspace --test book --test reference --test tables
 
 # The gate, or the suites that are named
 gate *suites:

@@ -3,6 +3,7 @@
 mod common;
 
 use common::files::{below, text};
+use gateway::services::names;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -167,13 +168,16 @@ fn every_file_and_test_that_a_page_names_exists() {
             for (place, file) in quoted.iter().enumerate() {
                 let extension = Path::new(file).extension();
                 let is_source = extension.is_some_and(|rs| rs == "rs") && file.contains('/');
-                // `tests/it/api.rs` is that of each service.
-                let is_path = tops.iter().any(|top| file.starts_with(top))
-                    || is_source && !file.starts_with("tests/");
+                let is_path = tops.iter().any(|top| file.starts_with(top)) || is_source;
                 if !is_path || file.contains(['{', '*']) {
                     continue;
                 }
                 let path = file.split(' ').next().unwrap();
+                if path.starts_with("tests/") {
+                    let is_there = names().iter().any(|name| root.join(name).join(path).exists());
+                    assert!(is_there, "{page}: no service has {path}");
+                    continue;
+                }
                 assert!(root.join(path).exists(), "{page}: there is no {path}");
                 count += 1;
                 let is_named = line.contains(&format!("` in `{file}`"));

@@ -172,6 +172,9 @@ fn the_dockerfile_makes_an_empty_crate_of_each() {
         std::fs::copy(root.join(&manifest), dir.path().join(&manifest)).unwrap();
     }
     std::fs::write(dir.path().join("cart/build.rs"), "of no interest").unwrap();
+    let settings = Path::new(".cargo/config.toml"); // with how SQLite is built
+    std::fs::create_dir(dir.path().join(".cargo")).unwrap();
+    std::fs::copy(root.join(settings), dir.path().join(settings)).unwrap();
     let dockerfile = text("Dockerfile");
     let (_, stage) = dockerfile.split_once("AS manifests\n").unwrap();
     let (_, script) = stage.split_once("\nRUN ").unwrap();
@@ -180,6 +183,7 @@ fn the_dockerfile_makes_an_empty_crate_of_each() {
     assert!(status.success());
     assert_eq!(crates(dir.path()), crates_here);
     assert!(!dir.path().join("cart/build.rs").exists());
+    assert!(dir.path().join(settings).exists());
 }
 
 #[test]

@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 /// How long a release may take. No customer waits for it, so it may take longer than a reservation.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long reservations are made one by one after gifticon did not know the call for many. During an upgrade both of its
-/// versions answer.
+/// How long reservations are made one by one after a gifticon that has only the call for one, such as another implementation.
 const ONE_BY_ONE_TIME: Duration = Duration::from_secs(10);
 
 /// The answer to one reservation, alone or among others. A conflict without a quantity says that it was released before.
@@ -42,7 +41,7 @@ pub(super) struct Calls {
     client: Client,
     url: Arc<str>,
     timeout: Duration,
-    /// When to try a call for many reservations again: the gifticon that answered last, of version 0.1, knows none.
+    /// When to try a call for many reservations again: the gifticon that answered last knows none.
     one_by_one_until: Arc<Mutex<Option<Instant>>>,
 }
 

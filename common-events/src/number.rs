@@ -12,6 +12,8 @@ use std::borrow::Cow;
 pub const GIFTICON_ID_MAX: i64 = 9_007_199_254_740_991;
 /// The most units in a stock, in a cart and in a reservation: the original's `Integer`.
 pub const UNITS_MAX: i64 = 2_147_483_647;
+/// Reservations in one call at most. If the call is late, the outcome of so many is unknown.
+pub const RESERVATIONS_MAX: usize = 64;
 
 /// Reads a JSON number or a decimal string as an `i64`. A number out of range is an error.
 pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

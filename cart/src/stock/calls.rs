@@ -6,11 +6,10 @@ use anyhow::{bail, ensure};
 use chassis::base::patience;
 use chassis::base::trace::{TRACEPARENT, Trace};
 use common_events::ReservationId;
-use futures_util::future::join_all;
+use reqwest::header::HeaderValue;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,91 +49,60 @@ impl Calls {
         Self { client, url: url.into(), timeout, one_by_one_until: Arc::default() }
     }
 
-    /// Reserves all, and returns an answer for each.
-    ///
-    /// # Errors
-    /// The whole fails if none has an answer.
-    pub(super) async fn reserve(
-        &self,
-        requests: &[Request],
-    ) -> anyhow::Result<Vec<Result<Answer, Unanswered>>> {
-        if requests.len() > 1 && self.one_by_one_until().is_none_or(|until| until < Instant::now())
-        {
-            match self.send_twice(requests).await {
-                Err(error) if is_unknown_route(&error) => {
-                    *self.one_by_one_until() = Some(Instant::now() + ONE_BY_ONE_TIME);
-                }
-                answers => return answers,
-            }
-        }
-        let calls = requests.iter().map(|request| self.send_twice(slice::from_ref(request)));
-        let (mut answers, mut failure) = (Vec::new(), None);
-        for answer in join_all(calls).await {
-            match answer {
-                Ok(answer) => answers.extend(answer),
-                Err(error) => {
-                    answers.push(Err(Unanswered::failed(&error)));
-                    failure = Some(error);
-                }
-            }
-        }
-        match failure {
-            Some(error) if answers.iter().all(Result::is_err) => Err(error),
-            _ => Ok(answers),
-        }
+    /// Returns whether a call for many reservations is worth a try.
+    pub(super) fn takes_many(&self) -> bool {
+        self.one_by_one_until().is_none_or(|until| until < Instant::now())
     }
 
     fn one_by_one_until(&self) -> MutexGuard<'_, Option<Instant>> {
         self.one_by_one_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a call, and once more if its connection breaks.
+    /// Makes a reservation.
     ///
     /// A connection that broke, as when a replica goes, or a moment in which a machine stood still, is no reason to send a
     /// customer away: a reservation that is requested twice is made once. But a second call counts only if it succeeds:
     /// another replica may refuse it while the first call is still being done and takes the last units.
-    async fn send_twice(
+    pub(super) async fn reserve(&self, request: &Request) -> anyhow::Result<Answer> {
+        match self.put(request).await {
+            Err(error) if is_broken_connection(&error) => match self.put(request).await {
+                Ok(Ok(reserved)) => Ok(Ok(reserved)),
+                _ => Err(error),
+            },
+            answer => answer,
+        }
+    }
+
+    /// Makes many reservations by one call, and by one more if its connection breaks, as [`Calls::reserve`] does. Returns an
+    /// answer for each, or `None` if gifticon has no such call and did nothing.
+    pub(super) async fn reserve_each(
         &self,
         requests: &[Request],
-    ) -> anyhow::Result<Vec<Result<Answer, Unanswered>>> {
-        match self.send(requests).await {
+    ) -> anyhow::Result<Option<Vec<Result<Answer, Unanswered>>>> {
+        match self.post(requests).await {
             Err(error) if is_broken_connection(&error) => {
                 let first = Unanswered::failed(&error);
                 let counts = |answer| match answer {
                     Ok(Err(_)) => Err(first.clone()),
                     answer => answer,
                 };
-                let answers: Vec<_> = self.send(requests).await?.into_iter().map(counts).collect();
-                if answers.iter().all(Result::is_err) { Err(error) } else { Ok(answers) }
+                // Whatever else comes of the second call, also that another gifticon has no such call: the first may be done.
+                let Ok(answers) = self.post(requests).await else { return Err(error) };
+                Ok(Some(answers.into_iter().map(counts).collect()))
             }
-            answers => answers,
+            Err(error) if is_unknown_call(&error) => {
+                *self.one_by_one_until() = Some(Instant::now() + ONE_BY_ONE_TIME);
+                Ok(None)
+            }
+            answers => answers.map(Some),
         }
     }
 
-    /// Makes one call. 404 and 409 are answers, and do not count against gifticon.
-    async fn send(&self, requests: &[Request]) -> anyhow::Result<Vec<Result<Answer, Unanswered>>> {
-        // Gifticon does not begin what waited longer than this: nobody would hear of it. By then this
-        // side has counted it as late.
-        let patience = patience::header(self.timeout);
-        let [request] = requests else {
-            let items: Vec<Value> = requests.iter().map(item).collect();
-            let call = self.client.post(format!("{}/reservations", self.url));
-            let call =
-                call.json(&json!({ "reservations": items })).header(patience::HEADER, patience);
-            let response = call.send().await?;
-            if response.status() != StatusCode::OK {
-                bail!(UnexpectedStatusError(response.status()));
-            }
-            let answers: Vec<AnswerBody> = response.json().await?;
-            ensure!(answers.len() == requests.len(), "gifticon left out an answer");
-            let answers: Vec<_> = answers.into_iter().map(AnswerBody::answer).collect();
-            let failed = answers.iter().all(Result::is_err);
-            ensure!(!failed, "gifticon could not do any of {} reservations", answers.len());
-            return Ok(answers);
-        };
+    /// Calls for one. 404 and 409 are answers, and do not count against gifticon.
+    async fn put(&self, request: &Request) -> anyhow::Result<Answer> {
         let body = json!({ "gifticonId": request.gifticon_id, "quantity": request.quantity });
         let call = self.client.put(self.address(request.reservation)).json(&body);
-        let mut call = call.header(patience::HEADER, patience);
+        let mut call = call.header(patience::HEADER, self.patience());
         if let Some(trace) = &request.trace {
             call = call.header(TRACEPARENT, trace.header());
         }
@@ -146,7 +114,26 @@ impl Calls {
             status => bail!(UnexpectedStatusError(status)),
         };
         let body = AnswerBody { status: Some(status.as_u16()), ..body };
-        Ok(vec![body.answer()])
+        Ok(body.answer()?)
+    }
+
+    /// Calls for many. Each has its own answer.
+    async fn post(&self, requests: &[Request]) -> anyhow::Result<Vec<Result<Answer, Unanswered>>> {
+        let items: Vec<Value> = requests.iter().map(item).collect();
+        let call = self.client.post(format!("{}/reservations", self.url));
+        let call = call.json(&json!({ "reservations": items }));
+        let response = call.header(patience::HEADER, self.patience()).send().await?;
+        if response.status() != StatusCode::OK {
+            bail!(UnexpectedStatusError(response.status()));
+        }
+        let answers: Vec<AnswerBody> = response.json().await?;
+        ensure!(answers.len() == requests.len(), "gifticon left out an answer");
+        Ok(answers.into_iter().map(AnswerBody::answer).collect())
+    }
+
+    /// Returns the header that has gifticon begin nothing that waited for longer than a call may take: nobody would hear of it.
+    fn patience(&self) -> HeaderValue {
+        patience::header(self.timeout)
     }
 
     /// Releases what is held under `reservation`, if anything is.
@@ -181,10 +168,10 @@ impl AnswerBody {
             (Some(200 | 201), Some(name), Some(price)) => Ok(Ok(Reserved { name, price })),
             (Some(404), ..) => Ok(Err(Some(Rejection::UnknownGifticon))),
             (Some(409), ..) => Ok(Err(self.available_quantity.map(rejection))),
-            (status, ..) => {
-                let status = status.unwrap_or_default();
+            (Some(status), ..) => {
                 Err(Unanswered::Failed(format!("gifticon answered {status}").into()))
             }
+            (None, ..) => Err(Unanswered::Failed("gifticon answered without a status".into())),
         }
     }
 }
@@ -194,9 +181,10 @@ fn is_broken_connection(error: &anyhow::Error) -> bool {
     error.downcast_ref::<reqwest::Error>().is_some_and(|error| !error.is_decode())
 }
 
-/// Returns whether gifticon does not know the route.
-fn is_unknown_route(error: &anyhow::Error) -> bool {
+/// Returns whether gifticon has no call for many, by what it answered: what cart sends is well formed and within bounds.
+fn is_unknown_call(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|UnexpectedStatusError(status)| {
-        [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(status)
+        status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT
+            || *status == StatusCode::NOT_IMPLEMENTED
     })
 }

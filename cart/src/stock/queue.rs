@@ -6,12 +6,10 @@
 use crate::stock::answer::{Answer, Request, Unanswered};
 use crate::stock::calls::Calls;
 use chassis::http::breaker::{Breaker, CallError};
+use common_events::number::RESERVATIONS_MAX;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-
-/// Reservations in one call at most. If a call is late, the outcome of so many is unknown.
-const CALL_MAX: usize = 64;
 
 type Outcome = Result<Answer, Unanswered>;
 
@@ -52,29 +50,58 @@ impl Queue {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *waiting)
         };
-        while waiting.len() > CALL_MAX {
-            let rest = waiting.split_off(CALL_MAX);
+        // A probe of a half-open circuit is one reservation.
+        let together = self.breaker.is_closed() && self.calls.takes_many();
+        let most = if together { RESERVATIONS_MAX } else { 1 };
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().min(most));
             tokio::spawn(self.clone().send(std::mem::replace(&mut waiting, rest)));
         }
-        self.send(waiting).await;
     }
 
     /// Makes one call through the breaker, and hands out the answers.
-    async fn send(self, waiting: Vec<Waiting>) {
+    async fn send(self, mut waiting: Vec<Waiting>) {
+        if waiting.len() == 1
+            && let Some(one) = waiting.pop()
+        {
+            return self.send_one(one).await;
+        }
         let (requests, answers): (Vec<Request>, Vec<_>) = waiting.into_iter().unzip();
-        let outcomes = match self.breaker.call(self.calls.reserve(&requests)).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                let unanswered = match error {
-                    CallError::Open(_) => Unanswered::Unsent,
-                    CallError::Late(_) => Unanswered::Late,
-                    CallError::Failed { .. } => Unanswered::failed(&anyhow::Error::from(error)),
-                };
-                vec![Err(unanswered); answers.len()]
+        let call = self.calls.reserve_each(&requests);
+        let failed = |answer: &Option<Vec<_>>| answer.as_deref().is_some_and(mostly_failed);
+        let outcomes = match self.breaker.call_unless(call, failed).await {
+            Ok(Some(outcomes)) => outcomes,
+            Ok(None) => {
+                for one in requests.into_iter().zip(answers) {
+                    tokio::spawn(self.clone().send_one(one));
+                }
+                return;
             }
+            Err(error) => vec![Err(Unanswered::from(error)); answers.len()],
         };
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             let _ = answer.send(outcome);
+        }
+    }
+
+    /// Makes a call for one reservation through the breaker, and hands out the answer.
+    async fn send_one(self, (request, answer): Waiting) {
+        let outcome = self.breaker.call(self.calls.reserve(&request)).await;
+        let _ = answer.send(outcome.map_err(Unanswered::from));
+    }
+}
+
+/// Returns whether most reservations of a call failed.
+fn mostly_failed(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().filter(|outcome| outcome.is_err()).count() * 2 > outcomes.len()
+}
+
+impl From<CallError> for Unanswered {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Open(_) => Self::Unsent,
+            CallError::Late(_) => Self::Late,
+            CallError::Failed { .. } => Self::failed(&anyhow::Error::from(error)),
         }
     }
 }

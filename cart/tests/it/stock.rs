@@ -9,7 +9,7 @@ use cart::stock::{HttpStock, ReserveError, Reserved};
 use chassis::base::metrics::Metrics;
 use chassis::http;
 use chassis::http::breaker::Breaker;
-use chassis::testing::peer;
+use chassis::testing::{eventually, peer};
 use common_events::{GifticonId, ReservationId};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -33,6 +33,9 @@ impl Calls {
         self.0.lock().unwrap().clone()
     }
 }
+
+/// The quantity of a reservation that gets no answer when it is alone.
+const HANGS: i64 = 6;
 
 /// What gifticon answers. The quantity says what a reservation is for: 1 is reserved, of 2 there is no gifticon, of 3 only
 /// two are left, 4 was released before, and 5 fails.
@@ -58,6 +61,9 @@ async fn reserve_one(
     Json(body): Json<Value>,
 ) -> (StatusCode, Json<Value>) {
     calls.add(1);
+    if body["quantity"] == HANGS {
+        return pending().await;
+    }
     let answer = answer(&body);
     let status = u16::try_from(answer["status"].as_u64().unwrap()).unwrap();
     (StatusCode::from_u16(status).unwrap(), Json(answer))
@@ -77,6 +83,14 @@ async fn first_breaks(state: State<Calls>, body: Json<Value>) -> Json<Vec<Value>
 }
 
 type Outcome = Result<Result<Reserved, Rejection>, ReserveError>;
+
+/// The connection of the first call breaks, and then there is no such call.
+async fn first_breaks_and_then_there_is_none(
+    state: State<Calls>,
+    body: Json<Value>,
+) -> (StatusCode, Json<Vec<Value>>) {
+    (StatusCode::NOT_FOUND, first_breaks(state, body).await)
+}
 
 struct Stock {
     stock: HttpStock,
@@ -164,4 +178,50 @@ async fn a_connection_that_breaks_is_tried_once_more_and_only_a_success_counts()
     let answers = stock.reserve_all(&[1, 3]).await;
     assert_eq!(answers, [Ok(Ok(reserved())), Err(ReserveError::Unknown)]);
     assert_eq!(stock.calls.all(), [2, 2]);
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_been_done_is_not_made_again_for_each() {
+    let routes = Router::new()
+        .route("/reservations", post(first_breaks_and_then_there_is_none))
+        .route("/reservations/{id}", put(reserve_one));
+    let stock = Stock::with(routes);
+    let answers = stock.reserve_all(&[1, 3]).await;
+    assert_eq!(answers, [Err(ReserveError::Unknown), Err(ReserveError::Unknown)]);
+    assert_eq!(stock.calls.all(), [2, 2]);
+}
+
+#[tokio::test]
+async fn one_that_gets_no_answer_alone_holds_no_other_up() {
+    let stock = Stock::with(Router::new().route("/reservations/{id}", put(reserve_one)));
+    let answers = stock.reserve_all(&[1, HANGS, 1]).await;
+    assert_eq!(answers, [Ok(Ok(reserved())), Err(ReserveError::Unknown), Ok(Ok(reserved()))]);
+}
+
+#[tokio::test]
+async fn a_call_of_which_most_fails_is_a_failure() {
+    let stock = Stock::with(Router::new().route("/reservations", post(reserve_each)));
+    for _ in 0..5 {
+        assert!(stock.stock.can_be_called());
+        assert_eq!(stock.reserve_all(&[5, 1, 5]).await[1], Ok(Ok(reserved())));
+    }
+    assert!(!stock.stock.can_be_called(), "the circuit is open");
+}
+
+#[tokio::test]
+async fn a_probe_is_one_reservation() {
+    let routes = Router::new()
+        .route("/reservations", post(reserve_each))
+        .route("/reservations/{id}", put(reserve_one));
+    let stock = Stock::with(routes);
+    for _ in 0..5 {
+        assert_eq!(stock.reserve(5).await, Err(ReserveError::Unknown));
+    }
+    eventually("the circuit to be half open", async || stock.stock.can_be_called().then_some(()))
+        .await;
+    let before = stock.calls.all().len();
+    let answers = stock.reserve_all(&[HANGS; 200]).await;
+    let unsent = answers.iter().filter(|answer| **answer == Err(ReserveError::Unsent)).count();
+    assert_eq!(unsent, 197);
+    assert_eq!(stock.calls.all()[before..], [1, 1, 1]);
 }

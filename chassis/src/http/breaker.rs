@@ -184,6 +184,15 @@ impl Breaker {
         &self,
         call: impl Future<Output = anyhow::Result<T>>,
     ) -> Result<T, CallError> {
+        self.call_unless(call, |_| false).await
+    }
+
+    /// Makes a call as [`Breaker::call`] does. A response counts as a failure if `failed` says so, and is returned all the same.
+    pub async fn call_unless<T>(
+        &self,
+        call: impl Future<Output = anyhow::Result<T>>,
+        failed: impl FnOnce(&T) -> bool,
+    ) -> Result<T, CallError> {
         if !self.machine.is_call_permitted() {
             return Err(CallError::Open(self.peer));
         }
@@ -196,7 +205,11 @@ impl Breaker {
         };
         match timeout(self.timeout, call).await {
             Ok(Ok(response)) => {
-                self.machine.on_success();
+                if failed(&response) {
+                    self.record_failure(false);
+                } else {
+                    self.machine.on_success();
+                }
                 Ok(response)
             }
             Ok(Err(source)) => {

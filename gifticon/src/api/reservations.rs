@@ -11,7 +11,7 @@ use chassis::base::problem::Problem;
 use chassis::base::trace::Trace;
 use chassis::http::{Body, Fields, Uuid, Validate};
 use chassis::writer::CommandError;
-use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
+use common_events::number::{self, GIFTICON_ID_MAX, RESERVATIONS_MAX, UNITS_MAX};
 use common_events::{GifticonId, ReservationId};
 use serde::{Deserialize, Serialize};
 
@@ -89,9 +89,6 @@ async fn release(State(writer): State<StockWriter>, Uuid(id): Uuid) -> Result<St
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Reservations in one call at most.
-const RESERVATIONS_MAX: i64 = 256;
-
 #[derive(Debug, Deserialize)]
 struct ReserveEachRequest {
     reservations: Vec<ReserveItem>,
@@ -112,8 +109,8 @@ struct ReserveItem {
 
 impl Validate for ReserveEachRequest {
     fn validate(&self, fields: &mut Fields) {
-        let count = i64::try_from(self.reservations.len()).unwrap_or(i64::MAX);
-        fields.number("reservations", count, 1..=RESERVATIONS_MAX);
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        fields.number("reservations", count(self.reservations.len()), 1..=count(RESERVATIONS_MAX));
         for item in &self.reservations {
             fields.number("gifticonId", item.gifticon_id, 1..=GIFTICON_ID_MAX);
             fields.number("quantity", item.quantity, 1..=UNITS_MAX);

@@ -91,12 +91,15 @@ pub(crate) fn renewal_age(term: Duration) -> Duration {
 /// How often the relay looks for events without being woken, such as those that another replica left behind. Shorter than
 /// the time after which it renews its lease.
 pub const RELAY_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// The least time between the starts of two rounds of the relay under load.
+/// The least time between the end of a round of the relay and the start of the next, under load.
 pub const MIN_RELAY_INTERVAL: Duration = Duration::from_millis(40);
 /// The least time between the starts of two batches of a consumer under load: no client waits for it.
 pub const MIN_CONSUMER_INTERVAL: Duration = Duration::from_millis(50);
 /// The first pause of work that is tried until it succeeds. Each pause is twice the one before.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two attempts to connect to a database that could not be connected to. Until one succeeds, requests
+/// are refused at once, so a database that is back must be found soon.
+pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// The longest pause of work that is tried until it succeeds.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often work that fails while the database works is tried: an event alone before it is parked, and a rebuild before it
@@ -238,6 +241,6 @@ mod tests {
 
     #[test]
     fn retries_become_slower() {
-        assert_nested!(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
+        assert_nested!(RETRY_PAUSE_MIN, RECONNECT_PAUSE_MAX, RETRY_PAUSE_MAX);
     }
 }

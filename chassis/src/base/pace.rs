@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Pieces of work within one interval from which on there is load. Below it the next round begins at once.
+/// Pieces of work within one and a half intervals from which on there is load. Below it the next round begins at once.
 const LOAD_MIN: usize = 10;
 
 /// Keeps a least time between rounds under load, so that each round does more.
@@ -18,7 +18,7 @@ pub(crate) struct Pace {
     min_interval: Duration,
     /// The most pieces of work of a round. After a full round more work waits already, so the next begins at once.
     round_max: usize,
-    /// The rounds that began within the last interval, each with its pieces of work.
+    /// The rounds that began within the last one and a half intervals, each with its pieces of work.
     recent: VecDeque<(Instant, usize)>,
     next: Option<Instant>,
 }
@@ -48,21 +48,29 @@ impl Pace {
 }
 
 /// The pauses between the tries of work that is tried until it succeeds. The first is [`RETRY_PAUSE_MIN`], and each is twice
-/// the one before, up to [`RETRY_PAUSE_MAX`].
+/// the one before, up to [`RETRY_PAUSE_MAX`] by default.
 #[derive(Debug)]
-pub struct Backoff(Duration);
+pub struct Backoff {
+    next: Duration,
+    max: Duration,
+}
 
 impl Backoff {
+    /// Returns pauses that grow up to `max`.
+    pub(crate) fn up_to(max: Duration) -> Self {
+        Self { next: RETRY_PAUSE_MIN, max }
+    }
+
     /// Waits before the next try.
     pub async fn wait(&mut self) {
-        sleep(self.0).await;
-        self.0 = (self.0 * 2).min(RETRY_PAUSE_MAX);
+        sleep(self.next).await;
+        self.next = (self.next * 2).min(self.max);
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self(RETRY_PAUSE_MIN)
+        Self::up_to(RETRY_PAUSE_MAX)
     }
 }
 

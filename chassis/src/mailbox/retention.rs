@@ -34,7 +34,7 @@ pub struct RetentionRule {
 pub(crate) const INBOX: RetentionRule =
     RetentionRule { table: "inbox", key: "event_id", after: limits::INBOX_RETENTION };
 
-/// The last batch of each writer. A running writer renews its row, so only rows of writers that are gone expire.
+/// The last batch of each writer. Rows of writers that are gone or idle expire.
 pub(crate) const WRITERS: RetentionRule =
     RetentionRule { table: "batches", key: "writer", after: limits::WRITER_ROW_RETENTION };
 
@@ -91,7 +91,11 @@ fn expire_sql(dialect: Dialect, RetentionRule { table, key, .. }: RetentionRule)
         Dialect::Sqlite => format!("delete from {table} where {key} in ({})", oldest(key)),
         // By the physical place of the row: by key, Postgres may read the whole table for a join.
         Dialect::Postgres => {
-            format!("delete from {table} where ctid = any(array({}))", oldest("ctid"))
+            // The condition again, since a row may have been updated meanwhile: not every version of Postgres 15 looks at it again.
+            format!(
+                "delete from {table} where ctid = any(array({})) and minute < $1",
+                oldest("ctid")
+            )
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::base::limits::{
     ACQUIRE_TIMEOUT, IDLE_BEFORE_PING, IDLE_TIMEOUT, PING_TIMEOUT, READ_TIMEOUT,
+    RECONNECT_PAUSE_MAX,
 };
 use crate::base::pace::Backoff;
 use crate::base::patience;
@@ -54,6 +55,8 @@ pub(crate) struct Connection {
     permit: Option<OwnedSemaphorePermit>,
     role: Role,
     taken_at: Instant,
+    /// A transaction was begun on it, and not committed.
+    pub(super) in_transaction: bool,
 }
 
 impl Pool {
@@ -133,7 +136,13 @@ impl Pool {
 
     fn in_use(&self, inner: RawConnection, permit: OwnedSemaphorePermit) -> Connection {
         let (inner, permit) = (Some(inner), Some(permit));
-        Connection { inner, permit, role: self.role, taken_at: Instant::now() }
+        Connection {
+            inner,
+            permit,
+            role: self.role,
+            taken_at: Instant::now(),
+            in_transaction: false,
+        }
     }
 
     /// Returns why no connection is free: the last error of connecting, if the others wait for that. If all readers are in
@@ -148,10 +157,10 @@ impl Pool {
         }
     }
 
-    /// Takes back a connection on which nothing failed.
+    /// Takes back a connection on which nothing failed. One with an open transaction is closed: the next would be part of it.
     pub(super) fn keep(&self, mut connection: Connection) {
         let mut idle = self.idle();
-        if idle.closed {
+        if idle.closed || connection.in_transaction {
             return;
         }
         let inner = connection.inner.take();
@@ -192,7 +201,7 @@ struct Reconnecting(Pool);
 
 impl Reconnecting {
     async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(RECONNECT_PAUSE_MAX);
         loop {
             backoff.wait().await;
             {

@@ -205,8 +205,8 @@ impl<M: WriteModel> Attempts<M> {
     /// writer's row, or has made the row, which retention deletes while a writer is idle.
     ///
     /// On SQLite it writes the row again: the pages of a transaction whose commit failed may be in the WAL, where a restart
-    /// would find them, and are overwritten so. SQLite writes no page that stays as it is; that of the index by minute is
-    /// written.
+    /// would find them, and are overwritten so. The row alone would not be written, since it stays as it is; the index by
+    /// minute is, because `minute` is set.
     async fn last_batch(&self) -> sqlx::Result<i64> {
         let mut connection = self.db.connection().await?;
         let mut tx = self.db.begin_on(&mut connection).await?;

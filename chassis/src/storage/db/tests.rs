@@ -60,3 +60,16 @@ async fn a_database_that_refuses_connections_is_tried_less_and_less_often() {
     // After 0, 50, 150, 350, 750 and 1,550 ms; each may take a moment itself.
     assert!((4..=6).contains(&tries), "{tries} tries");
 }
+
+/// What comes next on it would belong to that transaction.
+#[tokio::test]
+async fn a_connection_with_an_open_transaction_is_not_kept() {
+    let test = TestDb::sqlite();
+    let db = test.open(&Schema::bare(&[(1001, "one", "create table one (id bigint)")])).await;
+    let mut connection = db.connection().await.unwrap();
+    drop(db.begin_on(&mut connection).await.unwrap());
+    db.keep(connection);
+    let mut connection = db.connection().await.unwrap();
+    let tx = db.begin_on(&mut connection).await.expect("no transaction is open on it");
+    tx.commit().await.unwrap();
+}

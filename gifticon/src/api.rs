@@ -13,6 +13,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
 use chassis::http::hal::{Collection, Item};
 use chassis::http::{
@@ -24,12 +25,14 @@ use common_events::GifticonId;
 use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
 use problems::{refused, unexpected, unknown_gifticon};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::Arc;
 
 /// What handlers need.
 #[derive(Clone, Debug)]
 pub struct Api {
     pub db: Db,
     pub writer: StockWriter,
+    pub metrics: Arc<Metrics>,
 }
 
 /// Returns what [`routes`] serves.
@@ -63,7 +66,7 @@ pub fn routes(api: Api) -> Router {
         .route("/gifticons/search", get(async |base: BaseUrl| Json(GIFTICONS.searches(&base))))
         .route("/gifticons/search/findByGifticonId", get(find))
         .route("/gifticons/{id}", get(one).patch(change).delete(delete))
-        .merge(reservations::routes(api.writer.clone()))
+        .merge(reservations::routes(api.writer.clone(), Arc::clone(&api.metrics)))
         .with_state(api)
 }
 

@@ -199,7 +199,7 @@ impl Metrics {
     }
 
     /// Counts a request that was refused after it waited for too long in the queue `at`.
-    pub(crate) fn shed(&self, at: &'static str) {
+    pub fn shed(&self, at: &'static str) {
         self.shed.get_or_create(&[("at", at)]).inc();
     }
 

@@ -7,16 +7,25 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{post, put};
 use axum::{Json, Router};
+use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
-use chassis::base::trace::Trace;
+use chassis::base::trace::{self, Trace};
+use chassis::base::unavailable::Unavailable;
 use chassis::http::{Body, Fields, Uuid, Validate};
 use chassis::writer::CommandError;
 use common_events::number::{self, GIFTICON_ID_MAX, RESERVATIONS_MAX, UNITS_MAX};
 use common_events::{GifticonId, ReservationId};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Returns the routes.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(writer: StockWriter) -> Router<S> {
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(
+    writer: StockWriter,
+    metrics: Arc<Metrics>,
+) -> Router<S> {
+    let reserve_each = async move |writer: State<StockWriter>, body: Body<ReserveEachRequest>| {
+        reserve_each(writer, &metrics, body).await
+    };
     Router::new()
         .route("/reservations", post(reserve_each))
         .route("/reservations/{reservation}", put(reserve).delete(release))
@@ -139,6 +148,7 @@ enum ReserveItemView {
 /// Carries out many reservations, of which each is made or refused by itself. Fails as a whole if all of them do.
 async fn reserve_each(
     State(writer): State<StockWriter>,
+    metrics: &Metrics,
     Body(ReserveEachRequest { reservations }): Body<ReserveEachRequest>,
 ) -> Result<Json<Vec<ReserveItemView>>, Problem> {
     let commands = reservations.into_iter().map(|item| {
@@ -147,12 +157,20 @@ async fn reserve_each(
             gifticon_id: GifticonId(item.gifticon_id),
             quantity: item.quantity,
         };
-        (reserve, item.traceparent.as_deref().and_then(Trace::parse))
+        let own = item.traceparent.as_deref().and_then(Trace::parse);
+        (reserve, own.or_else(trace::current))
     });
     let mut outcomes = writer.execute_each(commands).await;
-    if outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))))
-        && let Some(Err(error)) = outcomes.pop()
-    {
+    let overloaded = |outcome: &Result<_, _>| match outcome {
+        Err(CommandError::Unavailable(Unavailable::Overloaded { at })) => Some(*at),
+        _ => None,
+    };
+    // The response counts as one where the whole is refused.
+    let none_done =
+        outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))));
+    let refused_here = outcomes.iter().skip(usize::from(none_done));
+    refused_here.filter_map(overloaded).for_each(|at| metrics.shed(at));
+    if none_done && let Some(Err(error)) = outcomes.pop() {
         return Err(refused(error));
     }
     outcomes.into_iter().map(ReserveItemView::of).collect::<Result<_, _>>().map(Json)

@@ -3,6 +3,7 @@
 use crate::common::Gifticon;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection, Executor};
 use uuid::Uuid;
 
 fn item(id: Uuid, gifticon_id: i64, quantity: i64) -> Value {
@@ -64,5 +65,19 @@ async fn a_call_that_cannot_be_read_reserves_nothing() {
         let (status, answer) = reserve_each(&gifticon, items).await;
         assert_eq!(status, expected, "{answer}");
     }
+    assert_eq!(gifticon.available().await, 10);
+}
+
+#[tokio::test]
+async fn each_that_is_refused_for_overload_is_counted() {
+    let gifticon = Gifticon::with_ten().await;
+    let mut locked = AnyConnection::connect(gifticon.db.url.as_str()).await.unwrap();
+    locked.execute("begin immediate").await.unwrap(); // the writer waits
+    let items = [item(Uuid::now_v7(), 7, 1), item(Uuid::now_v7(), 7, 1)];
+    assert_eq!(reserve_each(&gifticon, &items).await.0, 503);
+    locked.execute("rollback").await.unwrap();
+    let metrics = format!("{}/metrics", gifticon.running.management_url().unwrap());
+    let metrics = gifticon.client.get(metrics).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("http_requests_shed_total{at=\"writer\"} 2\n"), "{metrics}");
     assert_eq!(gifticon.available().await, 10);
 }

@@ -43,9 +43,19 @@ struct ReserveRequest {
 
 impl Validate for ReserveRequest {
     fn validate(&self, fields: &mut Fields) {
-        fields.number("gifticonId", self.gifticon_id, 1..=GIFTICON_ID_MAX);
-        fields.number("quantity", self.quantity, 1..=UNITS_MAX);
+        check(fields, self.gifticon_id, self.quantity);
     }
+}
+
+/// Checks the fields of a reservation.
+fn check(fields: &mut Fields, gifticon_id: i64, quantity: i64) {
+    fields.number("gifticonId", gifticon_id, 1..=GIFTICON_ID_MAX);
+    fields.number("quantity", quantity, 1..=UNITS_MAX);
+}
+
+/// Returns the command that makes a reservation.
+fn command(reservation: ReservationId, gifticon_id: i64, quantity: i64) -> Command {
+    Command::Reserve { reservation, gifticon_id: GifticonId(gifticon_id), quantity }
 }
 
 /// The answer to a reservation: what the cart needs to know of what it holds.
@@ -78,15 +88,17 @@ async fn reserve(
     Uuid(id): Uuid,
     Body(request): Body<ReserveRequest>,
 ) -> Result<(StatusCode, Json<ReservationView>), Problem> {
-    let reserve = Command::Reserve {
-        reservation: ReservationId(id),
-        gifticon_id: GifticonId(request.gifticon_id),
-        quantity: request.quantity,
-    };
-    match writer.execute(reserve).await.map_err(refused)? {
+    let reserve = command(ReservationId(id), request.gifticon_id, request.quantity);
+    let (status, reservation) = made(writer.execute(reserve).await.map_err(refused)?)?;
+    Ok((status, Json(reservation)))
+}
+
+/// Returns the answer to a reservation that was made, now or before.
+fn made(reply: Reply) -> Result<(StatusCode, ReservationView), Problem> {
+    match reply {
         Reply::Reservation { reservation, is_new } => {
             let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-            Ok((status, Json(reservation.into())))
+            Ok((status, reservation.into()))
         }
         reply => Err(unexpected(&reply)),
     }
@@ -121,8 +133,7 @@ impl Validate for ReserveEachRequest {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         fields.number("reservations", count(self.reservations.len()), 1..=count(RESERVATIONS_MAX));
         for item in &self.reservations {
-            fields.number("gifticonId", item.gifticon_id, 1..=GIFTICON_ID_MAX);
-            fields.number("quantity", item.quantity, 1..=UNITS_MAX);
+            check(fields, item.gifticon_id, item.quantity);
         }
     }
 }
@@ -152,25 +163,21 @@ async fn reserve_each(
     Body(ReserveEachRequest { reservations }): Body<ReserveEachRequest>,
 ) -> Result<Json<Vec<ReserveItemView>>, Problem> {
     let commands = reservations.into_iter().map(|item| {
-        let reserve = Command::Reserve {
-            reservation: item.reservation_id,
-            gifticon_id: GifticonId(item.gifticon_id),
-            quantity: item.quantity,
-        };
+        let reserve = command(item.reservation_id, item.gifticon_id, item.quantity);
         let own = item.traceparent.as_deref().and_then(Trace::parse);
         (reserve, own.or_else(trace::current))
     });
     let mut outcomes = writer.execute_each(commands).await;
-    let overloaded = |outcome: &Result<_, _>| match outcome {
-        Err(CommandError::Unavailable(Unavailable::Overloaded { at })) => Some(*at),
-        _ => None,
-    };
-    // The response counts as one where the whole is refused.
     let none_done =
         outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))));
-    let refused_here = outcomes.iter().skip(usize::from(none_done));
-    refused_here.filter_map(overloaded).for_each(|at| metrics.shed(at));
-    if none_done && let Some(Err(error)) = outcomes.pop() {
+    let whole = if none_done { outcomes.pop() } else { None };
+    // The one that the response is about counts with it.
+    for outcome in &outcomes {
+        if let Err(CommandError::Unavailable(Unavailable::Overloaded { at })) = outcome {
+            metrics.shed(at);
+        }
+    }
+    if let Some(Err(error)) = whole {
         return Err(refused(error));
     }
     outcomes.into_iter().map(ReserveItemView::of).collect::<Result<_, _>>().map(Json)
@@ -179,11 +186,10 @@ async fn reserve_each(
 impl ReserveItemView {
     fn of(outcome: Result<Reply, CommandError<Refusal>>) -> Result<Self, Problem> {
         match outcome {
-            Ok(Reply::Reservation { reservation, is_new }) => {
-                let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-                Ok(Self::Reserved { status: status.as_u16(), reservation: reservation.into() })
+            Ok(reply) => {
+                let (status, reservation) = made(reply)?;
+                Ok(Self::Reserved { status: status.as_u16(), reservation })
             }
-            Ok(reply) => Err(unexpected(&reply)),
             Err(error) => {
                 let available_quantity = match &error {
                     CommandError::Refused(Refusal::InsufficientStock { available }) => {

@@ -53,10 +53,11 @@ impl Queue {
         // A probe of a half-open circuit is one reservation.
         let together = self.breaker.is_closed() && self.calls.takes_many();
         let most = if together { RESERVATIONS_MAX } else { 1 };
-        while !waiting.is_empty() {
-            let rest = waiting.split_off(waiting.len().min(most));
+        while waiting.len() > most {
+            let rest = waiting.split_off(most);
             tokio::spawn(self.clone().send(std::mem::replace(&mut waiting, rest)));
         }
+        self.send(waiting).await;
     }
 
     /// Makes one call through the breaker, and hands out the answers.

@@ -1,7 +1,6 @@
 //! The pace of work: rounds that gather work under load, and retries with growing pauses.
 
 use crate::base::limits::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN};
-use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -19,13 +18,13 @@ pub(crate) struct Pace {
     /// The most pieces of work of a round. After a full round more work waits already, so the next begins at once.
     round_max: usize,
     /// The rounds that began within the last one and a half intervals, each with its pieces of work.
-    recent: VecDeque<(Instant, usize)>,
+    recent: Vec<(Instant, usize)>,
     next: Option<Instant>,
 }
 
 impl Pace {
     pub(crate) fn new(min_interval: Duration, round_max: usize) -> Self {
-        Self { min_interval, round_max, recent: VecDeque::new(), next: None }
+        Self { min_interval, round_max, recent: Vec::new(), next: None }
     }
 
     /// Waits until the next round may begin.
@@ -38,7 +37,7 @@ impl Pace {
     /// Records that a round with `pieces` of work begins now.
     pub(crate) fn begins(&mut self, pieces: usize) {
         let now = Instant::now();
-        self.recent.push_back((now, pieces));
+        self.recent.push((now, pieces));
         // Rounds begin late: with an interval that is exact, the load of a steady rate would come and go.
         let since = now.checked_sub(self.min_interval * 3 / 2);
         self.recent.retain(|(began, _)| since.is_none_or(|since| *began > since));

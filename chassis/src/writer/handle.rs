@@ -11,8 +11,6 @@ use crate::writer::job::{ENOUGH, EventError, Job, WAITING};
 use crate::writer::model::{CommandError, Outcome, WriteModel};
 use crate::writer::order::{Order, Waits};
 use crate::writer::task::{Batches, Task};
-use futures_util::FutureExt;
-use futures_util::future::{FusedFuture, ready};
 use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
 use std::pin::pin;
@@ -97,13 +95,12 @@ impl<M: WriteModel> Writer<M> {
     ) -> Vec<Outcome<M>> {
         let queued: Vec<_> =
             commands.into_iter().map(|(command, trace)| self.enqueue(command, trace)).collect();
-        let mut over = pin!(sleep_until(patience::until()).fuse());
+        let mut over = pin!(sleep_until(patience::until()));
         let mut outcomes = Vec::with_capacity(queued.len());
         for queued in queued {
             outcomes.push(match queued {
                 Err(overloaded) => Err(CommandError::Unavailable(overloaded)),
-                Ok(queued) if over.is_terminated() => self.outcome(queued, ready(())).await,
-                Ok(queued) => self.outcome(queued, &mut over).await,
+                Ok(queued) => self.outcome(queued, over.as_mut()).await,
             });
         }
         outcomes

@@ -9,12 +9,14 @@ use chassis::base::i18n::Text;
 use chassis::base::limits::{CLIENT_KEEP_ALIVE, UPSTREAM_IDLE_TIMEOUT};
 use chassis::base::patience;
 use chassis::base::problem::{Kind, Problem};
+use chassis::http::serving::PerThread;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::io;
 use std::iter::successors;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use tower_http::timeout::TimeoutBody;
@@ -48,16 +50,18 @@ const OUTCOME_UNKNOWN: Text = Text::fixed(
 
 /// The HTTP client for all upstreams. It keeps connections, and never repeats a request that it began to send.
 #[derive(Clone, Debug)]
-pub struct Proxy(Client<Connector, Body>);
+pub struct Proxy(Arc<PerThread<Client<Connector, Body>>>);
 
 impl Proxy {
-    /// Returns a client with its own connection pool.
+    /// Returns a client with its own connections, which stay on the thread of the requests that they are made for.
     pub fn new() -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(CLIENT_KEEP_ALIVE)
-            .pool_timer(TokioTimer::new())
-            .build(Connector::new());
-        Self(client)
+        let client = || {
+            Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(CLIENT_KEEP_ALIVE)
+                .pool_timer(TokioTimer::new())
+                .build(Connector::new())
+        };
+        Self(Arc::new(PerThread::new(client)))
     }
 
     /// Forwards `request` to the upstream at `base`, and returns its response, which must begin within `response_timeout`.
@@ -79,7 +83,7 @@ impl Proxy {
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
 
-        match timeout(response_timeout, self.0.request(request)).await {
+        match timeout(response_timeout, self.0.get().request(request)).await {
             Ok(Ok(mut response)) => {
                 hop_by_hop::remove(response.headers_mut());
                 Ok(response.map(|body| streamed(base, body)))

@@ -20,6 +20,7 @@ mod query;
 pub mod queue;
 mod request_log;
 mod server;
+pub mod serving;
 mod socket;
 mod surface;
 

@@ -2,7 +2,7 @@
 
 use crate::base::limits::{DRAIN_ACCEPT_MAX, DRAIN_QUIET_TIME};
 use crate::http::head::HeadLimits;
-use crate::http::{connection, handshake_filter};
+use crate::http::{connection, handshake_filter, serving};
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,10 +31,22 @@ pub(crate) async fn serve(
             if !full {
                 let guard = Arc::clone(&open);
                 let (router, stop) = (router.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection::serve(stream, client, router, limits, stop).await;
-                    drop(guard);
+                let runtime = serving::next_runtime();
+                // It belongs to the runtime of the listener so far.
+                let moved = stream.into_std().and_then(|stream| {
+                    let _context = runtime.enter();
+                    TcpStream::from_std(stream)
                 });
+                match moved {
+                    Ok(stream) => {
+                        let served = async move {
+                            connection::serve(stream, client, router, limits, stop).await;
+                            drop(guard);
+                        };
+                        connections.spawn_on(served, runtime);
+                    }
+                    Err(error) => warn!(error = %error, "could not serve a connection"),
+                }
             } else if !was_full {
                 warn!(connections = CONNECTIONS_MAX, "too many connections; closing new ones");
             }

@@ -1,4 +1,5 @@
--- Carts that hold stock, and those that did. Listings show the live ones.
+-- Carts that hold stock, and those that did. Listings show the live ones. `removed_at` is null until a cart is removed, and not
+-- before: on Postgres an index costs each update that changes one of its columns, those of its condition included.
 create table carts (
     id {id},
     gifticon_id bigint not null,
@@ -8,9 +9,10 @@ create table carts (
     price bigint not null,
     status text not null,
     added_at bigint not null,
-    changed_at bigint not null
-);
-create index carts_live on carts (id) where status <> 'CartRemoved';
+    changed_at bigint not null,
+    removed_at bigint
+) {updated};
+create index carts_live on carts (id) where removed_at is null;
 
 -- Attempts: what is being reserved at gifticon, written before it is asked. A row that a crash left behind is ended by the
 -- sweeper, and its stock released, if any was taken. It needs no index by status: there are no more rows than requests
@@ -21,7 +23,7 @@ create table intents (
     quantity bigint not null,
     idempotency_key text,
     status text not null
-) {clustered};
+) {clustered} {queue};
 
 -- What was answered to a request with an Idempotency-Key, so that its repeat is answered the same.
 create table idempotency_keys (

@@ -20,7 +20,7 @@ pub const CARTS: Listing = Listing {
     collection: "carts",
     singular: "cart",
     columns: CartRow::COLUMNS,
-    from: "from carts where status <> 'CartRemoved'",
+    from: "from carts where removed_at is null",
     fields: &[
         Field::unique("id", "id"),
         Field::new("gifticonId", "gifticon_id"),
@@ -152,8 +152,8 @@ fn save_carts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
         carts.map(|cart| cart.id.0).collect::<Vec<_>>()
     };
     let (paid, removed) = (changed_to(Status::Paid), changed_to(Status::Removed));
-    set_status(tx, Status::Paid, &paid)?;
-    set_status(tx, Status::Removed, &removed)?;
+    set_status(tx, Status::Paid, "", &paid)?;
+    set_status(tx, Status::Removed, ", removed_at = $3", &removed)?;
     ids::save(tx, &state.ids, CARTS.collection);
     Ok(())
 }
@@ -163,9 +163,10 @@ fn texts<'a>(ids: impl IntoIterator<Item = &'a ReservationId>) -> Vec<String> {
     ids.into_iter().map(ReservationId::to_string).collect()
 }
 
-fn set_status(tx: &mut Tx<'_>, status: Status, ids: &[i64]) -> sqlx::Result<()> {
+/// Sets the status of carts, and what else it changes.
+fn set_status(tx: &mut Tx<'_>, status: Status, and: &str, ids: &[i64]) -> sqlx::Result<()> {
     run_on_each(tx, ids, |among| {
-        let update = format!("update carts set status = $2, changed_at = $3 where id {among}");
+        let update = format!("update carts set status = $2, changed_at = $3{and} where id {among}");
         Statement::new(update).text(status.text()).number(now())
     })
 }

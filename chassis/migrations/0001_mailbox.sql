@@ -7,7 +7,7 @@ create table outbox (
     size bigint not null,
     created_at bigint not null,
     events text not null
-);
+) {queue};
 
 -- Events that were handled. A row is written in the transaction of the effect.
 create table inbox (
@@ -44,7 +44,7 @@ create table leases (
     holder text not null,
     epoch bigint not null,
     renewals bigint not null default 0
-);
+) {hot};
 
 -- The last id that was given and how many rows are live, for each kind of thing. On Postgres the row is locked by every
 -- transaction that makes one, so that ids become visible in their order.
@@ -52,14 +52,14 @@ create table counters (
     name text primary key,
     last_id bigint not null,
     live bigint not null
-);
+) {hot};
 
 -- The last batch of each writer, by which it learns whether a commit that brought no answer holds.
 create table batches (
     writer text primary key,
     batch bigint not null,
     minute bigint not null default 0
-);
+) {hot};
 create index batches_by_minute on batches (minute);
 
 -- The minutes that the service has run, all told. What is deleted by age is stamped with this count instead of the wall

@@ -7,7 +7,7 @@ create table gifticons (
     held bigint not null check (held >= 0),
     price bigint not null check (price >= 0),
     version bigint not null
-);
+) {hot};
 
 -- What carts hold, and the tombstones of what they do not hold any more. `gifticon_id` is null where
 -- a release came before its reservation.

@@ -17,7 +17,7 @@ create table views (
     cart_removed_at bigint,
     payment_declined_at bigint,
     payment_cancelled_at bigint
-);
+) {updated};
 
 -- The rebuild of the view that is running, if one is.
 create table rebuild (

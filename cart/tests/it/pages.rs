@@ -22,10 +22,10 @@ struct Id {
 
 async fn live_carts_are_sorted_without_a_look_at_the_others(db: Db) {
     let fill = "insert into carts (id, gifticon_id, quantity, reservation_id, name, price, status, \
-                added_at, changed_at) with recursive n (i) as \
+                added_at, changed_at, removed_at) with recursive n (i) as \
                 (select 1 union all select i + 1 from n where i < 20000) \
                 select i, 1, 1, 'r' || i, 'Americano', 5000, \
-                case when i % 1000 = 0 then 'CartAdded' else 'CartRemoved' end, 0, 0 from n";
+                case when i % 1000 = 0 then 'CartAdded' else 'CartRemoved' end, 0, 0, case when i % 1000 = 0 then null else 0 end from n";
     let mut tx = db.begin().await.unwrap();
     query(fill).execute(&mut *tx).await.unwrap();
     query("update counters set live = 20 where name = 'carts'").execute(&mut *tx).await.unwrap();

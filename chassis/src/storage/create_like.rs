@@ -3,8 +3,8 @@
 use crate::storage::{Dialect, Tx};
 use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
 
-/// Creates the empty table `new` with the columns and constraints that `table` has, whichever migrations made them. On SQLite,
-/// indexes other than those of its constraints are not copied: their names are taken.
+/// Creates the empty table `new` with the columns, constraints and storage parameters that `table` has, whichever migrations
+/// made them. On SQLite, indexes other than those of its constraints are not copied: their names are taken.
 pub async fn create_like(tx: &mut Tx<'_>, new: &str, table: &str) -> sqlx::Result<()> {
     let create = match tx.dialect() {
         Dialect::Sqlite => {
@@ -15,7 +15,15 @@ pub async fn create_like(tx: &mut Tx<'_>, new: &str, table: &str) -> sqlx::Resul
             let columns = sql.find('(').map_or("", |at| &sql[at..]);
             format!("create table {new} {columns}")
         }
-        Dialect::Postgres => format!("create table {new} (like {table} including all)"),
+        Dialect::Postgres => {
+            // `like` copies none of what `with` sets.
+            let select = query(
+                "select coalesce(' with (' || array_to_string(reloptions, ', ') || ')', '') \
+                 from pg_class where oid = cast($1 as regclass)",
+            );
+            let with: String = select.bind(table).fetch_one(&mut **tx).await?.try_get(0)?;
+            format!("create table {new} (like {table} including all){with}")
+        }
     };
     raw_sql(AssertSqlSafe(create)).execute(&mut **tx).await?;
     Ok(())

@@ -13,7 +13,7 @@ on_each_database!(
     a_rebuilt_table_has_the_columns_and_indexes_of_the_old_one,
 );
 
-/// Returns the columns of the table `views` with their properties, and its indexes without their names.
+/// Returns the columns of the table `views` with their properties, its indexes without their names, and its storage parameters.
 async fn layout(db: &Db) -> Vec<Vec<String>> {
     let (columns, indexes) = match db.dialect() {
         Dialect::Sqlite => (
@@ -30,8 +30,14 @@ async fn layout(db: &Db) -> Vec<Vec<String>> {
              from pg_index where indrelid = 'views'::regclass order by 3",
         ),
     };
+    let storage = match db.dialect() {
+        Dialect::Sqlite => "select 'none'",
+        Dialect::Postgres => {
+            "select array_to_string(reloptions, ', ') from pg_class where oid = 'views'::regclass"
+        }
+    };
     let mut layout = Vec::new();
-    for sql in [columns, indexes] {
+    for sql in [columns, indexes, storage] {
         let rows = db.fetch_all(query(sql)).await.unwrap();
         assert!(!rows.is_empty(), "{sql}");
         let texts = |row: &sqlx::any::AnyRow| (0..row.len()).map(|cell| row.get(cell)).collect();

@@ -37,6 +37,11 @@ pub struct StandaloneConfig {
     #[arg(long, env, value_parser = chassis::base::config::brokers)]
     pub kafka_brokers: Option<String>,
 
+    /// Keep at least so many of the newest events in the embedded event log, and delete older ones that every service has read;
+    /// unset keeps all
+    #[arg(long, env, value_parser = clap::value_parser!(i64).range(1..))]
+    pub event_log_messages: Option<i64>,
+
     #[command(flatten)]
     pub topic: Topic,
 
@@ -174,6 +179,9 @@ impl Shop {
                 let log = EmbeddedLog::open(&dir.join("events.db")).await;
                 let log = log.map_err(|error| invalid(chassis::storage::causes(&error)))?;
                 log.keep_groups(&names()); // a consumer group has the name of its service
+                if let Some(messages) = config.event_log_messages {
+                    log.keep_messages(messages);
+                }
                 Arc::new(self.log.insert(log).clone())
             }
         };

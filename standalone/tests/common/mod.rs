@@ -34,6 +34,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
     StandaloneConfig {
         data_dir: dir.to_owned(),
         kafka_brokers,
+        event_log_messages: None,
         topic: Topic { kafka_topic: "gifticon".into() },
         security: KafkaSecurity::default(),
         listeners: Listeners::free(),

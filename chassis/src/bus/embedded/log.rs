@@ -3,7 +3,7 @@
 //! Offsets have no gaps: a failed write takes none.
 
 use crate::base::config::DatabaseUrl;
-use crate::bus::embedded::shared::{Positions, Shared, delivery};
+use crate::bus::embedded::shared::{Positions, ReplayGuard, Shared, delivery};
 use crate::bus::embedded::write::{self, LogCommand};
 use crate::bus::interface::{Delivery, Message};
 use crate::storage::{Db, Schema};
@@ -98,7 +98,9 @@ impl Log {
         }
         let next = query("select last + 1 from batches order by first desc limit 1");
         let next = db.fetch_optional(next).await?.map_or(Ok(0), |row| row.try_get(0))?;
-        Ok(Shared::new(next, positions))
+        let oldest = query("select first from batches order by first limit 1");
+        let oldest = db.fetch_optional(oldest).await?.map_or(Ok(0), |row| row.try_get(0))?;
+        Ok(Shared::new(oldest, next, positions))
     }
 
     /// Appends messages in order. They are durable when this returns.
@@ -131,6 +133,23 @@ impl Log {
         let is_complete = read.last().is_some_and(|last| last.position.offset + 1 == next);
         ensure!(is_complete, "the event log lacks messages after offset {}", from - 1);
         Ok(read)
+    }
+
+    /// Returns the offset of the oldest message in the file.
+    pub(super) fn oldest(&self) -> i64 {
+        self.shared.oldest()
+    }
+
+    /// Keeps at least the newest `messages`. Each append deletes some of those before them that every group has read.
+    pub(super) fn keep_messages(&self, messages: i64) {
+        self.shared.keep(messages);
+    }
+
+    /// Begins a replay. Until it is dropped, no message is deleted; the oldest that is there then is that of [`Log::oldest`].
+    pub(super) async fn begin_replay(&self) -> anyhow::Result<ReplayGuard> {
+        let guard = self.shared.begin_replay();
+        self.flush().await?; // a transaction that deletes messages may be under way
+        Ok(guard)
     }
 
     /// Returns the offset of the next message.

@@ -16,6 +16,7 @@ use crate::bus::interface::{
 use anyhow::ensure;
 use async_trait::async_trait;
 use log::Log;
+use shared::ReplayGuard;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +36,12 @@ impl EmbeddedLog {
     /// Deletes the positions of all groups but `groups`.
     pub fn keep_groups(&self, groups: &[&str]) {
         self.0.keep_groups(groups);
+    }
+
+    /// Keeps at least the newest `messages`, one at least. Without this call, all stay. Each append deletes some of the older
+    /// ones that every group has read. Readers that begin anew begin with the oldest that is left.
+    pub fn keep_messages(&self, messages: i64) {
+        self.0.keep_messages(messages.max(1)); // the last one tells which offset is next
     }
 
     /// Writes the positions of the groups and closes the file.
@@ -61,13 +68,18 @@ impl Bus for EmbeddedLog {
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
         let log = Arc::clone(&self.0);
         ensure!(log.claim(group), "the group {group} has a reader already");
-        let from = log.position(group);
-        Ok(Box::new(EmbeddedSubscription { log, group: group.to_owned(), from }))
+        // From here on the claim is released by the drop of the subscription.
+        let mut subscription = EmbeddedSubscription { log, group: group.to_owned(), from: 0 };
+        let log = &subscription.log;
+        log.flush().await?; // a transaction that deletes messages may be under way, which does not know of this reader
+        subscription.from = log.position(group).max(log.oldest());
+        Ok(Box::new(subscription))
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
         let log = Arc::clone(&self.0);
-        Ok(Box::new(EmbeddedReplay { end: log.end(), log, from: 0 }))
+        let guard = log.begin_replay().await?;
+        Ok(Box::new(EmbeddedReplay { end: log.end(), from: log.oldest(), log, _guard: guard }))
     }
 }
 
@@ -84,6 +96,7 @@ struct EmbeddedReplay {
     log: Arc<Log>,
     from: i64,
     end: i64,
+    _guard: ReplayGuard,
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 use crate::bus::embedded::tail::Tail;
 use crate::bus::interface::{Delivery, Message, TopicPosition};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -16,17 +17,26 @@ pub(super) struct Shared {
     positions: Mutex<Positions>,
     /// The groups that have a reader.
     readers: Mutex<HashSet<String>>,
+    /// The offset of the oldest message in the file.
+    oldest: AtomicI64,
+    /// How many of the newest messages stay in the file at least.
+    kept: AtomicI64,
+    /// The number of running replays.
+    replays: AtomicUsize,
     /// The number of appends.
     appends: watch::Sender<u64>,
 }
 
 impl Shared {
-    /// Returns the state of a file: the offset of its next message, and the positions of the groups.
-    pub(super) fn new(next: i64, positions: Positions) -> Self {
+    /// Returns the state of a file: the offsets of its oldest and of its next message, and the positions of the groups.
+    pub(super) fn new(oldest: i64, next: i64, positions: Positions) -> Self {
         Self {
             tail: Mutex::new(Tail::new(next)),
             positions: Mutex::new(positions),
             readers: Mutex::default(),
+            oldest: AtomicI64::new(oldest),
+            kept: AtomicI64::new(i64::MAX),
+            replays: AtomicUsize::new(0),
             appends: watch::Sender::new(0),
         }
     }
@@ -56,6 +66,36 @@ impl Shared {
         self.tail().next()
     }
 
+    /// Returns the offset of the oldest message in the file.
+    pub(super) fn oldest(&self) -> i64 {
+        self.oldest.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_oldest(&self, oldest: i64) {
+        self.oldest.store(oldest, Ordering::Relaxed);
+    }
+
+    /// Sets how many of the newest messages stay in the file at least.
+    pub(super) fn keep(&self, kept: i64) {
+        self.kept.store(kept, Ordering::Relaxed);
+    }
+
+    /// Begins a replay. Until it is dropped, no message leaves the file.
+    pub(super) fn begin_replay(self: &Arc<Self>) -> ReplayGuard {
+        self.replays.fetch_add(1, Ordering::Relaxed);
+        ReplayGuard(Arc::clone(self))
+    }
+
+    /// Returns the offset before which messages may leave the file: they are older than those that are kept, every group has
+    /// read them, and no replay runs. `written` are the positions in the file: after a crash the groups go on from these.
+    pub(super) fn expendable_before(&self, written: &Positions) -> Option<i64> {
+        let kept = self.kept.load(Ordering::Relaxed);
+        let before = written.values().copied().min()?.min(self.next().saturating_sub(kept));
+        let readers_have_positions = self.readers().iter().all(|group| written.contains_key(group));
+        let is_replayed = self.replays.load(Ordering::Relaxed) > 0;
+        (before > self.oldest() && readers_have_positions && !is_replayed).then_some(before)
+    }
+
     /// Gives the readers messages that are in the file now, from the next offset on.
     pub(super) fn publish(&self, messages: Vec<Message>, timestamp: i64) {
         let mut tail = self.tail();
@@ -65,6 +105,15 @@ impl Shared {
         }
         drop(tail);
         self.appends.send_modify(|count| *count += 1);
+    }
+}
+
+/// A running replay.
+pub(super) struct ReplayGuard(Arc<Shared>);
+
+impl Drop for ReplayGuard {
+    fn drop(&mut self) {
+        self.0.replays.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -15,6 +15,8 @@ use tracing::{error, warn};
 
 /// Upper bound for the time until a committed offset is in the file. Losing one costs a redelivery only.
 const OFFSET_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// Rows that a transaction deletes for each that it adds: so a log that is too long becomes shorter, and no transaction is long.
+const DELETED_ROWS_PER_ADDED: i64 = 2;
 /// Messages in one row. Equals the batch of a consumer: a reader that is behind reads whole rows.
 const ROW_MESSAGES_MAX: usize = 500;
 
@@ -62,14 +64,15 @@ pub(super) async fn run(
             due.then(|| shared.positions().clone()).filter(|positions| *positions != written);
         let timestamp = now();
         let result = if batches.is_empty() && changed.is_none() {
-            Ok(())
+            Ok(None)
         } else {
             let stored = async {
                 if end_unknown {
                     catch_up(&db, &shared).await?;
                 }
                 let batches = (timestamp, &batches[..]);
-                store(&db, shared.next(), batches, changed.as_ref()).await
+                let expendable = shared.expendable_before(&written);
+                store(&db, shared.next(), batches, changed.as_ref(), expendable).await
             };
             let stored = stored.await;
             db.wrote(&stored);
@@ -77,7 +80,10 @@ pub(super) async fn run(
         };
         end_unknown = result.is_err();
         match &result {
-            Ok(()) => {
+            Ok(oldest) => {
+                if let Some(oldest) = oldest {
+                    shared.set_oldest(*oldest);
+                }
                 for messages in batches {
                     shared.publish(messages, timestamp);
                 }
@@ -93,7 +99,7 @@ pub(super) async fn run(
                 error!(error = format!("{error:#}"), "the event log could not be written");
             }
         }
-        let result = result.map_err(|error| AppendError(format!("{error:#}").into()));
+        let result = result.map(|_| ()).map_err(|error| AppendError(format!("{error:#}").into()));
         for reply in appends {
             let _ = reply.send(result.clone());
         }
@@ -110,9 +116,14 @@ async fn catch_up(db: &Db, shared: &Shared) -> anyhow::Result<()> {
     let mut tx = db.begin_on(&mut connection).await?;
     let rows = query("select first, at, messages from batches where first >= $1 order by first");
     let rows = rows.bind(shared.next()).fetch_all(&mut *tx).await?;
+    let oldest = query("select first from batches order by first limit 1");
+    let oldest = oldest.fetch_optional(&mut *tx).await?;
     tx.later(Statement::new("pragma user_version = 0"));
     tx.commit().await?;
     db.keep(connection);
+    if let Some(row) = oldest {
+        shared.set_oldest(row.try_get(0)?);
+    }
     for row in rows {
         let first: i64 = row.try_get(0)?;
         ensure!(
@@ -127,12 +138,14 @@ async fn catch_up(db: &Db, shared: &Shared) -> anyhow::Result<()> {
 }
 
 /// Writes batches of messages with their timestamp, from the offset `first` on, and the positions of the groups if they changed.
+/// Deletes some of the messages before `expendable_before`, and then returns the offset of the oldest that is left.
 async fn store(
     db: &Db,
     mut first: i64,
     (timestamp, batches): (i64, &[Vec<Message>]),
     positions: Option<&Positions>,
-) -> anyhow::Result<()> {
+    expendable_before: Option<i64>,
+) -> anyhow::Result<Option<i64>> {
     #[derive(Serialize)]
     struct Position<'a> {
         consumer_group: &'a str,
@@ -140,6 +153,7 @@ async fn store(
     }
     let mut connection = db.connection().await?; // dropped after an error
     let mut tx = db.begin_on(&mut connection).await?;
+    let (mut oldest, mut added) = (None, 0);
     for messages in batches.iter().flat_map(|messages| messages.chunks(ROW_MESSAGES_MAX)) {
         let next = first + i64::try_from(messages.len()).unwrap_or_default();
         let text = serde_json::to_string(messages)?;
@@ -148,6 +162,18 @@ async fn store(
             Statement::new(insert).number(first).number(next - 1).number(timestamp).text(text),
         );
         first = next;
+        added += 1;
+    }
+    if let Some(before) = expendable_before {
+        let delete = query(
+            "delete from batches where first in \
+             (select first from batches where last < $1 order by first limit $2 + 0) returning last",
+        );
+        let delete = delete.bind(before).bind(added * DELETED_ROWS_PER_ADDED);
+        for row in delete.fetch_all(&mut *tx).await? {
+            let last: i64 = row.try_get(0)?;
+            oldest = oldest.max(Some(last + 1));
+        }
     }
     if let Some(positions) = positions {
         // All of them, so that those of removed groups go.
@@ -160,5 +186,5 @@ async fn store(
     }
     tx.commit().await?;
     db.keep(connection);
-    Ok(())
+    Ok(oldest)
 }

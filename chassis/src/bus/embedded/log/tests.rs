@@ -1,4 +1,6 @@
 use super::*;
+use crate::bus::embedded::EmbeddedLog;
+use crate::bus::interface::Bus as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
@@ -138,4 +140,89 @@ async fn positions_of_removed_groups_are_deleted_and_others_are_kept() {
     let rows = log.db.fetch_all(query("select 1 from positions")).await.unwrap();
     assert_eq!(rows.len(), 2);
     log.close().await;
+}
+
+/// Appends messages of these numbers, each in a row of its own.
+async fn append_rows(log: &Log, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        log.append(messages(number..number + 1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn messages_leave_the_file_once_they_are_too_many_and_every_group_has_read_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.db");
+    let log = Log::open(&file).await.unwrap();
+    log.keep_messages(5);
+    append_rows(&log, 0..30).await;
+    assert_eq!(log.oldest(), 0, "no group has read them");
+    for (group, offset) in [("cart", 30), ("payment", 10)] {
+        log.commit(group, offset);
+    }
+    log.flush().await.unwrap();
+    append_rows(&log, 30..60).await;
+    assert_eq!(log.oldest(), 10, "payment has not read the others");
+    assert!(log.claim("new"), "it has no reader");
+    log.commit("payment", 60);
+    log.commit("cart", 60);
+    log.flush().await.unwrap();
+    append_rows(&log, 60..61).await;
+    assert_eq!(log.oldest(), 10, "the group `new` has read nothing yet");
+    log.release("new");
+    append_rows(&log, 61..62).await;
+    assert_eq!(log.oldest(), 12, "a transaction deletes two rows for each that it adds");
+    append_rows(&log, 62..120).await;
+    assert_eq!(log.oldest(), 60, "the groups have read no more");
+    log.commit("payment", 120);
+    log.commit("cart", 120);
+    log.flush().await.unwrap();
+    append_rows(&log, 120..160).await;
+    assert_eq!(log.oldest(), 120);
+    log.commit("payment", 160);
+    log.commit("cart", 160);
+    log.flush().await.unwrap();
+    append_rows(&log, 160..200).await;
+    log.close().await;
+
+    let log = Log::open(&file).await.unwrap();
+    assert_eq!((log.oldest(), log.end()), (160, 200));
+    assert_eq!(offsets(&log.read(160, 500).await.unwrap()), (160..200).collect::<Vec<_>>());
+    append_rows(&log, 200..210).await;
+    assert_eq!(log.oldest(), 160, "it keeps all unless it is told otherwise");
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_replay_begins_with_the_oldest_message_and_keeps_the_others_until_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = EmbeddedLog::open(&dir.path().join("events.db")).await.unwrap();
+    let log = &bus.0;
+    bus.keep_messages(5);
+    append_rows(log, 0..30).await;
+    let read_all = async || {
+        log.commit("cart", log.end());
+        log.flush().await.unwrap();
+    };
+    read_all().await;
+    append_rows(log, 30..35).await;
+    assert_eq!(log.oldest(), 10);
+
+    let mut replay = bus.replay().await.unwrap();
+    read_all().await;
+    append_rows(log, 35..60).await;
+    assert_eq!(log.oldest(), 10);
+    let mut read = Vec::new();
+    while let Some(some) = replay.next(7).await.unwrap() {
+        read.extend(offsets(&some));
+    }
+    assert_eq!(read, (10..35).collect::<Vec<_>>());
+    drop(replay);
+    append_rows(log, 60..90).await;
+    assert_eq!(log.oldest(), 35);
+
+    let mut reader = bus.subscribe("new").await.unwrap();
+    assert_eq!(offsets(&reader.poll(2).await.unwrap()), [35, 36]);
+    drop(reader);
+    bus.close().await;
 }

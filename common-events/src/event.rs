@@ -31,11 +31,11 @@ trait EventFields {
 /// Generates [`Event`] and everything that depends on the list of its types. Each row is an event type: its name, which is
 /// also the `eventType` on the wire, and its fields.
 macro_rules! event_types {
-    ($($(#[$doc:meta])* $name:ident($fields:ty),)+) => {
+    ($($(#[doc = $doc:literal])* $name:ident($fields:ty),)+) => {
         /// A fact about the shop.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Event {
-            $($(#[$doc])* $name($fields),)+
+            $($(#[doc = $doc])* $name($fields),)+
             /// An event type of a newer version or of another system. Readers skip it.
             Unknown,
         }
@@ -43,6 +43,18 @@ macro_rules! event_types {
         impl Event {
             /// The `eventType` of each type of this crate.
             pub const TYPES: &[&str] = &[$(stringify!($name)),+];
+
+            /// Returns each type with its documentation and the schema of its fields.
+            #[cfg(test)]
+            pub(crate) fn schemas(
+                generator: &mut schemars::SchemaGenerator,
+            ) -> Vec<(&'static str, &'static str, schemars::Schema)> {
+                vec![$((
+                    stringify!($name),
+                    concat!($($doc),*),
+                    generator.root_schema_for::<$fields>(),
+                )),+]
+            }
 
             /// Reads the fields of an event. An unknown type is [`Event::Unknown`], whatever its fields are.
             pub(crate) fn from_json(event_type: &str, json: &[u8]) -> serde_json::Result<Self> {
@@ -158,6 +170,7 @@ impl EventFields for Decline {
 
 /// The state of a gifticon after the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Stock {
     /// The id of the row in the gifticon service.
@@ -182,6 +195,7 @@ pub struct Stock {
 ///
 /// The original's event has no `reservation_id` and none of the fields after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CartAdded {
     /// The cart.
@@ -210,6 +224,7 @@ pub struct CartAdded {
 
 /// A cart was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CartRemoved {
     /// The cart.
@@ -229,6 +244,7 @@ pub struct CartRemoved {
 
 /// A payment was approved or cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
     /// The payment.
@@ -245,6 +261,7 @@ pub struct Payment {
 
 /// A payment was declined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", from = "DeclineFields")]
 pub struct Decline {
     /// The payment, with [`status::PAYMENT_DECLINED`].
@@ -257,6 +274,7 @@ pub struct Decline {
 
 /// The fields of a [`Decline`] for reading: serde buffers flattened fields, which would round numbers.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 struct DeclineFields {
     id: PaymentId,

@@ -6,10 +6,13 @@
 //!
 //! A new event type is a row of `event_types!` in `event.rs`, and a struct there if its fields are new. The table in
 //! `docs/how/events.md` says who sends each type and who acts on it; a test compares it with the policies of the services.
+//! `docs/events` has the JSON Schema of each type, which a test makes of these types.
 
 mod envelope;
 mod event;
 pub mod number;
+#[cfg(test)]
+mod schema;
 mod version;
 
 pub use envelope::{DecodeError, Envelope};
@@ -24,6 +27,7 @@ macro_rules! whole_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[serde(transparent)]
         pub struct $name(#[serde(deserialize_with = "number::lenient")] pub i64);
 
@@ -51,6 +55,7 @@ whole_id! {
 /// The id of the units that a cart holds in the gifticon service. Cart chooses it before the call, so that a call that is
 /// repeated reserves once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct ReservationId(pub Uuid);
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 mod properties;
+mod samples;
 
 const ID: Uuid = Uuid::from_u128(7);
 

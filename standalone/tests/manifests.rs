@@ -1,5 +1,5 @@
-//! Compares the manifests, docker-compose.yml and the Dockerfile with the processes: settings, ports, probes, images,
-//! metrics, and the time to stop.
+//! Compares the manifests, docker-compose.yml and the Dockerfile with the processes: settings, ports, probes, images, and the time
+//! to stop.
 
 mod common;
 
@@ -101,7 +101,9 @@ fn docker_compose_starts_the_same_processes() {
             let pair = |(variable, value): (&String, &Value)| {
                 (variable.clone(), value.as_str().unwrap().to_owned())
             };
-            starts_with(name, &environment.iter().map(pair).collect(), of);
+            // monitoring.rs looks at where traces go.
+            let own = environment.iter().filter(|(variable, _)| !variable.starts_with("OTEL_"));
+            starts_with(name, &own.map(pair).collect(), of);
             assert_eq!(service["image"], format!("gifticon/{name}:{}", env!("CARGO_PKG_VERSION")));
             assert_eq!(service["healthcheck"]["test"][2], "--healthy");
         }
@@ -240,58 +242,4 @@ fn a_pod_has_time_to_drain() {
     let compose = yaml("docker-compose.yml");
     let stop = compose["x-service"]["stop_grace_period"].as_str().unwrap();
     assert!(stop.trim_end_matches('s').parse::<u64>().unwrap() > grace);
-}
-
-/// Returns the names of metrics in an expression: its words with an underscore, except for functions and for what is in
-/// braces and brackets.
-fn metrics_in(expression: &str) -> BTreeSet<String> {
-    let (mut names, mut word, mut inside) = (BTreeSet::new(), String::new(), 0);
-    for letter in expression.chars().chain([' ']) {
-        match letter {
-            '{' | '[' => inside += 1,
-            '}' | ']' => inside -= 1,
-            _ => {}
-        }
-        if inside == 0 && (letter.is_ascii_alphanumeric() || letter == '_') {
-            word.push(letter);
-        } else {
-            let name = std::mem::take(&mut word);
-            if name.contains('_') && !["histogram_quantile", "predict_linear"].contains(&&*name) {
-                names.insert(name);
-            }
-        }
-    }
-    names
-}
-
-#[tokio::test]
-async fn every_metric_in_dashboard_and_alerts_is_exported_by_a_process() {
-    let shop = common::Shop::start().await;
-    shop.web.register(1, 10, 5_000).await;
-    shop.web.add(1, 1, None).await.unwrap();
-    let mut exported = String::new();
-    for web in shop.management.values() {
-        let answer = web.client.get(format!("{}/metrics", web.base)).send().await.unwrap();
-        exported += &answer.text().await.unwrap();
-    }
-    let dashboard: Value =
-        serde_json::from_str(&text("kubernetes/monitoring/dashboard.json")).unwrap();
-    let targets = items(&dashboard["panels"]).iter().flat_map(|panel| items(&panel["targets"]));
-    let alerts = yaml("kubernetes/monitoring/alerts.yaml");
-    let rules = items(&alerts["groups"]).iter().flat_map(|group| items(&group["rules"]));
-    let mut count = 0;
-    for expression in targets.chain(rules).map(|one| one["expr"].as_str().unwrap()) {
-        for metric in metrics_in(expression) {
-            if metric.starts_with("kubelet_") {
-                continue; // exported by the nodes
-            }
-            let line = |line: &str| {
-                line.strip_prefix(&metric).is_some_and(|rest| rest.starts_with(['{', ' ']))
-            };
-            assert!(exported.lines().any(line), "no process exports {metric}: {expression}");
-            count += 1;
-        }
-    }
-    assert!(count > 20, "only {count} metrics were found in the files");
-    shop.stop().await;
 }

@@ -176,6 +176,10 @@ impl TopicReplay for Endless {
     async fn next(&mut self, _: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
         std::future::pending().await
     }
+
+    fn progress(&self) -> (u64, u64) {
+        (0, 1)
+    }
 }
 
 /// Serves routes on a free port until the test ends, as a stand-in for a peer. Returns the base URL.

@@ -1,12 +1,12 @@
 //! HTTP of the view. It is only read here: events write it.
 
 use crate::projection::{self, View};
-use crate::rebuild::{Rebuild, Stopping};
+use crate::rebuild::{Rebuild, Rebuilt, Stopping};
 use crate::store::{self, MYPAGES, ViewRow};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
@@ -62,7 +62,8 @@ pub fn routes(db: Db) -> Router {
 
 /// Returns the routes at the management address.
 pub fn management(rebuild: Rebuild) -> Router {
-    Router::new().route("/admin/rebuild", post(start_rebuild)).with_state(rebuild)
+    let both = get(rebuild_progress).post(start_rebuild);
+    Router::new().route("/admin/rebuild", both).with_state(rebuild)
 }
 
 /// A view as customers read it. It is read from the columns of its row, whose names its fields have.
@@ -164,16 +165,30 @@ async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>
 }
 
 /// Answers when it is done, so that a script can wait for it.
-async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Value>, Problem> {
-    let events = rebuild.start().await.map_err(|error| match error.downcast::<Stopping>() {
+async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Rebuilt>, Problem> {
+    let rebuilt = rebuild.start().await.map_err(|error| match error.downcast::<Stopping>() {
         Ok(Stopping) => Problem::unavailable(Text::fixed(
             "the service is stopping; begin the rebuild again",
             "서비스가 종료되는 중입니다. 다시 시작해 주세요",
         )),
         Err(error) => error.into(),
     })?;
-    let events = events.ok_or_else(|| {
-        Problem::new(REBUILDING, Text::fixed("wait for it to end", "끝날 때까지 기다려 주세요"))
-    })?;
-    Ok(Json(json!({ "events": events })))
+    let running = || {
+        Problem::new(
+            REBUILDING,
+            Text::fixed(
+                "wait for it to end; GET says how far it is",
+                "끝날 때까지 기다려 주세요. GET 으로 진행 상황을 볼 수 있습니다",
+            ),
+        )
+    };
+    Ok(Json(rebuilt.ok_or_else(running)?))
+}
+
+/// Says whether a rebuild runs in this process, and how far it is.
+async fn rebuild_progress(State(rebuild): State<Rebuild>) -> Json<Value> {
+    let Some(progress) = rebuild.progress() else { return Json(json!({ "running": false })) };
+    let mut answer = json!(progress);
+    answer["running"] = true.into();
+    Json(answer)
 }

@@ -11,10 +11,12 @@ use crate::projection::Command;
 use anyhow::bail;
 use chassis::base::limits::EVENT_TRIES_MAX;
 use chassis::base::pace::Backoff;
+use chassis::base::progress::{Progress, Snapshot};
 use chassis::base::unavailable::Unavailable;
 use chassis::workers::Replays;
 use chassis::writer::{CommandError, Writer};
-use std::sync::Arc;
+use serde::Serialize;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 use tracing::{debug, error, info};
 use uuid::Uuid;
@@ -26,6 +28,20 @@ pub struct Rebuild {
     writer: Writer<ViewModel>,
     /// Held while one runs in this process.
     running: Arc<Mutex<()>>,
+    /// How far the one is that runs in this process.
+    progress: Arc<std::sync::Mutex<Option<Arc<Progress>>>>,
+}
+
+/// A rebuild that is done.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebuilt {
+    /// Events that were read.
+    pub events: usize,
+    /// How long that took.
+    pub seconds: u64,
+    /// Messages a second.
+    pub per_second: u64,
 }
 
 /// The service stops before the view is rebuilt. The old one stays as it is.
@@ -36,21 +52,40 @@ pub struct Stopping;
 impl Rebuild {
     /// Returns a rebuild that reads from `replays` and writes through `writer`.
     pub fn new(replays: Replays, writer: Writer<ViewModel>) -> Self {
-        Self { replays: Arc::new(replays), writer, running: Arc::default() }
+        Self {
+            replays: Arc::new(replays),
+            writer,
+            running: Arc::default(),
+            progress: Arc::default(),
+        }
     }
 
-    /// Rebuilds the view. Returns how many events that took, or `None` if a rebuild is running already. It goes on if nobody
-    /// waits for it.
-    pub async fn start(&self) -> anyhow::Result<Option<usize>> {
+    /// Returns how far the rebuild is that runs in this process, or `None` if none does.
+    pub fn progress(&self) -> Option<Snapshot> {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.as_ref().map(|progress| progress.snapshot())
+    }
+
+    fn set_progress(&self, progress: Option<Arc<Progress>>) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// Rebuilds the view. Returns what it took, or `None` if a rebuild is running already. It goes on if nobody waits for it.
+    pub async fn start(&self) -> anyhow::Result<Option<Rebuilt>> {
         let Ok(guard) = Arc::clone(&self.running).try_lock_owned() else { return Ok(None) };
         let rebuild = self.clone();
         let task = tokio::spawn(async move {
             let _guard = guard;
             let stop = rebuild.replays.stopping();
-            let outcome = stop.run_until_cancelled(rebuild.run()).await;
+            let progress = Arc::new(Progress::new("rebuilding the view"));
+            rebuild.set_progress(Some(Arc::clone(&progress)));
+            let outcome = stop.run_until_cancelled(rebuild.run(&progress)).await;
+            rebuild.set_progress(None);
             let outcome = outcome.unwrap_or_else(|| Err(anyhow::Error::new(Stopping)));
             match &outcome {
-                Ok(events) => info!(events, "rebuilt the view"),
+                Ok(Rebuilt { events, seconds, per_second }) => {
+                    info!(events, seconds, per_second, "rebuilt the view");
+                }
                 Err(error) => error!(error = format!("{error:#}"), "could not rebuild the view"),
             }
             outcome
@@ -58,19 +93,23 @@ impl Rebuild {
         Ok(Some(task.await??))
     }
 
-    async fn run(&self) -> anyhow::Result<usize> {
+    async fn run(&self, progress: &Progress) -> anyhow::Result<Rebuilt> {
         let token = Uuid::new_v4().to_string();
         self.execute(&[Command::BeginRebuild { token: token.clone() }]).await?;
         let mut replay = self.replays.open().await?;
         let mut count = 0;
+        let reached = |(done, total)| progress.reached(done, total);
+        reached(replay.progress());
         while let Some(events) = replay.next().await? {
             count += events.len();
             let facts = events.iter().filter_map(|(envelope, at)| policy::fact(envelope, *at));
             let replayed = facts.map(|fact| Command::Replayed { token: token.clone(), fact });
             self.execute(&replayed.collect::<Vec<_>>()).await?;
+            reached(replay.progress());
         }
         self.execute(&[Command::FinishRebuild { token }]).await?;
-        Ok(count)
+        let Snapshot { seconds, per_second, .. } = progress.snapshot();
+        Ok(Rebuilt { events: count, seconds, per_second })
     }
 
     /// Has the writer carry out commands, however long they wait for it. While the database fails, it tries them again:

@@ -3,11 +3,13 @@
 
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
+mod welcome;
 
 use anyhow::Context;
 use chassis::Running;
 use chassis::base::config::{DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, Topic};
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
+use chassis::service::launch::Started;
 use chassis::service::{HEALTH_PATH, serve_management};
 use gateway::services::{Upstreams, names};
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use welcome::Addresses;
 
 /// Bound for a service to stop when another one cannot start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -273,10 +276,13 @@ fn renamed(error: anyhow::Error, address: &'static str) -> anyhow::Error {
 pub async fn start_parts(
     config: StandaloneConfig,
     log: &tokio::sync::OnceCell<EmbeddedLog>,
-) -> anyhow::Result<Vec<Running>> {
-    let (parts, embedded) = start(config).await?.into_parts();
+) -> anyhow::Result<Started> {
+    let (dir, brokers) = (config.data_dir.clone(), config.kafka_brokers.clone());
+    let shop = start(config).await?;
+    let welcome = Addresses::new(&shop.urls(), &dir, brokers);
+    let (parts, embedded) = shop.into_parts();
     if let Some(embedded) = embedded {
         log.set(embedded).ok().context("the shop was started twice")?;
     }
-    Ok(parts)
+    Ok(Started::with_welcome(parts, welcome))
 }

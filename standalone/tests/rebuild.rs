@@ -66,6 +66,9 @@ async fn a_rebuilt_view_equals_the_old_one_and_misses_nothing_meanwhile() {
     let (status, answer) = rebuild().await;
     assert_eq!(status, 200, "{answer}");
     assert!(answer["events"].as_i64().unwrap() > 120, "{answer}");
+    assert!(answer["seconds"].is_u64() && answer["perSecond"].as_i64().unwrap() > 0, "{answer}");
+    let none_runs = shop.management["mypage"].get("/admin/rebuild").await;
+    assert_eq!(none_runs, serde_json::json!({ "running": false }));
     assert_eq!(everything(&shop).await, before);
 
     // And while carts are added and cancelled.

@@ -1,21 +1,30 @@
-//! A shop that cannot start prints one line with the reason, ends with status 2, and stops the services that have started.
+//! What a shop says at the start: where everything is, or in one line why it cannot start. Then it ends with status 2, and stops the
+//! services that have started.
 
 use gateway::services::processes;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Attempts for each address.
 const ATTEMPTS: usize = 4;
 
-/// Runs `standalone` until it ends, on free ports except for `settings`.
-fn run(data: &Path, settings: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
-    command.env_clear().env("DATA_DIR", data).env("RUST_LOG", "off");
-    for service in processes() {
+/// Returns a command that starts `standalone` or a program around it, on free ports and without logs.
+fn on_free_ports(program: &str, data: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("DATA_DIR", data).env("RUST_LOG", "off");
+    for service in processes().into_iter().chain(["management"]) {
         command.env(format!("{}_ADDR", service.to_uppercase()), "127.0.0.1:0");
     }
+    command
+}
+
+/// Runs `standalone` until it ends, on free ports except for `settings`.
+fn run(data: &Path, settings: &[(&str, &str)]) -> Output {
+    let mut command = on_free_ports(env!("CARGO_BIN_EXE_standalone"), data);
     command.envs(settings.iter().copied()).output().unwrap()
 }
 
@@ -109,4 +118,56 @@ fn a_data_directory_that_is_a_file_is_refused_as_one() {
         stderr.contains("DATA_DIR") && stderr.contains("is a file; name a directory"),
         "{stderr}"
     );
+}
+
+#[test]
+fn at_a_terminal_it_says_in_a_few_lines_where_everything_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = on_free_ports("script", dir.path()); // gives it a terminal
+    let program = format!("exec '{}'", env!("CARGO_BIN_EXE_standalone"));
+    command.args(["--quiet", "--return", "--command", &program, "/dev/null"]);
+    let mut shop = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(shop.stdout.take().unwrap()).lines();
+    let mut lines = Vec::new();
+    for line in output.by_ref() {
+        lines.push(line.unwrap().trim_end().to_owned());
+        if lines.last().is_some_and(|line| line.starts_with("  stop")) {
+            break;
+        }
+    }
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    let is_at = |line: &str, begin: &str, end: &str| {
+        assert!(line.starts_with(begin) && line.ends_with(end), "{line}");
+    };
+    is_at(&lines[0], "The shop is open: http://127.0.0.1:", "/shop");
+    is_at(&lines[1], "  API         http://127.0.0.1:", "/");
+    is_at(&lines[2], "  services    gifticon http://127.0.0.1:", "");
+    is_at(&lines[3], "  management  http://127.0.0.1:", ", such as /cart/metrics");
+    is_at(&lines[4], "  data        ", dir.path().to_str().unwrap());
+    is_at(&lines[5], "  stop        Ctrl-C", "");
+    shop.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    assert!(output.all(|line| line.is_ok())); // script ends if nobody reads what it writes
+    assert_eq!(shop.wait().unwrap().code(), Some(0), "it stops in order");
+}
+
+#[test]
+fn programs_get_a_line_for_each_address_and_one_line_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = on_free_ports(env!("CARGO_BIN_EXE_standalone"), dir.path());
+    command.env("RUST_LOG", "standalone=info").env("LOG_FORMAT", "json");
+    let mut shop = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = String::new();
+    BufReader::new(shop.stderr.take().unwrap()).read_line(&mut log).unwrap();
+    let stdout = BufReader::new(shop.stdout.take().unwrap()).lines();
+    let addresses: Vec<String> = stdout.take(processes().len() + 1).map(Result::unwrap).collect();
+    assert!(Command::new("kill").arg(shop.id().to_string()).status().unwrap().success());
+    assert!(shop.wait().unwrap().success());
+    let line: Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(line["message"], "the shop is open", "{line}");
+    let gateway = addresses[0].strip_prefix("gateway listens on ").unwrap();
+    assert_eq!(line["page"], format!("{gateway}/shop"));
+    assert_eq!(line["api"], format!("{gateway}/"));
+    let management = addresses.last().unwrap().strip_prefix("management listens on ").unwrap();
+    assert_eq!(line["management"], management);
+    assert_eq!(line["data"], dir.path().to_str().unwrap());
 }

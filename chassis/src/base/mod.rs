@@ -11,6 +11,7 @@ pub(crate) mod outage;
 pub mod pace;
 pub mod patience;
 pub mod problem;
+pub mod progress;
 pub(crate) mod tasks;
 pub mod trace;
 pub mod unavailable;

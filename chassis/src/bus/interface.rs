@@ -32,6 +32,9 @@ pub trait TopicReplay: Send + 'static {
     /// # Errors
     /// A partition cannot be read.
     async fn next(&mut self, limit: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>>;
+
+    /// Returns how many messages were read, and how many there are to read in all, by their offsets: gaps count too.
+    fn progress(&self) -> (u64, u64);
 }
 
 /// Sends messages to a topic.

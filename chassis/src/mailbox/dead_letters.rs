@@ -131,17 +131,38 @@ pub(crate) enum Selection {
     Key(String),
 }
 
+impl Selection {
+    /// Returns the condition on rows of `parked`, with `$2` for its value.
+    fn condition(&self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Row(_) => "and (id = $2 or key = (select key from parked where id = $2))",
+            Self::Key(_) => "and key = $2",
+        }
+    }
+}
+
+/// Returns how many events are selected.
+pub(crate) async fn count(db: &Db, selection: &Selection) -> anyhow::Result<u64> {
+    let condition = selection.condition();
+    let count = format!("select count(*) from parked where id > $1 {condition}");
+    let count = query(AssertSqlSafe(count)).bind(0_i64);
+    let rows = db.fetch_all(match selection {
+        Selection::All => count,
+        Selection::Row(row) => count.bind(*row),
+        Selection::Key(key) => count.bind(key.as_str()),
+    });
+    let count: i64 = rows.await?.first().map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(count.max(0).cast_unsigned())
+}
+
 /// Returns the selected events in the order in which they were parked: the first [`PAGE_SIZE`] of them after the row `after`.
 pub(crate) async fn page(
     db: &Db,
     selection: &Selection,
     after: i64,
 ) -> anyhow::Result<Vec<ReplayableEvent>> {
-    let condition = match selection {
-        Selection::All => "",
-        Selection::Row(_) => "and (id = $2 or key = (select key from parked where id = $2))",
-        Selection::Key(_) => "and key = $2",
-    };
+    let condition = selection.condition();
     let select = query(AssertSqlSafe(format!(
         "select id, event_id, key, place, payload, traceparent, at, holds_key from parked \
          where id > $1 {condition} order by id limit {PAGE_SIZE}"

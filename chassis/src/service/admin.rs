@@ -7,12 +7,11 @@ use crate::http::{Id, Query};
 use crate::mailbox::dead_letters::{self, ParkedEvent};
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::storage::Db;
-use crate::workers::dead_letter_replay::Replay;
+use crate::workers::dead_letter_replay::{Replay, Replayed};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde_json::{Value, json};
 use std::sync::Arc;
 use tracing::info;
 
@@ -45,20 +44,20 @@ async fn list(State(admin): State<Admin>) -> Result<Json<Vec<ParkedEvent>>, Prob
     Ok(Json(dead_letters::list(&admin.db, LIST_MAX).await?))
 }
 
-async fn replay_all(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
+async fn replay_all(State(admin): State<Admin>) -> Result<Json<Replayed>, Problem> {
     replay_events(&admin, None).await
 }
 
-async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Value>, Problem> {
+async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Replayed>, Problem> {
     replay_events(&admin, Some(id)).await
 }
 
-async fn replay_events(admin: &Admin, id: Option<i64>) -> Result<Json<Value>, Problem> {
+async fn replay_events(admin: &Admin, id: Option<i64>) -> Result<Json<Replayed>, Problem> {
     // It reads and writes page after page, and must not be refused in the middle.
     let replayed = patience::without_end(admin.replay.replay(id)).await?;
     let replayed = replayed.ok_or_else(not_parked)?;
-    info!(replayed, "replayed parked events");
-    Ok(Json(json!({ "replayed": replayed })))
+    info!(replayed.replayed, replayed.left, "replayed parked events");
+    Ok(Json(replayed))
 }
 
 /// Deletes a parked event, and logs the reason.

@@ -1,13 +1,13 @@
 //! The life of a process, from `main` to the exit code.
 
-use crate::base::config::{InvalidSetting, Kafka, Process};
+use crate::base::config::{InvalidSetting, Kafka, LogFormat, Process};
 use crate::base::logging;
 use crate::bus::{Bus, KafkaBus};
 use crate::http::client;
 use crate::service::Running;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,6 +37,61 @@ pub struct OnKafka<C: Args> {
     own: C,
     #[command(flatten)]
     kafka: Kafka,
+}
+
+/// What a process runs.
+pub struct Started {
+    /// The running services, in the order in which they stop.
+    running: Vec<Running>,
+    welcome: Option<Box<dyn Welcome>>,
+}
+
+/// What a process says of itself once it has started.
+pub trait Welcome {
+    /// Returns lines for people, which they see at a terminal.
+    fn lines(&self) -> String;
+    /// Writes the same as one line of the log, which others see.
+    fn log(&self);
+}
+
+impl Started {
+    /// Returns running services, in the order in which they stop, that say `welcome` of themselves.
+    pub fn with_welcome(running: Vec<Running>, welcome: impl Welcome + 'static) -> Self {
+        Self { running, welcome: Some(Box::new(welcome)) }
+    }
+
+    /// Says where the services listen: in the lines of its welcome to people at a terminal, and otherwise in a line for each
+    /// address on standard output, which programs read.
+    fn announce(&self, format: LogFormat) {
+        let mut stdout = std::io::stdout().lock();
+        let for_people = stdout.is_terminal() && format == LogFormat::Text;
+        let addresses = || {
+            let listens = |one: &Running| format!("{} listens on {}\n", one.name(), one.url());
+            let manages = |one: &Running| {
+                let url = one.management_url()?;
+                Some(format!("management of {} listens on {url}\n", one.name()))
+            };
+            let services = self.running.iter().map(listens);
+            services.chain(self.running.iter().filter_map(manages)).collect::<String>()
+        };
+        let text = match &self.welcome {
+            Some(welcome) if for_people => welcome.lines(),
+            Some(welcome) => {
+                welcome.log();
+                addresses()
+            }
+            None => addresses(),
+        };
+        // The parent process may have stopped reading, which is no reason to panic.
+        let _ = stdout.write_all(text.as_bytes());
+        let _ = stdout.flush();
+    }
+}
+
+impl From<Vec<Running>> for Started {
+    fn from(running: Vec<Running>) -> Self {
+        Self { running, welcome: None }
+    }
 }
 
 /// The default port of the management address minus that of the service.
@@ -72,12 +127,12 @@ pub async fn service<C: Args>(
 
 /// Runs a process: reads its flags, starts the logs and the services, waits for a signal, and drains. Returns its exit code.
 ///
-/// `start` returns the running services in the order in which they stop. `after` cleans up once all have stopped.
-pub async fn process<C: Args>(
+/// `start` returns what runs. `after` cleans up once all have stopped.
+pub async fn process<C: Args, S: Into<Started>>(
     name: &'static str,
     about: &'static str,
     port: u16,
-    start: impl AsyncFnOnce(C) -> anyhow::Result<Vec<Running>>,
+    start: impl AsyncFnOnce(C) -> anyhow::Result<S>,
     after: impl AsyncFnOnce(),
 ) -> ExitCode {
     let command = command::<C>(name, about, port);
@@ -116,8 +171,8 @@ pub async fn process<C: Args>(
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "could not raise the limit of open files");
     }
-    let running = match start(cli.own).await {
-        Ok(running) => running,
+    let started: Started = match start(cli.own).await {
+        Ok(started) => started.into(),
         Err(error) => {
             eprintln!("{name}: {error:#}");
             return if error.is::<InvalidSetting>() {
@@ -127,18 +182,8 @@ pub async fn process<C: Args>(
             };
         }
     };
-    // The parent process may have stopped reading, which is no reason to panic.
-    let mut stdout = std::io::stdout().lock();
-    for service in &running {
-        let _ = writeln!(stdout, "{} listens on {}", service.name(), service.url());
-    }
-    for service in &running {
-        if let Some(url) = service.management_url() {
-            let _ = writeln!(stdout, "management of {} listens on {url}", service.name());
-        }
-    }
-    let _ = stdout.flush();
-    drop(stdout);
+    started.announce(cli.process.log_format);
+    let running = started.running;
 
     let failures = running.iter().map(|service| Box::pin(service.failed()));
     let failed = futures_util::future::select_all(failures);

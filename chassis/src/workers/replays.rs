@@ -69,4 +69,9 @@ impl EventReplay {
         }
         Ok(Some(events))
     }
+
+    /// Returns how many messages were read, and how many there are to read in all.
+    pub fn progress(&self) -> (u64, u64) {
+        self.0.progress()
+    }
 }

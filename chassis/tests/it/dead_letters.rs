@@ -64,6 +64,7 @@ async fn a_message_that_is_no_event_is_parked_and_stays_after_a_replay(db: TestD
     assert_eq!(service.total(5).await, 5);
     let (_, answer) = service.admin(Method::POST, "/replay").await;
     assert_eq!(answer["replayed"], 0, "it still is no event");
+    assert_eq!(answer["left"], rows.len());
     assert_eq!(service.parked().await.len(), 2);
 }
 

@@ -6,6 +6,7 @@ use crate::seed;
 use crate::shop::Shop;
 use crate::storage::{Storage, database_in};
 use anyhow::{bail, ensure};
+use chaos::progress::Progress;
 use chassis::base::config::{Host, Listen};
 use chassis::bus::EmbeddedLog;
 use sqlx::{AnyConnection, Connection};
@@ -95,8 +96,9 @@ async fn work_off(
     done: impl AsyncFn(&Shop) -> anyhow::Result<bool>,
 ) -> anyhow::Result<Row> {
     let shop = Shop::alone(service, storage).await?;
-    let began = Instant::now();
+    let (began, mut progress) = (Instant::now(), Progress::begin(name));
     while !done(&shop).await? {
+        progress.ticks(None);
         ensure!(began.elapsed() < BACKLOG_TIMEOUT, "{name}: not done in {BACKLOG_TIMEOUT:?}");
         sleep(POLL_INTERVAL).await;
     }

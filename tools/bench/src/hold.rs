@@ -7,6 +7,7 @@ use crate::neighbour::Neighbour;
 use crate::report::{Report, Row};
 use crate::shop::Shop;
 use anyhow::bail;
+use chaos::progress::during;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +78,8 @@ impl Held<'_> {
     async fn try_rate(&self, rate: f64, time: Duration, name: &str) -> anyhow::Result<(Row, bool)> {
         let (addr, before) = (self.shop.addr("gateway"), self.shop.cpu());
         let probe = DiskProbe::start()?;
-        let mut measured = load::open(addr, rate, time, Arc::clone(&self.requests)).await;
+        let load = load::open(addr, rate, time, Arc::clone(&self.requests));
+        let mut measured = during(format!("{name}: {rate:.0}/s"), Some(time), load).await;
         let cpu = self.shop.cpu().zip(before).map(|(now, before)| now - before);
         let flushes = probe.stop()?;
         let failed = std::mem::take(&mut measured.failed);

@@ -6,6 +6,7 @@ use crate::nginx::Nginx;
 use crate::report::Row;
 use crate::shop::{Kind, Shop};
 use anyhow::{Context, ensure};
+use chaos::progress::during;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,9 +64,13 @@ pub(crate) async fn in_turns(
     time: Duration,
 ) -> anyhow::Result<Vec<Row>> {
     let mut runs: Vec<Vec<Row>> = loops.iter().map(|_| Vec::new()).collect();
-    for _ in 0..repeat {
+    for turn in 1..=repeat {
         for (one, runs) in loops.iter().zip(&mut runs) {
-            runs.push(one.run(time).await?);
+            let part = match repeat {
+                1 => one.name.clone(),
+                _ => format!("{}, run {turn} of {repeat}", one.name),
+            };
+            runs.push(during(part, Some(time / 4 + time), one.run(time)).await?);
         }
     }
     runs.iter().map(|runs| medians(runs)).collect()
@@ -149,7 +154,8 @@ pub(crate) async fn open(
 ) -> anyhow::Result<Row> {
     let probe = DiskProbe::start()?;
     let before = shop.cpu();
-    let measured = load::open(shop.addr(service), rate, time, requests).await;
+    let load = load::open(shop.addr(service), rate, time, requests);
+    let measured = during(name, Some(time), load).await;
     let cpu = shop.cpu().zip(before).map(|(now, before)| now - before);
     let flushes = Some(probe.stop()?);
     Ok(Row { flushes, ..row(shop, name, &measured, cpu)? })

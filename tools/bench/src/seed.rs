@@ -1,6 +1,7 @@
 //! Fills tables with many rows, which the database generates.
 
 use anyhow::Context;
+use chaos::progress::Progress;
 use chassis::base::config::DatabaseUrl;
 use chassis::storage::{Db, Dialect, Schema};
 use sqlx::{AssertSqlSafe, Executor};
@@ -19,6 +20,8 @@ pub(crate) async fn rows(
     let db = Db::open(url, schema).await?;
     db.migrate(schema).await;
     let (into, select) = insert.split_once(" select ").context("the statement selects")?;
+    let table = into.split(' ').nth(2).unwrap_or_default();
+    let mut progress = Progress::begin(format!("filling {table}"));
     for first in (from..=to).step_by(usize::try_from(ROWS_PER_STATEMENT)?) {
         let last = to.min(first + ROWS_PER_STATEMENT - 1);
         let sql = format!(
@@ -32,6 +35,7 @@ pub(crate) async fn rows(
         }
         tx.execute(AssertSqlSafe(sql)).await?;
         tx.commit().await?;
+        progress.reached(last.cast_unsigned(), to.cast_unsigned(), "rows");
     }
     let mut tx = db.begin().await?;
     if db.dialect() == Dialect::Postgres {

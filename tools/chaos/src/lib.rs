@@ -4,6 +4,7 @@
 //! - [`audit`] checks the databases and the topic.
 //! - [`cluster`] runs two replicas of each process behind a [`proxy`], on the Kafka and Postgres of
 //!   [`servers`]; [`fault`] injects faults into it.
+//! - [`progress`] says how far a run is.
 //! - [`shop`] puts these together. [`story`] is the purchase of the original sample.
 //!
 //! The tests of `standalone` use the ledger, the customers and the story too.
@@ -16,6 +17,7 @@ pub mod customers;
 pub mod dice;
 pub mod fault;
 pub mod ledger;
+pub mod progress;
 pub mod proxy;
 pub mod servers;
 pub mod shop;

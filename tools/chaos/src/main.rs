@@ -5,6 +5,7 @@ mod drills;
 
 use anyhow::ensure;
 use chaos::cluster::Cluster;
+use chaos::progress::Progress;
 use chaos::shop::Shop;
 use clap::{Parser, ValueEnum};
 use drills::{cut, faults, outage, overload, rolling, row, story, table};
@@ -92,8 +93,12 @@ async fn main() -> ExitCode {
 async fn run(cli: &Cli) -> anyhow::Result<String> {
     // In `rolling`, no request may fail, so a call may take as long as it does on a busy machine.
     let gifticon_timeout = Duration::from_secs(if cli.drill == Drill::Rolling { 5 } else { 1 });
+    let starting =
+        format!("starting Kafka, Postgres and {} replicas of each process", cli.replicas);
+    let starting = Progress::begin(starting);
     let cluster = Cluster::start(cli.replicas, cli.seed, gifticon_timeout)?;
     let mut shop = Shop::open(cluster, Duration::from_secs(cli.settles)).await?;
+    drop(starting);
     if cli.drill != Drill::Story {
         shop.stock_up(40 * cli.cycles.cast_signed()).await?;
     }
@@ -107,7 +112,9 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         Drill::PostgresAway => outage::of_postgres(&mut shop, time, cli.customers).await?,
         Drill::Overload => overload::run(&mut shop).await?,
     };
+    let auditing = Progress::begin("auditing");
     let topic = shop.audit().await?;
+    drop(auditing);
     let expects_copies = cli.drill == Drill::Faults && cli.cycles >= 50;
     ensure!(
         !expects_copies || topic.copies > 0,

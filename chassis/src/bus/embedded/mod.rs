@@ -110,6 +110,10 @@ impl TopicReplay for EmbeddedReplay {
         self.from = read.last().map_or(self.end, |last| last.position.offset + 1);
         Ok(Some(read))
     }
+
+    fn progress(&self) -> (u64, u64) {
+        (self.from.max(0).cast_unsigned(), self.end.max(0).cast_unsigned())
+    }
 }
 
 /// The reader of a group, from offset `from` on.

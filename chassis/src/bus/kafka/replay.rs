@@ -25,6 +25,10 @@ pub(super) struct KafkaReplay {
     consumer: Option<StreamConsumer<Watchdog>>,
     /// The high watermark of each partition that is not read to it yet.
     high_watermarks: BTreeMap<i32, i64>,
+    /// The offset to read next of each partition.
+    next: BTreeMap<i32, i64>,
+    /// Offsets to read of all partitions.
+    total: i64,
 }
 
 impl KafkaReplay {
@@ -38,15 +42,18 @@ impl KafkaReplay {
         })
         .await??;
         let mut assignment = TopicPartitionList::new();
-        let mut high_watermarks = BTreeMap::new();
+        let (mut high_watermarks, mut next) = (BTreeMap::new(), BTreeMap::new());
+        let mut total = 0;
         for (partition, (low, high)) in watermarks {
             if low < high {
                 assignment.add_partition_offset(&bus.topic, partition, Offset::Beginning)?;
                 high_watermarks.insert(partition, high);
+                next.insert(partition, low);
+                total += high - low;
             }
         }
         consumer.assign(&assignment)?;
-        Ok(Self { watchdog, consumer: Some(consumer), high_watermarks })
+        Ok(Self { watchdog, consumer: Some(consumer), high_watermarks, next, total })
     }
 
     /// Returns the message of a result of the client, if it has one. Fails if the client will not read a partition any more.
@@ -86,7 +93,7 @@ impl KafkaReplay {
 #[async_trait]
 impl TopicReplay for KafkaReplay {
     async fn next(&mut self, limit: usize) -> anyhow::Result<Option<Vec<Arc<Delivery>>>> {
-        let Self { watchdog, consumer, high_watermarks } = self;
+        let Self { watchdog, consumer, high_watermarks, next, .. } = self;
         if high_watermarks.is_empty() {
             return Ok(None);
         }
@@ -105,7 +112,18 @@ impl TopicReplay for KafkaReplay {
                 read.map(|message| delivery(&message)),
             )?);
         }
+        for TopicPosition { partition, offset } in taken.iter().map(|message| message.position) {
+            next.insert(partition, offset + 1);
+        }
         Ok(Some(taken))
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        let rest =
+            |(partition, high): (&i32, &i64)| high - self.next.get(partition).unwrap_or(high);
+        let rest: i64 = self.high_watermarks.iter().map(rest).sum();
+        let done = (self.total - rest).clamp(0, self.total);
+        (done.cast_unsigned(), self.total.cast_unsigned())
     }
 }
 

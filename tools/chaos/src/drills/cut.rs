@@ -2,6 +2,7 @@
 
 use super::{Row, row};
 use anyhow::ensure;
+use chaos::progress::Progress;
 use chaos::proxy::NetworkCondition;
 use chaos::shop::Shop;
 use std::time::{Duration, Instant};
@@ -15,7 +16,13 @@ pub(crate) async fn run(shop: &mut Shop, calls: u64, customers: u64) -> anyhow::
     shop.cluster.proxy("gifticon").set(NetworkCondition::CutEveryThird);
     let shoppers = shop.start_customers(customers, "cut", 2);
     let until = Instant::now() + RUN_TIMEOUT;
-    while shop.cluster.proxy("gifticon").cuts().iter().sum::<u64>() < calls {
+    let mut progress = Progress::begin("cutting calls to gifticon");
+    loop {
+        let cut = shop.cluster.proxy("gifticon").cuts().iter().sum::<u64>();
+        if cut >= calls {
+            break;
+        }
+        progress.reached(cut, calls, "calls");
         ensure!(
             Instant::now() < until,
             "only {:?} were cut",
@@ -23,6 +30,7 @@ pub(crate) async fn run(shop: &mut Shop, calls: u64, customers: u64) -> anyhow::
         );
         sleep(Duration::from_millis(100)).await;
     }
+    drop(progress);
     let [unsent, uncommitted, unanswered] = shop.cluster.proxy("gifticon").cuts();
     shoppers.stop().await;
     shop.cluster.proxy("gifticon").set(NetworkCondition::Normal);

@@ -5,6 +5,7 @@ use crate::Cli;
 use anyhow::{Context, bail};
 use chaos::Dice;
 use chaos::fault::Fault;
+use chaos::progress::Progress;
 use chaos::shop::Shop;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,8 +16,10 @@ pub(crate) async fn run(shop: &mut Shop, plan: &Cli) -> anyhow::Result<Vec<Row>>
     let mut dice = Dice::new(plan.seed);
     let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut took, mut failed) = (Vec::new(), 0);
+    let mut progress = Progress::begin("faults");
     for cycle in 1..=plan.cycles {
         let fault = random_fault(plan, &mut dice)?;
+        progress.reached(cycle - 1, plan.cycles, "cycles");
         *faults.entry(fault.kind()).or_default() += 1;
         let name = format!("{}-{cycle}", plan.seed);
         let shoppers = shop.start_customers(plan.customers, &name, plan.seed + cycle * 1_000);
@@ -25,10 +28,14 @@ pub(crate) async fn run(shop: &mut Shop, plan: &Cli) -> anyhow::Result<Vec<Row>>
         sleep(Duration::from_millis(300)).await;
         shoppers.stop().await;
         failed += shop.ledger.take_failed().len();
+        progress.clear();
         let settled = shop.settle().await;
         let settled = settled.with_context(|| format!("cycle {cycle}, {fault}"))?;
         let promised = shop.ledger.carts_promised();
-        println!("cycle {cycle}: {fault}: settled in {settled:.1?}, {promised} carts promised");
+        println!(
+            "cycle {cycle} of {}: {fault}: settled in {settled:.1?}, {promised} carts promised",
+            plan.cycles
+        );
         took.push(settled);
     }
     took.sort();

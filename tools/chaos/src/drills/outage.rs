@@ -2,6 +2,7 @@
 
 use super::{Row, row};
 use anyhow::ensure;
+use chaos::progress::Progress;
 use chaos::shop::Shop;
 use chaos::{ShopClient, audit};
 use gateway::services::{SERVICES, names};
@@ -23,6 +24,7 @@ pub(crate) async fn of_kafka(
 ) -> anyhow::Result<Vec<Row>> {
     shop.cluster.servers.kill_kafka()?;
     let began = Instant::now();
+    let mut progress = Progress::begin("outage of Kafka");
     let shoppers = shop.start_customers(customers, "no-kafka", 3);
     for service in names() {
         shop.cluster.terminate(service, 0).await?;
@@ -30,6 +32,7 @@ pub(crate) async fn of_kafka(
         sleep(Duration::from_millis(500)).await;
     }
     while began.elapsed() < time {
+        progress.ticks(Some(time));
         for service in names() {
             for web in shop.cluster.clients(service) {
                 ensure!(web.is_ready().await, "{service} is not ready without Kafka");
@@ -37,6 +40,7 @@ pub(crate) async fn of_kafka(
         }
         sleep(Duration::from_secs(1)).await;
     }
+    drop(progress);
     shoppers.stop().await;
     let requests = shop.requests_all_answered().await?;
     let waiting = audit::outbox_events(&shop.cluster.servers, "cart").await?;
@@ -70,7 +74,9 @@ pub(crate) async fn of_postgres(
     shop.cluster.servers.kill_postgres()?;
     let began = Instant::now();
     let mut slowest = Duration::ZERO;
+    let mut progress = Progress::begin("outage of Postgres");
     while began.elapsed() < time {
+        progress.ticks(Some(time));
         for (service, path) in SERVICES.map(|service| (service.name, service.path)) {
             for web in shop.cluster.clients(service) {
                 slowest = slowest.max(refuses(&web, Method::GET, path).await?);
@@ -83,6 +89,7 @@ pub(crate) async fn of_postgres(
         slowest = slowest.max(refuses(&shop.web, Method::POST, "/carts").await?);
         sleep(Duration::from_millis(200)).await;
     }
+    drop(progress);
     shop.cluster.servers.start_postgres()?;
     let back = Instant::now();
     for service in names() {

@@ -3,6 +3,7 @@
 use super::{Row, row};
 use anyhow::{Context, ensure};
 use chaos::ShopClient;
+use chaos::progress::during;
 use chaos::shop::Shop;
 use reqwest::{Method, StatusCode};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,11 +95,14 @@ struct Round {
 pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<Vec<Row>> {
     // Past the proxy of the gateway: all proxies share one thread, which also carries the calls between services.
     let gateways = shop.cluster.clients("gateway");
-    closed_loop(&gateways).await; // warm
+    during("warming up", Some(PHASE_DURATION), closed_loop(&gateways)).await;
     let mut rounds = Vec::new();
     let mut settled = Duration::ZERO;
-    for _ in 0..ROUNDS {
-        rounds.push(round(shop, &gateways).await?);
+    for number in 1..=ROUNDS {
+        let part = format!("overload, round {number} of {ROUNDS}");
+        // It measures the capacity first.
+        let round = during(part, Some(2 * PHASE_DURATION), round(shop, &gateways)).await?;
+        rounds.push(round);
         settled = settled.max(shop.settle().await?);
     }
 

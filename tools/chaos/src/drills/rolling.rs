@@ -1,6 +1,7 @@
 //! Rolling restarts under load: no request may fail.
 
 use super::{Row, row};
+use chaos::progress::Progress;
 use chaos::shop::Shop;
 use gateway::services::processes;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub(crate) async fn run(
     let (mut restarts, mut slowest) = (0, Duration::ZERO);
     let each =
         || processes().into_iter().flat_map(|service| (0..replicas).map(move |one| (service, one)));
+    let (mut progress, mut done) = (Progress::begin("rolling restarts"), 0);
+    let total = 2 * rounds * each().count() as u64;
     for _ in 0..rounds {
         for (service, number) in each() {
             sleep(RESTART_INTERVAL).await;
@@ -32,12 +35,17 @@ pub(crate) async fn run(
             slowest = slowest.max(began.elapsed());
             shop.cluster.start_replica(service, number)?;
             restarts += 1;
+            done += 1;
+            progress.reached(done, total, "replicas");
         }
         for (service, number) in each() {
             sleep(RESTART_INTERVAL).await;
             shop.cluster.replace(service, number, PRE_STOP_DELAY).await?;
+            done += 1;
+            progress.reached(done, total, "replicas");
         }
     }
+    drop(progress);
     sleep(Duration::from_secs(1)).await;
     shoppers.stop().await;
     let requests = shop.requests_all_answered().await?;

@@ -2,12 +2,16 @@
 
 use crate::common::{Mypage, at, event};
 use chassis::base::config::StreamsLimit;
-use chassis::testing::{EventReader, SentEvent, TestDb, eventually};
-use reqwest::Method;
+use chassis::bus::{Bus, KafkaBus, Message};
+use chassis::testing::{EventReader, SentEvent, TestDb, eventually, server};
+use mypage::MypageConfig;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 /// Bound for what a test waits for.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,7 +35,7 @@ impl Mypage {
         views.iter().map(|view| (view["id"].as_i64().unwrap(), view.clone())).collect()
     }
 
-    async fn metric(&self, name: &str) -> f64 {
+    async fn metric(&self, name: &str) -> i64 {
         let url = format!("{}/metrics", self.running.management_url().unwrap());
         let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
@@ -200,12 +204,12 @@ async fn streams_are_limited_and_free_again_soon_after_their_client_has_gone() {
             (503, &"5".parse().unwrap())
         );
     }
-    assert_eq!(mypage.metric("event_streams_open").await, 2.0);
-    assert_eq!(mypage.metric("event_streams_refused_total").await, 2.0);
+    assert_eq!(mypage.metric("event_streams_open").await, 2);
+    assert_eq!(mypage.metric("event_streams_refused_total").await, 2);
     drop(views);
     let gone = Instant::now();
     eventually("the stream to end", async || {
-        (mypage.metric("event_streams_open").await == 1.0).then_some(())
+        (mypage.metric("event_streams_open").await == 1).then_some(())
     })
     .await;
     assert!(gone.elapsed() < Duration::from_secs(4), "it took {:?}", gone.elapsed());
@@ -280,4 +284,73 @@ async fn what_happens_is_told_without_names_and_resumed() {
     let mut stream = mypage.stream("/live/stream", "0:4000").await;
     assert_eq!(mypage.next(&mut stream).await, reset());
     assert_eq!(mypage.next(&mut stream).await.data["type"], "CartAdded");
+}
+
+/// Each of two replicas tells what either of them wrote, and what the whole topic has.
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL and TEST_KAFKA_BROKERS"]
+async fn every_replica_tells_every_change() {
+    const CARTS: i64 = 200;
+    let (db, topic) = (TestDb::postgres().await, format!("test-{}", Uuid::new_v4()));
+    let bus: Arc<dyn Bus> = Arc::new(KafkaBus::new(&server("TEST_KAFKA_BROKERS"), &topic));
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let config = MypageConfig { host: db.host(), streams: StreamsLimit::default() };
+        replicas.push(mypage::start(config, Arc::clone(&bus)).await.unwrap());
+    }
+    let client = Client::new();
+    let mut streams = Vec::new();
+    for replica in &replicas {
+        let url = replica.url();
+        eventually("the replica to follow the topic", async || {
+            let stream = client.get(format!("{url}/live/stream")).send().await.unwrap();
+            (stream.status() == 200).then_some(())
+        })
+        .await;
+        let views = EventReader::open(&client, &format!("{url}/mypages/stream"), "").await;
+        let events = EventReader::open(&client, &format!("{url}/live/stream"), "").await;
+        streams.push((views, events));
+    }
+    let publisher = bus.publisher().await.unwrap();
+    for cart in 1..=CARTS {
+        let of = |event_type, second| Message {
+            key: cart.to_string(),
+            payload: event(event_type, cart, second).to_string(),
+            headers: vec![],
+        };
+        let sent = publisher.publish(&[of("CartAdded", 1), of("PaymentApproved", 2)]).await;
+        assert!(sent.iter().all(Result::is_ok));
+    }
+    for (views, events) in &mut streams {
+        let mut page = Page::default();
+        let approved = |page: &Page| {
+            page.views.values().filter(|view| view["status"] == "PaymentApproved").count()
+        };
+        while approved(&page) < usize::try_from(CARTS).unwrap() {
+            let event =
+                timeout(Duration::from_secs(30), views.event()).await.expect("an event comes");
+            page.apply(event.expect("the stream goes on"));
+        }
+        assert_eq!(page.resets, 0);
+        let mut told = String::new();
+        while told != "event" {
+            let next = timeout(TIMEOUT, events.event()).await.expect("an event comes");
+            told = next.expect("the stream goes on").event; // or `sampled`: there are many
+        }
+        assert_eq!(
+            events.last_id.split(',').count(),
+            6,
+            "a position in each partition: {}",
+            events.last_id
+        );
+    }
+    // The positions are those of the topic and of the database, so that a stream goes on at another replica.
+    let (at_other, position) = (replicas[1].url(), streams[0].0.last_id.clone());
+    let mut resumed =
+        EventReader::open(&client, &format!("{at_other}/mypages/stream"), &position).await;
+    let nothing = timeout(Duration::from_secs(1), resumed.event()).await;
+    assert!(nothing.is_err(), "everything was told already: {nothing:?}");
+    for replica in replicas {
+        replica.stop(Duration::from_secs(10)).await;
+    }
 }

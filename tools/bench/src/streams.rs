@@ -1,6 +1,5 @@
 //! Open event streams while carts are made: how soon a change is seen, what it costs, and what it takes of memory.
 
-use crate::load;
 use crate::measure::{self, drains};
 use crate::report::Report;
 use crate::shop::Shop;

@@ -2,6 +2,7 @@
 //!
 //! One task a process reads each, while somebody watches, and hands it to the streams in bounded queues.
 
+mod budget;
 pub mod events;
 mod sample;
 mod shown;

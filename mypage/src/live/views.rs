@@ -34,7 +34,7 @@ const CHANGES_READ: i64 = 128;
 /// Views that are read at once. A client that missed the changes of more begins anew.
 const VIEWS_READ: usize = 1_000;
 /// Views that a stream begins with.
-const NEWEST: i64 = 20;
+const NEWEST: u8 = 20;
 
 /// Writes a view as JSON, with links that begin with the base URL of the client.
 pub type Render = fn(&BaseUrl, &View) -> String;
@@ -68,7 +68,7 @@ impl Drop for Watching {
 impl Watching {
     /// Returns a comment, with the position up to which this stream has got everything that it waits for.
     pub fn heartbeat(&self) -> String {
-        let position = self.feed.lock().position.unwrap_or(self.position);
+        let position = self.feed.lock().position_of(self.key).unwrap_or(self.position);
         format!(": heartbeat\nid: {position}\n\n")
     }
 }
@@ -132,7 +132,7 @@ impl ViewFeed {
             text = reset();
         }
         let views = match interest {
-            Interest::All => store::newest(&self.db, NEWEST).await?,
+            Interest::All => store::newest(&self.db, NEWEST.into()).await?,
             Interest::Carts(carts) => {
                 store::of_carts(&self.db, &Vec::from_iter(carts.iter().copied())).await?
             }
@@ -197,7 +197,7 @@ impl ViewFeed {
                 continue;
             };
             backoff = Backoff::default();
-            self.set_position(Some(position));
+            self.begin(position);
             self.follow(position).await;
         }
     }
@@ -216,8 +216,15 @@ impl ViewFeed {
                 }
                 () = sleep(POLL_INTERVAL) => {}
             }
-            match self.round(position, &mut idle_reads).await {
-                Ok(now) => (position, backoff) = (now, Backoff::default()),
+            let read = match self.round(position, &mut idle_reads).await {
+                Ok(now) => {
+                    position = now;
+                    self.tell_all().await
+                }
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(()) => backoff = Backoff::default(),
                 Err(_) => backoff.wait().await, // logged once by `Db`
             }
         }
@@ -246,33 +253,57 @@ impl ViewFeed {
                 return Ok(last);
             };
             let views = store::of_carts(&self.db, &Vec::from_iter(carts)).await?;
-            self.tell(read, to, &views);
+            self.tell(read, to, views);
             read = to;
         }
     }
 
     /// Hands to each stream the views that it waits for, which changed between the positions `from` and `to`.
-    fn tell(&self, from: i64, to: i64, views: &[View]) {
-        let frame = |base: &BaseUrl, views: &[&View]| {
-            let mut text = String::new();
-            self.write(&mut text, base, views, from, to);
-            Bytes::from(text)
-        };
-        let slow = self.lock().tell(to, views, frame);
+    fn tell(&self, from: i64, to: i64, views: Vec<View>) {
+        let frame = |base: &BaseUrl, views: &[&View]| self.frame(base, views, from, to);
+        let slow = self.lock().tell(to, views, &frame);
         self.slow.inc_by(slow);
+    }
+
+    /// Hands to the streams that wait for everything what the budget pays for.
+    async fn tell_all(&self) -> sqlx::Result<()> {
+        let mut streams = self.lock();
+        let slow = streams.tell_all(|base, views, from, to| self.frame(base, views, from, to));
+        self.slow.inc_by(slow);
+        let position = streams.position;
+        let anew = streams.begins_anew(NEWEST.into());
+        drop(streams);
+        if let Some(position) = position.filter(|_| anew) {
+            let views = store::newest(&self.db, NEWEST.into()).await?;
+            let views = Vec::from_iter(&views);
+            let frame = |base: &BaseUrl| {
+                let mut text = reset();
+                self.write(&mut text, base, &views, 0, position);
+                Bytes::from(text)
+            };
+            let slow = self.lock().begin_anew(position, &frame);
+            self.slow.inc_by(slow);
+        }
+        Ok(())
+    }
+
+    fn frame(&self, base: &BaseUrl, views: &[&View], from: i64, to: i64) -> Bytes {
+        let mut text = String::new();
+        self.write(&mut text, base, views, from, to);
+        Bytes::from(text)
     }
 
     /// Ends all streams: their clients begin anew.
     fn reset(&self, position: i64) {
         let mut streams = self.lock();
         streams.clear();
-        streams.position = Some(position);
+        streams.begin(position);
     }
 
-    fn set_position(&self, position: Option<i64>) {
-        let mut state = self.lock();
-        state.position = position;
-        self.started.send_replace(position.is_some());
+    fn begin(&self, position: i64) {
+        let mut streams = self.lock();
+        streams.begin(position);
+        self.started.send_replace(true);
     }
 
     /// Stops, unless there are streams. Returns true if it did.

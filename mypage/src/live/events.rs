@@ -3,6 +3,7 @@
 //! One task follows the topic outside of any consumer group, from its end on. It keeps the newest events for those who come
 //! later and those who come back. The position of a stream is that of the topic: an offset for each partition.
 
+use crate::live::budget::Budget;
 use crate::live::sample::Sample;
 use crate::live::shown::Shown;
 use crate::live::watchers::{FRAMES_MAX, Watcher, Watchers};
@@ -53,6 +54,11 @@ struct State {
     /// The last offset of each partition that is not kept any more.
     forgotten: BTreeMap<i32, i64>,
     sample: Sample,
+    /// Events that wait until the budget pays for them.
+    waiting: String,
+    budget: Budget,
+    /// The position up to which the streams have everything, once their queues are empty.
+    told: String,
 }
 
 /// An event that was shown.
@@ -75,6 +81,8 @@ impl State {
         self.forgotten = self.read.clone();
         self.kept.clear();
         self.sample = Sample::default();
+        self.waiting.clear();
+        self.told = self.position();
     }
 
     /// Takes a message. Returns its event if it is to be shown.
@@ -96,6 +104,27 @@ impl State {
             self.forgotten.insert(oldest.partition, oldest.offset);
         }
         Some(text)
+    }
+
+    /// Hands what waits to the streams, if the budget pays for it or where `now`. Returns how many were ended since their client
+    /// is too slow.
+    fn tell(&mut self, now: bool) -> u64 {
+        let (streams, bytes) = (self.streams.len(), self.waiting.len());
+        let pays = bytes == 0 || self.budget.pays(streams, bytes);
+        if !pays && !now && Budget::may_pay(streams, bytes) {
+            return 0;
+        }
+        self.told = self.position();
+        let frame = Bytes::from(std::mem::take(&mut self.waiting));
+        let mut slow = 0;
+        if !frame.is_empty() {
+            self.streams.retain(|_, stream| {
+                let sent = stream.try_send(frame.clone());
+                slow += u64::from(matches!(sent, Err(mpsc::error::TrySendError::Full(_))));
+                sent.is_ok()
+            });
+        }
+        slow
     }
 
     /// Returns what a stream begins with: what came after the event `last` that its client has seen, or the newest events.
@@ -155,7 +184,7 @@ impl Drop for Watching {
 impl Watching {
     /// Returns a comment, with the position up to which this stream has got everything.
     pub fn heartbeat(&self) -> String {
-        format!(": heartbeat\nid: {}\n\n", self.feed.lock().position())
+        format!(": heartbeat\nid: {}\n\n", self.feed.lock().told)
     }
 }
 
@@ -188,6 +217,7 @@ impl EventFeed {
                 continue; // it stopped in between
             }
             let (frames, receiver) = mpsc::channel(FRAMES_MAX);
+            self.slow.inc_by(state.tell(true)); // what waits is in what it begins with
             state.last_key += 1;
             let (key, first) = (state.last_key, state.catch_up(last));
             state.streams.insert(key, frames);
@@ -218,7 +248,9 @@ impl EventFeed {
         self.start(|state| state.begin(tail.start()));
         let mut nobody = pin!(self.watchers.none());
         loop {
+            let waits = !self.lock().waiting.is_empty();
             tokio::select! {
+                () = sleep(READ_INTERVAL), if waits => self.tell(&[]),
                 () = &mut nobody => {
                     let state = self.lock();
                     if state.streams.is_empty() {
@@ -247,28 +279,18 @@ impl EventFeed {
         self.started.send_replace(true);
     }
 
-    /// Hands the events of `messages` to all streams.
+    /// Hands the events of `messages` to all streams, with those that wait.
     fn tell(&self, messages: &[Arc<Delivery>]) {
         let mut state = self.lock();
-        let mut text = String::new();
+        let state = &mut *state;
         if state.sample.count(messages.len()) {
-            state.sample.write(&mut text);
+            state.sample.write(&mut state.waiting);
         }
         for message in messages {
             if let Some(event) = state.take(message) {
-                text.push_str(std::str::from_utf8(&event).unwrap_or_default());
+                state.waiting.push_str(std::str::from_utf8(&event).unwrap_or_default());
             }
         }
-        if text.is_empty() {
-            return;
-        }
-        let frame = Bytes::from(text);
-        state.streams.retain(|_, stream| {
-            let sent = stream.try_send(frame.clone());
-            if matches!(sent, Err(mpsc::error::TrySendError::Full(_))) {
-                self.slow.inc();
-            }
-            sent.is_ok()
-        });
+        self.slow.inc_by(state.tell(false));
     }
 }

@@ -1,7 +1,11 @@
 //! Fixtures for tests: databases, an event log, a stand-in for a peer, and a bounded wait for a state.
 
+mod event_reader;
+
+pub use event_reader::{EventReader, SentEvent};
+
 use crate::base::config::{DatabaseUrl, Host, Listen};
-use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay};
+use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay, TopicTail};
 use crate::model::{Outcome, Publications, Rules, handle_all};
 use crate::storage::{Db, Dialect, Schema};
 use crate::writer::WriteModel;
@@ -166,6 +170,10 @@ impl Bus for EndlessReplay {
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
         Ok(Box::new(Endless))
+    }
+
+    async fn tail(&self, recent: i64) -> anyhow::Result<Box<dyn TopicTail>> {
+        self.0.tail(recent).await
     }
 }
 

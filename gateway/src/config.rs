@@ -3,7 +3,7 @@
 use crate::cors::Cors;
 use crate::services::Upstreams;
 use crate::trusted::Proxies;
-use chassis::base::config::Listen;
+use chassis::base::config::{Listen, StreamsLimit};
 
 /// The settings of the gateway.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,4 +19,7 @@ pub struct GatewayConfig {
 
     #[command(flatten)]
     pub upstreams: Upstreams,
+
+    #[command(flatten)]
+    pub streams: StreamsLimit,
 }

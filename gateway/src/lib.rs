@@ -7,6 +7,7 @@
 mod config;
 mod connect;
 mod cors;
+mod figures;
 mod forwarded;
 mod hop_by_hop;
 pub mod proxy;
@@ -20,6 +21,7 @@ pub use trusted::{Network, Proxies};
 
 use chassis::Running;
 use chassis::base::metrics::Metrics;
+use chassis::http::event_stream::Streams;
 use chassis::service::serve_bare;
 use std::sync::Arc;
 use tower::ServiceBuilder;
@@ -29,10 +31,10 @@ pub const ABOUT: &str = "The public address of the gifticon shop";
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
-    let GatewayConfig { listen, cors, proxies, upstreams } = config;
+    let GatewayConfig { listen, cors, proxies, upstreams, streams } = config;
     let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
-    let routes = routes::routes(upstreams, &metrics);
+    let routes = routes::routes(upstreams, Streams::new(streams, &metrics), &metrics);
     let layers = ServiceBuilder::new()
         .map_request(cors::hide_options)
         .layer(cors)

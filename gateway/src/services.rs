@@ -17,6 +17,8 @@ pub struct Service {
     pub path: &'static str,
     /// The port that it listens on by default.
     pub port: u16,
+    /// The paths of its event streams, which wait in no queue and have no end.
+    pub streams: &'static [&'static str],
     /// Bound for its answer to the gateway.
     pub timeout: Duration,
 }
@@ -35,11 +37,38 @@ impl Service {
 
 /// All services.
 pub const SERVICES: [Service; 4] = [
-    Service { name: "gifticon", path: "/gifticons", port: 8081, timeout: UPSTREAM_TIMEOUT },
-    Service { name: "cart", path: "/carts", port: 8082, timeout: CART_UPSTREAM_TIMEOUT },
-    Service { name: "payment", path: "/payments", port: 8083, timeout: UPSTREAM_TIMEOUT },
-    Service { name: "mypage", path: "/mypages", port: 8084, timeout: UPSTREAM_TIMEOUT },
+    Service {
+        name: "gifticon",
+        path: "/gifticons",
+        port: 8081,
+        streams: &[],
+        timeout: UPSTREAM_TIMEOUT,
+    },
+    Service {
+        name: "cart",
+        path: "/carts",
+        port: 8082,
+        streams: &[],
+        timeout: CART_UPSTREAM_TIMEOUT,
+    },
+    Service {
+        name: "payment",
+        path: "/payments",
+        port: 8083,
+        streams: &[],
+        timeout: UPSTREAM_TIMEOUT,
+    },
+    Service {
+        name: "mypage",
+        path: "/mypages",
+        port: 8084,
+        streams: &["/mypages/stream", "/live/stream"],
+        timeout: UPSTREAM_TIMEOUT,
+    },
 ];
+
+/// The path of the figures of all services, which the gateway itself serves.
+pub(crate) const FIGURES_PATH: &str = "/live/figures";
 
 /// The base URLs of the services.
 #[expect(clippy::struct_field_names, reason = "the settings have the names of the fields")]
@@ -80,7 +109,7 @@ impl Upstreams {
 pub fn surface() -> Surface {
     let mut paths = vec!["/"];
     paths.extend(SERVICES.map(|service| service.path));
-    paths.push(HEALTH_PATH);
+    paths.extend(["/live/stream", FIGURES_PATH, HEALTH_PATH]);
     let bodies = &[
         (Method::POST, "/gifticons"),
         (Method::PATCH, "/gifticons/{id}"),

@@ -1,23 +1,28 @@
 //! HTTP of the view. It is only read here: events write it.
 
+use crate::live::events::EventFeed;
+use crate::live::views::{Interest, ViewFeed};
 use crate::projection::{self, View};
 use crate::rebuild::{Rebuild, Rebuilt, Stopping};
 use crate::store::{self, MYPAGES, ViewRow};
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{FromRef, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
+use chassis::http::event_stream::{Streams, event_stream, last_event_id};
 use chassis::http::hal::{Collection, Item};
-use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface};
+use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface, bad_query};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use chrono::{DateTime, SecondsFormat};
 use common_events::{CartId, GifticonId, PaymentId};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub const UNKNOWN_MYPAGE: Kind = Kind::new(
     "no-such-mypage",
@@ -43,13 +48,24 @@ pub fn surface() -> Surface {
         "/mypages/{id}/history",
         "/mypages/search",
         "/mypages/search/findByCartId",
+        "/mypages/stream",
+        "/live/stream",
         HEALTH_PATH,
     ];
     Surface { paths, bodies: &[] }
 }
 
+/// What the routes need.
+#[derive(Clone, FromRef)]
+pub struct Api {
+    pub db: Db,
+    pub streams: Streams,
+    pub views: Arc<ViewFeed>,
+    pub events: Arc<EventFeed>,
+}
+
 /// Returns the routes.
-pub fn routes(db: Db) -> Router {
+pub fn routes(api: Api) -> Router {
     Router::new()
         .route("/", get(async |base: BaseUrl| Json(MYPAGES.root(&base))))
         .route("/mypages", get(list))
@@ -57,7 +73,9 @@ pub fn routes(db: Db) -> Router {
         .route("/mypages/search/findByCartId", get(find))
         .route("/mypages/{id}", get(one))
         .route("/mypages/{id}/history", get(history))
-        .with_state(db)
+        .route("/mypages/stream", get(stream_views))
+        .route("/live/stream", get(stream_events))
+        .with_state(api)
 }
 
 /// Returns the routes at the management address.
@@ -83,6 +101,33 @@ struct MypageView {
     created_at: i64,
     #[serde(serialize_with = "serialize_time")]
     updated_at: i64,
+}
+
+impl From<&View> for MypageView {
+    fn from(view: &View) -> Self {
+        let details = view.details.clone();
+        Self {
+            id: view.id,
+            cart_id: view.cart_id,
+            gifticon_id: details.gifticon_id,
+            name: details.name,
+            price: details.price,
+            quantity: details.quantity,
+            amount: details.amount,
+            payment_id: details.payment_id,
+            status: view.status().to_owned(),
+            created_at: view.created_at(),
+            updated_at: view.updated_at(),
+        }
+    }
+}
+
+/// A view in a stream.
+#[derive(Debug, Serialize)]
+struct VersionedView {
+    #[serde(flatten)]
+    view: MypageView,
+    version: usize,
 }
 
 /// One step of a cart.
@@ -112,9 +157,18 @@ fn answer(
     let view = view.ok_or_else(unknown_mypage)?;
     let id = view.id;
     let tag = EntityTag::of_content(&view);
-    let item = MYPAGES.item(base, id, view);
-    let item = item.link("history", base.url(&format!("/mypages/{id}/history")));
-    conditions.answer(&tag, Json(item))
+    conditions.answer(&tag, Json(item(base, id, view)))
+}
+
+fn item<V>(base: &BaseUrl, id: i64, view: V) -> Item<V> {
+    let history = base.url(&format!("/mypages/{id}/history"));
+    MYPAGES.item(base, id, view).link("history", history)
+}
+
+/// Returns the JSON of a view in a stream.
+pub fn streamed(base: &BaseUrl, view: &View) -> String {
+    let item = item(base, view.id, VersionedView { view: view.into(), version: view.version() });
+    serde_json::to_string(&item).expect("a view is plain data")
 }
 
 fn unknown_mypage() -> Problem {
@@ -162,6 +216,48 @@ async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>
         at: time(at),
     };
     Ok(Json(projection::in_order(View::from(row).steps).into_iter().map(step).collect()))
+}
+
+/// Carts that a stream may ask for.
+const STREAMED_CARTS_MAX: usize = 100;
+
+/// Tells the views that change: all, or those of the carts that `cartId` names.
+async fn stream_views(
+    State(streams): State<Streams>,
+    State(feed): State<Arc<ViewFeed>>,
+    base: BaseUrl,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let interest = interest(&query)?;
+    let permit = streams.enter()?;
+    let (watching, frames) = feed.watch(interest.clone(), base.clone()).await?;
+    let first = feed.catch_up(&watching, &interest, &base, last_event_id(&headers)).await?;
+    Ok(event_stream(permit, first, frames, move || watching.heartbeat()))
+}
+
+fn interest(query: &Query) -> Result<Interest, Problem> {
+    let carts: Option<BTreeSet<i64>> =
+        query.all("cartId").map(common_events::number::parse).collect();
+    match carts {
+        Some(carts) if carts.is_empty() => Ok(Interest::All),
+        Some(carts) if carts.len() <= STREAMED_CARTS_MAX => Ok(Interest::Carts(carts)),
+        _ => Err(bad_query(
+            format!("cartId is a whole number, and may be there {STREAMED_CARTS_MAX} times"),
+            format!("cartId 값은 정수여야 하며 {STREAMED_CARTS_MAX}개까지 쓸 수 있습니다"),
+        )),
+    }
+}
+
+/// Tells what happens in the shop.
+async fn stream_events(
+    State(streams): State<Streams>,
+    State(feed): State<Arc<EventFeed>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let permit = streams.enter()?;
+    let (watching, first, frames) = feed.watch(last_event_id(&headers)).await?;
+    Ok(event_stream(permit, first, frames, move || watching.heartbeat()))
 }
 
 /// Answers when it is done, so that a script can wait for it.

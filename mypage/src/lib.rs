@@ -5,13 +5,16 @@
 
 pub mod api;
 pub mod app;
+pub mod live;
 pub mod policy;
 pub mod projection;
 pub mod rebuild;
 pub mod store;
 
-use chassis::base::config::Host;
+use chassis::base::config::{Host, StreamsLimit};
+use chassis::base::metrics::Counter;
 use chassis::bus::Bus;
+use chassis::http::event_stream::Streams;
 use chassis::{Chassis, Running};
 use std::sync::Arc;
 
@@ -23,6 +26,9 @@ pub const ABOUT: &str = "The view of everything a customer of the gifticon shop 
 pub struct MypageConfig {
     #[command(flatten)]
     pub host: Host,
+
+    #[command(flatten)]
+    pub streams: StreamsLimit,
 }
 
 /// Starts the service on `bus`.
@@ -33,5 +39,19 @@ pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Ru
     chassis.react(policy::Project, &writer);
     let rebuild = rebuild::Rebuild::new(chassis.replays(), writer);
     chassis.manage(&["/admin/rebuild"], api::management(rebuild));
-    chassis.serve(api::surface(), api::routes(db))
+    let slow = Counter::default();
+    chassis.metrics().register(
+        "event_streams_slow",
+        "Event streams ended since their client was too slow",
+        slow.clone(),
+    );
+    let api = api::Api {
+        streams: Streams::new(config.streams, chassis.metrics()),
+        views: live::views::ViewFeed::new(db.clone(), api::streamed, slow.clone()),
+        events: live::events::EventFeed::new(Arc::clone(chassis.bus()), slow),
+        db,
+    };
+    chassis.spawn("views", Arc::clone(&api.views).run());
+    chassis.spawn("events", Arc::clone(&api.events).run());
+    chassis.serve(api::surface(), api::routes(api))
 }

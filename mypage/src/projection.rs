@@ -107,6 +107,11 @@ macro_rules! details {
             /// Names of the fields, with commas between them.
             pub const FIELDS: &str = comma_separated!($($field)*);
 
+            /// Returns how many fields are known.
+            fn known(&self) -> usize {
+                [$(self.$field.is_some()),*].into_iter().filter(|known| *known).count()
+            }
+
             /// Takes over what is not known yet. Returns true if anything was new.
             fn learn(&mut self, from: &Self) -> bool {
                 let mut is_news = false;
@@ -168,6 +173,13 @@ impl View {
     /// Returns the time of the last fact.
     pub fn updated_at(&self) -> i64 {
         self.steps.values().max().copied().unwrap_or_default()
+    }
+
+    /// Returns a number that grows with what the view knows: of two states of a view, the one with the higher number is newer.
+    ///
+    /// It does not grow if only a time becomes known better, which takes two events that say the same of a cart.
+    pub fn version(&self) -> usize {
+        self.steps.len() + self.details.known()
     }
 
     /// Folds a fact in. Returns true if anything was new.

@@ -3,10 +3,11 @@
 use crate::projection::{Command, Details, Rebuilt, Tables, Times, View};
 use chassis::listing::{Field, Listing};
 use chassis::model::Tracked;
-use chassis::storage::rows::{insert, look_up, read, select};
-use chassis::storage::{Db, Dialect, Schema, Table, Tx, create_like, ids};
+use chassis::storage::rows::{insert, look_up, read, read_each, select};
+use chassis::storage::{Db, Dialect, Schema, Statement, Table, Tx, create_like, ids};
 use chassis::table;
 use common_events::CartId;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
 use std::collections::BTreeSet;
@@ -70,8 +71,14 @@ pub const MYPAGES: Listing = Listing {
 
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[(1001, "mypage", include_str!("../migrations/1001_mypage.sql"))])
+    Schema::new(&[
+        (1001, "mypage", include_str!("../migrations/1001_mypage.sql")),
+        (1002, "changes", include_str!("../migrations/1002_changes.sql")),
+    ])
 }
+
+/// The changes that are kept. At 20 batches a second, as under load, they are those of three minutes.
+const CHANGES_KEPT: i64 = 4_096;
 
 /// The new table of a rebuild.
 const REBUILT: &str = "views_rebuilt";
@@ -123,9 +130,37 @@ pub async fn save(tx: &mut Tx<'_>, db: &Db, tables: &Tables) -> anyhow::Result<(
         save_views(tx, REBUILT, &rebuilt.views)?;
     }
     ids::save(tx, &tables.ids, MYPAGES.collection);
+    save_change(tx, tables)?;
     if tables.finished {
         tx.flush().await?; // into the tables that change places now
         finish_rebuild(tx, db).await?;
+    }
+    Ok(())
+}
+
+/// Writes which views changed.
+fn save_change(tx: &mut Tx<'_>, tables: &Tables) -> sqlx::Result<()> {
+    const NEXT: &str = "insert into changes (seq, carts) \
+        select coalesce(max(seq), 0) + 1, cast($1 as text) from changes";
+    const NEXT_OF_ALL: &str =
+        "insert into changes (seq) select coalesce(max(seq), 0) + 1 from changes";
+    let changed: Vec<_> = tables.shown.added().chain(tables.shown.changed()).collect();
+    if tables.finished {
+        tx.later(Statement::new(NEXT_OF_ALL));
+    } else if !changed.is_empty() {
+        let carts: Vec<CartId> = changed.iter().map(|view| view.cart_id).collect();
+        let carts =
+            serde_json::to_string(&carts).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        tx.later(Statement::new(NEXT).text(carts));
+        // Now and then is enough: ids count up, so it is one batch in a few.
+        if tables.shown.added().any(|view| view.id % 64 == 0) {
+            tx.later(
+                Statement::new(
+                    "delete from changes where seq <= (select max(seq) from changes) - $1",
+                )
+                .number(CHANGES_KEPT),
+            );
+        }
     }
     Ok(())
 }
@@ -170,6 +205,46 @@ async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
 fn save_views(tx: &mut Tx<'_>, table: &str, views: &Tracked<CartId, View>) -> sqlx::Result<()> {
     let rows: Vec<ViewRow> = views.added().chain(views.changed()).map(Into::into).collect();
     insert(tx, table, ViewRow::COLUMNS, &rows, &ViewRow::on_conflict("cart_id", &["id"]))
+}
+
+/// One batch that changed views.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Change {
+    pub seq: i64,
+    carts: Option<String>,
+}
+
+impl Change {
+    /// Returns the carts whose views changed, or `None` if any may have.
+    pub fn carts(&self) -> Option<Vec<i64>> {
+        serde_json::from_str(self.carts.as_deref()?).ok()
+    }
+}
+
+/// Returns the number of the last change, 0 if there was none.
+pub async fn last_change(db: &Db) -> sqlx::Result<i64> {
+    db.fetch_one(query("select coalesce(max(seq), 0) from changes")).await?.try_get(0)
+}
+
+/// Returns the changes after `seq` in order: `limit`, or all that there are if they are fewer.
+pub async fn changes_after(db: &Db, seq: i64, limit: i64) -> sqlx::Result<Vec<Change>> {
+    let rest = "from changes where seq > $1 order by seq limit $2 + 0";
+    read(select(db.dialect(), "seq, carts", rest).bind(seq).bind(limit), db).await
+}
+
+/// Returns the newest `count` views, the oldest of them first.
+pub async fn newest(db: &Db, count: i64) -> sqlx::Result<Vec<View>> {
+    let rest = format!("{} order by id desc limit $1 + 0", MYPAGES.from);
+    let select = select(db.dialect(), ViewRow::COLUMNS, &rest).bind(count);
+    let rows: Vec<ViewRow> = read(select, db).await?;
+    Ok(rows.into_iter().rev().map(View::from).collect())
+}
+
+/// Returns the views of these carts, in the order of their ids.
+pub async fn of_carts(db: &Db, carts: &[i64]) -> sqlx::Result<Vec<View>> {
+    let rest = |among: &str| format!("{} and cart_id {among} order by id", MYPAGES.from);
+    let rows: Vec<ViewRow> = read_each(db, carts, ViewRow::COLUMNS, rest).await?;
+    Ok(rows.into_iter().map(View::from).collect())
 }
 
 /// Returns the view with this id. `R` has the columns that it needs as its fields.

@@ -7,7 +7,9 @@ mod welcome;
 
 use anyhow::Context;
 use chassis::Running;
-use chassis::base::config::{DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, Topic};
+use chassis::base::config::{
+    DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, StreamsLimit, Topic,
+};
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
 use chassis::service::launch::Started;
 use chassis::service::{HEALTH_PATH, serve_management};
@@ -65,6 +67,9 @@ pub struct StandaloneConfig {
 
     #[command(flatten)]
     pub proxies: gateway::Proxies,
+
+    #[command(flatten)]
+    pub streams: StreamsLimit,
 }
 
 /// The addresses of the services, of the gateway, and of the management routes of all.
@@ -214,7 +219,8 @@ impl Shop {
             payment::PaymentConfig { host: host("payment", at.payment_addr)?, limit: config.limit };
         let payment = payment::start(payment, Arc::clone(&bus)).await;
         self.add(payment, "PAYMENT_ADDR")?;
-        let mypage = mypage::MypageConfig { host: host("mypage", at.mypage_addr)? };
+        let mypage =
+            mypage::MypageConfig { host: host("mypage", at.mypage_addr)?, streams: config.streams };
         let mypage = mypage::start(mypage, Arc::clone(&bus)).await;
         self.add(mypage, "MYPAGE_ADDR")?;
         let cart = cart::CartConfig {
@@ -229,6 +235,7 @@ impl Shop {
             cors: config.cors,
             proxies: config.proxies,
             upstreams: Upstreams::new(|service| urls[service.name].clone()),
+            streams: config.streams,
         };
         self.add(gateway::start(gateway), "GATEWAY_ADDR")?;
         let routes = self.parts.iter_mut().filter_map(Running::take_management).collect();

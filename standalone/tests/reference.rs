@@ -166,7 +166,7 @@ async fn every_route_is_in_a_table() {
     }
     shop.stop().await;
     // Between services; described below the table.
-    told.extend(["/reservations", "/reservations/{reservation}"].map(String::from));
+    told.extend(["/figures", "/reservations", "/reservations/{reservation}"].map(String::from));
     // Every route in the sources is in a table.
     for one in names().into_iter().chain(["chassis"]) {
         for file in below(&format!("{one}/src"), "rs") {

@@ -4,12 +4,14 @@ mod invalid;
 mod kafka;
 mod postgres;
 mod secret;
+mod streams;
 
 pub use invalid::InvalidSetting;
 pub(crate) use kafka::TokenRequest;
 pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol};
 pub(crate) use secret::ClientSetting;
 pub use secret::Secret;
+pub use streams::StreamsLimit;
 
 use crate::base::uri::{has_port, is_host};
 use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};

@@ -26,6 +26,14 @@ pub const CART_UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// waits for.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+// Event streams: the gateway never takes one for dead, and a drain does not wait for them.
+
+/// An event stream sends something after this long at the latest. Shorter than [`UPSTREAM_IDLE_TIMEOUT`].
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(5);
+/// Within which time a drain ends the event streams. Their clients connect again, so it does not end all at once. Shorter than
+/// [`DRAIN_IDLE_TIMEOUT`].
+pub const STREAM_DRAIN_SPREAD: Duration = Duration::from_secs(2);
+
 // Connections: our clients drop an idle connection before our servers close it.
 
 /// How long our own clients keep an idle connection. Shorter than [`HEAD_TIMEOUT`] and [`DRAIN_IDLE_TIMEOUT`], so that none
@@ -211,6 +219,12 @@ mod tests {
     #[test]
     fn a_client_of_ours_never_uses_a_connection_that_is_being_closed() {
         assert_nested!(CLIENT_KEEP_ALIVE, DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT);
+    }
+
+    #[test]
+    fn an_event_stream_outlives_silence_and_not_a_drain() {
+        assert_nested!(STREAM_HEARTBEAT * 3 / 2, UPSTREAM_IDLE_TIMEOUT);
+        assert_nested!(STREAM_DRAIN_SPREAD, DRAIN_IDLE_TIMEOUT);
     }
 
     #[test]

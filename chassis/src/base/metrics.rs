@@ -1,13 +1,15 @@
 //! Prometheus metrics. Each service has its own registry: `standalone` has five in one process.
 
+mod figures;
 mod format;
 
 use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
+use figures::Figures;
 use format::Format;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -65,6 +67,7 @@ pub struct Metrics {
     batch_size: Histogram,
     batch_seconds: Histogram,
     pool: Family<Label, Gauge>,
+    extra: figures::Extra,
 }
 
 impl Default for Metrics {
@@ -90,6 +93,7 @@ impl Default for Metrics {
             batch_size: Histogram::new(BATCH_SIZE_BUCKETS),
             batch_seconds: Histogram::new(DURATION_BUCKETS),
             pool: Family::default(),
+            extra: figures::Extra::default(),
         };
         metrics.register("http_requests", "Requests answered", metrics.requests.clone());
         metrics.register(
@@ -212,6 +216,9 @@ impl Metrics {
 
     /// Counts a request and its duration.
     pub(crate) fn request(&self, route: String, method: &Method, status: u16, took: Duration) {
+        if status == 201 && *method == Method::POST {
+            self.extra.count_created();
+        }
         // Clients may invent methods, and a label is never removed.
         let method = match *method {
             Method::GET
@@ -227,6 +234,28 @@ impl Metrics {
         self.seconds.get_or_create(&by_route).observe(took.as_secs_f64());
         let by_status = RequestLabels { route, method: method.to_owned(), status };
         self.requests.get_or_create(&by_status).inc();
+    }
+
+    /// Returns the figures for the page `/live`.
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            created_per_second: self.extra.created_per_second(),
+            outbox_events: self.outbox_events.get(),
+            outbox_age_seconds: self.outbox_age.get(),
+            lag_events: Some(self.consumer_lag.get()).filter(|lag| !lag.is_nan()),
+            parked_events: self.parked_events.get(),
+            breaker: self.extra.breaker(),
+        }
+    }
+
+    /// Ends a round of the rates in the figures, which took `elapsed`.
+    pub(crate) fn end_round(&self, elapsed: Duration) {
+        self.extra.end_round(elapsed);
+    }
+
+    /// Shows the state of a circuit breaker in the figures: 0 closed, 1 half open, 2 open.
+    pub(crate) fn show_breaker(&self, state: Gauge) {
+        self.extra.set_breaker(state);
     }
 
     /// Returns all metrics in the format that the client accepts.

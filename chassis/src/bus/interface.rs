@@ -3,6 +3,7 @@
 use crate::bus::health::Monitor;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A topic with partitions and consumer groups. Messages with the same key are in one partition, in order.
@@ -20,6 +21,24 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Begins to read the topic again, from the oldest message to the current end of each partition, outside of any group.
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>>;
+
+    /// Begins to follow the topic outside of any group: from the last `recent` messages on, about, which are those of all
+    /// partitions together.
+    async fn tail(&self, recent: i64) -> anyhow::Result<Box<dyn TopicTail>>;
+}
+
+/// Follows a topic, and has no end.
+#[async_trait]
+pub trait TopicTail: Send + 'static {
+    /// Returns the offset at which each partition began to be read.
+    fn start(&self) -> &BTreeMap<i32, i64>;
+
+    /// Returns at most `limit` messages, those of a partition in order. Waits for the first, and adds those that are
+    /// available.
+    ///
+    /// # Errors
+    /// The topic cannot be read. Begin anew.
+    async fn next(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>>;
 }
 
 /// Reads a topic again, each partition up to the high watermark that it had when the replay began. That is an offset and not

@@ -9,5 +9,6 @@ pub use embedded::EmbeddedLog;
 pub use health::{Health, Monitor, ReadError};
 pub use interface::{
     Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
+    TopicTail,
 };
 pub use kafka::KafkaBus;

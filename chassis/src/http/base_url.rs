@@ -9,7 +9,7 @@ use std::convert::Infallible;
 /// Scheme, host, port and path prefix as the client sees them, without a slash at the end.
 ///
 /// They come from `X-Forwarded-*`, which the gateway sets and never forwards from a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {

@@ -136,6 +136,7 @@ impl Breaker {
             rejected: Counter::default(),
         });
         metrics.register("breaker_state", "0 closed, 1 half open, 2 open", circuit.gauge.clone());
+        metrics.show_breaker(circuit.gauge.clone());
         metrics.register("breaker_transitions", "Changes of state", circuit.transitions.clone());
         metrics.register("breaker_rejected", "Calls refused unsent", circuit.rejected.clone());
         let backoff = || exponential(OPEN_TIME_MIN, OPEN_TIME_MAX);

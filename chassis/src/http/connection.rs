@@ -7,6 +7,7 @@ use crate::http::head::{self, HeadLimits, InvalidHead};
 use crate::http::language;
 use crate::http::request_log::REQUEST_ID;
 use crate::http::socket::{Socket, Stream};
+use crate::http::stream_end;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{self, HeaderName, HeaderValue};
@@ -20,6 +21,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -64,13 +67,15 @@ pub(super) async fn serve(
     io.set_write_timeout(Some(WRITE_TIMEOUT));
     let (app, client_stream) = (TowerToHyperService::new(router.clone()), stream.clone());
     let stopping = stop.clone();
+    let streams = Arc::new(AtomicBool::new(false));
+    let has_streamed = Arc::clone(&streams);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(client));
         if let Err(problem) = head::check(&mut request) {
             request.extensions_mut().insert(InvalidHead(problem));
         }
         let (handled, client_stream) = (app.call(request), client_stream.clone());
-        let stopping = stopping.clone();
+        let (stopping, streams) = (stopping.clone(), Arc::clone(&streams));
         async move {
             let mut response = tokio::select! {
                 biased;
@@ -89,6 +94,10 @@ pub(super) async fn serve(
             if stopping.is_cancelled() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
+            }
+            if stream_end::is_event_stream(&response) {
+                streams.store(true, Ordering::Relaxed);
+                response = response.map(|body| stream_end::ending(body, stopping, client_stream));
             }
             Ok(response)
         }
@@ -109,7 +118,13 @@ pub(super) async fn serve(
         ended = &mut served => ended,
         () = drain_idle => {
             Pin::new(&mut served).graceful_shutdown();
-            (&mut served).await
+            if has_streamed.load(Ordering::Relaxed) {
+                // It has ended, unless the client does not read. A drain waits for requests, which end.
+                let Ok(ended) = timeout(CLOSE_TIMEOUT, &mut served).await else { return };
+                ended
+            } else {
+                (&mut served).await
+            }
         }
     };
     let parts = served.into_parts();

@@ -109,6 +109,6 @@ fn not_a_uuid() -> Problem {
 }
 
 /// Returns 400 for an invalid query.
-pub(crate) fn bad_query(en: String, ko: String) -> Problem {
+pub fn bad_query(en: String, ko: String) -> Problem {
     Problem::new(kind::MALFORMED, Text::new(en, ko))
 }

@@ -5,12 +5,12 @@ use crate::http::context::{Context, Exposure};
 use crate::http::queue::Queue;
 use crate::http::request_log::observe;
 use crate::http::surface::Surface;
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use std::any::Any;
 use std::sync::Arc;
 use tower::ServiceBuilder;
@@ -26,10 +26,15 @@ pub(crate) fn public(context: Context, routes: Router) -> Router {
         Exposure::Public => routes, // the gateway has a queue for each service
         Exposure::Internal => {
             let queue = Queue::new(IN_PROGRESS_MAX, &context.metrics);
-            routes.layer(axum::middleware::from_fn_with_state(queue, queued))
+            let metrics = Arc::clone(&context.metrics);
+            let figures = get(async move || Json(metrics.figures()));
+            // Neither the gateway's look nor health waits in the queue.
+            routes
+                .layer(axum::middleware::from_fn_with_state(queue, queued))
+                .route("/figures", figures)
         }
     };
-    with_health(context, routes) // health does not wait in the queue
+    with_health(context, routes)
 }
 
 /// Returns the router of the management address: `routes`, metrics and health.

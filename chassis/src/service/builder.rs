@@ -160,6 +160,11 @@ impl Chassis {
         Replays::new(Arc::clone(&self.bus), self.tasks.http.stop.clone())
     }
 
+    /// Returns the topic, to follow it outside of any group.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
+    }
+
     /// Returns a lease on work that only one replica at a time does.
     pub fn lease(&self, name: &'static str) -> Lease {
         Lease::new(name, &self.db, self.housekeeping.clone(), LEASE_TERM)

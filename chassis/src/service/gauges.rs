@@ -24,7 +24,7 @@ pub(super) async fn run(db: Db, metrics: Arc<Metrics>) {
               (select min(seq) oldest from outbox) begins, (select max(seq) newest from outbox) ends"
     );
     db.ready().await;
-    let mut age = OutboxAge::default();
+    let (mut age, mut before) = (OutboxAge::default(), Instant::now());
     loop {
         let counts = sqlx::query(AssertSqlSafe(counts.clone()));
         if let Ok(row) = db.fetch_one(counts).await {
@@ -33,6 +33,8 @@ pub(super) async fn run(db: Db, metrics: Arc<Metrics>) {
             metrics.outbox_age.set(age.observe(waiting, Instant::now()).as_secs_f64());
             metrics.parked_events.set(row.get(3));
         }
+        metrics.end_round(before.elapsed());
+        before = Instant::now();
         let (all, idle) = db.readers_in_pool();
         metrics.pool(all, idle);
         tokio::time::sleep(GAUGE_INTERVAL).await;

@@ -100,8 +100,8 @@ impl Value for i64 {
 }
 
 /// Returns the condition, to follow the name of a column, that it is one of the ids in the JSON array `$1`.
-fn in_ids<T: Value>(tx: &Tx<'_>) -> &'static str {
-    match tx.dialect() {
+fn in_ids<T: Value>(dialect: Dialect) -> &'static str {
+    match dialect {
         Dialect::Sqlite => "in (select value from json_each($1))",
         Dialect::Postgres => T::IN_IDS_POSTGRES,
     }
@@ -120,7 +120,7 @@ pub fn run_on_each<T: Value, S: Into<Statement>>(
     statement: impl FnOnce(&str) -> S,
 ) -> sqlx::Result<()> {
     if !ids.is_empty() {
-        let statement = statement(in_ids::<T>(tx)).into();
+        let statement = statement(in_ids::<T>(tx.dialect())).into();
         tx.later(statement.with_first(json(ids)?));
     }
     Ok(())
@@ -154,6 +154,21 @@ pub async fn read<R: DeserializeOwned>(
     parsed(&db.fetch_one(select).await?)
 }
 
+/// Returns the rows for `ids`, read outside of a transaction. `rest` makes the SQL from `from` on, from the condition that
+/// follows the name of the column.
+pub async fn read_each<T: Value, R: DeserializeOwned>(
+    db: &Db,
+    ids: &[T],
+    columns: &str,
+    rest: impl FnOnce(&str) -> String,
+) -> sqlx::Result<Vec<R>> {
+    if ids.is_empty() {
+        return Ok(vec![]);
+    }
+    let rest = rest(in_ids::<T>(db.dialect()));
+    read(select(db.dialect(), columns, &rest).bind(json(ids)?), db).await
+}
+
 fn parsed<R: DeserializeOwned>(row: &AnyRow) -> sqlx::Result<Vec<R>> {
     serde_json::from_str(row.try_get(0)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }
@@ -168,7 +183,7 @@ pub async fn look_up<T: Value, R: DeserializeOwned>(
     if ids.is_empty() {
         return Ok(vec![]);
     }
-    let rest = rest(in_ids::<T>(tx));
+    let rest = rest(in_ids::<T>(tx.dialect()));
     let select = select(tx.dialect(), columns, &rest).bind(json(ids)?);
     parsed(&select.fetch_one(&mut **tx).await?)
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use axum::Router;
 use chassis::bus::{
     Bus, Delivery, Health, Message, Monitor, PublishError, Publisher, Subscription, TopicPosition,
-    TopicReplay,
+    TopicReplay, TopicTail,
 };
 use chassis::http::Surface;
 use chassis::model::{Publications, Rules, Tracked};
@@ -253,6 +253,10 @@ impl Bus for Scripted {
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
         bail!("nobody replays this bus")
+    }
+
+    async fn tail(&self, _: i64) -> anyhow::Result<Box<dyn TopicTail>> {
+        bail!("nobody follows this bus")
     }
 }
 

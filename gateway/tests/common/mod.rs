@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::routing::any;
 use chassis::Running;
-use chassis::base::config::Listen;
+use chassis::base::config::{Listen, StreamsLimit};
 use chassis::testing::peer;
 use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies};
@@ -34,12 +34,27 @@ pub(crate) async fn gateway(upstream: &str, origins: &[&'static str]) -> Running
 
 /// Starts the gateway behind proxies in trusted networks.
 pub(crate) async fn behind(upstream: &str, origins: &[&'static str], proxies: &[&str]) -> Running {
+    start(upstream, origins, proxies, StreamsLimit::default())
+}
+
+/// Starts the gateway with a limit of its event streams.
+pub(crate) async fn with_streams(upstream: &str, streams_max: usize) -> Running {
+    start(upstream, &[], &[], StreamsLimit { streams_max })
+}
+
+fn start(
+    upstream: &str,
+    origins: &[&'static str],
+    proxies: &[&str],
+    streams: StreamsLimit,
+) -> Running {
     let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
     let config = GatewayConfig {
         listen: Listen::free(),
         proxies: Proxies { trusted_proxies },
         cors: Cors { cors_origins: origins.iter().map(|o| HeaderValue::from_static(o)).collect() },
         upstreams: Upstreams::new(|_| upstream.to_owned()),
+        streams,
     };
     gateway::start(config).unwrap()
 }

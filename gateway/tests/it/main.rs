@@ -7,3 +7,4 @@ mod common;
 mod headers;
 mod proxy;
 mod refusals;
+mod streams;

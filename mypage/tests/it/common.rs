@@ -1,6 +1,7 @@
 //! The mypage service in process.
 
 use chassis::Running;
+use chassis::base::config::StreamsLimit;
 use chassis::bus::{Bus, Message};
 use chassis::testing::{TestDb, TestLog, eventually};
 use mypage::MypageConfig;
@@ -23,15 +24,19 @@ impl Mypage {
     }
 
     pub(crate) async fn start_on(db: TestDb) -> Self {
+        Self::start_with(db, StreamsLimit::default()).await
+    }
+
+    pub(crate) async fn start_with(db: TestDb, streams: StreamsLimit) -> Self {
         let log = TestLog::open().await;
-        let running = serve(&db, &log).await;
+        let running = serve(&db, &log, streams).await;
         Self { client: Client::builder().no_proxy().build().unwrap(), running, log, db }
     }
 
     /// As after a restart of the process.
     pub(crate) async fn restart(mut self) -> Self {
         self.running.stop(Duration::from_secs(5)).await;
-        self.running = serve(&self.db, &self.log).await;
+        self.running = serve(&self.db, &self.log, StreamsLimit::default()).await;
         self
     }
 
@@ -91,8 +96,8 @@ impl Mypage {
     }
 }
 
-async fn serve(db: &TestDb, log: &TestLog) -> Running {
-    let config = MypageConfig { host: db.host() };
+async fn serve(db: &TestDb, log: &TestLog, streams: StreamsLimit) -> Running {
+    let config = MypageConfig { host: db.host(), streams };
     mypage::start(config, Arc::new(log.log.clone())).await.unwrap()
 }
 

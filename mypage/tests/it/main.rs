@@ -5,3 +5,4 @@ mod common;
 mod faults;
 mod rebuilt_table;
 mod store;
+mod streams;

@@ -15,7 +15,7 @@ pub mod services;
 use chaos::ledger::Ledger;
 pub use chaos::{Dice, ShopClient};
 use chassis::Running;
-use chassis::base::config::{KafkaSecurity, Topic};
+use chassis::base::config::{KafkaSecurity, StreamsLimit, Topic};
 use chassis::bus::EmbeddedLog;
 use chassis::testing::eventually;
 pub use chassis::testing::server;
@@ -43,6 +43,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         limit: payment::Limit { payment_limit: None },
         cors: gateway::Cors { cors_origins: vec![] },
         proxies: gateway::Proxies::default(),
+        streams: StreamsLimit::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::shop::Shop;
 use crate::storage::{Storage, database_in};
 use anyhow::{bail, ensure};
 use chaos::progress::Progress;
-use chassis::base::config::{Host, Listen};
+use chassis::base::config::{Host, Listen, StreamsLimit};
 use chassis::bus::EmbeddedLog;
 use sqlx::{AnyConnection, Connection};
 use std::path::Path;
@@ -59,7 +59,10 @@ pub(crate) async fn serve_service(service: &str, dir: &Path) -> anyhow::Result<(
             let gifticon_url = "http://127.0.0.1:9".into(); // it makes no calls
             cart::start(cart::CartConfig { host, timeout, gifticon_url }, bus).await?
         }
-        "mypage" => mypage::start(mypage::MypageConfig { host }, bus).await?,
+        "mypage" => {
+            mypage::start(mypage::MypageConfig { host, streams: StreamsLimit::default() }, bus)
+                .await?
+        }
         other => bail!("no service is called {other}"),
     };
     println!("{service} listens on {}", running.url());

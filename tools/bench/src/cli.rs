@@ -29,7 +29,7 @@ pub(crate) enum Part {
 /// Measures the shop, and the floors that bound it on this machine.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-#[command(group = ArgGroup::new("what").args(["open_loops", "rates", "replicas", "only"]))]
+#[command(group = ArgGroup::new("what").args(["open_loops", "rates", "replicas", "streams", "only"]))]
 pub(crate) struct Cli {
     /// Run five processes on Kafka and Postgres, instead of one process on its embedded log and SQLite
     #[arg(long)]
@@ -73,6 +73,12 @@ pub(crate) struct Cli {
     /// Measure so many replicas of each service beside one
     #[arg(long, requires = "real", value_parser = replicas)]
     pub(crate) replicas: Option<usize>,
+    /// Measure POST /carts at 500 a second beside so many open event streams, and how soon they see what changes
+    #[arg(long, value_parser = count)]
+    pub(crate) streams: Option<usize>,
+    /// Let each of the streams wait for the carts of all customers, instead of for its own
+    #[arg(long, requires = "streams")]
+    pub(crate) of_all: bool,
     /// Measure another implementation beside ours, whose gateway listens at this URL; 127.0.0.0/8 only. With --held, search
     /// its highest rate too
     #[arg(long, value_name = "URL", value_parser = rival::address, conflicts_with = "what")]
@@ -147,6 +153,7 @@ mod tests {
     fn flags_that_contradict_each_other_are_refused() {
         for valid in [
             "--held --neighbour",
+            "--streams 10 --of-all",
             "--real --replicas 2 --repeat 5",
             "--against http://127.0.0.1:9000 --held --neighbour",
         ] {
@@ -155,6 +162,8 @@ mod tests {
         for invalid in [
             "--neighbour",
             "--replicas 2",
+            "--of-all",
+            "--streams 10 --rates 250",
             "--real --replicas 1",
             "--rates 0",
             "--rates 250,-1",

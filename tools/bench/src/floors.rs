@@ -4,7 +4,7 @@ use anyhow::Context;
 use axum::http::Method;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use chassis::base::config::Listen;
+use chassis::base::config::{Listen, StreamsLimit};
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
 use chassis::http::{self, client};
@@ -71,6 +71,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
             "cart" => cart.url(),
             _ => gifticon.url(),
         }),
+        streams: StreamsLimit::default(),
     })?;
     Ok(vec![gifticon, cart, gateway])
 }

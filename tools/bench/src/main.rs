@@ -34,6 +34,7 @@ mod rival;
 mod seed;
 mod shop;
 mod storage;
+mod streams;
 mod tools;
 mod whole;
 mod wire;
@@ -114,6 +115,9 @@ async fn measure(cli: &Cli, report: &mut Report) -> anyhow::Result<()> {
     }
     if !cli.rates.is_empty() {
         return rates::given(cli.real, &cli.rates, time, report).await;
+    }
+    if let Some(count) = cli.streams {
+        return streams::run(cli.real, count, cli.of_all, time, report).await;
     }
     if let Some(count) = cli.replicas {
         return replicas::run(count, cli.repeat, time, report).await;

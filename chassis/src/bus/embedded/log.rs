@@ -152,6 +152,23 @@ impl Log {
         Ok(guard)
     }
 
+    /// Returns the messages from offset `from` on as [`Log::read`] does, and waits for the first.
+    pub(super) async fn read_next(
+        &self,
+        from: i64,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Arc<Delivery>>> {
+        loop {
+            // Subscribe to appends before the read, so that none in between is missed.
+            let appended = self.appended();
+            let read = self.read(from, limit).await?;
+            if !read.is_empty() {
+                return Ok(read);
+            }
+            appended.await;
+        }
+    }
+
     /// Returns the offset of the next message.
     pub(super) fn end(&self) -> i64 {
         self.shared.next()

@@ -12,11 +12,13 @@ mod write;
 use crate::bus::health::{Health, Monitor};
 use crate::bus::interface::{
     Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
+    TopicTail,
 };
 use anyhow::ensure;
 use async_trait::async_trait;
 use log::Log;
 use shared::ReplayGuard;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -81,6 +83,12 @@ impl Bus for EmbeddedLog {
         let guard = log.begin_replay().await?;
         Ok(Box::new(EmbeddedReplay { end: log.end(), from: log.oldest(), log, _guard: guard }))
     }
+
+    async fn tail(&self, recent: i64) -> anyhow::Result<Box<dyn TopicTail>> {
+        let log = Arc::clone(&self.0);
+        let from = (log.end() - recent).max(log.oldest());
+        Ok(Box::new(EmbeddedTail { log, start: [(0, from)].into(), from }))
+    }
 }
 
 #[async_trait]
@@ -116,6 +124,26 @@ impl TopicReplay for EmbeddedReplay {
     }
 }
 
+/// Follows the log from offset `from` on.
+struct EmbeddedTail {
+    log: Arc<Log>,
+    start: BTreeMap<i32, i64>,
+    from: i64,
+}
+
+#[async_trait]
+impl TopicTail for EmbeddedTail {
+    fn start(&self) -> &BTreeMap<i32, i64> {
+        &self.start
+    }
+
+    async fn next(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
+        let read = self.log.read_next(self.from, limit).await?;
+        self.from = read.last().map_or(self.from, |last| last.position.offset + 1);
+        Ok(read)
+    }
+}
+
 /// The reader of a group, from offset `from` on.
 struct EmbeddedSubscription {
     log: Arc<Log>,
@@ -126,16 +154,9 @@ struct EmbeddedSubscription {
 #[async_trait]
 impl Subscription for EmbeddedSubscription {
     async fn poll(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>> {
-        loop {
-            // Subscribe to appends before the read, so that none in between is missed.
-            let appended = self.log.appended();
-            let read = self.log.read(self.from, limit).await?;
-            if let Some(last) = read.last() {
-                self.from = last.position.offset + 1;
-                return Ok(read);
-            }
-            appended.await;
-        }
+        let read = self.log.read_next(self.from, limit).await?;
+        self.from = read.last().map_or(self.from, |last| last.position.offset + 1);
+        Ok(read)
     }
 
     async fn commit(&mut self, positions: &[TopicPosition]) -> anyhow::Result<()> {

@@ -168,6 +168,19 @@ impl KafkaBus {
             .create_with_context(watchdog)
     }
 
+    /// Returns a consumer in no group, which goes on at the end of a partition that is not what it was.
+    pub(super) fn tail_consumer(
+        &self,
+        watchdog: Watchdog,
+    ) -> Result<StreamConsumer<Watchdog>, KafkaError> {
+        self.watched_config()
+            .set("group.id", "tail") // required by the client, which does not join it
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "latest")
+            .set("queued.max.messages.kbytes", "8192")
+            .create_with_context(watchdog)
+    }
+
     /// Returns a consumer that joins `group`.
     pub(super) fn consumer(
         &self,

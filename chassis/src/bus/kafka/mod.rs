@@ -6,16 +6,18 @@ mod progress;
 mod publisher;
 mod replay;
 mod subscription;
+mod tail;
 mod tokens;
 mod topic;
 mod watchdog;
 
 pub use client::KafkaBus;
 
-use crate::bus::interface::{Bus, Publisher, Subscription, TopicReplay};
+use crate::bus::interface::{Bus, Publisher, Subscription, TopicReplay, TopicTail};
 use crate::bus::kafka::publisher::KafkaPublisher;
 use crate::bus::kafka::replay::KafkaReplay;
 use crate::bus::kafka::subscription::KafkaSubscription;
+use crate::bus::kafka::tail::KafkaTail;
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -34,5 +36,10 @@ impl Bus for KafkaBus {
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
         self.topic_ready().await;
         Ok(Box::new(KafkaReplay::start(self).await?))
+    }
+
+    async fn tail(&self, recent: i64) -> anyhow::Result<Box<dyn TopicTail>> {
+        self.topic_ready().await;
+        Ok(Box::new(KafkaTail::start(self, recent).await?))
     }
 }

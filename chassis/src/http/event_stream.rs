@@ -1,0 +1,172 @@
+//! Server-sent events: a response that goes on until its client or its process ends.
+//!
+//! The server loop ends such a response when its client has gone and in a drain: see `stream_end.rs`.
+
+use crate::base::config::StreamsLimit;
+use crate::base::i18n::Text;
+use crate::base::limits::STREAM_HEARTBEAT;
+use crate::base::metrics::{Counter, Gauge, Metrics};
+use crate::base::problem::Problem;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use futures_util::stream;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// The media type of a stream.
+pub(super) const MEDIA_TYPE: &str = "text/event-stream";
+/// The id of the last event that a client has seen, when it connects again.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// When a client connects again after its stream broke off, in milliseconds: from here on, and up to twice as late, so that
+/// clients of a process that was killed do not all come at once.
+const RECONNECT_MIN_MS: u128 = 1_500;
+const RECONNECT_SPREAD_MS: u128 = 1_000;
+/// Bytes from which on waiting frames are not gathered into one.
+const GATHERED_BYTES: usize = 64 * 1024;
+/// The event that tells a client that it may have missed something. The empty id makes it begin anew when it connects again.
+const RESET: &str = "id:\nevent: reset\ndata: {}\n\n";
+
+/// The event streams of a process: their limit and their metrics. Clones share both.
+#[derive(Clone)]
+pub struct Streams {
+    permits: Arc<Semaphore>,
+    open: Gauge,
+    refused: Counter,
+}
+
+/// The right to serve a stream. Dropping it ends the stream in the metrics.
+pub struct StreamPermit {
+    open: Gauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+impl Streams {
+    /// Returns the streams of a process, and registers their metrics.
+    pub fn new(limit: StreamsLimit, metrics: &Metrics) -> Self {
+        let max = limit.streams_max.min(Semaphore::MAX_PERMITS);
+        let (open, refused) = (Gauge::default(), Counter::default());
+        metrics.register("event_streams_open", "Event streams that are open", open.clone());
+        metrics.register(
+            "event_streams_refused",
+            "Event streams refused since too many are open",
+            refused.clone(),
+        );
+        Self { permits: Arc::new(Semaphore::new(max)), open, refused }
+    }
+
+    /// Returns the right to serve one more stream.
+    ///
+    /// # Errors
+    /// 503 if too many are open.
+    pub fn enter(&self) -> Result<StreamPermit, Problem> {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            self.refused.inc();
+            let text = Text::fixed(
+                "too many event streams are open; read the list instead, or try again later",
+                "열려 있는 실시간 연결이 너무 많습니다. 목록을 조회하거나 잠시 후 다시 시도해 주세요",
+            );
+            return Err(Problem::unavailable(text).retry_after(5));
+        };
+        self.open.inc();
+        Ok(StreamPermit { open: self.open.clone(), _permit: permit })
+    }
+}
+
+/// Returns the id of the last event that the client has seen, if it says so.
+pub fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(LAST_EVENT_ID)?.to_str().ok()?;
+    (!id.is_empty()).then_some(id)
+}
+
+/// Appends an event to `text`. None of the values has a line break.
+pub fn write_event(text: &mut String, id: &str, event: &str, data: &str) {
+    let _ = write!(text, "id: {id}\nevent: {event}\ndata: {data}\n\n");
+}
+
+/// Returns the event that tells a client to forget what it has: what follows does not continue it.
+pub fn reset() -> String {
+    RESET.to_owned()
+}
+
+/// Returns a response that sends `first` and then each of `frames`, which are whole events.
+///
+/// While there are none it sends what `heartbeat` returns, which is whole lines of a comment. When the sender of `frames` is
+/// gone, the client was too slow: it gets a `reset`, and the stream ends.
+pub fn event_stream(
+    permit: StreamPermit,
+    first: String,
+    frames: Receiver<Bytes>,
+    heartbeat: impl Fn() -> String + Send + Sync + 'static,
+) -> Response {
+    let retry = RECONNECT_MIN_MS + Uuid::new_v4().as_u128() % RECONNECT_SPREAD_MS;
+    let first = Some(Bytes::from(format!("retry: {retry}\n\n{first}")));
+    let source = Source { first, frames, heartbeat, ended: false, _permit: permit };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")), // nginx
+    ];
+    (headers, Body::from_stream(stream::unfold(source, Source::next))).into_response()
+}
+
+/// What a stream sends.
+struct Source<H> {
+    first: Option<Bytes>,
+    frames: Receiver<Bytes>,
+    heartbeat: H,
+    ended: bool,
+    _permit: StreamPermit,
+}
+
+impl<H: Fn() -> String> Source<H> {
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        if self.ended {
+            return None;
+        }
+        let sent = match self.first.take() {
+            Some(first) => first,
+            None => match timeout(STREAM_HEARTBEAT, self.frames.recv()).await {
+                Ok(Some(frame)) => self.gathered(frame),
+                Ok(None) => {
+                    self.ended = true;
+                    Bytes::from_static(RESET.as_bytes())
+                }
+                Err(_) => {
+                    // First the heartbeat, which may say up to where the client has everything: no frame may come between.
+                    let heartbeat = (self.heartbeat)();
+                    match self.frames.try_recv() {
+                        Ok(frame) => self.gathered(frame),
+                        Err(_) => heartbeat.into(),
+                    }
+                }
+            },
+        };
+        Some((Ok(sent), self))
+    }
+
+    /// Returns `frame` with those that wait behind it.
+    fn gathered(&mut self, frame: Bytes) -> Bytes {
+        let Ok(next) = self.frames.try_recv() else { return frame };
+        let mut all = BytesMut::from(&frame[..]);
+        all.extend_from_slice(&next);
+        while all.len() < GATHERED_BYTES
+            && let Ok(next) = self.frames.try_recv()
+        {
+            all.extend_from_slice(&next);
+        }
+        all.freeze()
+    }
+}

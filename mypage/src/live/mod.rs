@@ -1,0 +1,11 @@
+//! What those see who watch: the views that change, and what happens in the shop.
+//!
+//! One task a process reads each, while somebody watches, and hands it to the streams in bounded queues.
+
+mod budget;
+pub mod events;
+mod sample;
+mod shown;
+mod view_streams;
+pub mod views;
+mod watchers;

@@ -1,0 +1,58 @@
+//! Which purchases `/live/stream` shows when there are too many to be followed.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Events a second that are shown. Of more, only every second, fourth or eighth purchase is shown, and so on: nobody can
+/// follow them, and each goes to everybody.
+const SHOWN_A_SECOND: u32 = 100;
+/// For how long events are counted.
+const COUNTED: Duration = Duration::from_secs(1);
+
+/// Which purchases are shown: one in so many, a power of two.
+pub(super) struct Sample {
+    one_in: u32,
+    counted: u32,
+    since: Instant,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self { one_in: 1, counted: 0, since: Instant::now() }
+    }
+}
+
+impl Sample {
+    /// Counts events. Returns true if another part of the purchases is shown from now on.
+    pub(super) fn count(&mut self, more: usize) -> bool {
+        self.counted = self.counted.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        let elapsed = self.since.elapsed();
+        if elapsed < COUNTED {
+            return false;
+        }
+        let a_second = f64::from(self.counted) / elapsed.as_secs_f64();
+        let mut one_in = 1;
+        while a_second > f64::from(SHOWN_A_SECOND) * f64::from(one_in) && one_in < 1 << 20 {
+            one_in *= 2;
+        }
+        (self.counted, self.since) = (0, Instant::now());
+        std::mem::replace(&mut self.one_in, one_in) != one_in
+    }
+
+    /// Returns true if only a part of the purchases is shown.
+    pub(super) fn is_part(&self) -> bool {
+        self.one_in > 1
+    }
+
+    /// Returns true if the purchase `id` is shown. One that is shown remains so if fewer are.
+    pub(super) fn shows(&self, id: i64) -> bool {
+        let mixed = id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        mixed & u64::from(self.one_in - 1) == 0
+    }
+
+    /// Writes an event that says which part is shown.
+    pub(super) fn write(&self, text: &mut String) {
+        let _ = write!(text, "event: sampled\ndata: {{\"oneIn\":{}}}\n\n", self.one_in);
+    }
+}

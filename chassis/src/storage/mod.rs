@@ -27,7 +27,6 @@ pub use db::{Db, log_failure};
 pub use dialect::Dialect;
 pub use fault::causes;
 pub(crate) use fault::{is_at_fault, may_be_committed, vanished};
-pub(crate) use pool::Connection;
 pub use reads::{Read, ReadRows, Reads};
 pub(crate) use running_time::{MINUTE, count_minute};
 pub use schema::Schema;

@@ -80,7 +80,7 @@ impl Target {
             Self::Postgres { url, .. } => {
                 let mut url = url.clone();
                 if role == Role::Writer {
-                    url = url.disable_statement_logging(); // it would log values: see `Tx::run`
+                    url = url.disable_statement_logging(); // it would log values, and `Tx` logs without
                 }
                 let mut connection = AnyConnection::connect_with(&url).await?;
                 connection.execute(AssertSqlSafe(session_settings(role))).await?;

@@ -7,9 +7,9 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Executor, query, raw_sql};
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
-use tracing::warn;
+use tracing::{debug, warn};
 
-/// Statements that took longer are logged, without their values.
+/// Statements that take longer are logged as a warning, as sqlx does.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// Waits on Postgres until no other replica writes, and lets none write until the transaction ends. The two numbers name the
@@ -117,10 +117,7 @@ impl<'c> Tx<'c> {
                 let text = prepared.text(&statements)?;
                 let began = Instant::now();
                 let rows = raw_sql(AssertSqlSafe(text)).fetch_all(connection).await;
-                if began.elapsed() > SLOW {
-                    let sql: Vec<&str> = statements.iter().map(|one| one.sql.as_str()).collect();
-                    warn!(seconds = began.elapsed().as_secs_f64(), sql = sql.join("; "), "slow");
-                }
+                log(&statements, began.elapsed());
                 rows
             }
         }
@@ -131,6 +128,19 @@ impl<'c> Tx<'c> {
             TxConnection::Borrowed(connection) => connection,
             TxConnection::Owned(connection) => connection,
         }
+    }
+}
+
+/// Logs statements as sqlx does, but without their values.
+fn log(statements: &[Statement], took: Duration) {
+    let sql = || {
+        let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
+        texts.join(";\n")
+    };
+    if took > SLOW {
+        warn!(target: "sqlx::query", db.statement = sql(), ?took, "slow statements");
+    } else {
+        debug!(target: "sqlx::query", db.statement = sql(), ?took);
     }
 }
 
@@ -204,7 +214,9 @@ mod tests {
         insert(&mut tx, 1);
         insert(&mut tx, 2);
         let error = tx.commit().await.unwrap_err();
-        assert!(error.as_database_error().is_some_and(|error| error.is_unique_violation()));
+        assert!(
+            error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+        );
         db.keep(connection);
         let mut tx = db.begin().await.unwrap();
         insert(&mut tx, 3);

@@ -100,8 +100,8 @@ impl<M: WriteModel> Attempts<M> {
         let number = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
         let mut connection = self.db.connection().await?; // not kept where something fails
         let begin = self.db.begin_in_turn(&mut connection, self.mark(number));
-        let begun = timeout(self.timeout(BATCH_TIMEOUT), begin).await;
-        let mut tx = begun.unwrap_or_else(|_| Err(vanished()))?;
+        let in_turn = timeout(self.timeout(BATCH_TIMEOUT), begin).await;
+        let mut tx = in_turn.unwrap_or_else(|_| Err(vanished()))?;
         // What came while another replica wrote, or another process had the lock of the file, goes with this batch.
         if let Some(queue) = queue {
             queue.top_up(batch);

@@ -34,7 +34,8 @@ pub(crate) async fn sort<'a, C>(
     // An event from the outbox holds no key back: incoming events do not depend on it.
     let keys = "from parked where key is not null and place <> $1 and holds_key = 1 group by key";
     let held_keys: Read<HeldKey> = reads.select("key", Statement::new(keys).text(OUTBOX_PLACE));
-    let ids: Vec<&str> = events.iter().map(|incoming| incoming.id.as_str()).collect();
+    let readable = events.iter().filter(|event| event.matters() && event.meaning.is_ok());
+    let ids: Vec<&str> = readable.map(|event| event.id.as_str()).collect();
     let from = |in_ids: &str| format!("from inbox where event_id {in_ids}");
     let marks: Read<Mark> = reads.look_up(&ids, "event_id", from)?;
     let found = reads.run(tx).await?;

@@ -77,20 +77,31 @@ pub(super) fn joined(statements: Vec<Statement>) -> Statement {
 pub(super) struct Prepared(HashMap<String, usize>);
 
 impl Prepared {
-    /// Returns a text that runs the statements in their order on this connection. The text must be run: its statements count
-    /// as prepared from now on.
-    pub(super) fn text(&mut self, statements: &[Statement]) -> sqlx::Result<String> {
+    /// Returns a text that prepares those of the statements that are not, unless all are. Run it before [`Prepared::text`]:
+    /// they count as prepared from now on. It has no values, since Postgres keeps it as long as the statements.
+    pub(super) fn prepare(&mut self, statements: &[Statement]) -> Option<String> {
+        let mut text = String::new();
+        for Statement { sql, values } in statements {
+            if !values.is_empty() && !self.0.contains_key(sql) {
+                let number = self.0.len() + 1;
+                let types: Vec<&str> = values.iter().map(Value::postgres_type).collect();
+                let types = types.join(", ");
+                let _ = writeln!(text, "prepare writer_{number} ({types}) as {sql};");
+                self.0.insert(sql.clone(), number);
+            }
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Returns a text that runs the statements in their order. Those with values must be prepared.
+    pub(super) fn text(&self, statements: &[Statement]) -> sqlx::Result<String> {
         let mut text = String::new();
         for Statement { sql, values } in statements {
             if values.is_empty() {
                 let _ = writeln!(text, "{sql};");
                 continue;
             }
-            let number = match self.0.get(sql) {
-                Some(number) => *number,
-                None => self.prepare(sql, values, &mut text),
-            };
-            let _ = write!(text, "execute writer_{number} (");
+            let _ = write!(text, "execute writer_{} (", self.0[sql]);
             for (place, value) in values.iter().enumerate() {
                 text.push_str(if place == 0 { "" } else { ", " });
                 push_literal(&mut text, value)?;
@@ -98,14 +109,6 @@ impl Prepared {
             text.push_str(");\n");
         }
         Ok(text)
-    }
-
-    fn prepare(&mut self, sql: &str, values: &[Value], text: &mut String) -> usize {
-        let number = self.0.len() + 1;
-        let types: Vec<&str> = values.iter().map(Value::postgres_type).collect();
-        let _ = writeln!(text, "prepare writer_{number} ({}) as {sql};", types.join(", "));
-        self.0.insert(sql.to_owned(), number);
-        number
     }
 }
 
@@ -163,17 +166,22 @@ mod tests {
             Statement::new("update a set b = $1 where c = $2").number(number).text(text)
         };
         let commit = || Statement::new("commit");
+        let first = [update(-1, "it's \\'"), commit()];
         assert_eq!(
-            prepared.text(&[update(-1, "it's \\'"), commit()]).unwrap(),
-            "prepare writer_1 (bigint, text) as update a set b = $1 where c = $2;\n\
-             execute writer_1 (-1, 'it''s \\''');\ncommit;\n"
+            prepared.prepare(&first).unwrap(),
+            "prepare writer_1 (bigint, text) as update a set b = $1 where c = $2;\n"
         );
-        let delete = Statement::new("delete from a where b = $1").number(2);
+        let text = "execute writer_1 (-1, 'it''s \\''');\ncommit;\n";
+        assert_eq!(prepared.text(&first).unwrap(), text);
+        assert_eq!(prepared.prepare(&first), None);
+
+        let second = [update(1, ""), Statement::new("delete from a where b = $1").number(2)];
         assert_eq!(
-            prepared.text(&[update(1, ""), delete]).unwrap(),
-            "execute writer_1 (1, '');\nprepare writer_2 (bigint) as delete from a where b = $1;\n\
-             execute writer_2 (2);\n"
+            prepared.prepare(&second).unwrap(),
+            "prepare writer_2 (bigint) as delete from a where b = $1;\n"
         );
+        let text = "execute writer_1 (1, '');\nexecute writer_2 (2);\n";
+        assert_eq!(prepared.text(&second).unwrap(), text);
         assert!(prepared.text(&[update(1, "\0")]).is_err(), "the text would end there");
     }
 }

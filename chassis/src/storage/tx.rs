@@ -114,6 +114,9 @@ impl<'c> Tx<'c> {
             }
             Dialect::Postgres => {
                 let (connection, prepared) = self.connection_mut().with_prepared();
+                if let Some(text) = prepared.prepare(&statements) {
+                    raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await?;
+                }
                 let text = prepared.text(&statements)?;
                 let began = Instant::now();
                 let rows = raw_sql(AssertSqlSafe(text)).fetch_all(connection).await;

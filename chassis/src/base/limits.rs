@@ -64,8 +64,8 @@ pub const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 
 // The writer.
 
-/// How long the begin of a batch may take, its statements, and its commit, on Postgres. Longer than [`STATEMENT_TIMEOUT`]: anything
-/// slower is a dead connection that TCP has not noticed.
+/// How long the begin of a batch may take on Postgres, its statements, and its commit. Longer than [`STATEMENT_TIMEOUT`]:
+/// anything slower is a dead connection that TCP has not noticed.
 pub const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same for the statements of a batch that ends a rebuild.
 pub const LONG_BATCH_TIMEOUT: Duration = Duration::from_mins(30);

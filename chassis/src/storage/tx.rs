@@ -141,9 +141,9 @@ fn log(statements: &[Statement], took: Duration) {
         texts.join(";\n")
     };
     if took > SLOW {
-        warn!(target: "sqlx::query", db.statement = sql(), ?took, "slow statements");
+        warn!(target: "sqlx::query", { db.statement = sql(), took = ?took }, "slow statements");
     } else {
-        debug!(target: "sqlx::query", db.statement = sql(), ?took);
+        debug!(target: "sqlx::query", { db.statement = sql(), took = ?took }, "statements");
     }
 }
 

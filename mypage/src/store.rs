@@ -9,7 +9,7 @@ use chassis::table;
 use common_events::CartId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sqlx::{AssertSqlSafe, query, raw_sql};
+use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
 use std::collections::BTreeSet;
 
 table! {

@@ -7,14 +7,17 @@ use crate::base::i18n::Text;
 use crate::base::limits::STREAM_HEARTBEAT;
 use crate::base::metrics::{Counter, Gauge, Metrics};
 use crate::base::problem::Problem;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use futures_util::stream;
+use http_body::{Frame, SizeHint};
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -50,6 +53,39 @@ pub struct StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.open.dec();
+    }
+}
+
+/// A body with the permit of its stream.
+struct HeldBody {
+    body: Body,
+    _permit: StreamPermit,
+}
+
+impl HttpBody for HeldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl StreamPermit {
+    /// Returns `body`, which keeps the permit as long as it is read.
+    pub fn held_by(self, body: Body) -> Body {
+        Body::new(HeldBody { body, _permit: self })
     }
 }
 

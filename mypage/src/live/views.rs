@@ -267,24 +267,32 @@ impl ViewFeed {
 
     /// Hands to the streams that wait for everything what the budget pays for.
     async fn tell_all(&self) -> sqlx::Result<()> {
+        if let Some(position) = self.tell_waiting() {
+            let views = store::newest(&self.db, NEWEST.into()).await?;
+            self.begin_anew(position, &views);
+        }
+        Ok(())
+    }
+
+    /// Hands to the streams that wait for everything what they wait for. Returns the position if they are to begin anew instead.
+    fn tell_waiting(&self) -> Option<i64> {
         let mut streams = self.lock();
         let slow = streams.tell_all(|base, views, from, to| self.frame(base, views, from, to));
         self.slow.inc_by(slow);
-        let position = streams.position;
         let anew = streams.begins_anew(NEWEST.into());
-        drop(streams);
-        if let Some(position) = position.filter(|_| anew) {
-            let views = store::newest(&self.db, NEWEST.into()).await?;
-            let views = Vec::from_iter(&views);
-            let frame = |base: &BaseUrl| {
-                let mut text = reset();
-                self.write(&mut text, base, &views, 0, position);
-                Bytes::from(text)
-            };
-            let slow = self.lock().begin_anew(position, &frame);
-            self.slow.inc_by(slow);
-        }
-        Ok(())
+        streams.position.filter(|_| anew)
+    }
+
+    /// Lets the streams that wait for everything begin anew with `views`, which were read after `position` was.
+    fn begin_anew(&self, position: i64, views: &[View]) {
+        let views = Vec::from_iter(views);
+        let frame = |base: &BaseUrl| {
+            let mut text = reset();
+            self.write(&mut text, base, &views, 0, position);
+            Bytes::from(text)
+        };
+        let slow = self.lock().begin_anew(position, &frame);
+        self.slow.inc_by(slow);
     }
 
     fn frame(&self, base: &BaseUrl, views: &[&View], from: i64, to: i64) -> Bytes {

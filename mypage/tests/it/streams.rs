@@ -254,6 +254,25 @@ async fn a_drain_ends_the_streams_between_two_events() {
 }
 
 #[tokio::test]
+async fn streams_go_on_after_a_restart() {
+    let mypage = Mypage::start().await;
+    mypage.hear(1, &event("CartAdded", 1, 1)).await;
+    mypage.becomes(1, "CartAdded").await;
+    let mut last_ids = Vec::new();
+    for path in ["/mypages/stream", "/live/stream"] {
+        let mut stream = mypage.stream(path, "").await;
+        mypage.next(&mut stream).await;
+        last_ids.push((path, stream.last_id));
+    }
+    let mypage = mypage.restart().await;
+    mypage.hear(1, &event("PaymentApproved", 1, 2)).await;
+    for (path, last_id) in last_ids {
+        let mut stream = mypage.stream(path, &last_id).await;
+        assert_eq!(mypage.next(&mut stream).await.data["status"], "PaymentApproved", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_happens_is_told_without_names_and_resumed() {
     let mypage = Mypage::start().await;
     mypage.hear(1, &event("CartAdded", 1, 1)).await;

@@ -56,7 +56,7 @@ async fn replay_events(admin: &Admin, id: Option<i64>) -> Result<Json<Replayed>,
     // It reads and writes page after page, and must not be refused in the middle.
     let replayed = patience::without_end(admin.replay.replay(id)).await?;
     let replayed = replayed.ok_or_else(not_parked)?;
-    info!(replayed.replayed, replayed.left, "replayed parked events");
+    info!(replayed = replayed.replayed, left = replayed.left, "replayed parked events");
     Ok(Json(replayed))
 }
 

@@ -54,10 +54,13 @@ impl<P: Policy> Replay for DeadLetterReplay<P> {
                 selection = Selection::Key(key);
             }
             // Events from the outbox are sent in the first round only: the broker may refuse them again.
-            match self.round(&selection, replayed == 0, &|done| reached(replayed + done)).await? {
-                0 => break,
-                handled => replayed += handled,
+            let before = replayed;
+            let handled =
+                self.round(&selection, before == 0, &|done| reached(before + done)).await?;
+            if handled == 0 {
+                break;
             }
+            replayed += handled;
         }
         let left = dead_letters::count(&self.db, &selection).await?;
         Ok(Some(Replayed { replayed, left }))

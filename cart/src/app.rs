@@ -27,9 +27,7 @@ const CONFIRM_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The rules and tables of carts, for the writer.
 #[derive(Clone, Debug)]
-pub struct CartModel {
-    pub db: Db,
-}
+pub struct CartModel;
 
 impl Rules for CartModel {
     type State = Carts;
@@ -48,7 +46,7 @@ impl Rules for CartModel {
 
 impl WriteModel for CartModel {
     async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Carts> {
-        store::load(tx, &self.db, commands).await
+        store::load(tx, commands).await
     }
 
     async fn save(&self, tx: &mut Tx<'_>, carts: &Carts) -> anyhow::Result<()> {

@@ -51,7 +51,7 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let client = chassis::http::client::new()?;
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::CartModel { db: db.clone() });
+    let writer = chassis.writer(app::CartModel);
     let timeout = Duration::from_millis(config.timeout.gifticon_timeout_ms);
     let breaker = Breaker::new("gifticon", timeout, chassis.metrics());
     let stock = stock::HttpStock::new(client, config.gifticon_url, breaker);

@@ -6,7 +6,7 @@ use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::mailbox::retention::RetentionRule;
 use chassis::storage::rows::{insert_stamped, read, run_on_each, select};
-use chassis::storage::{Db, Schema, Statement, Table, Tx, ids};
+use chassis::storage::{Db, Reads, Schema, Statement, Table, Tx, ids};
 use common_events::{CartId, ReservationId};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -72,36 +72,51 @@ impl Named {
     }
 }
 
-/// Reads what the commands name, in the order attempts, keys, carts, ids, the rows of each in order and locked.
-pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Carts> {
+/// Reads what the commands name, the rows of each table in order and locked. Attempts without a key take one round trip.
+pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Carts> {
     let (mut state, mut named) = (Carts::default(), Named::default());
     commands.iter().for_each(|command| named.add(command));
 
     let reservations = texts(&named.reservations);
-    for row in AttemptRow::lock(tx, db, "reservation_id", &reservations).await? {
+    let mut reads = Reads::of(tx);
+    let attempts = AttemptRow::lock(&mut reads, "reservation_id", &reservations)?;
+    let ids = named.counts.then(|| ids::lock(&mut reads, CARTS.collection));
+    let by_id = CartRow::lock(&mut reads, "id", &numbers(&named.carts))?;
+    let found = reads.run(tx).await?;
+    for row in found.of(&attempts)? {
         named.keys.extend(row.idempotency_key.clone()); // what ends an attempt decides its key
         state.attempts.read(row.reservation_id, Attempt::from(row));
     }
+    if let Some(ids) = &ids {
+        state.ids = ids::read(&found, ids)?;
+    }
+    let mut carts = found.of(&by_id)?;
+
+    let mut reads = Reads::of(tx);
     let keys: Vec<String> = named.keys.into_iter().collect();
-    for row in KeyRow::lock(tx, db, "idempotency_key", &keys).await? {
+    let keys = KeyRow::lock(&mut reads, "idempotency_key", &keys)?;
+    let mut added = BTreeSet::new();
+    for row in reads.run(tx).await?.of(&keys)? {
         let key = IdempotencyKey::try_from(row)?;
-        if let Outcome::Added(id) = key.outcome {
-            named.carts.insert(id);
+        if let Outcome::Added(id) = key.outcome
+            && !named.carts.contains(&id)
+        {
+            added.insert(id);
         }
         state.keys.read(key.key.clone(), key);
     }
     // An attempt is deleted in the transaction that makes its cart: where it is there, the cart is not.
     let ended = named.reservations.iter().filter(|id| state.attempts.get(id).is_none());
     let ended = texts(ended);
-    let ids: Vec<i64> = named.carts.into_iter().map(|id| id.0).collect();
-    let mut carts = CartRow::lock(tx, db, "id", &ids).await?;
-    carts.extend(CartRow::lock(tx, db, "reservation_id", &ended).await?);
+    let mut reads = Reads::of(tx);
+    let added = CartRow::lock(&mut reads, "id", &numbers(&added))?;
+    let ended = CartRow::lock(&mut reads, "reservation_id", &ended)?;
+    let found = reads.run(tx).await?;
+    carts.extend(found.of(&added)?);
+    carts.extend(found.of(&ended)?);
     for row in carts {
         let StoredCart(cart) = StoredCart::try_from(row)?;
         state.carts.read(cart.id, cart);
-    }
-    if named.counts {
-        state.ids = ids::load(tx, db, CARTS.collection).await?;
     }
     Ok(state)
 }
@@ -161,6 +176,11 @@ fn save_carts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
 /// Returns the texts of ids.
 fn texts<'a>(ids: impl IntoIterator<Item = &'a ReservationId>) -> Vec<String> {
     ids.into_iter().map(ReservationId::to_string).collect()
+}
+
+/// Returns the numbers of ids.
+fn numbers<'a>(ids: impl IntoIterator<Item = &'a CartId>) -> Vec<i64> {
+    ids.into_iter().map(|id| id.0).collect()
 }
 
 /// Sets the status of carts, and what else it changes.

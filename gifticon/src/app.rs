@@ -3,14 +3,12 @@
 use crate::domain::{Command, Refusal, Reply, Stock};
 use crate::store;
 use chassis::model::{Publications, Rules};
-use chassis::storage::{Db, Tx};
+use chassis::storage::Tx;
 use chassis::writer::{WriteModel, Writer};
 
 /// The rules and the tables of stock.
 #[derive(Clone, Debug)]
-pub struct StockModel {
-    pub db: Db,
-}
+pub struct StockModel;
 
 /// The writer of this service.
 pub type StockWriter = Writer<StockModel>;
@@ -32,7 +30,7 @@ impl Rules for StockModel {
 
 impl WriteModel for StockModel {
     async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Stock> {
-        store::load(tx, &self.db, commands).await
+        store::load(tx, commands).await
     }
 
     async fn save(&self, tx: &mut Tx<'_>, stock: &Stock) -> anyhow::Result<()> {

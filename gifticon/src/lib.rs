@@ -34,7 +34,7 @@ pub struct GifticonConfig {
 pub async fn start(config: GifticonConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("gifticon", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::StockModel { db: db.clone() });
+    let writer = chassis.writer(app::StockModel);
     chassis.relay();
     chassis.react(policy::ReturnStock, &writer);
     chassis.spawn("stock gauges", watch_stock(db.clone(), chassis.metrics()));

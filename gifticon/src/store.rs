@@ -4,8 +4,8 @@ use crate::domain::{Command, Gifticon, Reservation, Stock};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::model::Tracked;
-use chassis::storage::rows::{insert, look_up, read, run_on_each, select};
-use chassis::storage::{Db, Schema, Statement, Table, Tx, ids};
+use chassis::storage::rows::{insert, read, run_on_each, select};
+use chassis::storage::{Db, Read, Reads, Schema, Statement, Table, Tx, ids};
 use chassis::table;
 use chassis::writer::ConflictError;
 use common_events::{GifticonId, ReservationId};
@@ -148,27 +148,36 @@ impl Named {
     }
 }
 
-/// Reads what the commands name. Locks gifticons before their reservations: whoever then holds the lock of a gifticon sees
+/// Reads what the commands name, in one round trip unless stock is released. Locks gifticons before their reservations: whoever then holds the lock of a gifticon sees
 /// all its reservations. In the other order, a retry at another replica could be told "not enough stock" while its first
 /// attempt holds the last units.
-pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Stock> {
+pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Stock> {
     let mut stock = Stock::default();
     let Named { mut numbers, rows, reservations, released, counts } = Named::by(commands);
+    let mut reads = Reads::of(tx);
     let rest = |among: &str| format!("from reservations where id {among}");
-    let to_release: Vec<ReservationRow> =
-        look_up(tx, &texts(&released), ReservationRow::COLUMNS, rest).await?;
+    let to_release = reads.look_up(&texts(&released), ReservationRow::COLUMNS, rest)?;
+    let to_release: Vec<ReservationRow> = reads.run(tx).await?.of(&to_release)?;
     numbers.extend(to_release.iter().filter_map(|row| row.gifticon_id).map(|number| number.0));
-    let lock = db.for_update();
-    for (column, ids) in [("gifticon_id", numbers), ("id", rows)] {
+
+    let mut reads = Reads::of(tx);
+    let lock = reads.for_update();
+    let mut gifticons = |column, ids| {
         // By the same column in both, so that two replicas do not wait for each other.
         let rest = |among: &str| format!("from gifticons where {column} {among} order by id{lock}");
-        let ids = Vec::from_iter(ids);
-        let found: Vec<GifticonRow> = look_up(tx, &ids, GifticonRow::COLUMNS, rest).await?;
-        for row in found {
+        reads.look_up(&Vec::from_iter(ids), GifticonRow::COLUMNS, rest)
+    };
+    let gifticons: [Read<GifticonRow>; 2] =
+        [gifticons("gifticon_id", numbers)?, gifticons("id", rows)?];
+    let reservations = ReservationRow::lock(&mut reads, "id", &texts(&reservations))?;
+    let ids = counts.then(|| ids::lock(&mut reads, GIFTICONS.collection));
+    let found = reads.run(tx).await?;
+    for read in &gifticons {
+        for row in found.of(read)? {
             stock.gifticons.read(row.gifticon_id, row.into());
         }
     }
-    for row in ReservationRow::lock(tx, db, "id", &texts(&reservations)).await? {
+    for row in found.of(&reservations)? {
         let reservation = Reservation::from(row);
         let is_locked = |number| stock.gifticons.get(&number).is_some();
         // Another replica made it just now. The batch is tried again, and finds it in time.
@@ -178,8 +187,8 @@ pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Re
         }
         stock.reservations.read(reservation.id, reservation);
     }
-    if counts {
-        stock.ids = ids::load(tx, db, GIFTICONS.collection).await?;
+    if let Some(ids) = &ids {
+        stock.ids = ids::read(&found, ids)?;
     }
     Ok(stock)
 }

@@ -3,14 +3,12 @@
 use crate::projection::{Command, Refusal, Tables};
 use crate::store;
 use chassis::model::{Publications, Rules};
-use chassis::storage::{Db, Tx};
+use chassis::storage::Tx;
 use chassis::writer::WriteModel;
 
 /// The rules and the tables of the view.
 #[derive(Clone, Debug)]
-pub struct ViewModel {
-    pub db: Db,
-}
+pub struct ViewModel;
 
 impl Rules for ViewModel {
     type State = Tables;
@@ -26,11 +24,11 @@ impl Rules for ViewModel {
 
 impl WriteModel for ViewModel {
     async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Tables> {
-        store::load(tx, &self.db, commands).await
+        store::load(tx, commands).await
     }
 
     async fn save(&self, tx: &mut Tx<'_>, tables: &Tables) -> anyhow::Result<()> {
-        store::save(tx, &self.db, tables).await
+        store::save(tx, tables).await
     }
 
     fn may_take_minutes(command: &Command) -> bool {

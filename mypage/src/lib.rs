@@ -35,7 +35,7 @@ pub struct MypageConfig {
 pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("mypage", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::ViewModel { db: db.clone() });
+    let writer = chassis.writer(app::ViewModel);
     chassis.react(policy::Project, &writer);
     let rebuild = rebuild::Rebuild::new(chassis.replays(), writer);
     chassis.manage(&["/admin/rebuild"], api::management(rebuild));

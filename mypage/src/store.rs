@@ -3,8 +3,8 @@
 use crate::projection::{Command, Details, Rebuilt, Tables, Times, View};
 use chassis::listing::{Field, Listing};
 use chassis::model::Tracked;
-use chassis::storage::rows::{insert, look_up, read, read_each, select};
-use chassis::storage::{Db, Dialect, Schema, Statement, Table, Tx, create_like, ids};
+use chassis::storage::rows::{insert, read, read_each, select};
+use chassis::storage::{Db, Dialect, Read, Reads, Schema, Statement, Table, Tx, create_like, ids};
 use chassis::table;
 use common_events::CartId;
 use serde::Deserialize;
@@ -84,44 +84,53 @@ const CHANGES_KEPT: i64 = 4_096;
 const REBUILT: &str = "views_rebuilt";
 
 /// Reads the views that the commands are about, in order and locked.
-pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Tables> {
-    let ids = ids::load(tx, db, MYPAGES.collection).await?;
+pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Tables> {
     let cart = |command: &&Command| match command {
         Command::Told(fact) | Command::Replayed { fact, .. } => Some(fact.cart_id.0),
         Command::BeginRebuild { .. } | Command::FinishRebuild { .. } => None,
     };
     let carts: BTreeSet<i64> = commands.iter().filter_map(cart).collect();
     let carts = Vec::from_iter(carts);
-    let shown = load_views(tx, db, ViewRow::NAME, &carts).await?;
-    let token = query("select token from rebuild").fetch_optional(&mut **tx).await?;
-    let rebuilt = match token {
-        Some(row) => {
-            let views = load_views(tx, db, REBUILT, &carts).await?;
-            Some(Rebuilt { token: row.try_get(0)?, is_new: false, views })
+    let mut reads = Reads::of(tx);
+    let ids = ids::lock(&mut reads, MYPAGES.collection);
+    let shown = lock_views(&mut reads, ViewRow::NAME, &carts)?;
+    let token: Read<RebuildRow> = reads.select("token", Statement::new("from rebuild"));
+    let found = reads.run(tx).await?;
+    let rebuilt = match found.of(&token)?.pop() {
+        Some(RebuildRow { token }) => {
+            let mut reads = Reads::of(tx);
+            let rows = lock_views(&mut reads, REBUILT, &carts)?;
+            let views = views(reads.run(tx).await?.of(&rows)?);
+            Some(Rebuilt { token, is_new: false, views })
         }
         None => None,
     };
+    let (shown, ids) = (views(found.of(&shown)?), ids::read(&found, &ids)?);
     Ok(Tables { shown, ids, rebuilt, finished: false })
 }
 
-async fn load_views(
-    tx: &mut Tx<'_>,
-    db: &Db,
-    table: &str,
-    carts: &[i64],
-) -> sqlx::Result<Tracked<CartId, View>> {
-    let lock = db.for_update();
+/// A row of the table `rebuild`.
+#[derive(Debug, Deserialize)]
+struct RebuildRow {
+    token: String,
+}
+
+fn lock_views(reads: &mut Reads, table: &str, carts: &[i64]) -> sqlx::Result<Read<ViewRow>> {
+    let lock = reads.for_update();
     let rest = |among: &str| format!("from {table} where cart_id {among} order by cart_id{lock}");
-    let rows: Vec<ViewRow> = look_up(tx, carts, ViewRow::COLUMNS, rest).await?;
+    reads.look_up(carts, ViewRow::COLUMNS, rest)
+}
+
+fn views(rows: Vec<ViewRow>) -> Tracked<CartId, View> {
     let mut views = Tracked::default();
     for row in rows {
         views.read(row.cart_id, row.into());
     }
-    Ok(views)
+    views
 }
 
 /// Writes what was added and changed, and begins and finishes a rebuild.
-pub async fn save(tx: &mut Tx<'_>, db: &Db, tables: &Tables) -> anyhow::Result<()> {
+pub async fn save(tx: &mut Tx<'_>, tables: &Tables) -> anyhow::Result<()> {
     if let Some(Rebuilt { token, is_new: true, .. }) = &tables.rebuilt {
         begin_rebuild(tx, token).await?;
     }
@@ -133,7 +142,7 @@ pub async fn save(tx: &mut Tx<'_>, db: &Db, tables: &Tables) -> anyhow::Result<(
     save_change(tx, tables)?;
     if tables.finished {
         tx.flush().await?; // into the tables that change places now
-        finish_rebuild(tx, db).await?;
+        finish_rebuild(tx).await?;
     }
     Ok(())
 }
@@ -178,8 +187,8 @@ async fn begin_rebuild(tx: &mut Tx<'_>, token: &str) -> anyhow::Result<()> {
 ///
 /// A step that only the old table has came from an event that the topic no longer holds. Its view stays as it was, and takes
 /// nothing from the topic.
-async fn finish_rebuild(tx: &mut Tx<'_>, db: &Db) -> anyhow::Result<()> {
-    if db.dialect() == Dialect::Postgres {
+async fn finish_rebuild(tx: &mut Tx<'_>) -> anyhow::Result<()> {
+    if tx.dialect() == Dialect::Postgres {
         // It may take minutes, and nothing else of this service writes meanwhile anyway.
         query("set local statement_timeout = 0").execute(&mut **tx).await?;
         query("set local enable_seqscan = on").execute(&mut **tx).await?; // it does read all

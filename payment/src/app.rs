@@ -3,15 +3,13 @@
 use crate::domain::{Command, Payments};
 use crate::store;
 use chassis::model::{Publications, Rules};
-use chassis::storage::{Db, Tx};
+use chassis::storage::Tx;
 use chassis::writer::WriteModel;
 use std::convert::Infallible;
 
 /// The rules and the table of payments.
 #[derive(Clone, Debug)]
-pub struct PaymentModel {
-    pub db: Db,
-}
+pub struct PaymentModel;
 
 impl Rules for PaymentModel {
     type State = Payments;
@@ -31,7 +29,7 @@ impl Rules for PaymentModel {
 
 impl WriteModel for PaymentModel {
     async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Payments> {
-        store::load(tx, &self.db, commands).await
+        store::load(tx, commands).await
     }
 
     async fn save(&self, tx: &mut Tx<'_>, payments: &Payments) -> anyhow::Result<()> {

@@ -53,7 +53,7 @@ pub async fn start_with(
 ) -> anyhow::Result<Running> {
     let mut chassis = Chassis::open("payment", &host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::PaymentModel { db: db.clone() });
+    let writer = chassis.writer(app::PaymentModel);
     chassis.relay();
     chassis.react(policy::FollowCart { builtin: provider.builtin() }, &writer);
     let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"));

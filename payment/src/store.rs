@@ -4,7 +4,7 @@ use crate::domain::{Command, Payment, Payments, Status};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing};
 use chassis::storage::rows::{read, select};
-use chassis::storage::{Db, Schema, Table, Tx, ids};
+use chassis::storage::{Db, Reads, Schema, Table, Tx, ids};
 use chassis::table;
 use common_events::{CartId, PaymentId, status};
 use std::collections::BTreeSet;
@@ -94,13 +94,16 @@ pub fn schema() -> Schema {
 }
 
 /// Reads the payments that the commands name, in order and locked.
-pub async fn load(tx: &mut Tx<'_>, db: &Db, commands: &[&Command]) -> anyhow::Result<Payments> {
+pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Payments> {
+    let mut reads = Reads::of(tx);
     // Always, and first: a row that is not there yet cannot be locked, and two replicas that made it at
     // once would lose what the first wrote.
-    let ids = ids::load(tx, db, PAYMENTS.collection).await?;
-    let mut payments = Payments { ids, ..Payments::default() };
+    let ids = ids::lock(&mut reads, PAYMENTS.collection);
     let carts: BTreeSet<i64> = commands.iter().map(|command| command.cart_id().0).collect();
-    for row in PaymentRow::lock(tx, db, "cart_id", &Vec::from_iter(carts)).await? {
+    let rows = PaymentRow::lock(&mut reads, "cart_id", &Vec::from_iter(carts))?;
+    let found = reads.run(tx).await?;
+    let mut payments = Payments { ids: ids::read(&found, &ids)?, ..Payments::default() };
+    for row in found.of(&rows)? {
         payments.payments.read(row.cart_id, row.try_into()?);
     }
     Ok(payments)

@@ -38,7 +38,7 @@ impl Carts {
         let bus = Arc::new(log.log.clone());
         let mut chassis = Chassis::open("cart", &db.host(), store::schema(), bus).await.unwrap();
         let tables = chassis.db().clone();
-        let writer = chassis.writer(CartModel { db: tables.clone() });
+        let writer = chassis.writer(CartModel);
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
         let stock = HttpStock::new(chassis::http::client::new().unwrap(), url, breaker);
         let app = CartsApp { db: tables, writer, stock };

@@ -50,7 +50,7 @@ pub(crate) fn remove(id: CartId) -> Command {
 }
 
 pub(crate) async fn outcomes(db: &Db, commands: &[Command]) -> Vec<Result<Reply, Refusal>> {
-    carry_out(db, &CartModel { db: db.clone() }, commands).await.unwrap()
+    carry_out(db, &CartModel, commands).await.unwrap()
 }
 
 pub(crate) async fn done(db: &Db, command: Command) -> Reply {
@@ -135,7 +135,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
     let commands = [begun.clone(), remove(made.id)];
     {
         let mut tx = db.begin().await.unwrap();
-        let mut carts = store::load(&mut tx, &db, &[&commands[0], &commands[1]]).await.unwrap();
+        let mut carts = store::load(&mut tx, &[&commands[0], &commands[1]]).await.unwrap();
         for command in &commands {
             carts.handle(command, &mut Publications::default()).unwrap();
         }
@@ -219,7 +219,7 @@ async fn pages_lead_through_the_live_carts_only(db: Db) {
 
 /// What a replica makes of a command, which it tries again once where the other was in its way.
 async fn at(replica: &Db, command: Command) -> Result<Reply, Refusal> {
-    let (model, commands) = (CartModel { db: replica.clone() }, [command]);
+    let (model, commands) = (CartModel, [command]);
     match carry_out(replica, &model, &commands).await {
         Ok(mut outcomes) => outcomes.remove(0),
         Err(_) => carry_out(replica, &model, &commands).await.unwrap().remove(0),

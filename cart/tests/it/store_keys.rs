@@ -55,7 +55,7 @@ async fn a_key_that_another_replica_took_is_not_taken_again(db: Db) {
     let (_, mine) = begin(Some("k"));
     let mut stale = {
         let mut tx = db.begin().await.unwrap();
-        store::load(&mut tx, &db, &[&mine]).await.unwrap()
+        store::load(&mut tx, &[&mine]).await.unwrap()
     };
     add(&db, Some("k")).await;
     stale.handle(&mine, &mut Publications::default()).unwrap();

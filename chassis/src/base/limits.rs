@@ -72,8 +72,8 @@ pub const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 
 // The writer.
 
-/// How long the statements of a batch may take, and its commit, on Postgres. Longer than [`STATEMENT_TIMEOUT`]: anything
-/// slower is a dead connection that TCP has not noticed.
+/// How long the begin of a batch may take on Postgres, its statements, and its commit. Longer than [`STATEMENT_TIMEOUT`]:
+/// anything slower is a dead connection that TCP has not noticed.
 pub const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same for the statements of a batch that ends a rebuild.
 pub const LONG_BATCH_TIMEOUT: Duration = Duration::from_mins(30);
@@ -189,7 +189,8 @@ mod tests {
         assert_nested!(OVERLOADED_PATIENCE, LONG_QUEUE_WAIT, PATIENCE, UPSTREAM_TIMEOUT);
         assert_nested!(PATIENCE + READ_TIMEOUT, UPSTREAM_TIMEOUT, CART_UPSTREAM_TIMEOUT);
         assert_nested!(CART_UPSTREAM_TIMEOUT, UPSTREAM_IDLE_TIMEOUT);
-        // The writer takes a command after its patience at the latest, and may then wait for a stopped process.
+        // The writer takes a command after its patience at the latest. A replica of a version before, which waits for no turn,
+        // may then stop while it holds a row.
         assert_nested!(PATIENCE + IDLE_TRANSACTION_TIMEOUT, CART_UPSTREAM_TIMEOUT);
     }
 

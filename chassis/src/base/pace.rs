@@ -36,7 +36,11 @@ impl Pace {
 
     /// Records that a round with `pieces` of work begins now.
     pub(crate) fn begins(&mut self, pieces: usize) {
-        let now = Instant::now();
+        self.began(Instant::now(), pieces);
+    }
+
+    /// Records that a round with `pieces` of work began at `now`, where it was not known then how many they are.
+    pub(crate) fn began(&mut self, now: Instant, pieces: usize) {
         self.recent.push((now, pieces));
         // Rounds begin late: with an interval that is exact, the load of a steady rate would come and go.
         let since = now.checked_sub(self.min_interval * 3 / 2);

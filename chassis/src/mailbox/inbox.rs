@@ -1,9 +1,8 @@
 //! The inbox: tells new events from repeats, and parks those that cannot be handled.
 
 use crate::mailbox::message::{IncomingEvent, OUTBOX_PLACE, Rejection};
-use crate::storage::{Tx, rows};
+use crate::storage::{Read, Reads, Statement, Tx, rows};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, query};
 use std::collections::HashSet;
 
 /// The events of a batch, by what is to be done about them.
@@ -31,13 +30,19 @@ pub(crate) async fn sort<'a, C>(
     if events.is_empty() {
         return Ok(sorted);
     }
-    let mut held_keys: HashSet<String> = HashSet::new();
+    let mut reads = Reads::of(tx);
     // An event from the outbox holds no key back: incoming events do not depend on it.
-    let keys =
-        "select distinct key from parked where key is not null and place <> $1 and holds_key = 1";
-    for row in query(keys).bind(OUTBOX_PLACE).fetch_all(&mut **tx).await? {
-        held_keys.insert(row.try_get(0)?);
-    }
+    let keys = "from parked where key is not null and place <> $1 and holds_key = 1 group by key";
+    let held_keys: Read<HeldKey> = reads.select("key", Statement::new(keys).text(OUTBOX_PLACE));
+    let readable = events.iter().filter(|event| event.matters() && event.meaning.is_ok());
+    let ids: Vec<&str> = readable.map(|event| event.id.as_str()).collect();
+    let from = |in_ids: &str| format!("from inbox where event_id {in_ids}");
+    let marks: Read<Mark> = reads.look_up(&ids, "event_id", from)?;
+    let found = reads.run(tx).await?;
+    let held_keys = found.of(&held_keys)?.into_iter().map(|held| held.key);
+    let mut held_keys: HashSet<String> = held_keys.collect();
+    let handled = found.of(&marks)?.into_iter().map(|mark| mark.event_id);
+    let mut handled: HashSet<String> = handled.collect();
     let mut candidates = Vec::new();
     for &incoming in events.iter().filter(|incoming| incoming.matters()) {
         let key = incoming.delivery.key.as_ref();
@@ -56,7 +61,6 @@ pub(crate) async fn sort<'a, C>(
         }
     }
     sorted.unpark = candidates.iter().filter_map(|incoming| incoming.parked).collect();
-    let mut handled = handled_ids(tx, &candidates).await?;
     let candidate_count = candidates.len();
     // `insert` also recognises repeats within the batch.
     sorted.fresh =
@@ -66,27 +70,20 @@ pub(crate) async fn sort<'a, C>(
     Ok(sorted)
 }
 
-/// Returns the ids of those of the events that were handled before.
-async fn handled_ids<C>(
-    tx: &mut Tx<'_>,
-    events: &[&IncomingEvent<C>],
-) -> sqlx::Result<HashSet<String>> {
-    #[derive(Deserialize)]
-    struct Mark {
-        event_id: String,
-    }
-    let ids: Vec<&str> = events.iter().map(|incoming| incoming.id.as_str()).collect();
-    let from = |in_ids: &str| format!("from inbox where event_id {in_ids}");
-    let marks: Vec<Mark> = rows::look_up(tx, &ids, "event_id", from).await?;
-    Ok(marks.into_iter().map(|mark| mark.event_id).collect())
+/// A key with a parked event.
+#[derive(Debug, Deserialize)]
+struct HeldKey {
+    key: String,
+}
+
+/// A mark in the inbox.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    event_id: String,
 }
 
 /// Marks events as handled. If another replica marks one at the same time, the batch fails, and its retry finds the mark.
 fn mark<C>(tx: &mut Tx<'_>, events: &[&IncomingEvent<C>]) -> sqlx::Result<()> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        event_id: &'a str,
-    }
-    let marks = events.iter().map(|incoming| Row { event_id: &incoming.id });
+    let marks = events.iter().map(|incoming| Mark { event_id: incoming.id.clone() });
     rows::insert_stamped(tx, "inbox", "event_id", &marks.collect::<Vec<_>>(), "")
 }

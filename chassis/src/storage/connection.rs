@@ -1,5 +1,6 @@
 //! An open connection, and its role.
 
+use crate::storage::statement::Prepared;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AnyConnection, Connection as _};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ pub(super) enum Role {
 /// An open connection of sqlx.
 #[derive(Debug)]
 pub(super) enum RawConnection {
-    Any(AnyConnection),
+    /// With the statements that are prepared on it.
+    Any(AnyConnection, Prepared),
     /// A connection to SQLite. Setting the flag interrupts its running statement.
     Interruptible(SqliteConnection, Arc<AtomicBool>),
 }
@@ -23,14 +25,14 @@ pub(super) enum RawConnection {
 impl RawConnection {
     pub(super) async fn ping(&mut self) -> sqlx::Result<()> {
         match self {
-            Self::Any(connection) => connection.ping().await,
+            Self::Any(connection, _) => connection.ping().await,
             Self::Interruptible(connection, _) => connection.ping().await,
         }
     }
 
     pub(super) async fn close(self) -> sqlx::Result<()> {
         match self {
-            Self::Any(connection) => connection.close().await,
+            Self::Any(connection, _) => connection.close().await,
             Self::Interruptible(connection, _) => connection.close().await,
         }
     }

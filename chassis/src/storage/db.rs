@@ -11,6 +11,7 @@ use crate::storage::fault::{self, causes, is_at_fault, is_database_fault, vanish
 use crate::storage::pool::{Connection, Pool};
 use crate::storage::running_time;
 use crate::storage::schema::Schema;
+use crate::storage::statement::Statement;
 use crate::storage::target::Target;
 use crate::storage::tx::Tx;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -166,15 +167,12 @@ impl Db {
 
     /// Returns the end of a `select` that locks its rows until the transaction ends. Lock rows in a fixed order.
     pub fn for_update(&self) -> &'static str {
-        match self.dialect() {
-            Dialect::Sqlite => "",
-            Dialect::Postgres => " for update",
-        }
+        self.dialect().for_update()
     }
 
     /// Begins a transaction that may write. For tests and tools: a service writes through its writer.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
-        Tx::own(self.writer.take().await?, self.begin_write()).await
+        Tx::own(self.writer.take().await?).await
     }
 
     /// Returns a connection for the writer. Pass it to [`Db::keep`] after the commit.
@@ -192,21 +190,21 @@ impl Db {
         &self,
         connection: &'c mut Connection,
     ) -> sqlx::Result<Tx<'c>> {
-        Tx::begin(connection, self.begin_write()).await
+        Tx::begin(connection).await
+    }
+
+    /// The same with the statement `first`, once it is this replica's turn to write: see [`Tx::begin_in_turn`].
+    pub(crate) async fn begin_in_turn<'c>(
+        &self,
+        connection: &'c mut Connection,
+        first: Statement,
+    ) -> sqlx::Result<Tx<'c>> {
+        Tx::begin_in_turn(connection, first).await
     }
 
     /// Returns the minutes that the service has run, those of other replicas included.
     pub(crate) async fn running_time(&self) -> sqlx::Result<i64> {
         self.fetch_one(sqlx::query(running_time::SELECT_MINUTES)).await?.try_get(0)
-    }
-
-    /// Returns the statement that begins a transaction. SQLite takes its write lock at once: a transaction that first reads and
-    /// then writes would fail as busy instead of waiting.
-    fn begin_write(&self) -> &'static str {
-        match self.dialect() {
-            Dialect::Sqlite => "begin immediate",
-            Dialect::Postgres => "begin",
-        }
     }
 
     /// Returns the number of open connections for reading, and how many of them are idle.

@@ -10,6 +10,14 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Returns the end of a `select` that locks its rows until the transaction ends. Lock rows in a fixed order.
+    pub(super) fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for update",
+        }
+    }
+
     /// Returns the SQL of tables for this database. The words in braces stand for what differs:
     ///
     /// | word | stands for | in SQLite | in Postgres |

@@ -1,15 +1,28 @@
 //! The ids of a collection's rows, and the number of live rows, without a scan.
 
 use crate::model::Ids;
-use crate::storage::{Db, Statement, Tx};
-use sqlx::{AssertSqlSafe, Row, query};
+use crate::storage::{Db, Read, ReadRows, Reads, Statement, Tx};
+use serde::Deserialize;
+use sqlx::{Row, query};
 
-/// Reads and locks the ids of the collection `name`: other replicas assign no ids until the transaction ends. The row must
-/// exist, since a missing row cannot be locked; the service's migration inserts it.
-pub async fn load(tx: &mut Tx<'_>, db: &Db, name: &str) -> sqlx::Result<Ids> {
-    let sql = format!("select last_id, live from counters where name = $1{}", db.for_update());
-    let row = query(AssertSqlSafe(sql)).bind(name).fetch_one(&mut **tx).await?;
-    Ok(Ids::read(row.try_get(0)?, row.try_get(1)?))
+/// The ids of a collection, as they are stored.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct StoredIds {
+    last_id: i64,
+    live: i64,
+}
+
+/// Adds a read of the ids of the collection `name`, which locks them: other replicas assign no ids until the transaction ends.
+/// The row must exist, since a missing row cannot be locked; the service's migration inserts it.
+pub fn lock(reads: &mut Reads, name: &str) -> Read<StoredIds> {
+    let rest = format!("from counters where name = $1{}", reads.for_update());
+    reads.select("last_id, live", Statement::new(rest).text(name))
+}
+
+/// Returns the ids that [`lock`] read.
+pub fn read(rows: &ReadRows, ids: &Read<StoredIds>) -> sqlx::Result<Ids> {
+    let ids = rows.of(ids)?.pop().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(Ids::read(ids.last_id, ids.live))
 }
 
 /// Writes the ids of the collection `name` before the commit, if they changed.

@@ -12,6 +12,7 @@ use crate::base::patience;
 use crate::storage::connection::{RawConnection, Role};
 use crate::storage::dialect::Dialect;
 use crate::storage::fault;
+use crate::storage::statement::Prepared;
 use crate::storage::target::Target;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
@@ -234,13 +235,21 @@ fn unavailable(cause: String) -> sqlx::Error {
 }
 
 impl Connection {
+    /// Returns the connection of a writer with the statements that are prepared on it.
+    pub(super) fn with_prepared(&mut self) -> (&mut AnyConnection, &mut Prepared) {
+        match self.inner.as_mut() {
+            Some(RawConnection::Any(connection, prepared)) => (connection, prepared),
+            _ => unreachable!("only a writer's connection prepares statements"),
+        }
+    }
+
     /// Returns all rows of a query.
     pub(super) async fn fetch_all(
         &mut self,
         mut query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Vec<AnyRow>> {
         match self.inner.as_mut().expect("it is in use") {
-            RawConnection::Any(connection) => query.fetch_all(connection).await,
+            RawConnection::Any(connection, _) => query.fetch_all(connection).await,
             RawConnection::Interruptible(connection, _) => {
                 let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
                 let arguments = arguments.unwrap_or_default().convert_into::<SqliteArguments>();
@@ -283,7 +292,7 @@ impl Deref for Connection {
 
     fn deref(&self) -> &AnyConnection {
         match self.inner.as_ref() {
-            Some(RawConnection::Any(connection)) => connection,
+            Some(RawConnection::Any(connection, _)) => connection,
             _ => unreachable!("only a writer's connection is dereferenced"),
         }
     }
@@ -291,9 +300,6 @@ impl Deref for Connection {
 
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        match self.inner.as_mut() {
-            Some(RawConnection::Any(connection)) => connection,
-            _ => unreachable!("only a writer's connection is dereferenced"),
-        }
+        self.with_prepared().0
     }
 }

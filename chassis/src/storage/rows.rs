@@ -7,7 +7,7 @@
 use crate::storage::{Db, Dialect, Statement, Tx, running_time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row, query};
 
@@ -100,7 +100,7 @@ impl Value for i64 {
 }
 
 /// Returns the condition, to follow the name of a column, that it is one of the ids in the JSON array `$1`.
-fn in_ids<T: Value>(dialect: Dialect) -> &'static str {
+pub(super) fn in_ids<T: Value>(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => "in (select value from json_each($1))",
         Dialect::Postgres => T::IN_IDS_POSTGRES,
@@ -108,7 +108,7 @@ fn in_ids<T: Value>(dialect: Dialect) -> &'static str {
 }
 
 /// Returns `ids` or rows as one value to bind.
-fn json<T: Serialize>(ids: &[T]) -> sqlx::Result<String> {
+pub(super) fn json<T: Serialize>(ids: &[T]) -> sqlx::Result<String> {
     serde_json::to_string(ids).map_err(unwritable)
 }
 
@@ -132,7 +132,7 @@ pub fn select(dialect: Dialect, columns: &str, rest: &str) -> Query<'static, Any
     query(AssertSqlSafe(select_sql(dialect, columns, rest)))
 }
 
-fn select_sql(dialect: Dialect, columns: &str, rest: &str) -> String {
+pub(super) fn select_sql(dialect: Dialect, columns: &str, rest: &str) -> String {
     match dialect {
         Dialect::Sqlite => {
             let pair = |name| format!("'{name}', {name}");
@@ -151,7 +151,7 @@ pub async fn read<R: DeserializeOwned>(
     select: Query<'_, Any, AnyArguments>,
     db: &Db,
 ) -> sqlx::Result<Vec<R>> {
-    parsed(&db.fetch_one(select).await?)
+    parsed(db.fetch_one(select).await?.try_get(0)?)
 }
 
 /// Returns the rows for `ids`, read outside of a transaction. `rest` makes the SQL from `from` on, from the condition that
@@ -169,23 +169,9 @@ pub async fn read_each<T: Value, R: DeserializeOwned>(
     read(select(db.dialect(), columns, &rest).bind(json(ids)?), db).await
 }
 
-fn parsed<R: DeserializeOwned>(row: &AnyRow) -> sqlx::Result<Vec<R>> {
-    serde_json::from_str(row.try_get(0)?).map_err(|error| sqlx::Error::Decode(error.into()))
-}
-
-/// Returns the rows for `ids`. `rest` makes the SQL from `from` on, from the condition that follows the name of the column.
-pub async fn look_up<T: Value, R: DeserializeOwned>(
-    tx: &mut Tx<'_>,
-    ids: &[T],
-    columns: &str,
-    rest: impl FnOnce(&str) -> String,
-) -> sqlx::Result<Vec<R>> {
-    if ids.is_empty() {
-        return Ok(vec![]);
-    }
-    let rest = rest(in_ids::<T>(tx.dialect()));
-    let select = select(tx.dialect(), columns, &rest).bind(json(ids)?);
-    parsed(&select.fetch_one(&mut **tx).await?)
+/// Returns the rows in a value that the database returned.
+pub(super) fn parsed<R: DeserializeOwned>(json: &str) -> sqlx::Result<Vec<R>> {
+    serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {

@@ -1,7 +1,7 @@
 //! Tables, each written down once: the fields of a row are its columns.
 
 use crate::storage::rows;
-use crate::storage::{Db, Tx};
+use crate::storage::{Read, Reads, Tx};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,20 +32,16 @@ pub trait Table: Serialize + DeserializeOwned + Send {
         format!("on conflict ({key}) do update set {}", set.join(", "))
     }
 
-    /// Returns the rows whose `column` is one of `ids`, in the order of that column and locked.
-    fn lock<T: rows::Value + Sync>(
-        tx: &mut Tx<'_>,
-        db: &Db,
+    /// Adds a read of the rows whose `column` is one of `ids`, in the order of that column and locked.
+    fn lock<T: rows::Value>(
+        reads: &mut Reads,
         column: &str,
         ids: &[T],
-    ) -> impl Future<Output = sqlx::Result<Vec<Self>>> + Send {
-        async move {
-            let (table, lock) = (Self::NAME, db.for_update());
-            let of = |among: &str| {
-                format!("from {table} where {column} {among} order by {column}{lock}")
-            };
-            rows::look_up(tx, ids, Self::COLUMNS, of).await
-        }
+    ) -> sqlx::Result<Read<Self>> {
+        let (table, lock) = (Self::NAME, reads.for_update());
+        let of =
+            |among: &str| format!("from {table} where {column} {among} order by {column}{lock}");
+        reads.look_up(ids, Self::COLUMNS, of)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::storage::connection::{RawConnection, Role};
 use crate::storage::dialect::Dialect;
 use crate::storage::file::SqliteFile;
 use crate::storage::pooler;
+use crate::storage::statement::Prepared;
 use sqlx::any::{AnyConnectOptions, install_default_drivers};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -73,12 +74,17 @@ impl Target {
                 Ok(RawConnection::Interruptible(connection, interrupt))
             }
             Self::Sqlite { url, .. } => {
-                sqlite_writer(url, SQLITE_LOCK_TIMEOUT).await.map(RawConnection::Any)
+                let connection = sqlite_writer(url, SQLITE_LOCK_TIMEOUT).await?;
+                Ok(RawConnection::Any(connection, Prepared::default()))
             }
             Self::Postgres { url, .. } => {
-                let mut connection = AnyConnection::connect_with(url).await?;
+                let mut url = url.clone();
+                if role == Role::Writer {
+                    url = url.disable_statement_logging(); // it would log values, and `Tx` logs without
+                }
+                let mut connection = AnyConnection::connect_with(&url).await?;
                 connection.execute(AssertSqlSafe(session_settings(role))).await?;
-                Ok(RawConnection::Any(connection))
+                Ok(RawConnection::Any(connection, Prepared::default()))
             }
         }
     }
@@ -130,7 +136,8 @@ fn session_settings(role: Role) -> String {
     };
     format!(
         "set idle_in_transaction_session_timeout = {}; set lock_timeout = {}; \
-         set statement_timeout = {}; set enable_seqscan = off; set jit = off",
+         set statement_timeout = {}; set enable_seqscan = off; set jit = off; \
+         set standard_conforming_strings = on",
         IDLE_TRANSACTION_TIMEOUT.as_millis(),
         LOCK_TIMEOUT.as_millis(),
         statement.as_millis(),

@@ -2,14 +2,24 @@
 
 use crate::storage::dialect::Dialect;
 use crate::storage::pool::Connection;
-use sqlx::{AnyConnection, AssertSqlSafe, Executor, query};
-use std::fmt::Write as _;
+use crate::storage::statement::{Statement, Value, joined};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Executor, query, raw_sql};
 use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+use tracing::{debug, warn};
+
+/// Statements that take longer are logged as a warning, as sqlx does.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Waits on Postgres until no other replica writes, and lets none write until the transaction ends. The two numbers name the
+/// lock among those of the database. Migrations lock by one number, which is another lock.
+const WAIT_FOR_TURN: &str = "select pg_advisory_xact_lock(7214, 1)";
 
 /// A transaction that may write.
 ///
-/// [`Tx::later`] defers writes whose result is not needed before the commit. They go to the database together: on SQLite in one
-/// round trip to its thread with the commit, instead of one each, which takes some 0.3 ms under load.
+/// [`Tx::later`] defers writes whose result is not needed before the commit. They go to the database together with the commit,
+/// in one round trip instead of one each, which takes some 0.3 ms under load.
 ///
 /// Dropping one on a borrowed connection rolls nothing back. The pool closes such a connection, which ends the transaction.
 pub struct Tx<'c> {
@@ -25,28 +35,42 @@ enum TxConnection<'c> {
 }
 
 impl<'c> Tx<'c> {
-    /// Begins a transaction on `connection` with the statement `begin`.
-    pub(super) async fn begin(
-        connection: &'c mut Connection,
-        begin: &'static str,
-    ) -> sqlx::Result<Self> {
+    /// Begins a transaction on `connection`.
+    pub(super) async fn begin(connection: &'c mut Connection) -> sqlx::Result<Self> {
         connection.in_transaction = true;
+        let begin = begin(connection);
         connection.execute(begin).await?;
         Ok(Self { connection: TxConnection::Borrowed(connection), deferred: Vec::new() })
     }
 
     /// The same on its own connection.
-    pub(super) async fn own(
-        mut connection: Connection,
-        begin: &'static str,
-    ) -> sqlx::Result<Tx<'static>> {
+    pub(super) async fn own(mut connection: Connection) -> sqlx::Result<Tx<'static>> {
+        let begin = begin(&connection);
         connection.execute(begin).await?;
         Ok(Tx { connection: TxConnection::Owned(connection), deferred: Vec::new() })
     }
 
+    /// Begins a transaction on `connection` with the statement `first`, and waits for its turn: replicas of a service write one
+    /// at a time. On SQLite the turn is the lock of the file, and `first` is deferred.
+    pub(super) async fn begin_in_turn(
+        connection: &'c mut Connection,
+        first: Statement,
+    ) -> sqlx::Result<Self> {
+        if dialect(connection) == Dialect::Sqlite {
+            let mut tx = Self::begin(connection).await?;
+            tx.later(first);
+            return Ok(tx);
+        }
+        connection.in_transaction = true;
+        let begin = Statement::new(begin(connection));
+        let mut tx = Self { connection: TxConnection::Borrowed(connection), deferred: Vec::new() };
+        tx.run(vec![begin, first, Statement::new(WAIT_FOR_TURN)]).await?;
+        Ok(tx)
+    }
+
     /// Returns the kind of its database.
     pub fn dialect(&self) -> Dialect {
-        if self.backend_name() == "SQLite" { Dialect::Sqlite } else { Dialect::Postgres }
+        dialect(self)
     }
 
     /// Defers a statement: it runs before the commit, in the order of deferral. Its failure fails the transaction.
@@ -57,37 +81,83 @@ impl<'c> Tx<'c> {
     /// Runs the deferred statements.
     pub async fn flush(&mut self) -> sqlx::Result<()> {
         let deferred = std::mem::take(&mut self.deferred);
-        let statements = match self.dialect() {
-            Dialect::Sqlite if deferred.is_empty() => vec![],
-            Dialect::Sqlite => vec![joined(deferred)],
-            Dialect::Postgres => deferred, // it accepts no two statements with values at once
-        };
-        for Statement { sql, values } in statements {
-            let mut query = query(AssertSqlSafe(sql));
-            for value in values {
-                query = match value {
-                    Value::Number(number) => query.bind(number),
-                    Value::Text(text) => query.bind(text),
-                };
-            }
-            query.execute(&mut **self).await?;
-        }
+        self.run(deferred).await?;
         Ok(())
     }
 
-    /// Runs the deferred statements and commits: on SQLite in one round trip.
+    /// Runs the deferred statements and commits, in one round trip.
     pub async fn commit(mut self) -> sqlx::Result<()> {
-        if self.dialect() == Dialect::Sqlite {
-            self.later(Statement::new("commit"));
-            self.flush().await?;
-        } else {
-            self.flush().await?;
-            self.execute("commit").await?;
-        }
+        self.later(Statement::new("commit"));
+        self.flush().await?;
         if let TxConnection::Borrowed(connection) = self.connection {
             connection.in_transaction = false;
         }
         Ok(())
+    }
+
+    /// Runs statements in their order, in one round trip. Returns the rows of all.
+    pub(super) async fn run(&mut self, statements: Vec<Statement>) -> sqlx::Result<Vec<AnyRow>> {
+        if statements.is_empty() {
+            return Ok(vec![]);
+        }
+        match self.dialect() {
+            Dialect::Sqlite => {
+                let Statement { sql, values } = joined(statements);
+                let mut query = query(AssertSqlSafe(sql));
+                for value in values {
+                    query = match value {
+                        Value::Number(number) => query.bind(number),
+                        Value::Text(text) => query.bind(text),
+                    };
+                }
+                query.fetch_all(&mut **self).await
+            }
+            Dialect::Postgres => {
+                let (connection, prepared) = self.connection_mut().with_prepared();
+                if let Some(text) = prepared.prepare(&statements) {
+                    raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await?;
+                }
+                let text = prepared.text(&statements)?;
+                let began = Instant::now();
+                let rows = raw_sql(AssertSqlSafe(text)).fetch_all(connection).await;
+                log(&statements, began.elapsed());
+                rows
+            }
+        }
+    }
+
+    fn connection_mut(&mut self) -> &mut Connection {
+        match &mut self.connection {
+            TxConnection::Borrowed(connection) => connection,
+            TxConnection::Owned(connection) => connection,
+        }
+    }
+}
+
+/// Logs statements as sqlx does, but without their values.
+fn log(statements: &[Statement], took: Duration) {
+    let sql = || {
+        let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
+        texts.join(";\n")
+    };
+    if took > SLOW {
+        warn!(target: "sqlx::query", { db.statement = sql(), took = ?took }, "slow statements");
+    } else {
+        debug!(target: "sqlx::query", { db.statement = sql(), took = ?took }, "statements");
+    }
+}
+
+/// Returns the kind of database that a connection leads to.
+fn dialect(connection: &AnyConnection) -> Dialect {
+    if connection.backend_name() == "SQLite" { Dialect::Sqlite } else { Dialect::Postgres }
+}
+
+/// Returns the statement that begins a transaction. SQLite takes its write lock at once: a transaction that first reads and
+/// then writes would fail as busy instead of waiting.
+fn begin(connection: &AnyConnection) -> &'static str {
+    match dialect(connection) {
+        Dialect::Sqlite => "begin immediate",
+        Dialect::Postgres => "begin",
     }
 }
 
@@ -104,91 +174,57 @@ impl Deref for Tx<'_> {
 
 impl DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        match &mut self.connection {
-            TxConnection::Borrowed(connection) => connection,
-            TxConnection::Owned(connection) => connection,
-        }
+        self.connection_mut()
     }
-}
-
-/// A statement with its values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
-    sql: String,
-    values: Vec<Value>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Value {
-    Number(i64),
-    Text(String),
-}
-
-impl Statement {
-    /// Returns a statement whose placeholders are `$1`, `$2` and so on.
-    pub fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), values: Vec::new() }
-    }
-
-    /// Binds a value to `$1`. The other placeholders are one higher.
-    pub(super) fn with_first(mut self, value: String) -> Self {
-        self.values.insert(0, Value::Text(value));
-        self
-    }
-
-    /// Binds a value to the next placeholder.
-    pub fn number(mut self, value: i64) -> Self {
-        self.values.push(Value::Number(value));
-        self
-    }
-
-    /// Binds a value to the next placeholder.
-    pub fn text(mut self, value: impl Into<String>) -> Self {
-        self.values.push(Value::Text(value.into()));
-        self
-    }
-}
-
-impl From<String> for Statement {
-    fn from(sql: String) -> Self {
-        Self::new(sql)
-    }
-}
-
-/// Returns several statements as one, with their placeholders renumbered.
-fn joined(statements: Vec<Statement>) -> Statement {
-    let mut joined = Statement::new("");
-    for Statement { sql, values } in statements {
-        let before = joined.values.len();
-        let mut parts = sql.split('$');
-        joined.sql.extend(parts.next());
-        for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-            let (number, rest) = part.split_at(end);
-            let _ = match number.parse::<usize>() {
-                Ok(number) => write!(joined.sql, "${}{rest}", number + before),
-                Err(_) => write!(joined.sql, "${part}"),
-            };
-        }
-        joined.sql.push_str(";\n");
-        joined.values.extend(values);
-    }
-    joined
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::{Db, Schema};
+    use sqlx::Row as _;
 
-    #[test]
-    fn placeholders_are_renumbered() {
-        let first = Statement::new("update a set b = $2 where c = $1 and d = '$'").number(1);
-        let second = Statement::new("delete from a where b = $1").number(3);
-        let joined = joined(vec![first.text("x"), second]);
-        assert_eq!(
-            joined.sql,
-            "update a set b = $2 where c = $1 and d = '$';\ndelete from a where b = $3;\n"
+    crate::on_each_database!(
+        Schema::new(&[(1001, "texts", "create table texts (id bigint primary key, text text)")]);
+        texts_arrive_as_they_are,
+        a_failure_of_one_statement_undoes_all_and_its_connection_is_not_used_again,
+    );
+
+    const INSERT: &str = "insert into texts (id, text) values ($1, $2)";
+
+    async fn texts_arrive_as_they_are(db: Db) {
+        let texts =
+            ["", "'", "''", "\\", "\\'", "'; delete from texts; --", "$1", "$$", "기프티콘\n\u{1}"];
+        let mut connection = db.connection().await.unwrap();
+        for round in 0..2 {
+            let mut tx =
+                db.begin_in_turn(&mut connection, Statement::new("select 1")).await.unwrap();
+            for (number, text) in (round * 100..).zip(texts) {
+                tx.later(Statement::new(INSERT).number(number).text(text));
+            }
+            tx.commit().await.unwrap();
+        }
+        let rows = db.fetch_all(query("select text from texts order by id")).await.unwrap();
+        let rows: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(rows, [texts, texts].concat());
+    }
+
+    async fn a_failure_of_one_statement_undoes_all_and_its_connection_is_not_used_again(db: Db) {
+        let insert = |tx: &mut Tx<'_>, id| tx.later(Statement::new(INSERT).number(id).text("a"));
+        let mut connection = db.connection().await.unwrap();
+        let mut tx = db.begin_on(&mut connection).await.unwrap();
+        insert(&mut tx, 1);
+        insert(&mut tx, 1);
+        insert(&mut tx, 2);
+        let error = tx.commit().await.unwrap_err();
+        assert!(
+            error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
         );
-        assert_eq!(joined.values, [Value::Number(1), Value::Text("x".into()), Value::Number(3)]);
+        db.keep(connection);
+        let mut tx = db.begin().await.unwrap();
+        insert(&mut tx, 3);
+        tx.commit().await.unwrap();
+        let rows = db.fetch_all(query("select id from texts")).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get::<i64, _>(0)).collect::<Vec<_>>(), [3]);
     }
 }

@@ -3,14 +3,14 @@
 use crate::base::limits::{BATCH_TIMEOUT, LONG_BATCH_TIMEOUT};
 use crate::base::metrics::Metrics;
 use crate::base::trace::Trace;
-use crate::mailbox::housekeeping::{HousekeepingCommand, HousekeepingJob};
+use crate::mailbox::housekeeping::HousekeepingCommand;
 use crate::mailbox::message::IncomingEvent;
 use crate::mailbox::{dead_letters, inbox, outbox};
 use crate::model::handle_all;
-use crate::storage::{Connection, Db, Dialect, Statement, Tx, may_be_committed, vanished};
-use crate::writer::job::EventsJob;
+use crate::storage::{Db, Dialect, Statement, Tx, may_be_committed, vanished};
 use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
+use crate::writer::queue::{Batch, Queue};
 use anyhow::{Context, anyhow};
 use common_events::Event;
 use futures_util::FutureExt;
@@ -34,22 +34,18 @@ pub(super) struct Attempts<M: WriteModel> {
 }
 
 /// What a batch is to do.
-pub(super) struct Work<'a, M: WriteModel> {
-    pub(super) orders: Vec<&'a Order<M>>,
-    pub(super) events: Vec<&'a IncomingEvent<M::Command>>,
-    pub(super) housekeeping: Vec<&'a HousekeepingCommand>,
+struct Work<'a, M: WriteModel> {
+    orders: Vec<&'a Order<M>>,
+    events: Vec<&'a IncomingEvent<M::Command>>,
+    housekeeping: Vec<&'a HousekeepingCommand>,
 }
 
 impl<'a, M: WriteModel> Work<'a, M> {
-    pub(super) fn of(
-        orders: &'a [Order<M>],
-        events: &'a [EventsJob<M>],
-        housekeeping: &'a [HousekeepingJob],
-    ) -> Self {
+    fn of(batch: &'a Batch<M>) -> Self {
         Self {
-            orders: orders.iter().collect(),
-            events: events.iter().flat_map(|(events, _)| events).collect(),
-            housekeeping: housekeeping.iter().map(|(command, _)| command).collect(),
+            orders: batch.orders.iter().collect(),
+            events: batch.events.iter().flat_map(|(events, _)| events).collect(),
+            housekeeping: batch.housekeeping.iter().map(|(command, _)| command).collect(),
         }
     }
 }
@@ -65,11 +61,9 @@ pub(super) struct Done<M: WriteModel> {
 }
 
 /// A batch before its commit.
-struct Wrote<'c, 'w, M: WriteModel> {
+struct Wrote<'w, M: WriteModel> {
     done: Done<M>,
     sorted: inbox::SortedEvents<'w, M::Command>,
-    batch: i64,
-    tx: Tx<'c>,
 }
 
 impl<M: WriteModel> Attempts<M> {
@@ -78,31 +72,51 @@ impl<M: WriteModel> Attempts<M> {
         Self { model, db, metrics, name, batch: AtomicI64::new(0) }
     }
 
-    /// Does the work, all of it or nothing. A panic of the rules is a failure like another: the
-    /// writer must outlive it.
-    pub(super) async fn attempt(&self, work: &Work<'_, M>) -> anyhow::Result<Done<M>> {
+    /// Carries out the batch, all of it or nothing, once what came into `queue` before its turn is added to it. A panic of the
+    /// rules is a failure like another: the writer must outlive it.
+    pub(super) async fn attempt(
+        &self,
+        batch: &mut Batch<M>,
+        queue: Option<&mut Queue<M>>,
+    ) -> anyhow::Result<Done<M>> {
         let began = Instant::now();
-        let tried = AssertUnwindSafe(self.transact(work)).catch_unwind().await;
+        let tried = AssertUnwindSafe(self.transact(batch, queue)).catch_unwind().await;
         let tried = tried.unwrap_or_else(|_| Err(anyhow!("a command made the rules panic")));
         self.db.wrote(&tried);
         let done = tried?;
-        self.metrics.batch(work.orders.len() + work.events.len(), began.elapsed());
+        let events: usize = batch.events.iter().map(|(events, _)| events.len()).sum();
+        self.metrics.batch(batch.orders.len() + events, began.elapsed());
         Ok(done)
     }
 
-    async fn transact(&self, work: &Work<'_, M>) -> anyhow::Result<Done<M>> {
+    async fn transact(
+        &self,
+        batch: &mut Batch<M>,
+        queue: Option<&mut Queue<M>>,
+    ) -> anyhow::Result<Done<M>> {
         if !self.db.is_ready() {
             return Err(vanished()).context("the database is not ready yet");
         }
-        let (of_statements, of_commit) = self.timeouts(work);
+        let number = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
         let mut connection = self.db.connection().await?; // not kept where something fails
-        let wrote = timeout(of_statements, self.write(&mut connection, work)).await;
-        let Wrote { done, sorted, batch, tx } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
-        match timeout(of_commit, tx.commit()).await.unwrap_or_else(|_| Err(vanished())) {
+        let begin = self.db.begin_in_turn(&mut connection, self.mark(number));
+        let in_turn = timeout(self.timeout(BATCH_TIMEOUT), begin).await;
+        let mut tx = in_turn.unwrap_or_else(|_| Err(vanished()))?;
+        // What came while another replica wrote, or another process had the lock of the file, goes with this batch.
+        if let Some(queue) = queue {
+            queue.top_up(batch);
+        }
+        let work = Work::of(batch);
+        let may_take_minutes = work.orders.iter().any(|order| M::may_take_minutes(&order.command));
+        let most = if may_take_minutes { LONG_BATCH_TIMEOUT } else { BATCH_TIMEOUT };
+        let wrote = timeout(self.timeout(most), self.write(&mut tx, &work)).await;
+        let Wrote { done, sorted } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
+        let committed = timeout(self.timeout(BATCH_TIMEOUT), tx.commit()).await;
+        match committed.unwrap_or_else(|_| Err(vanished())) {
             Ok(()) => self.db.keep(connection),
             Err(error) => {
                 drop(connection); // there are two
-                if !may_be_committed(&error) || !self.holds(batch).await {
+                if !may_be_committed(&error) || !self.holds(number).await {
                     return Err(error).context("the batch was not committed");
                 }
             }
@@ -122,28 +136,18 @@ impl<M: WriteModel> Attempts<M> {
         Ok(done)
     }
 
-    /// How long the statements of a batch may take, and how long its commit.
-    fn timeouts(&self, work: &Work<'_, M>) -> (Duration, Duration) {
+    /// Returns how long a step of a batch may take, if it may take `most` on Postgres.
+    fn timeout(&self, most: Duration) -> Duration {
         match self.db.dialect() {
-            Dialect::Sqlite => (Duration::MAX, Duration::MAX), // a file does not vanish
-            Dialect::Postgres => {
-                let may_take_minutes =
-                    work.orders.iter().any(|order| M::may_take_minutes(&order.command));
-                (if may_take_minutes { LONG_BATCH_TIMEOUT } else { BATCH_TIMEOUT }, BATCH_TIMEOUT)
-            }
+            Dialect::Sqlite => Duration::MAX, // a file does not vanish
+            Dialect::Postgres => most,
         }
     }
 
-    /// All of a batch but its commit.
-    async fn write<'c, 'w>(
-        &self,
-        connection: &'c mut Connection,
-        work: &Work<'w, M>,
-    ) -> anyhow::Result<Wrote<'c, 'w, M>> {
-        let mut tx = self.db.begin_on(connection).await?;
-        // Taken no sooner: where another process has the lock of the file, commands wait for it as they wait in the queue.
+    /// All of a batch but what goes with its commit.
+    async fn write<'w>(&self, tx: &mut Tx<'_>, work: &Work<'w, M>) -> anyhow::Result<Wrote<'w, M>> {
         let taken = self.take(&work.orders);
-        let sorted = inbox::sort(&mut tx, &work.events).await?;
+        let sorted = inbox::sort(tx, &work.events).await?;
 
         let of_events = sorted.fresh.iter().flat_map(|incoming| {
             incoming.commands().iter().map(|command| (command, incoming.trace.as_ref()))
@@ -152,19 +156,14 @@ impl<M: WriteModel> Attempts<M> {
         let all: Vec<(&M::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
         if !all.is_empty() {
-            self.handle(&mut tx, &all, taken.len(), &mut done).await?;
+            self.handle(tx, &all, taken.len(), &mut done).await?;
         }
-        dead_letters::park(&mut tx, &sorted.park).await?;
-        dead_letters::unpark(&mut tx, &sorted.unpark).await?;
+        dead_letters::park(tx, &sorted.park).await?;
+        dead_letters::unpark(tx, &sorted.unpark).await?;
         for command in &work.housekeeping {
-            done.rows.push(command.run(&mut tx).await?);
+            done.rows.push(command.run(tx).await?);
         }
-        let batch = self.batch.fetch_add(1, Ordering::Relaxed) + 1;
-        self.mark(&mut tx, batch);
-        if self.db.dialect() == Dialect::Postgres {
-            tx.flush().await?; // on SQLite they go with the commit, in one round trip
-        }
-        Ok(Wrote { done, sorted, batch, tx })
+        Ok(Wrote { done, sorted })
     }
 
     /// Takes the orders that nobody gave up, some of which an attempt before this one may have taken.
@@ -179,13 +178,16 @@ impl<M: WriteModel> Attempts<M> {
         taken
     }
 
-    /// Leaves the number of the batch in its transaction. So even an empty batch writes, and shows
+    /// Returns the statement that leaves the number of a batch in its transaction. So even an empty batch writes, and shows
     /// whether the database can.
-    fn mark(&self, tx: &mut Tx<'_>, batch: i64) {
+    ///
+    /// On Postgres it is the first, in a round trip before that of the commit: who asks about the commit then waits for the
+    /// lock of the row, even where the commit arrives late.
+    fn mark(&self, batch: i64) -> Statement {
         let mark = "insert into batches (writer, batch, minute) \
                     values ($1, $2, (select minutes from running_time)) \
                     on conflict (writer) do update set batch = excluded.batch, minute = excluded.minute";
-        tx.later(Statement::new(mark).text(self.name.as_str()).number(batch));
+        Statement::new(mark).text(self.name.as_str()).number(batch)
     }
 
     /// Whether a commit that brought no answer holds. Asks until the database is there: whoever waits

@@ -10,6 +10,7 @@ use crate::storage::Db;
 use crate::writer::job::{ENOUGH, EventError, Job, WAITING};
 use crate::writer::model::{CommandError, Outcome, WriteModel};
 use crate::writer::order::{Order, Waits};
+use crate::writer::queue::Queue;
 use crate::writer::task::{Batches, Task};
 use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
@@ -186,5 +187,5 @@ pub(crate) fn writer<M: WriteModel>(
         waited: metrics.writer_wait_seconds.clone(),
     };
     let batches = Batches::new(model, db, metrics, relay);
-    (writer, Task { jobs, enough, housekeeping, batches })
+    (writer, Task { queue: Queue { jobs, housekeeping }, enough, batches })
 }

@@ -1,8 +1,8 @@
 //! One writer a service: load, decide, save, commit, answer, a batch at a time.
 //!
 //! All writes of a service, from requests and from events alike, are commands to one task that owns
-//! the writing connection. It takes what waits, and in one transaction marks the events' inbox rows,
-//! loads what the commands name, decides in memory in order, saves what changed, appends the events
+//! the writing connection. In one transaction it waits for its turn among the replicas, takes what waits by then, marks the
+//! events' inbox rows, loads what the commands name, decides in memory in order, saves what changed, appends the events
 //! to the outbox and commits once. Only then are callers answered. Two hundred reservations of one
 //! gifticon read one row and write one row, and within a process nobody waits for a lock.
 
@@ -11,6 +11,7 @@ mod handle;
 mod job;
 mod model;
 mod order;
+mod queue;
 mod task;
 
 pub use handle::Writer;

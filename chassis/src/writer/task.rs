@@ -4,27 +4,23 @@ use crate::base::limits::MIN_BATCH_INTERVAL;
 use crate::base::metrics::Metrics;
 use crate::base::pace::Pace;
 use crate::base::unavailable::Unavailable;
-use crate::mailbox::housekeeping::HousekeepingJob;
 use crate::storage::{Db, is_at_fault};
-use crate::writer::attempt::{Attempts, Work};
-use crate::writer::job::{EventError, Job};
+use crate::writer::attempt::{Attempts, Done};
+use crate::writer::job::{BATCH_SIZE, EventError};
 use crate::writer::model::{CommandError, ConflictError, WriteModel};
 use crate::writer::order::Order;
+use crate::writer::queue::{Batch, Queue};
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-/// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without
-/// carrying more a second.
-const BATCH_SIZE: usize = 500;
-
 /// The task.
 pub(crate) struct Task<M: WriteModel> {
-    pub(super) jobs: mpsc::Receiver<Job<M>>,
-    /// Tells that [`crate::writer::job::ENOUGH`] of them wait.
+    pub(super) queue: Queue<M>,
+    /// Tells that [`crate::writer::job::ENOUGH`] jobs wait.
     pub(super) enough: Arc<Notify>,
-    pub(super) housekeeping: mpsc::Receiver<HousekeepingJob>,
     pub(super) batches: Batches<M>,
 }
 
@@ -37,39 +33,30 @@ pub(super) struct Batches<M: WriteModel> {
 impl<M: WriteModel> Task<M> {
     /// Works until `stop`, and then does what still waits.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let (mut jobs, mut housekeeping) = (Vec::new(), Vec::new());
         let mut pace = Pace::new(MIN_BATCH_INTERVAL, BATCH_SIZE);
         loop {
             tokio::select! {
                 () = pace.wait() => {}
-                () = self.enough.notified() => {}
+                () = self.enough() => {}
                 () = stop.cancelled() => {}
             }
-            if jobs.is_empty() {
-                tokio::select! {
-                    _ = self.jobs.recv_many(&mut jobs, BATCH_SIZE) => {}
-                    _ = self.housekeeping.recv_many(&mut housekeeping, BATCH_SIZE) => {}
-                    () = stop.cancelled() => {}
+            let batch = self.queue.next(&stop).await;
+            if batch.is_empty() {
+                if stop.is_cancelled() {
+                    return;
                 }
+                continue; // all were given up
             }
-            while jobs.len() < BATCH_SIZE
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                jobs.push(job);
-            }
-            while let Ok(job) = self.housekeeping.try_recv() {
-                housekeeping.push(job);
-            }
-            if jobs.is_empty() && housekeeping.is_empty() {
-                stop.cancelled().await; // or nobody is left who could ask
-                return;
-            }
-            jobs.retain(|job| !matches!(job, Job::Command(order) if order.is_given_up()));
-            let now: Vec<_> = jobs.drain(..jobs.len().min(BATCH_SIZE)).collect();
-            pace.begins(now.len());
-            if !now.is_empty() || !housekeeping.is_empty() {
-                self.batches.carry_out(now, std::mem::take(&mut housekeeping)).await;
-            }
+            let began = Instant::now();
+            let jobs = self.batches.carry_out(batch, &mut self.queue).await;
+            pace.began(began, jobs);
+        }
+    }
+
+    /// Waits until so many jobs wait that a batch is worth its cost.
+    async fn enough(&self) {
+        while !self.queue.has_enough() {
+            self.enough.notified().await; // or it was of jobs that are done by now
         }
     }
 }
@@ -79,34 +66,33 @@ impl<M: WriteModel> Batches<M> {
         Self { attempts: Attempts::new(model, db, metrics), relay }
     }
 
-    /// One batch. If it fails, the commands of requests get one more try without the events, of
-    /// which one may be what failed; their consumer finds out which. So do those that another
-    /// replica was in the way of.
-    async fn carry_out(&self, jobs: Vec<Job<M>>, housekeeping: Vec<HousekeepingJob>) {
-        let mut orders: Vec<Order<M>> = Vec::new();
-        let mut events = Vec::new();
-        for job in jobs {
-            match job {
-                Job::Command(order) => orders.push(order),
-                Job::Events(some) => events.push(some),
-            }
-        }
-        let work = Work::of(&orders, &events, &housekeeping);
-        let mut done = self.attempts.attempt(&work).await;
+    /// One batch, to which what comes in time is added. Returns how many jobs it had.
+    ///
+    /// If it fails, the commands of requests get one more try without the events, of which one may be what failed; their
+    /// consumer finds out which. So do those that another replica was in the way of.
+    async fn carry_out(&self, mut batch: Batch<M>, queue: &mut Queue<M>) -> usize {
+        let mut done = self.attempts.attempt(&mut batch, Some(queue)).await;
+        let jobs = batch.jobs();
         if let Err(error) = &done
-            && (!events.is_empty() || is_conflict(error))
+            && (!batch.events.is_empty() || is_conflict(error))
         {
             let database = is_at_fault(error);
             let why = EventError { reason: format!("{error:#}"), database };
-            for (_, answer) in events.drain(..) {
+            for (_, answer) in batch.events.drain(..) {
                 let _ = answer.send(Err(why.clone()));
             }
-            if orders.is_empty() && housekeeping.is_empty() {
-                return;
+            if batch.is_empty() {
+                return jobs;
             }
-            let work = Work::of(&orders, &events, &housekeeping);
-            done = self.attempts.attempt(&work).await;
+            done = self.attempts.attempt(&mut batch, None).await;
         }
+        self.answer(batch, done);
+        jobs
+    }
+
+    /// Tells every caller what became of a batch.
+    fn answer(&self, batch: Batch<M>, done: anyhow::Result<Done<M>>) {
+        let Batch { orders, events, housekeeping } = batch;
         match done {
             Ok(done) => {
                 if done.published > 0 {

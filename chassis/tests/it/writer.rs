@@ -17,6 +17,7 @@ chassis::on_each_database!(
     a_command_that_the_writer_does_not_take_is_refused_after_its_patience_and_not_carried_out,
     a_short_pause_of_the_database_refuses_no_command,
     a_command_whose_caller_is_gone_is_not_carried_out,
+    what_comes_before_a_batch_has_its_turn_is_in_it,
 );
 
 /// Locks the row of the tally on Postgres, and the file on SQLite, until the returned transaction ends.
@@ -31,6 +32,17 @@ async fn lock(service: &Service, elsewhere: &Db) -> Tx<'static> {
     let lock = "update tallies set total = total where id = 1";
     sqlx::query(lock).execute(&mut *tx).await.unwrap();
     tx
+}
+
+/// Waits until a transaction on this database of Postgres waits for a lock.
+async fn until_a_lock_is_waited_for(db: &Db) {
+    eventually("the writer to wait for the lock", async || {
+        let waiting = "select count(*) from pg_locks where not granted and pid in \
+                       (select pid from pg_stat_activity where datname = current_database())";
+        let count: i64 = db.fetch_one(sqlx::query(waiting)).await.ok()?.get(0);
+        (count > 0).then_some(())
+    })
+    .await;
 }
 
 fn execute_many(
@@ -124,13 +136,7 @@ async fn a_command_whose_caller_is_gone_is_not_carried_out(db: TestDb) {
     // On Postgres the first command must be in a batch before the second is sent. On SQLite the writer takes none while the
     // file is locked.
     if service.db.dialect() == Dialect::Postgres {
-        eventually("the writer to wait for the lock", async || {
-            let waiting = "select count(*) from pg_locks where not granted and pid in \
-                           (select pid from pg_stat_activity where datname = current_database())";
-            let count: i64 = service.db.fetch_one(sqlx::query(waiting)).await.ok()?.get(0);
-            (count > 0).then_some(())
-        })
-        .await;
+        until_a_lock_is_waited_for(&service.db).await;
     }
     let gone =
         timeout(Duration::from_millis(100), service.writer.execute(Add { id: 1, number: 100 }));
@@ -138,4 +144,40 @@ async fn a_command_whose_caller_is_gone_is_not_carried_out(db: TestDb) {
     locked.commit().await.unwrap();
     assert_eq!(busy.await.unwrap().unwrap(), 1);
     assert_eq!(service.writer.execute(Add { id: 1, number: 1 }).await.unwrap(), 2);
+}
+
+/// Two replicas of which each waits for the other would otherwise carry a few commands at a time.
+async fn what_comes_before_a_batch_has_its_turn_is_in_it(db: TestDb) {
+    let service = Service::start(&db, &Scripted::default()).await;
+    let elsewhere = service.db.clone(); // a SQLite file is open once
+    let locked = lock(&service, &elsewhere).await;
+    let mut replicas = Vec::new();
+    if service.db.dialect() == Dialect::Postgres {
+        // Another replica has its turn, and waits for the row.
+        let replica = Service::start(&db, &Scripted::default()).await;
+        replicas.push((execute_many(&replica, 1), replica));
+        until_a_lock_is_waited_for(&service.db).await;
+    }
+    let batches_of_9_to_16 = async || {
+        let up_to = |text: &str, size: &str| -> i64 {
+            let bucket = format!("writer_batch_size_bucket{{le=\"{size}\"}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&bucket));
+            line.expect("there is such a bucket").parse().unwrap()
+        };
+        let text = service.metrics().await;
+        up_to(&text, "16.0") - up_to(&text, "8.0")
+    };
+    assert_eq!(batches_of_9_to_16().await, 0);
+    let first = execute_many(&service, 1);
+    sleep(Duration::from_millis(100)).await;
+    let others = execute_many(&service, 8);
+    sleep(Duration::from_millis(100)).await;
+    locked.commit().await.unwrap();
+    for (outcome, _) in first.join_all().await.into_iter().chain(others.join_all().await) {
+        outcome.unwrap();
+    }
+    assert_eq!(batches_of_9_to_16().await, 1, "all nine go in one transaction");
+    for (asked, _replica) in replicas {
+        assert!(asked.join_all().await.into_iter().all(|(outcome, _)| outcome.is_ok()));
+    }
 }

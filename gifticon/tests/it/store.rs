@@ -5,7 +5,7 @@ use chassis::http::hal::Collection;
 use chassis::http::{BaseUrl, Query};
 use chassis::model::{Ids, Publications};
 use chassis::on_each_database;
-use chassis::storage::{Db, ids};
+use chassis::storage::{Db, Reads, ids};
 use chassis::testing::{TestDb, carry_out, eventually};
 use common_events::{ExpectedVersions, GifticonId, ReservationId};
 use gifticon::app::StockModel;
@@ -48,12 +48,12 @@ fn new_reservation() -> ReservationId {
 }
 
 async fn done(db: &Db, commands: &[Command]) -> Vec<Reply> {
-    let outcomes = carry_out(db, &StockModel { db: db.clone() }, commands).await.unwrap();
+    let outcomes = carry_out(db, &StockModel, commands).await.unwrap();
     outcomes.into_iter().map(Result::unwrap).collect()
 }
 
 async fn refused(db: &Db, command: Command) -> Refusal {
-    let mut outcomes = carry_out(db, &StockModel { db: db.clone() }, &[command]).await.unwrap();
+    let mut outcomes = carry_out(db, &StockModel, &[command]).await.unwrap();
     outcomes.remove(0).unwrap_err()
 }
 
@@ -135,7 +135,7 @@ async fn a_reservation_that_another_replica_released_is_not_overwritten(db: Db) 
     // This replica read that there is no such reservation …
     let stale = {
         let mut tx = db.begin().await.unwrap();
-        store::load(&mut tx, &db, &[&reserve(id, 1, 2)]).await.unwrap()
+        store::load(&mut tx, &[&reserve(id, 1, 2)]).await.unwrap()
     };
     // … when the other one took a release of it, which came first.
     done(&db, &[Command::Release { reservation: id }]).await;
@@ -161,7 +161,7 @@ async fn two_replicas_answer_one_question_with_one_yes() {
     let question = reserve(new_reservation(), 1, 2);
 
     let mut tx = one.begin().await.unwrap();
-    let mut stock = store::load(&mut tx, &one, &[&question]).await.unwrap();
+    let mut stock = store::load(&mut tx, &[&question]).await.unwrap();
     stock.handle(&question, &mut Publications::default()).unwrap();
     store::save(&mut tx, &stock).unwrap();
     let repeat = question.clone();
@@ -207,7 +207,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
     {
         let mut tx = db.begin().await.unwrap();
         let command = reserve(new_reservation(), 1, 2);
-        let mut stock = store::load(&mut tx, &db, &[&command]).await.unwrap();
+        let mut stock = store::load(&mut tx, &[&command]).await.unwrap();
         stock.handle(&command, &mut Publications::default()).unwrap();
         store::save(&mut tx, &stock).unwrap();
         tx.flush().await.unwrap();
@@ -218,7 +218,9 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
 async fn rows_count_from_one_and_are_not_given_again(db: Db) {
     let counter = async || {
         let mut tx = db.begin().await.unwrap();
-        ids::load(&mut tx, &db, "gifticons").await.unwrap()
+        let mut reads = Reads::of(&tx);
+        let ids = ids::lock(&mut reads, "gifticons");
+        ids::read(&reads.run(&mut tx).await.unwrap(), &ids).unwrap()
     };
     assert_eq!(counter().await, Ids::read(0, 0));
     done(&db, &[register(7, 1), register(9, 1)]).await;
@@ -281,7 +283,7 @@ async fn pages_lead_through_all_in_any_order(db: Db) {
 
 /// What a replica makes of a command, which it tries again once where the other was in its way.
 async fn at(replica: &Db, command: Command) -> Result<Reply, Refusal> {
-    let (model, commands) = (StockModel { db: replica.clone() }, [command]);
+    let (model, commands) = (StockModel, [command]);
     match carry_out(replica, &model, &commands).await {
         Ok(mut outcomes) => outcomes.remove(0),
         Err(_) => carry_out(replica, &model, &commands).await.unwrap().remove(0),

@@ -47,7 +47,7 @@ async fn layout(db: &Db) -> Vec<Vec<String>> {
 }
 
 async fn execute(db: &Db, command: Command) {
-    let outcomes = carry_out(db, &ViewModel { db: db.clone() }, &[command]).await.unwrap();
+    let outcomes = carry_out(db, &ViewModel, &[command]).await.unwrap();
     assert!(outcomes[0].is_ok());
 }
 

@@ -46,7 +46,7 @@ fn paid(cart: i64) -> Fact {
 }
 
 async fn done(db: &Db, commands: &[Command]) {
-    let outcomes = carry_out(db, &ViewModel { db: db.clone() }, commands).await.unwrap();
+    let outcomes = carry_out(db, &ViewModel, commands).await.unwrap();
     assert!(outcomes.into_iter().all(|outcome| outcome.is_ok()));
 }
 
@@ -160,7 +160,7 @@ async fn a_rebuild_that_was_overtaken_changes_nothing(db: Db) {
     let begin = |token: &str| Command::BeginRebuild { token: token.into() };
     done(&db, &[begin("first")]).await;
     done(&db, &[begin("second")]).await;
-    let model = ViewModel { db: db.clone() };
+    let model = ViewModel;
     for late in [
         Command::Replayed { token: "first".into(), fact: added(7) },
         Command::FinishRebuild { token: "first".into() },
@@ -197,11 +197,11 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         let facts = [paid(7), added(8)];
         let commands: Vec<Command> = facts.iter().cloned().map(Command::Told).collect();
         let named: Vec<&Command> = commands.iter().collect();
-        let mut tables = store::load(&mut tx, &db, &named).await.unwrap();
+        let mut tables = store::load(&mut tx, &named).await.unwrap();
         for command in &commands {
             tables.handle(command).unwrap();
         }
-        store::save(&mut tx, &db, &tables).await.unwrap();
+        store::save(&mut tx, &tables).await.unwrap();
         tx.flush().await.unwrap();
     }
     assert_eq!(by_cart(&db, 7).await.unwrap(), before);

@@ -38,7 +38,7 @@ fn approve(cart: i64) -> Command {
 }
 
 async fn done(db: &Db, commands: &[Command]) {
-    let outcomes = carry_out(db, &PaymentModel { db: db.clone() }, commands).await.unwrap();
+    let outcomes = carry_out(db, &PaymentModel, commands).await.unwrap();
     assert!(outcomes.into_iter().all(|outcome| outcome.is_ok()));
 }
 
@@ -103,7 +103,7 @@ async fn what_is_not_known_comes_back_as_not_known(db: Db) {
     done(&db, &[request, Command::Cancel { cart_id: CartId(2) }]).await;
     let commands = [approve(1), approve(2)];
     let mut tx = db.begin().await.unwrap();
-    let read = store::load(&mut tx, &db, &commands.iter().collect::<Vec<_>>()).await.unwrap();
+    let read = store::load(&mut tx, &commands.iter().collect::<Vec<_>>()).await.unwrap();
     let [requested, cancelled] = [1, 2].map(|cart| read.payments.get(&CartId(cart)).unwrap());
     assert_eq!((requested.amount, requested.cancel_wanted), (Some(0), false));
     assert_eq!((cancelled.amount, cancelled.cancel_wanted), (None, true));
@@ -132,7 +132,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         let mut tx = db.begin().await.unwrap();
         let commands = [approve(1), request(2)];
         let named: Vec<&Command> = commands.iter().collect();
-        let mut payments = store::load(&mut tx, &db, &named).await.unwrap();
+        let mut payments = store::load(&mut tx, &named).await.unwrap();
         for command in &commands {
             payments.handle(command, &mut Publications::default());
         }

@@ -39,7 +39,7 @@ async fn a_commit_that_is_under_way_is_waited_for(test: TestDb) {
     for commits in [true, false] {
         let attempts = attempts(&test).await;
         let mut tx = attempts.db.begin().await.unwrap();
-        attempts.mark(&mut tx, 7);
+        tx.later(attempts.mark(7));
         tx.flush().await.unwrap();
         let asking = Arc::clone(&attempts);
         let asked = tokio::spawn(async move { asking.holds(7).await });

@@ -21,7 +21,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 ];
 
 /// Returns a page.
-pub(crate) fn page(status: StatusCode, visit: &Visit, template: impl Template) -> Response {
+pub(crate) fn page(status: StatusCode, visit: &Visit, template: &impl Template) -> Response {
     let html = match template.render() {
         Ok(html) => html,
         Err(error) => return Problem::internal(error).into_response(),

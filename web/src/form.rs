@@ -108,7 +108,7 @@ fn refused(headers: &HeaderMap, visit: &Visit) -> Response {
         return answer::page(
             StatusCode::FORBIDDEN,
             visit,
-            trouble::page(visit, "/shop", t.cross_site_title, t.cross_site_text),
+            &trouble::page(visit, "/shop", t.cross_site_title, t.cross_site_text),
         );
     }
     let detail =

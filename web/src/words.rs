@@ -95,7 +95,7 @@ words! {
     me_empty_title: "There is nothing here yet", "아직 담은 기프티콘이 없어요";
     me_empty_text: "Add a gift voucher in the shop: its story begins here.", "마음에 드는 기프티콘을 담으면 여기에서 볼 수 있어요.";
     cart_number: "Cart {n}", "장바구니 {n}번";
-    units: "{n} pcs", "{n}개";
+    units: "× {n}", "{n}개";
     unknown_name: "A gift voucher", "기프티콘";
     status_added: "Paying", "결제하는 중";
     status_approved: "Paid", "결제 완료";

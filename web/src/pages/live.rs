@@ -90,7 +90,7 @@ pub(crate) async fn page(visit: Visit) -> Response {
         breaker,
         stock,
     };
-    answer::page(StatusCode::OK, &visit, page)
+    answer::page(StatusCode::OK, &visit, &page)
 }
 
 /// Returns the numbers above the picture.

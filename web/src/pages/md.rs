@@ -231,7 +231,7 @@ async fn show(visit: &Visit, refused: Refused) -> Response {
         basis: counted.is_part.then(|| fill(t.md_basis, &[("n", &count(COUNTED_CARTS_MAX))])),
         pager: list.and_then(|list| Pager::new(visit, "/md", &list.page)),
     };
-    answer::page(refused.status, visit, page)
+    answer::page(refused.status, visit, &page)
 }
 
 /// Returns the fields of the form for a new gifticon.

@@ -172,7 +172,7 @@ pub(crate) async fn cart(visit: Visit, Id(id): Id) -> Response {
         Ok(cart) => {
             let row = Row::new(&visit, cart).await;
             let frame = Frame::new(&visit, "/me", visit.words().me_title, None);
-            answer::page(StatusCode::OK, &visit, CartPart { frame, row })
+            answer::page(StatusCode::OK, &visit, &CartPart { frame, row })
         }
         Err(refusal) => refusal.status.into_response(),
     }
@@ -195,7 +195,7 @@ async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response
         None => (StatusCode::OK, None),
     };
     let frame = Frame::new(visit, "/me", visit.words().me_title, Some("me.js"));
-    answer::page(status, visit, MePage { frame, summary, rows, pager, is_first: number == 0 })
+    answer::page(status, visit, &MePage { frame, summary, rows, pager, is_first: number == 0 })
 }
 
 /// Handles `POST /me/cancel`. A cart that is cancelled twice is cancelled.
@@ -204,9 +204,8 @@ pub(crate) async fn cancel(form: Form) -> Response {
     let cart_id = form.number("cartId").unwrap_or(0);
     let cancelled =
         visit.client.send(Method::DELETE, &format!("/carts/{cart_id}"), &[], None).await;
-    let refusal = match cancelled {
-        Ok(_) => return see(visit, &format!("/me?cancelled={cart_id}#c-{cart_id}")),
-        Err(refusal) => refusal,
+    let Err(refusal) = cancelled else {
+        return see(visit, &format!("/me?cancelled={cart_id}#c-{cart_id}"));
     };
     let summary = |text: &'static str| Summary::new(t.cancel_failed, text);
     let summary = if refusal.is_passing() {

@@ -63,6 +63,13 @@ struct Bought {
     is_paid: bool,
 }
 
+/// The cart that a page is to show as just bought.
+enum Purchase {
+    None,
+    Gone,
+    Made(Bought),
+}
+
 /// A gifticon on sale.
 struct Card {
     id: i64,
@@ -162,7 +169,7 @@ pub(crate) async fn card(visit: Visit, Id(id): Id) -> Response {
         Ok(gifticon) => {
             let frame = Frame::new(&visit, "/shop", visit.words().shop_title, None);
             let card = Card::new(&visit, &gifticon);
-            answer::page(StatusCode::OK, &visit, CardPart { frame, card, page: 0 })
+            answer::page(StatusCode::OK, &visit, &CardPart { frame, card, page: 0 })
         }
         Err(refusal) => refusal.status.into_response(),
     }
@@ -179,8 +186,11 @@ async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -> Response 
         (Err(refusal), None) => return trouble::unavailable(visit, "/shop", &refusal),
         (Err(_), Some(_)) => None, // the summary says what to do
     };
-    let gone = matches!(bought, Some(None));
-    let mut bought = bought.flatten();
+    let (gone, mut bought) = match bought {
+        Purchase::None => (false, None),
+        Purchase::Gone => (true, None),
+        Purchase::Made(bought) => (false, Some(bought)),
+    };
     let mut cards = Vec::new();
     for gifticon in list.iter().flat_map(|list| &list.embedded.gifticons) {
         let mut card = Card::new(visit, gifticon);
@@ -203,23 +213,25 @@ async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -> Response 
         pager: list.and_then(|list| Pager::new(visit, "/shop", &list.page)),
         page: number,
     };
-    answer::page(status, visit, page)
+    answer::page(status, visit, &page)
 }
 
-/// Returns the cart that the query names: `None` if it names none, `Some(None)` if that cart is gone.
-async fn bought(visit: &Visit) -> Option<Option<Bought>> {
-    let cart_id: i64 = visit.query.get(&["bought"])?.parse().ok()?;
+/// Returns the cart that the query names.
+async fn bought(visit: &Visit) -> Purchase {
+    let cart_id = visit.query.get(&["bought"]).and_then(|id| id.parse::<i64>().ok());
+    let Some(cart_id) = cart_id else { return Purchase::None };
     let cart = match visit.client.get::<Cart>(&format!("/carts/{cart_id}")).await {
         Ok(cart) => cart,
-        Err(refusal) => return (refusal.status == StatusCode::NOT_FOUND).then_some(None),
+        Err(refusal) if refusal.status == StatusCode::NOT_FOUND => return Purchase::Gone,
+        Err(_) => return Purchase::None, // my page tells it later
     };
     let (quantity, amount) = (count(cart.quantity), won(cart.amount, visit.lang));
     let values = [("quantity", &*quantity), ("amount", &*amount)];
-    Some(Some(Bought {
+    Purchase::Made(Bought {
         gifticon_id: cart.gifticon_id,
         cart_id: cart.id,
         text: fill(visit.words().bought_amount, &values),
         href: visit.path(&format!("/me#c-{cart_id}")),
         is_paid: cart.status == "PaymentApproved",
-    }))
+    })
 }

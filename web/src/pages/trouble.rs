@@ -34,5 +34,5 @@ pub(crate) fn page(
 pub(crate) fn unavailable(visit: &Visit, path: &'static str, refusal: &Refusal) -> Response {
     let t = visit.words();
     let status = if refusal.is_passing() { refusal.status } else { StatusCode::BAD_GATEWAY };
-    answer::page(status, visit, page(visit, path, t.trouble_title, t.trouble_text))
+    answer::page(status, visit, &page(visit, path, t.trouble_title, t.trouble_text))
 }

@@ -4,27 +4,29 @@ use crate::figures::Figures;
 use crate::proxy::Proxy;
 use crate::services::{FIGURES_PATH, SERVICES, Upstreams};
 use axum::extract::Request;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
+use chassis::base::accept::prefers_html;
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
 use chassis::http::BaseUrl;
 use chassis::http::event_stream::Streams;
 use chassis::http::hal::{Index, Links};
 use chassis::http::queue::Queue;
+use web::Web;
 
 /// Requests in progress for one service; others wait in a queue. At 4,000 carts a second a service finishes this many in about
 /// 60 ms. Each service has its own places, so that one that is stuck does not block the others.
 const IN_PROGRESS_MAX: usize = 256;
 
-/// Returns the routes.
+/// Returns the routes: those of the services, and the pages, which ask the services by the same routes.
 pub(crate) fn routes(upstreams: Upstreams, streams: Streams, metrics: &Metrics) -> Router {
     let proxy = Proxy::new();
     let upstreams: Vec<_> = upstreams.each().collect();
     let figures = Figures::new(proxy.clone(), upstreams.clone());
-    let mut router = Router::new()
-        .route("/", get(root))
-        .route(FIGURES_PATH, get(async move || figures.response().await));
+    let mut router = Router::new().route(FIGURES_PATH, get(async move || figures.response().await));
     for (service, base) in upstreams {
         for path in service.streams {
             let (proxy, base, streams) = (proxy.clone(), base.clone(), streams.clone());
@@ -43,11 +45,23 @@ pub(crate) fn routes(upstreams: Upstreams, streams: Streams, metrics: &Metrics) 
         let below = format!("{}/{{*rest}}", service.path);
         router = router.route(service.path, forward.clone()).route(&below, forward);
     }
-    router
+    let web = Web::new(router);
+    web.routes().route(
+        "/",
+        get(async move |base: BaseUrl, request: Request| front(&web, base, request).await),
+    )
 }
 
-/// Handles `GET /`: links to the collections.
-async fn root(base: BaseUrl) -> Json<Index> {
+/// Handles `GET /`: the shop's page for browsers, links to the collections for everybody else.
+async fn front(web: &Web, base: BaseUrl, request: Request) -> Response {
+    if prefers_html(request.headers()) {
+        return web.home(request).await;
+    }
+    ([(header::VARY, "accept")], root(&base)).into_response()
+}
+
+/// Returns links to the collections.
+fn root(base: &BaseUrl) -> Json<Index> {
     let links = SERVICES.into_iter().fold(Links::default(), |links, service| {
         let url = base.url(&format!("{}{{?page,size,sort,after,before}}", service.path));
         links.templated(service.collection(), url)

@@ -109,11 +109,18 @@ impl Upstreams {
 pub fn surface() -> Surface {
     let mut paths = vec!["/"];
     paths.extend(SERVICES.map(|service| service.path));
+    paths.extend(web::PATHS);
     paths.extend(["/live/stream", FIGURES_PATH, HEALTH_PATH]);
     let bodies = &[
         (Method::POST, "/gifticons"),
         (Method::PATCH, "/gifticons/{id}"),
         (Method::POST, "/carts"),
+        // Forms of the pages.
+        (Method::POST, "/shop/carts"),
+        (Method::POST, "/shop/theme"),
+        (Method::POST, "/me/cancel"),
+        (Method::POST, "/md/gifticons"),
+        (Method::POST, "/md/gifticons/{id}"),
     ];
     Surface { paths, bodies }
 }

@@ -1,6 +1,20 @@
 //! Headers in which a client ranks what it accepts, such as `Accept-Language` (RFC 9110, 12.4.2).
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, header};
+
+/// Returns true if a client names HTML in `Accept` and ranks JSON no higher, as browsers do. `*/*` alone is no browser.
+pub fn prefers_html(headers: &HeaderMap) -> bool {
+    let (mut html, mut json) = (0, 0);
+    for (kind, quality) in ranges(headers, &header::ACCEPT) {
+        let kind = kind.to_ascii_lowercase();
+        match kind.as_str() {
+            "text/html" | "application/xhtml+xml" => html = html.max(quality),
+            _ if kind == "application/json" || kind.ends_with("+json") => json = json.max(quality),
+            _ => {}
+        }
+    }
+    html > 0 && html >= json
+}
 
 /// Returns the ranges in all lines of the header `name`, each with its quality in thousandths. Malformed ones are left out.
 pub(crate) fn ranges<'h>(
@@ -28,4 +42,34 @@ fn quality(text: &str) -> Option<u16> {
         return None;
     }
     format!("{whole}{rest:0<3}").parse().ok().filter(|thousandths| *thousandths <= 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_names_html() {
+        let prefers = |accept: &str| {
+            prefers_html(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]))
+        };
+        for browser in [
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "TEXT/HTML",
+            "text/html, application/json;q=0.9",
+        ] {
+            assert!(prefers(browser), "{browser}");
+        }
+        for other in [
+            "*/*",
+            "text/*",
+            "",
+            "application/json",
+            "application/hal+json, text/html;q=0.5",
+            "text/html;q=0, */*",
+        ] {
+            assert!(!prefers(other), "{other}");
+        }
+        assert!(!prefers_html(&HeaderMap::new()));
+    }
 }

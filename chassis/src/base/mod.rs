@@ -1,6 +1,6 @@
 //! Settings, limits, problems, languages, metrics, logs, clocks and tasks. Every other layer uses them; this one imports none.
 
-mod accept;
+pub mod accept;
 pub mod clock;
 pub mod config;
 pub mod i18n;

@@ -11,7 +11,7 @@ pub struct Query(pub Vec<(String, String)>);
 
 impl Query {
     /// Reads `application/x-www-form-urlencoded` pairs. Returns `None` if a name or value is not UTF-8.
-    fn parse(query: &str) -> Option<Self> {
+    pub fn parse(query: &str) -> Option<Self> {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -5,6 +5,7 @@
 mod common;
 
 mod headers;
+mod pages;
 mod proxy;
 mod refusals;
 mod streams;

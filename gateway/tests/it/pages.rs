@@ -1,0 +1,95 @@
+//! The pages while a service is busy or away. What they do in a shop that works is in `standalone/tests/pages.rs`.
+
+use crate::common::gateway;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use chassis::testing::peer;
+use serde_json::json;
+use std::time::Duration;
+
+const KEY: &str = "0190a5b0-0000-4000-8000-000000000001";
+
+/// Sends the form of a card, and returns status and page.
+async fn buy(base: &str, language: &str) -> (StatusCode, String) {
+    let client = chassis::http::client::new().unwrap();
+    let form = format!("gifticonId=1&quantity=3&price=5000&page=0&key={KEY}");
+    let request = client.post(format!("{base}/shop/carts")).body(form);
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let request = request.header("accept", "text/html").header("accept-language", language);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    (answer.status(), answer.text().await.unwrap())
+}
+
+/// Asserts that a page has the form once more, as it was sent.
+fn keeps_the_form(page: &str) {
+    let (_, retry) = page.split_once("class=\"summary\"").expect("it has a summary");
+    let retry = retry.split("</form>").next().unwrap();
+    for field in [
+        &*format!("name=\"key\" value=\"{KEY}\""),
+        "name=\"quantity\" value=\"3\"",
+        "name=\"gifticonId\" value=\"1\"",
+        "<button class=\"primary\">",
+    ] {
+        assert!(retry.contains(field), "{field} is not in {retry}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_says_that_a_part_of_the_shop_is_away() {
+    let gateway = gateway("http://127.0.0.1:9", &[]).await;
+    let base = gateway.url();
+    let client = chassis::http::client::new().unwrap();
+    for (path, text) in [
+        ("/", "We cannot reach a part of the shop"),
+        ("/shop", "Try again in a moment"),
+        ("/me", "href=\"/me\""),
+        ("/md", "href=\"/md\""),
+    ] {
+        let request = client.get(format!("{base}{path}")).header("accept", "text/html");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{path}");
+        let page = answer.text().await.unwrap();
+        assert!(page.contains(text) && page.contains("<html lang=\"en\""), "{path}: {page}");
+    }
+    // The picture shows who is away.
+    let answer =
+        client.get(format!("{base}/live")).header("accept", "text/html").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(answer.text().await.unwrap().contains("no answer"));
+    let (status, page) = buy(&base, "ko").await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(page.contains("고른 내용은 그대로 있으니 잠시 뒤에 다시 시도해 주세요"), "{page}");
+    keeps_the_form(&page);
+    gateway.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_shop_that_is_busy_keeps_the_form_and_its_key() {
+    let gifticon = json!({ "id": 1, "gifticonId": 1, "name": "Latte", "availableQuantity": 9, "price": 5_000 });
+    let list = json!({
+        "_embedded": { "gifticons": [&gifticon] },
+        "page": { "size": 24, "totalElements": 1, "totalPages": 1, "number": 0 },
+    });
+    let busy = any(async |request: Request| {
+        assert_eq!(request.headers()["idempotency-key"], KEY);
+        assert_eq!(request.headers()["accept-language"], "en");
+        let problem = json!({ "type": "/problems/stock-unavailable", "status": 503 });
+        (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response()
+    });
+    let services = Router::new()
+        .route("/gifticons", get(async move || Json(list)))
+        .route("/gifticons/search/findByGifticonId", get(async move || Json(gifticon)))
+        .route("/carts", busy);
+    let gateway = gateway(&peer(services), &[]).await;
+    let (status, page) = buy(&gateway.url(), "en").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(page.contains("Many people are shopping at once"), "{page}");
+    keeps_the_form(&page);
+    let (_, card) = page.split_once("id=\"g-1\"").expect("the card is there too");
+    assert!(card.contains(&format!("value=\"{KEY}\"")) && card.contains("value=\"3\""), "{card}");
+    gateway.stop(Duration::from_secs(5)).await;
+}

@@ -1,0 +1,30 @@
+//! The pages in a real Chromium. `.ci/run browser` starts its driver.
+
+mod common;
+
+#[path = "browser/driver.rs"]
+mod driver;
+#[path = "browser/live.rs"]
+mod live;
+#[path = "browser/pictures.rs"]
+mod pictures;
+#[path = "browser/plain.rs"]
+mod plain;
+#[path = "browser/purchase.rs"]
+mod purchase;
+
+use common::Shop;
+use serde_json::json;
+
+/// Puts a gifticon on sale.
+async fn register(shop: &Shop, gifticon_id: i64, name: &str, quantity: i64, price: i64) {
+    let body = json!({
+        "gifticonId": gifticon_id, "name": name, "availableQuantity": quantity, "price": price,
+    });
+    shop.web.ask(reqwest::Method::POST, "/gifticons", Some(body)).await.unwrap();
+}
+
+/// Returns how many live carts there are.
+async fn carts(shop: &Shop) -> i64 {
+    shop.web.get("/carts").await["page"]["totalElements"].as_i64().unwrap()
+}

@@ -1,0 +1,189 @@
+//! Without JavaScript, by keyboard alone, in both languages, on a phone, and for those who see little or nothing.
+
+use crate::common::Shop;
+use crate::driver::{Browser, ENTER, SPACE};
+use crate::{carts, register};
+use chassis::testing::eventually;
+use serde_json::Value;
+
+const AXE: &str = include_str!("vendor/axe.min.js");
+const PAGES: [&str; 4] = ["/shop", "/me", "/md", "/live"];
+
+/// Waits until a cart is paid.
+async fn is_paid(shop: &Shop, view: i64) {
+    let path = format!("/mypages/{view}");
+    eventually("the cart to be paid", async || {
+        (shop.web.get(&path).await["status"] == "PaymentApproved").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn everything_works_without_javascript() {
+    let shop = Shop::start().await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.without_scripts().await;
+    browser.open("/").await;
+    browser.click(".empty a").await;
+    browser.fill("#new-name", "카페라떼").await;
+    browser.fill("#new-price", "5,000").await;
+    browser.fill("#new-stock", "20").await;
+    browser.click(".fields button").await;
+    assert!(browser.text("main > .notice").await.contains("등록했어요"));
+    browser.click(".tabs a[href='/shop']").await;
+    browser.fill("#q-1", "3").await;
+    browser.click("#g-1 .buy button.primary").await;
+    assert!(browser.text("#g-1 .notice").await.contains("3개 · 15,000원"));
+    is_paid(&shop, 1).await;
+    browser.click("#g-1 .notice a").await;
+    assert!(browser.text("#c-1 .chip").await.contains("결제 완료"));
+    browser.click("#c-1 .cancel summary").await;
+    browser.click("#c-1 .cancel button").await;
+    assert!(browser.text("#c-1 .notice").await.contains("취소했어요"));
+    browser.click(".tabs a[href='/md']").await;
+    browser.fill("#restock-1", "-5").await;
+    browser.click(".inline button").await;
+    assert!(browser.text("#g-1 .legend").await.contains("남음 15"));
+    browser.click(".tabs a[href='/live']").await;
+    assert!(browser.text("[data-number='stock']").await.contains("15"));
+    assert!(browser.text("noscript").await.contains("지금 상태예요"));
+    // The theme and the language are forms and links.
+    browser.click("button.tool").await;
+    assert!(browser.text("h1").await.contains("라이브"));
+    browser.click("a.tool").await;
+    assert!(browser.text("h1").await.contains("Live"));
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_keyboard_is_enough() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "카페라떼", 20, 5_000).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.open("/shop").await;
+    assert_eq!(browser.tab_to(".skip").await, 1, "the first is the way past the bar");
+    browser.press(ENTER).await;
+    assert!(browser.tab_to("#g-1 [data-step='1']").await <= 3);
+    browser.press(SPACE).await;
+    browser.tab_to("#g-1 .buy button.primary").await;
+    browser.press(ENTER).await;
+    browser.says("#g-1 .notice", "2개 · 10,000원").await;
+    browser.tab_to("#g-1 .notice a").await;
+    browser.press(ENTER).await;
+    browser.says("#c-1 .chip", "결제 완료").await;
+    browser.tab_to("#c-1 summary").await;
+    browser.press(ENTER).await;
+    browser.tab_to("#c-1 .cancel button").await;
+    browser.press(ENTER).await;
+    browser.says("#c-1 .chip", "취소 완료").await;
+    assert_eq!(carts(&shop).await, 0);
+    // What has the focus is seen.
+    browser.open("/shop").await;
+    browser.tab_to(".tabs a[href='/me']").await;
+    let outline = "return getComputedStyle(document.activeElement).outlineStyle";
+    assert_eq!(browser.run(outline, &[]).await, "solid");
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn language_and_theme_follow_the_visitor() {
+    let shop = Shop::with_a_paid_cart().await;
+    let browser = Browser::start(&shop.web.base, "en").await;
+    let theme = "return getComputedStyle(document.body).backgroundColor";
+    browser.open("/me").await;
+    browser.says("#c-1 .chip", "Paid").await;
+    let light = browser.run(theme, &[]).await;
+    browser.click("a.tool").await;
+    browser.says("#c-1 .chip", "결제 완료").await;
+    browser.says("#c-1 time", "월 ").await;
+    browser.click(".tabs a[href='/shop']").await;
+    browser.says("h1", "지금 살 수 있는 기프티콘").await;
+    browser.click("button.tool").await;
+    browser.says("h1", "지금 살 수 있는 기프티콘").await;
+    let dark = browser.run(theme, &[]).await;
+    assert_ne!(dark, light);
+    browser.open("/me").await;
+    assert_eq!(browser.run(theme, &[]).await, dark, "it is remembered");
+    browser.prefers("prefers-color-scheme", "light").await;
+    assert_eq!(browser.run(theme, &[]).await, dark, "what was chosen counts");
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+/// Returns what axe finds on the page.
+async fn violations(browser: &Browser) -> Vec<String> {
+    let run = "const done = arguments[arguments.length - 1];
+        axe.run(document, { resultTypes: ['violations'] }).then(
+            (found) => done(found.violations.map((one) => one.id + ': ' + one.nodes.map((node) => node.html + ' ' + node.failureSummary).join(' | '))),
+            (error) => done([String(error)]));";
+    let found = browser.run_until(&format!("{AXE}\n{run}")).await;
+    found.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn axe_finds_nothing_and_nothing_is_cut_on_a_phone() {
+    let shop = Shop::with_a_paid_cart().await;
+    register(
+        &shop,
+        2,
+        "아주 긴 이름의 딸기 생크림 케이크와 따뜻한 아메리카노 두 잔 세트 기프티콘",
+        5,
+        132_000,
+    )
+    .await;
+    register(
+        &shop,
+        3,
+        "Supercalifragilisticexpialidocious-voucher-without-a-break",
+        0,
+        1_000_000_000,
+    )
+    .await;
+    shop.web.add(2, 1, None).await.unwrap();
+    is_paid(&shop, 2).await;
+    shop.web.cancel(2).await.unwrap();
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    let wrong = "/shop/carts";
+    for (lang, scheme) in [("ko", "light"), ("en", "dark")] {
+        browser.prefers("prefers-color-scheme", scheme).await;
+        for (width, is_phone) in [(1200, false), (320, true)] {
+            browser.viewport(width, 900, is_phone).await;
+            for page in PAGES.into_iter().chain(["/shop?bought=1", wrong]) {
+                if page == wrong {
+                    browser.open("/shop").await;
+                    browser.run("document.querySelector('#g-2 form').noValidate = true", &[]).await;
+                    browser.fill("#q-2", "99").await;
+                    browser.click("#g-2 .buy button.primary").await;
+                    browser.says(".summary", "5").await;
+                } else {
+                    browser
+                        .open(&format!(
+                            "{page}{}lang={lang}",
+                            if page.contains('?') { '&' } else { '?' }
+                        ))
+                        .await;
+                }
+                let place = format!("{page} {lang} {scheme} {width}");
+                let found = violations(&browser).await;
+                assert_eq!(found, [String::new(); 0], "{place}");
+                let cut = "const wide = document.scrollingElement.scrollWidth;
+                    const of = [...document.querySelectorAll('main *')].filter((one) => one.scrollWidth > one.clientWidth + 1
+                        && getComputedStyle(one).display !== 'inline' && one.clientWidth > 0 && !one.closest('svg, .unseen'));
+                    return [wide > innerWidth ? 'page ' + wide : '', ...of.map((one) => one.outerHTML.slice(0, 120))].filter(Boolean)";
+                let cut = browser.run(cut, &[]).await;
+                assert_eq!(cut, Value::Array(vec![]), "{place}");
+            }
+        }
+    }
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}

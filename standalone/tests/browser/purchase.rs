@@ -1,0 +1,155 @@
+//! Buying, in a browser: twice, from two tabs, at another price, sold out, and back.
+
+use crate::common::Shop;
+use crate::driver::Browser;
+use crate::{carts, register};
+use reqwest::Method;
+use serde_json::json;
+
+const BUY: &str = "#g-1 .buy button.primary";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_purchase_is_seen_paid_without_a_reload() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "카페라떼", 20, 5_000).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.open("/shop").await;
+    browser.click("#g-1 [data-step='1']").await;
+    browser.click(BUY).await;
+    browser.says("#g-1 .notice", "2개 · 10,000원").await;
+    browser.mark().await;
+    browser.says("#g-1 .notice", "결제 완료").await;
+    browser.says("#g-1 .stock", "18개 남음").await;
+    browser.was_not_reloaded().await;
+
+    // My page, while others buy.
+    browser.click("#g-1 .notice a").await;
+    browser.says("#c-1 .chip", "결제 완료").await;
+    browser.is_live().await;
+    browser.mark().await;
+    shop.web.add(1, 3, None).await.unwrap();
+    browser.says("#c-2", "15,000원").await;
+    browser.says("#c-2 .chip", "결제 완료").await;
+    browser.says("#c-2 .steps", "결제 승인").await;
+    browser.says("#announce", "장바구니 2번: 결제 완료").await;
+    browser.was_not_reloaded().await;
+    let first = browser.run("return document.querySelector('#carts > li').id", &[]).await;
+    assert_eq!(first, "c-2", "the newest is first");
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn what_sells_out_while_a_customer_looks_says_so() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "케이크", 12, 30_000).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.open("/shop").await;
+    browser.says("#g-1 .stock", "12개 남음").await;
+    browser.is_live().await;
+    browser.mark().await;
+    shop.web.add(1, 9, None).await.unwrap();
+    browser.says("#g-1 .stock", "3개만 남았어요").await;
+    shop.web.add(1, 3, None).await.unwrap();
+    browser.says("#g-1 button.primary", "품절").await;
+    assert_eq!(browser.count("#g-1 button.primary:disabled").await, 1);
+    shop.web.cancel(1).await.unwrap();
+    browser.says("#g-1 .stock", "9개만 남았어요").await;
+    assert_eq!(browser.count("#g-1 button.primary:disabled").await, 0);
+    browser.was_not_reloaded().await;
+
+    // A form that asks for more than there are: the summary takes the focus, and what was typed stays.
+    browser.fill("#q-1", "9").await;
+    shop.web.add(1, 5, None).await.unwrap();
+    browser.run("document.querySelector('#q-1').removeAttribute('max')", &[]).await;
+    browser.click(BUY).await;
+    browser.says(".summary", "4개 남았어요. 4개 이하로 골라 주세요").await;
+    let focus = browser.run("return document.activeElement.className", &[]).await;
+    assert_eq!(focus, "summary");
+    assert_eq!(browser.run("return document.querySelector('#q-1').value", &[]).await, "9");
+    browser.click(".summary a").await;
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_double_click_is_one_cart_and_going_back_begins_anew() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "아메리카노", 20, 4_500).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.open("/shop").await;
+    browser.double_click(BUY).await;
+    browser.says("#g-1 .notice", "1개 · 4,500원").await;
+    assert_eq!(carts(&shop).await, 1);
+    // Also for a browser whose scripts do not stop the second click: the form has one key.
+    browser.run("document.querySelector('#g-1 form').removeAttribute('data-once')", &[]).await;
+    browser.double_click(BUY).await;
+    browser.until("the second cart", async || (carts(&shop).await == 2).then_some(())).await;
+    browser.says("#g-1 .notice", "담았어요").await;
+    assert_eq!(carts(&shop).await, 2);
+
+    browser.open("/me").await;
+    browser.back().await;
+    browser.says("#g-1 .stock", "18개 남음").await;
+    browser.click(BUY).await;
+    browser.until("the third cart", async || (carts(&shop).await == 3).then_some(())).await;
+    browser.says("#g-1 .notice", "담았어요").await;
+    browser.back().await;
+    browser.says("#g-1 .stock", "17개 남음").await;
+    browser.click(BUY).await;
+    browser.until("the fourth cart", async || (carts(&shop).await == 4).then_some(())).await;
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_price_that_changes_while_a_customer_looks_is_asked_about() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "카페라떼", 20, 5_000).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.open("/shop").await;
+    browser.says("#g-1 .price", "5,000원").await;
+    // The merchandiser, in another tab of the same browser.
+    let customer = browser.new_tab().await;
+    browser.open("/md").await;
+    browser.fill("#price-1", "6,000").await;
+    browser.click(".inline button").await;
+    browser.says(".notice", "저장했어요").await;
+    browser.to_tab(&customer).await;
+    browser.click(BUY).await;
+    browser.says(".summary", "카페라떼 가격이 5,000원에서 6,000원으로 바뀌었어요").await;
+    assert_eq!(carts(&shop).await, 0);
+    browser.click(BUY).await;
+    browser.says("#g-1 .notice", "1개 · 6,000원").await;
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_merchandiser_is_warned_of_the_change_of_another() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "카페라떼", 20, 5_000).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.open("/md").await;
+    browser.fill("#restock-1", "30").await;
+    let change = json!({ "price": 5_500 });
+    shop.web.ask(Method::PATCH, "/gifticons/1", Some(change)).await.unwrap();
+    browser.click(".inline button").await;
+    browser.says(".summary", "그사이 다른 사람이 카페라떼 상품을 바꿨어요").await;
+    browser.fill("#price-1", "5500").await;
+    browser.click(".inline button").await;
+    browser.says(".notice", "저장했어요").await;
+    browser.says("#g-1 .legend", "남음 50").await;
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}

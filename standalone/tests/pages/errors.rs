@@ -1,0 +1,70 @@
+//! What goes wrong when buying, in words that help.
+
+use crate::common::Shop;
+use crate::visitor::Visitor;
+use serde_json::json;
+
+#[tokio::test]
+async fn who_asks_for_too_many_is_told_how_many_are_left() {
+    let shop = Shop::start().await;
+    let visitor = Visitor { shop: &shop, language: "ko" };
+    visitor.register(1, "케이크", 3, 30_000).await;
+    let key = "0190a5b0-0000-4000-8000-000000000001";
+    let page = visitor.buy(1, &[("quantity", "5"), ("key", key)]).await;
+    assert_eq!(page.status, 409);
+    page.says(&[
+        "담지 못했어요",
+        "3개 남았어요. 3개 이하로 골라 주세요",
+        "href=\"#q-1\"",
+        "autofocus",
+    ]);
+    page.says(&["aria-invalid=\"true\" aria-describedby=\"qe-1\""]);
+    assert_eq!(page.value("id=\"g-1\"", "quantity"), "5", "what was typed is kept");
+    assert_ne!(page.value("id=\"g-1\"", "key"), key, "the old key stands for the refusal");
+
+    visitor.buy(1, &[("quantity", "3")]).await.location();
+    visitor.open("/shop").await.says(&["품절", "disabled", "취소되면 다시 살 수 있어요"]);
+    // A page that was opened before.
+    let fields = [("gifticonId", "1"), ("quantity", "1"), ("price", "30000"), ("key", "")];
+    let page = visitor.send("/shop/carts", &fields).await;
+    assert_eq!(page.status, 409);
+    page.says(&["케이크, 방금 품절됐어요"]);
+    let english = Visitor { shop: &shop, language: "en" };
+    english.send("/shop/carts", &fields).await.says(&["케이크 has just sold out"]);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_quantity_is_refused_at_its_field() {
+    let shop = Shop::start().await;
+    let visitor = Visitor { shop: &shop, language: "en" };
+    visitor.register(1, "Cake", 3, 30_000).await;
+    for quantity in ["0", "-1", "x", "", "1.5", "99999999999999999999"] {
+        let page = visitor.buy(1, &[("quantity", quantity)]).await;
+        assert_eq!(page.status, 422, "{quantity}");
+        page.says(&["Choose a quantity of 1 or more", "href=\"#q-1\"", "id=\"qe-1\""]);
+    }
+    let page = visitor.send("/shop/carts", &[("gifticonId", "9"), ("quantity", "1")]).await;
+    assert_eq!(page.status, 404);
+    page.says(&["It is no longer on sale"]);
+    assert_eq!(visitor.send("/shop/carts", &[]).await.status, 422);
+    assert_eq!(shop.web.get("/carts").await["page"]["totalElements"], 0);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_pays_a_price_that_the_page_did_not_show() {
+    let shop = Shop::start().await;
+    let visitor = Visitor { shop: &shop, language: "ko" };
+    visitor.register(1, "카페라떼", 30, 5_000).await;
+    let fields = [("gifticonId", "1"), ("quantity", "1"), ("price", "5000"), ("key", "")];
+    let change = json!({ "price": 6_000 });
+    shop.web.ask(reqwest::Method::PATCH, "/gifticons/1", Some(change)).await.unwrap();
+    let page = visitor.send("/shop/carts", &fields).await;
+    assert_eq!(page.status, 409);
+    page.says(&["카페라떼 가격이 5,000원에서 6,000원으로 바뀌었어요", "6,000원</p>"]);
+    assert_eq!(page.value("id=\"g-1\"", "price"), "6000", "the form has the new price");
+    assert_eq!(shop.web.get("/carts").await["page"]["totalElements"], 0);
+    visitor.buy(1, &[]).await.location();
+    shop.stop().await;
+}

@@ -1,0 +1,187 @@
+// The picture, live: each event walks along its edge, and is told in words beside it.
+import { at, follow, showState } from "./stream.js";
+
+const STEP_MS = 520; // for one edge
+const SLOW = 4;
+const DOTS_MAX = 80; // more than anybody can follow; further events are told in words only
+const TOLD_MAX = 20;
+const FIGURES_MS = 2000;
+const SPARK = 40;
+
+const ORDER = ['you-gateway', 'gateway-cart', 'cart-gifticon'];
+// What each event means: the calls that led to it, who sent it, and who acts on it.
+const WALKS = {
+  CartAdded: { calls: ORDER, from: 'cart', to: ['payment', 'mypage'] },
+  CartRemoved: { calls: [], from: 'cart', to: ['gifticon', 'payment', 'mypage'] },
+  PaymentApproved: { calls: [], from: 'payment', to: ['cart', 'mypage'] },
+  PaymentDeclined: { calls: [], from: 'payment', to: ['cart', 'mypage'] },
+  PaymentCancelled: { calls: [], from: 'payment', to: ['mypage'] },
+  GifticonRegistered: { calls: ['you-gateway', 'gateway-gifticon'], from: 'gifticon', to: [] },
+  GifticonDeleted: { calls: ['you-gateway', 'gateway-gifticon'], from: 'gifticon', to: [] },
+  QuantityModified: { calls: [], from: 'gifticon', to: [] },
+};
+
+const count = new Intl.NumberFormat('en-US');
+const picture = document.getElementById('picture');
+const dots = document.getElementById('dots');
+const happened = document.getElementById('happened');
+const numbers = document.getElementById('numbers');
+const words = numbers.dataset;
+const slow = document.getElementById('slow');
+const still = matchMedia('(prefers-reduced-motion: reduce)');
+slow.closest('label').hidden = false;
+
+// The walk of one dot: along each path, and in a straight line between two.
+function walk(ids, kind, type) {
+  if (dots.childElementCount >= DOTS_MAX) return Promise.resolve();
+  const dot = document.createElementNS('http://www.w3.org/2000/svg', 'circle');
+  dot.setAttribute('r', kind === 'call' ? 6 : 8);
+  dot.setAttribute('class', `${kind} ${type}`);
+  dots.append(dot);
+  const legs = ids.map((id) => document.getElementById(id));
+  const pace = STEP_MS * (slow.checked ? SLOW : 1);
+  const begin = performance.now();
+  return new Promise((done) => {
+    const frame = (now) => {
+      const gone = (now - begin) / pace;
+      const index = Math.floor(gone);
+      if (index >= legs.length) {
+        dot.remove();
+        done();
+        return;
+      }
+      const leg = legs[index], length = leg.getTotalLength(), part = gone - index;
+      let point = leg.getPointAtLength(length * part);
+      const before = index > 0 && legs[index - 1];
+      if (before && part < .35) { // from the end of the path before to this one
+        const from = before.getPointAtLength(before.getTotalLength());
+        const to = leg.getPointAtLength(length * .35);
+        const share = part / .35;
+        point = { x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share };
+      }
+      dot.setAttribute('cx', point.x);
+      dot.setAttribute('cy', point.y);
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });
+}
+
+function flash(name) {
+  const node = document.getElementById('node-' + name);
+  node.classList.add('is-hot');
+  clearTimeout(node.timer);
+  node.timer = setTimeout(() => node.classList.remove('is-hot'), 600);
+}
+
+async function play(type) {
+  const { calls, from, to } = WALKS[type];
+  if (still.matches || document.hidden) {
+    for (const name of [from, 'topic', ...to]) flash(name);
+    return;
+  }
+  if (calls.length) await walk(calls, 'call', type);
+  flash(from);
+  const publish = `${from}-topic`;
+  if (to.length === 0) {
+    await walk([publish], 'event', type);
+    flash('topic');
+    return;
+  }
+  for (const name of to) {
+    walk([publish, `topic-${name}`], 'event', type).then(() => flash(name));
+  }
+}
+
+// In words.
+const time = new Intl.DateTimeFormat('en-GB', {
+  timeZone: 'Asia/Seoul', hour: '2-digit', minute: '2-digit', second: '2-digit',
+});
+function told(event) {
+  const pattern = happened.dataset[event.type[0].toLowerCase() + event.type.slice(1)];
+  const values = {
+    cart: event.cartId, gifticon: event.gifticonId,
+    quantity: count.format(event.availableQuantity ?? event.quantity ?? 0),
+  };
+  const item = document.createElement('li');
+  item.className = event.type;
+  const when = document.createElement('time');
+  when.dateTime = event.at;
+  when.textContent = time.format(new Date(event.at));
+  const what = document.createElement('span');
+  what.textContent = pattern.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+  item.append(when, what);
+  happened.prepend(item);
+  while (happened.childElementCount > TOLD_MAX) happened.lastElementChild.remove();
+  document.getElementById('nothing').hidden = true;
+}
+
+// Numbers.
+const history = new Map();
+function set(key, text, value) {
+  const box = numbers.querySelector(`[data-number="${key}"]`);
+  box.querySelector('dd').textContent = text;
+  if (value === undefined) return;
+  const past = history.get(key) ?? [];
+  past.push(value);
+  if (past.length > SPARK) past.shift();
+  history.set(key, past);
+  const max = Math.max(...past, 1);
+  const points = past.map((one, index) => `${(index * 100) / (SPARK - 1)},${22 - (one / max) * 20}`);
+  box.querySelector('polyline').setAttribute('points', points.join(' '));
+}
+
+const stock = new Map(Object.entries(JSON.parse(words.stock)));
+function left() {
+  let sum = 0;
+  for (const units of stock.values()) sum += units;
+  return sum;
+}
+
+async function figures() {
+  try {
+    const answer = await fetch(at('/live/figures'), { headers: { accept: 'application/json' } });
+    if (!answer.ok) return;
+    const { cartsPerSecond, services } = await answer.json();
+    let lag = 0, age = 0, breaker;
+    for (const one of services) {
+      const node = document.getElementById('node-' + one.service);
+      const role = node?.querySelector('[data-role]');
+      node?.classList.toggle('is-down', !one.up);
+      node?.classList.toggle('is-waiting', one.up && one.outboxEvents > 0);
+      if (role) {
+        role.textContent = !one.up ? picture.dataset.down
+          : one.outboxEvents > 0 ? picture.dataset.waits.replace('{n}', count.format(one.outboxEvents))
+          : one.lagEvents >= 1 ? picture.dataset.unread.replace('{n}', count.format(one.lagEvents))
+          : role.dataset.role;
+      }
+      if (!one.up) continue;
+      lag += one.lagEvents ?? 0;
+      age = Math.max(age, one.outboxAgeSeconds ?? 0);
+      breaker ??= one.breaker;
+    }
+    set('carts', cartsPerSecond === null ? words.unknown : cartsPerSecond.toFixed(1), cartsPerSecond ?? 0);
+    set('lag', count.format(lag), lag);
+    set('outbox', `${age.toFixed(1)} ${words.seconds}`, age);
+    set('breaker', words[breaker] ?? words.unknown);
+    document.getElementById('breaker').classList.toggle('is-open', breaker !== undefined && breaker !== 'closed');
+  } catch { /* asked again */ }
+  set('stock', count.format(left()), left());
+}
+setInterval(() => { if (!document.hidden) figures(); }, FIGURES_MS);
+figures();
+
+// What happened before this page was opened is told, and does not walk.
+const opened = Date.now();
+setTimeout(() => happened.setAttribute('aria-live', 'polite'), 2000);
+
+follow(at('/live/stream'), ['event', 'reset'], (name, event) => {
+  if (name === 'reset' || !WALKS[event.type]) return;
+  told(event);
+  if (event.gifticonId !== undefined && event.availableQuantity !== undefined) {
+    stock.set(String(event.gifticonId), event.availableQuantity);
+  } else if (event.type === 'GifticonDeleted') {
+    stock.delete(String(event.gifticonId));
+  }
+  if (Date.parse(event.at) > opened - 3000) play(event.type);
+}, showState);

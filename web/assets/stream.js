@@ -1,0 +1,112 @@
+// Follows a stream of server-sent events with one connection for all tabs of this browser: over HTTP/1.1 a browser opens six at
+// most. The tab that holds the lock has the connection, and tells the others by a channel.
+
+const KEPT = 60; // events that a tab gets that joins later
+const AGAIN_MS = 2000; // after an answer that a browser does not try again by itself, such as 502
+
+/**
+ * @param {string} path where the stream is
+ * @param {string[]} names events to listen to
+ * @param {(name: string, data: object) => void} heard called for each event
+ * @param {(connected: boolean) => void} changed called when the connection comes or goes
+ */
+export function follow(path, names, heard, changed) {
+  const key = 'gifticon ' + path;
+  const me = crypto.getRandomValues(new Uint32Array(2)).join('-');
+  const kept = [];
+  let channel, source, timer, connected, leave, abort;
+
+  const tell = (message) => channel?.postMessage(message);
+  const state = (now) => {
+    if (connected === now) return;
+    connected = now;
+    changed(now);
+  };
+
+  function connect() {
+    source = new EventSource(path);
+    source.onopen = () => { state(true); tell({ state: true }); };
+    source.onerror = () => {
+      state(false);
+      tell({ state: false });
+      if (source.readyState === EventSource.CLOSED) {
+        timer = setTimeout(connect, AGAIN_MS * (1 + Math.random()));
+      }
+    };
+    for (const name of names) {
+      source.addEventListener(name, (event) => {
+        const message = { name, data: JSON.parse(event.data || '{}') };
+        kept.push(message);
+        if (kept.length > KEPT) kept.shift();
+        heard(message.name, message.data);
+        tell(message);
+      });
+    }
+  }
+
+  function start() {
+    if (!navigator.locks || !window.BroadcastChannel) { // plain HTTP on another host: each tab has its own
+      connect();
+      return;
+    }
+    channel = new BroadcastChannel(key);
+    channel.onmessage = ({ data }) => {
+      if (data.to && data.to !== me) return;
+      if (data.ask) {
+        if (!source) return;
+        tell({ to: data.ask, state: connected === true });
+        for (const message of kept) tell({ to: data.ask, ...message });
+      } else if (source) {
+        // two tabs never lead at once; what the one before still says is old
+      } else if (data.name) {
+        heard(data.name, data.data);
+      } else {
+        state(data.state);
+      }
+    };
+    tell({ ask: me });
+    abort = new AbortController();
+    navigator.locks.request(key, { signal: abort.signal }, () => {
+      connect();
+      return new Promise((done) => { leave = done; });
+    }).catch(() => {}); // the page is left before it led
+  }
+
+  function stop() {
+    clearTimeout(timer);
+    source?.close();
+    source = undefined;
+    abort?.abort();
+    leave?.();
+    channel?.close();
+    channel = undefined;
+  }
+
+  addEventListener('pagehide', stop); // a page that is kept for going back would keep its connection too
+  addEventListener('pageshow', (event) => { if (event.persisted) start(); });
+  start();
+}
+
+/** Shows in the page whether it is live. */
+export function showState(connected) {
+  const state = document.getElementById('state');
+  if (!state) return;
+  state.hidden = false;
+  state.classList.toggle('is-on', connected);
+  state.textContent = connected ? document.body.dataset.liveOn : document.body.dataset.liveOff;
+}
+
+/** Returns the path at which the visitor finds ours. */
+export const at = (path) => document.body.dataset.base + path;
+
+/** Returns the first element of a part of a page that the server renders, or null. */
+export async function part(path) {
+  try {
+    const answer = await fetch(at(path), { headers: { accept: 'text/html' } });
+    if (!answer.ok) return null;
+    const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    return document.adoptNode(parsed.body.firstElementChild);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,160 @@
+//! Forms that a page sends.
+
+use crate::answer;
+use crate::pages::trouble;
+use crate::services::Services;
+use crate::visit::Visit;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chassis::base::accept::prefers_html;
+use chassis::base::i18n::Text;
+use chassis::base::problem::{Kind, Problem, kind};
+use chassis::http::Query;
+use uuid::Uuid;
+
+/// A page of another site sent the form. The visitor may not know of it.
+pub const CROSS_SITE: Kind = Kind::new(
+    "cross-site",
+    StatusCode::FORBIDDEN,
+    "Another site sent this form",
+    "다른 사이트에서 보낸 양식입니다",
+);
+
+/// Upper bound for a form. The server reads no larger body anyway.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+
+/// A form that one of our pages sent, and the visit.
+pub(crate) struct Form {
+    pub(crate) visit: Visit,
+    fields: Query,
+}
+
+impl Form {
+    /// Returns what was typed into a field, without blanks around it.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.fields.get(&[name]).unwrap_or_default().trim()
+    }
+
+    /// Returns the whole number in a field. Commas may divide its digits.
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
+        number(self.text(name))
+    }
+
+    /// Returns the key of the form, or a new one if it has none that can be used.
+    pub(crate) fn key(&self) -> String {
+        let key = self.text("key");
+        if Uuid::parse_str(key).is_ok() { key.to_owned() } else { new_key() }
+    }
+}
+
+/// Returns a key for a form that is shown anew: what is sent twice under it is done once.
+pub(crate) fn new_key() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// Returns the whole number that a person typed.
+fn number(text: &str) -> Option<i64> {
+    let digits: String = text.chars().filter(|letter| *letter != ',').collect();
+    digits.parse().ok()
+}
+
+impl FromRequest<Services> for Form {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, services: &Services) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Ok(visit) = Visit::from_request_parts(&mut parts, services).await;
+        if !is_same_origin(&parts.headers, &visit.origin) {
+            return Err(refused(&parts.headers, &visit));
+        }
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
+            let detail = Text::fixed(
+                "send the form as application/x-www-form-urlencoded",
+                "양식을 application/x-www-form-urlencoded 로 보내 주세요",
+            );
+            return Err(Problem::new(kind::MEDIA_TYPE, detail).into_response());
+        }
+        let bytes = axum::body::to_bytes(body, FORM_BYTES_MAX).await.unwrap_or_default();
+        let fields = std::str::from_utf8(&bytes).ok().and_then(Query::parse);
+        let fields = fields.ok_or_else(|| {
+            let detail = Text::fixed("the form is not UTF-8", "양식이 UTF-8이 아닙니다");
+            Problem::new(kind::MALFORMED, detail).into_response()
+        })?;
+        Ok(Self { visit, fields })
+    }
+}
+
+/// Returns true if one of our own pages sent the request, or a client that is no browser. Browsers say where a request
+/// comes from: in `Sec-Fetch-Site` or, over plain HTTP, in `Origin`. Schemes are not compared, because a proxy that ends TLS
+/// may not be trusted to say so.
+fn is_same_origin(headers: &HeaderMap, ours: &str) -> bool {
+    let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(site) = value("sec-fetch-site") {
+        return matches!(site, "same-origin" | "none");
+    }
+    let host = |origin: &str| origin.split_once("://").map(|(_, host)| host.to_ascii_lowercase());
+    match value("origin") {
+        Some(theirs) => host(theirs).is_some_and(|theirs| Some(theirs) == host(ours)),
+        None => true,
+    }
+}
+
+/// Returns the refusal of a form of another site.
+fn refused(headers: &HeaderMap, visit: &Visit) -> Response {
+    if prefers_html(headers) {
+        let t = visit.words();
+        return answer::page(
+            StatusCode::FORBIDDEN,
+            visit,
+            &trouble::page(visit, "/shop", t.cross_site_title, t.cross_site_text),
+        );
+    }
+    let detail =
+        Text::fixed("open the shop, and send its form", "쇼핑 페이지를 열어 다시 보내 주세요");
+    Problem::new(CROSS_SITE, detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    fn is_ours(pairs: &[(&'static str, &str)]) -> bool {
+        let pairs = pairs.iter();
+        let headers =
+            pairs.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        is_same_origin(&headers.collect(), "http://shop.example:8088")
+    }
+
+    #[test]
+    fn a_form_of_another_site_is_told_by_its_headers() {
+        for ours in [
+            &[][..],
+            &[("sec-fetch-site", "same-origin"), ("origin", "https://proxy.example")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "http://shop.example:8088")],
+            &[("origin", "https://SHOP.example:8088")],
+        ] {
+            assert!(is_ours(ours), "{ours:?}");
+        }
+        for other in [
+            &[("sec-fetch-site", "cross-site")][..],
+            &[("sec-fetch-site", "same-site"), ("origin", "http://shop.example:8088")],
+            &[("origin", "null")],
+            &[("origin", "http://shop.example")],
+            &[("origin", "http://evil.example:8088")],
+            &[("origin", "")],
+        ] {
+            assert!(!is_ours(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn people_write_numbers_with_commas() {
+        assert_eq!(number("1,234,000"), Some(1_234_000));
+        assert_eq!(number("-3"), Some(-3));
+        assert_eq!((number(""), number("1.5"), number("x")), (None, None, None));
+    }
+}

@@ -1,0 +1,141 @@
+//! `/live`: the picture of the shop at work. This renders how things stand; a script lets the events walk.
+
+use crate::answer;
+use crate::format::count;
+use crate::pages::Frame;
+use crate::pages::pager::Collection;
+use crate::pages::shop::Gifticons;
+use crate::visit::Visit;
+use crate::words::{Words, fill};
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Gifticons whose stock is summed up.
+const SUMMED_MAX: i64 = 200;
+
+/// What the services say about themselves, as the gateway collects it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Figures {
+    carts_per_second: Option<f64>,
+    services: Vec<Service>,
+}
+
+/// What a service says about itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Service {
+    service: String,
+    up: bool,
+    outbox_events: i64,
+    outbox_age_seconds: f64,
+    lag_events: Option<f64>,
+    breaker: Option<String>,
+}
+
+/// A number with its name.
+struct Number {
+    key: &'static str,
+    name: &'static str,
+    value: String,
+}
+
+/// A box of the picture.
+struct Node {
+    key: &'static str,
+    name: &'static str,
+    role: &'static str,
+    /// The role, or what waits.
+    state: String,
+    x: i64,
+    y: i64,
+    height: i64,
+    is_down: bool,
+}
+
+#[derive(Template)]
+#[template(path = "live.html")]
+struct LivePage {
+    frame: Frame,
+    numbers: Vec<Number>,
+    nodes: Vec<Node>,
+    breaker: String,
+    /// What is left of each gifticon, as JSON.
+    stock: String,
+}
+
+/// Handles `GET /live`.
+pub(crate) async fn page(visit: Visit) -> Response {
+    let list = format!("/gifticons?size={SUMMED_MAX}&sort=id,desc");
+    let (figures, list) = futures_util::join!(
+        visit.client.get::<Figures>("/live/figures"),
+        visit.client.get::<Collection<Gifticons>>(&list)
+    );
+    let (t, figures) = (visit.words(), figures.unwrap_or_default());
+    let gifticons = list.map(|list| list.embedded.gifticons).ok();
+    let left = gifticons.iter().flatten().map(|gifticon| {
+        (gifticon.gifticon_id.to_string(), Value::from(gifticon.available_quantity))
+    });
+    let stock = Value::Object(left.collect::<Map<_, _>>()).to_string();
+    let left = gifticons.map(|all| all.iter().map(|gifticon| gifticon.available_quantity).sum());
+    let breaker = figures.services.iter().find_map(|service| service.breaker.clone());
+    let breaker = breaker.unwrap_or_default();
+    let page = LivePage {
+        frame: Frame::new(&visit, "/live", t.live_title, Some("live.js")),
+        numbers: numbers(t, &figures, &breaker, left),
+        nodes: nodes(t, &figures),
+        breaker,
+        stock,
+    };
+    answer::page(StatusCode::OK, &visit, &page)
+}
+
+/// Returns the numbers above the picture.
+fn numbers(t: &'static Words, figures: &Figures, breaker: &str, left: Option<i64>) -> Vec<Number> {
+    let known = |value: Option<String>| value.unwrap_or_else(|| t.unknown.to_owned());
+    let up: Vec<_> = figures.services.iter().filter(|service| service.up).collect();
+    let lag = up.iter().filter_map(|service| service.lag_events).reduce(|a, b| a + b);
+    let age = up.iter().map(|service| service.outbox_age_seconds).reduce(f64::max);
+    let breaker = match breaker {
+        "closed" => Some(t.breaker_closed),
+        "halfOpen" => Some(t.breaker_half_open),
+        "open" => Some(t.breaker_open),
+        _ => None,
+    };
+    let number = |key, name, value| Number { key, name, value: known(value) };
+    vec![
+        number("carts", t.live_carts, figures.carts_per_second.map(|carts| format!("{carts:.1}"))),
+        number("lag", t.live_lag, lag.map(|lag| format!("{lag:.0}"))),
+        number("outbox", t.live_outbox, age.map(|age| format!("{age:.1} {}", t.live_seconds))),
+        number("stock", t.live_stock, left.map(count)),
+        number("breaker", t.live_breaker, breaker.map(ToOwned::to_owned)),
+    ]
+}
+
+/// Returns the boxes of the picture.
+fn nodes(t: &'static Words, figures: &Figures) -> Vec<Node> {
+    let places = [
+        ("gateway", t.node_gateway, t.role_gateway, 316, 10, 72),
+        ("cart", t.node_cart, t.role_cart, 24, 154, 72),
+        ("gifticon", t.node_gifticon, t.role_gifticon, 316, 154, 72),
+        ("payment", t.node_payment, t.role_payment, 24, 450, 72),
+        ("mypage", t.node_mypage, t.role_mypage, 316, 450, 72),
+    ];
+    let nodes = places.into_iter().map(|(key, name, role, x, y, height)| {
+        let service = figures.services.iter().find(|service| service.service == key);
+        let is_down = service.is_some_and(|service| !service.up);
+        let unread = service.and_then(|service| service.lag_events).filter(|lag| *lag >= 1.0);
+        let waiting = service.map_or(0, |service| service.outbox_events);
+        let state = match (is_down, waiting, unread) {
+            (true, _, _) => t.live_down.to_owned(),
+            (_, 1.., _) => fill(t.live_waits, &[("n", &count(waiting))]),
+            (_, _, Some(lag)) => fill(t.live_unread, &[("n", &format!("{lag:.0}"))]),
+            _ => role.to_owned(),
+        };
+        Node { key, name, role, state, x, y, height, is_down }
+    });
+    nodes.collect()
+}

@@ -1,0 +1,12 @@
+//! The pages.
+
+mod frame;
+pub(crate) mod live;
+pub(crate) mod md;
+pub(crate) mod me;
+pub(crate) mod pager;
+pub(crate) mod shop;
+pub(crate) mod theme;
+pub(crate) mod trouble;
+
+pub(crate) use frame::{Frame, Summary};

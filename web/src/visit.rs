@@ -1,0 +1,143 @@
+//! One visit of a page: the visitor's language and theme, and the services on the visitor's behalf.
+
+use crate::services::{Client, Services};
+use crate::words::Words;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use chassis::base::i18n::Lang;
+use chassis::http::{BaseUrl, Query};
+use std::convert::Infallible;
+
+/// The cookie that remembers the language.
+pub(crate) const LANG_COOKIE: &str = "gifticon_lang";
+/// The cookie that remembers the theme.
+pub(crate) const THEME_COOKIE: &str = "gifticon_theme";
+
+/// Light or dark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Theme {
+    /// As the visitor's system has it.
+    Auto,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    /// Returns the theme of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Light, Self::Dark].into_iter().find(|theme| theme.name() == name)
+    }
+
+    /// Returns its name, in the cookie and in the page.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+
+    /// Returns the theme that the switch leads to.
+    pub(crate) fn next(self) -> Self {
+        match self {
+            Self::Auto => Self::Dark,
+            Self::Dark => Self::Light,
+            Self::Light => Self::Auto,
+        }
+    }
+}
+
+/// One visit of a page.
+pub(crate) struct Visit {
+    pub(crate) lang: Lang,
+    pub(crate) theme: Theme,
+    /// The language that the query asks for, to be remembered.
+    pub(crate) chosen: Option<Lang>,
+    /// Scheme, host and port as the visitor sees them.
+    pub(crate) origin: String,
+    /// The path in front of ours, where a proxy adds one; without a slash at its end.
+    pub(crate) prefix: String,
+    pub(crate) query: Query,
+    pub(crate) client: Client,
+}
+
+impl Visit {
+    /// Returns the words in the visitor's language.
+    pub(crate) fn words(&self) -> &'static Words {
+        Words::of(self.lang)
+    }
+
+    /// Returns the path at which the visitor finds ours.
+    pub(crate) fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// Returns a cookie that is remembered for a year. Scripts cannot read it.
+    pub(crate) fn cookie(&self, name: &str, value: &str) -> String {
+        let secure = if self.origin.starts_with("https:") { "; Secure" } else { "" };
+        let path = self.path("/");
+        format!("{name}={value}; Path={path}; Max-Age=31536000; SameSite=Lax; HttpOnly{secure}")
+    }
+}
+
+impl FromRequestParts<Services> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        services: &Services,
+    ) -> Result<Self, Infallible> {
+        let headers = &parts.headers;
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let query = query.unwrap_or(Query(Vec::new()));
+        let chosen = query.get(&["lang"]).and_then(language);
+        let remembered = || cookie(headers, LANG_COOKIE).and_then(language);
+        let lang = chosen.or_else(remembered).unwrap_or_else(|| Lang::of(headers));
+        let theme = cookie(headers, THEME_COOKIE).and_then(Theme::named).unwrap_or(Theme::Auto);
+        let (origin, prefix) = split(&BaseUrl::of(headers).url(""));
+        let client = Client::new(services, headers, lang);
+        Ok(Self { lang, theme, chosen, origin, prefix, query, client })
+    }
+}
+
+/// Returns the language with this tag.
+fn language(tag: &str) -> Option<Lang> {
+    [Lang::English, Lang::Korean].into_iter().find(|lang| lang.tag() == tag)
+}
+
+/// Returns origin and path of a URL without a slash at its end.
+fn split(url: &str) -> (String, String) {
+    let host = url.find("://").map_or(0, |scheme| scheme + 3);
+    let end = url[host..].find('/').map_or(url.len(), |slash| host + slash);
+    (url[..end].to_owned(), url[end..].to_owned())
+}
+
+/// Returns the value of a cookie.
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_its_origin_and_its_path() {
+        let split = |url| split(url);
+        assert_eq!(split("http://a:1"), ("http://a:1".into(), String::new()));
+        assert_eq!(split("https://a/x/y"), ("https://a".into(), "/x/y".into()));
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "x_lang=en; lang=ko ;theme=dark".parse().unwrap());
+        headers.append(header::COOKIE, "more=1".parse().unwrap());
+        assert_eq!(cookie(&headers, "lang"), Some("ko"));
+        assert_eq!(cookie(&headers, "more"), Some("1"));
+        assert_eq!(cookie(&headers, "ang"), None);
+    }
+}

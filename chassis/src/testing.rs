@@ -1,11 +1,18 @@
-//! Fixtures for tests: databases, an event log, a stand-in for a peer, and a bounded wait for a state.
+//! Fixtures for tests: databases, an event log, a stand-in for a peer, a collector of spans, and a bounded wait for a state.
+
+mod collector;
+
+pub use collector::{Collector, ExportedSpan};
+pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 mod event_reader;
 
 pub use event_reader::{EventReader, SentEvent};
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
-use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay, TopicTail};
+use crate::bus::{
+    Bus, Delivery, Destination, EmbeddedLog, Publisher, Subscription, TopicReplay, TopicTail,
+};
 use crate::model::{Outcome, Publications, Rules, handle_all};
 use crate::storage::{Db, Dialect, Schema};
 use crate::writer::WriteModel;
@@ -166,6 +173,10 @@ impl Bus for EndlessReplay {
 
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
         self.0.subscribe(group).await
+    }
+
+    fn destination(&self) -> Destination {
+        self.0.destination()
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {

@@ -1,13 +1,11 @@
 //! Fixtures for tests: databases, an event log, a stand-in for a peer, a collector of spans, and a bounded wait for a state.
 
 mod collector;
-
-pub use collector::{Collector, ExportedSpan};
-pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-
 mod event_reader;
 
+pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
+pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
 use crate::bus::{

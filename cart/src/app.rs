@@ -15,7 +15,7 @@ use common_events::{CartId, ExpectedVersions, GifticonId, ReservationId};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{Instrument, debug};
 use uuid::Uuid;
 
 /// How long a request waits for another one with its `Idempotency-Key` that is under way.
@@ -107,7 +107,7 @@ impl CartsApp {
             let _ = caller.send(outcome);
         };
         match trace {
-            Some(trace) => tokio::spawn(trace::with(trace, saga)),
+            Some(trace) => tokio::spawn(trace::with(trace, saga).in_current_span()),
             None => tokio::spawn(saga),
         };
         // A saga that panicked left an attempt, which the sweeper ends.

@@ -54,7 +54,8 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let writer = chassis.writer(app::CartModel);
     let timeout = Duration::from_millis(config.timeout.gifticon_timeout_ms);
     let breaker = Breaker::new("gifticon", timeout, chassis.metrics());
-    let stock = stock::HttpStock::new(client, config.gifticon_url, breaker);
+    let stock =
+        stock::HttpStock::new(client, config.gifticon_url, breaker, chassis.tracer().clone());
     let app = app::CartsApp { db, writer: writer.clone(), stock };
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();

@@ -9,6 +9,7 @@ pub use answer::{ReleaseError, Reserved};
 use crate::domain::Rejection;
 use answer::{Request, Unanswered};
 use calls::Calls;
+use chassis::base::span::{SpanKind, Tracer, describe, trace_within};
 use chassis::base::trace;
 use chassis::http::breaker::Breaker;
 use common_events::{GifticonId, ReservationId};
@@ -34,14 +35,15 @@ pub struct HttpStock {
     calls: Calls,
     breaker: Breaker,
     queue: Queue,
+    tracer: Tracer,
 }
 
 impl HttpStock {
     /// Returns the way to gifticon at `url`.
-    pub fn new(client: Client, url: String, breaker: Breaker) -> Self {
+    pub fn new(client: Client, url: String, breaker: Breaker, tracer: Tracer) -> Self {
         let calls = Calls::new(client, url, breaker.timeout());
         let queue = Queue::new(calls.clone(), breaker.clone());
-        Self { calls, breaker, queue }
+        Self { calls, breaker, queue, tracer }
     }
 
     /// Returns whether a call would be made now.
@@ -58,7 +60,16 @@ impl HttpStock {
         quantity: i64,
         caller_waits: impl Fn() -> bool,
     ) -> Result<Result<Reserved, Rejection>, ReserveError> {
-        let request = Request { reservation, gifticon_id, quantity, trace: trace::current() };
+        let parent = trace::current();
+        let span = self.tracer.child(parent.as_ref(), |_| {
+            let attributes = [
+                ("peer.service", "gifticon".into()),
+                ("gifticon.reservation_id", reservation.to_string().into()),
+            ];
+            describe(SpanKind::Client, "reserve", attributes)
+        });
+        let trace = trace_within(span.as_ref(), parent);
+        let request = Request { reservation, gifticon_id, quantity, trace };
         let mut answer = self.queue.call(request.clone()).await;
         // Two calls for one reservation reserve once. But the second counts only if it succeeds: another replica may refuse it
         // while the first is still being done and takes the last units.
@@ -67,6 +78,9 @@ impl HttpStock {
             if matches!(second, Ok(Ok(_))) {
                 answer = second;
             }
+        }
+        if let (Some(span), Err(error)) = (&span, &answer) {
+            span.fail(error.to_string());
         }
         match answer {
             Ok(Ok(reserved)) => Ok(Ok(reserved)),

@@ -1,11 +1,16 @@
-//! Fixtures for tests: databases, an event log, a stand-in for a peer, and a bounded wait for a state.
+//! Fixtures for tests: databases, an event log, a stand-in for a peer, a collector of spans, and a bounded wait for a state.
 
+mod collector;
 mod event_reader;
 
+pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
+pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
-use crate::bus::{Bus, Delivery, EmbeddedLog, Publisher, Subscription, TopicReplay, TopicTail};
+use crate::bus::{
+    Bus, Delivery, Destination, EmbeddedLog, Publisher, Subscription, TopicReplay, TopicTail,
+};
 use crate::model::{Outcome, Publications, Rules, handle_all};
 use crate::storage::{Db, Dialect, Schema};
 use crate::writer::WriteModel;
@@ -166,6 +171,10 @@ impl Bus for EndlessReplay {
 
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
         self.0.subscribe(group).await
+    }
+
+    fn destination(&self) -> Destination {
+        self.0.destination()
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {

@@ -60,7 +60,8 @@ impl Figures {
             .iter()
             .map(|(service, base)| {
                 let (proxy, base) = (self.proxy.clone(), base.clone());
-                (service.name, tokio::spawn(async move { ask(&proxy, &base).await }))
+                let name = service.name;
+                (name, tokio::spawn(async move { ask(&proxy, name, &base).await }))
             })
             .collect();
         let (mut services, mut carts_per_second) = (Vec::new(), Value::Null);
@@ -81,11 +82,11 @@ impl Figures {
     }
 }
 
-/// Returns the figures of the service at `base`, if it tells them in time.
-async fn ask(proxy: &Proxy, base: &str) -> Option<Map<String, Value>> {
+/// Returns the figures of the service `name` at `base`, if it tells them in time.
+async fn ask(proxy: &Proxy, name: &'static str, base: &str) -> Option<Map<String, Value>> {
     let ask = async {
         let request = Request::get(SERVICE_PATH).body(Body::empty()).map_err(Problem::internal)?;
-        let response = proxy.forward(base, FIGURES_TIMEOUT, request).await?;
+        let response = proxy.forward(name, base, FIGURES_TIMEOUT, request).await?;
         if !response.status().is_success() {
             return Ok(None);
         }

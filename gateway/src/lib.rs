@@ -19,8 +19,11 @@ pub use config::GatewayConfig;
 pub use cors::Cors;
 pub use trusted::{Network, Proxies};
 
+use axum::extract::Request;
 use chassis::Running;
 use chassis::base::metrics::Metrics;
+use chassis::base::span::Tracer;
+use chassis::http::distrust_trace;
 use chassis::http::event_stream::Streams;
 use chassis::service::serve_bare;
 use std::sync::Arc;
@@ -34,13 +37,20 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     let GatewayConfig { listen, cors, proxies, upstreams, streams } = config;
     let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
-    let routes = routes::routes(upstreams, Streams::new(streams, &metrics), &metrics);
+    let tracer = Tracer::of("gateway", &metrics);
+    let routes = routes::routes(upstreams, Streams::new(streams, &metrics), &metrics, &tracer);
+    let distrust = tracer.is_on() && !proxies.trust_traceparent;
     let layers = ServiceBuilder::new()
         .map_request(cors::hide_options)
         .layer(cors)
         .map_request(cors::show_options)
-        .map_request(move |request| forwarded::replace_headers(&trusted, request));
-    serve_bare("gateway", &listen, metrics, services::surface(), routes, |routes| {
+        .map_request(move |mut request: Request| {
+            if distrust {
+                distrust_trace(&mut request);
+            }
+            forwarded::replace_headers(&trusted, request)
+        });
+    serve_bare("gateway", &listen, metrics, tracer, services::surface(), routes, |routes| {
         routes.layer(layers)
     })
 }

@@ -9,6 +9,8 @@ use chassis::base::i18n::Text;
 use chassis::base::limits::{CLIENT_KEEP_ALIVE, UPSTREAM_IDLE_TIMEOUT};
 use chassis::base::patience;
 use chassis::base::problem::{Kind, Problem};
+use chassis::base::span::{Span, SpanKind, Tracer, describe};
+use chassis::base::trace::{self, TRACEPARENT};
 use chassis::http::serving::PerThread;
 use http_body_util::BodyExt;
 use hyper::Request;
@@ -50,26 +52,30 @@ const OUTCOME_UNKNOWN: Text = Text::fixed(
 
 /// The HTTP client for all upstreams. It keeps connections, and never repeats a request that it began to send.
 #[derive(Clone, Debug)]
-pub struct Proxy(Arc<PerThread<Client<Connector, Body>>>);
+pub struct Proxy {
+    clients: Arc<PerThread<Client<Connector, Body>>>,
+    tracer: Tracer,
+}
 
 impl Proxy {
     /// Returns a client with its own connections, which stay on the thread of the requests that they are made for.
-    pub fn new() -> Self {
+    pub fn new(tracer: Tracer) -> Self {
         let client = || {
             Client::builder(TokioExecutor::new())
                 .pool_idle_timeout(CLIENT_KEEP_ALIVE)
                 .pool_timer(TokioTimer::new())
                 .build(Connector::new())
         };
-        Self(Arc::new(PerThread::new(client)))
+        Self { clients: Arc::new(PerThread::new(client)), tracer }
     }
 
-    /// Forwards `request` to the upstream at `base`, and returns its response, which must begin within `response_timeout`.
+    /// Forwards `request` to the upstream `name` at `base`, and returns its response, which must begin within `response_timeout`.
     ///
     /// # Errors
     /// [`UPSTREAM_FAILED`] or [`UPSTREAM_LATE`].
     pub async fn forward(
         &self,
+        name: &'static str,
         base: &str,
         response_timeout: Duration,
         mut request: Request<Body>,
@@ -82,24 +88,44 @@ impl Proxy {
         headers.insert(patience::HEADER, patience::left());
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
+        let mut span = self.tracer.child(trace::current().as_ref(), |_| {
+            let method = request.method().to_string();
+            let attributes =
+                [("http.request.method", method.clone().into()), ("peer.service", name.into())];
+            describe(SpanKind::Client, method, attributes)
+        });
+        if let Some(span) = &span {
+            request.headers_mut().insert(TRACEPARENT, span.trace().header());
+        }
+        let failed = |span: &Option<Span>, why: &'static str| {
+            if let Some(span) = span {
+                span.fail(why);
+            }
+        };
 
-        match timeout(response_timeout, self.0.get().request(request)).await {
+        match timeout(response_timeout, self.clients.get().request(request)).await {
             Ok(Ok(mut response)) => {
+                if let Some(span) = &mut span {
+                    let status = response.status().as_u16();
+                    span.set("http.response.status_code", i64::from(status));
+                    // A refusal is an answer, which the gateway hands on.
+                    if status >= 500 {
+                        span.fail(format!("status {status}"));
+                    }
+                }
                 hop_by_hop::remove(response.headers_mut());
                 Ok(response.map(|body| streamed(base, body)))
             }
-            Ok(Err(error)) => Err(upstream_failed(base, &error)),
+            Ok(Err(error)) => {
+                failed(&span, "the service failed");
+                Err(upstream_failed(base, &error))
+            }
             Err(_) => {
+                failed(&span, "the service did not answer in time");
                 warn!(upstream = base, "an upstream did not answer in time");
                 Err(Problem::new(UPSTREAM_LATE, OUTCOME_UNKNOWN))
             }
         }
-    }
-}
-
-impl Default for Proxy {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

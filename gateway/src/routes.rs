@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use chassis::base::accept::prefers_html;
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
+use chassis::base::span::Tracer;
 use chassis::http::BaseUrl;
 use chassis::http::event_stream::Streams;
 use chassis::http::hal::{Index, Links};
@@ -22,8 +23,13 @@ use web::Web;
 const IN_PROGRESS_MAX: usize = 256;
 
 /// Returns the routes: those of the services, and the pages, which ask the services by the same routes.
-pub(crate) fn routes(upstreams: Upstreams, streams: Streams, metrics: &Metrics) -> Router {
-    let proxy = Proxy::new();
+pub(crate) fn routes(
+    upstreams: Upstreams,
+    streams: Streams,
+    metrics: &Metrics,
+    tracer: &Tracer,
+) -> Router {
+    let proxy = Proxy::new(tracer.clone());
     let upstreams: Vec<_> = upstreams.each().collect();
     let figures = Figures::new(proxy.clone(), upstreams.clone());
     let mut router = Router::new().route(FIGURES_PATH, get(async move || figures.response().await));
@@ -32,7 +38,7 @@ pub(crate) fn routes(upstreams: Upstreams, streams: Streams, metrics: &Metrics) 
             let (proxy, base, streams) = (proxy.clone(), base.clone(), streams.clone());
             let forward = any(async move |request: Request| {
                 let permit = streams.enter()?;
-                let response = proxy.forward(&base, service.timeout, request).await?;
+                let response = proxy.forward(service.name, &base, service.timeout, request).await?;
                 Ok::<_, Problem>(response.map(|body| permit.held_by(body)))
             });
             router = router.route(path, forward);
@@ -40,7 +46,7 @@ pub(crate) fn routes(upstreams: Upstreams, streams: Streams, metrics: &Metrics) 
         let (proxy, queue) = (proxy.clone(), Queue::new(IN_PROGRESS_MAX, metrics));
         let forward = any(async move |request: Request| {
             let _permit = queue.enter().await?;
-            proxy.forward(&base, service.timeout, request).await
+            proxy.forward(service.name, &base, service.timeout, request).await
         });
         let below = format!("{}/{{*rest}}", service.path);
         router = router.route(service.path, forward.clone()).route(&below, forward);

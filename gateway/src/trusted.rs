@@ -1,14 +1,19 @@
-//! The setting `TRUSTED_PROXIES`: the networks of the proxies in front of the gateway.
+//! Whom the gateway believes: the networks of the proxies in front of it (`TRUSTED_PROXIES`), and clients about their traces
+//! (`TRUST_TRACEPARENT`).
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The proxies in front of the gateway.
+/// The proxies in front of the gateway, and what is believed.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Proxies {
     /// Networks of proxies whose X-Forwarded-* or Forwarded is believed, as 10.0.0.0/8,192.168.1.7; unset believes nobody
     #[arg(long, env, value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
+
+    /// Whether the traces of clients go on in the shop, as true or false; by default a trace begins here, linked to theirs
+    #[arg(long, env, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub trust_traceparent: bool,
 }
 
 /// A network in CIDR notation, or a single address.

@@ -15,6 +15,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
+use chassis::base::span::Tracer;
 use chassis::http::hal::{Collection, Item};
 use chassis::http::{
     BaseUrl, Body, Conditions, EntityTag, Fields, Id, Name, Query, Surface, Validate,
@@ -24,6 +25,7 @@ use chassis::storage::Db;
 use common_events::GifticonId;
 use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
 use problems::{refused, unexpected, unknown_gifticon};
+use reservations::Reservations;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
@@ -33,6 +35,7 @@ pub struct Api {
     pub db: Db,
     pub writer: StockWriter,
     pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
 }
 
 /// Returns what [`routes`] serves.
@@ -66,7 +69,11 @@ pub fn routes(api: Api) -> Router {
         .route("/gifticons/search", get(async |base: BaseUrl| Json(GIFTICONS.searches(&base))))
         .route("/gifticons/search/findByGifticonId", get(find))
         .route("/gifticons/{id}", get(one).patch(change).delete(delete))
-        .merge(reservations::routes(api.writer.clone(), Arc::clone(&api.metrics)))
+        .merge(reservations::routes(Reservations {
+            writer: api.writer.clone(),
+            metrics: Arc::clone(&api.metrics),
+            tracer: api.tracer.clone(),
+        }))
         .with_state(api)
 }
 

@@ -15,7 +15,7 @@ pub mod store;
 use chassis::base::config::Host;
 use chassis::bus::Bus;
 use chassis::{Chassis, Running};
-use provider::{Builtin, Provider};
+use provider::{Builtin, Provider, TracedProvider};
 use std::sync::Arc;
 
 /// What `--help` says of this service.
@@ -56,6 +56,7 @@ pub async fn start_with(
     let writer = chassis.writer(app::PaymentModel);
     chassis.relay();
     chassis.react(policy::FollowCart { builtin: provider.builtin() }, &writer);
+    let provider = TracedProvider { provider, tracer: chassis.tracer().clone() };
     let worker = provider::run(db.clone(), writer, provider, chassis.lease("provider"));
     chassis.spawn("provider", worker);
     chassis.serve(api::surface(), api::routes(db))

@@ -4,6 +4,7 @@ use crate::app::PaymentModel;
 use crate::domain::{Ask, Command, Payment, Verdict};
 use crate::store;
 use async_trait::async_trait;
+use chassis::base::span::{Span, SpanKind, Tracer, describe, link, trace_within};
 use chassis::base::trace::Trace;
 use chassis::storage::{Db, log_failure};
 use chassis::workers::Lease;
@@ -75,17 +76,74 @@ impl Provider for Builtin {
     }
 }
 
+/// A provider, and what records its calls.
+pub struct TracedProvider {
+    pub provider: Arc<dyn Provider>,
+    pub tracer: Tracer,
+}
+
+impl TracedProvider {
+    /// Asks about one payment. Returns `None` when the provider does not answer; the next round asks again.
+    async fn ask(&self, payment: &Payment) -> Option<TracedCommand> {
+        let (cart_id, asked) = (payment.cart_id, payment.to_do()?);
+        let (trace, span) = self.span(payment, &asked);
+        let command = match asked {
+            Ask::Approve { amount } => {
+                let verdict = self.provider.approve(cart_id, amount).await;
+                verdict.map(|verdict| Command::Decide { cart_id, verdict })
+            }
+            Ask::Cancel => {
+                let cancelled = self.provider.cancel(cart_id).await;
+                cancelled.map(|()| Command::GivenBack { cart_id })
+            }
+        };
+        match command {
+            Ok(command) => Some((command, trace)),
+            Err(error) => {
+                if let Some(span) = span {
+                    span.fail("the provider did not answer");
+                }
+                warn!(
+                    trace.id = trace.as_ref().map(Trace::id),
+                    cart.id = %cart_id,
+                    error = format!("{error:#}"),
+                    "the provider did not answer"
+                );
+                None
+            }
+        }
+    }
+
+    /// Starts the span of a call. Returns the trace of what follows from it. A purchase may be cancelled after days, so that is
+    /// a trace of its own, linked to the purchase.
+    fn span(&self, payment: &Payment, asked: &Ask) -> (Option<Trace>, Option<Span>) {
+        let purchase = payment.trace.as_deref().and_then(Trace::parse);
+        let call = |name| {
+            let cart = payment.cart_id.to_string();
+            let attributes =
+                [("peer.service", "provider".into()), ("gifticon.cart_id", cart.into())];
+            describe(SpanKind::Client, name, attributes)
+        };
+        match (asked, purchase) {
+            (Ask::Cancel, Some(purchase)) if self.tracer.is_on() => {
+                let (trace, span) =
+                    self.tracer.root(|_| call("provider cancel").with_links(vec![link(&purchase)]));
+                (Some(trace), span)
+            }
+            (_, purchase) => {
+                let span = self.tracer.child(purchase.as_ref(), |_| call("provider approve"));
+                (trace_within(span.as_ref(), purchase), span)
+            }
+        }
+    }
+}
+
 /// Asks the provider about the payments in the table, for ever. A request is committed before the provider is asked, and no
 /// transaction is open meanwhile. One replica at a time does this.
-pub async fn run(
-    db: Db,
-    writer: Writer<PaymentModel>,
-    provider: Arc<dyn Provider>,
-    mut lease: Lease,
-) {
+pub async fn run(db: Db, writer: Writer<PaymentModel>, provider: TracedProvider, mut lease: Lease) {
     db.ready().await;
     loop {
-        match round(&db, &writer, provider.as_ref(), &mut lease).await {
+        match round(&db, &writer, &provider, &mut lease).await {
             Ok(0) => sleep(POLL_INTERVAL).await,
             Ok(_) => {}
             Err(error) => {
@@ -100,7 +158,7 @@ pub async fn run(
 async fn round(
     db: &Db,
     writer: &Writer<PaymentModel>,
-    provider: &dyn Provider,
+    provider: &TracedProvider,
     lease: &mut Lease,
 ) -> anyhow::Result<usize> {
     let to_do = store::to_do(db, ROUND_MAX).await?;
@@ -109,7 +167,7 @@ async fn round(
     }
     let calls = to_do.len();
     let commands: Vec<Option<TracedCommand>> = stream::iter(to_do)
-        .map(|payment| async move { ask(provider, &payment).await })
+        .map(|payment| async move { provider.ask(&payment).await })
         .buffered(CONCURRENT_CALLS_MAX)
         .collect()
         .await;
@@ -124,22 +182,3 @@ async fn round(
 
 /// A command that follows from an answer, and the trace of its purchase.
 type TracedCommand = (Command, Option<Trace>);
-
-/// Asks the provider about one payment. Returns `None` when it does not answer; the next round asks again.
-async fn ask(provider: &dyn Provider, payment: &Payment) -> Option<TracedCommand> {
-    let cart_id = payment.cart_id;
-    let command = match payment.to_do()? {
-        Ask::Approve { amount } => {
-            let verdict = provider.approve(cart_id, amount).await;
-            verdict.map(|verdict| Command::Decide { cart_id, verdict })
-        }
-        Ask::Cancel => provider.cancel(cart_id).await.map(|()| Command::GivenBack { cart_id }),
-    };
-    match command {
-        Ok(command) => Some((command, payment.trace.as_deref().and_then(Trace::parse))),
-        Err(error) => {
-            warn!(cart.id = %cart_id, error = format!("{error:#}"), "the provider did not answer");
-            None
-        }
-    }
-}

@@ -122,6 +122,8 @@ impl Calls {
         let items: Vec<Value> = requests.iter().map(item).collect();
         let call = self.client.post(format!("{}/reservations", self.url));
         let call = call.json(&json!({ "reservations": items }));
+        // Each reservation has the trace of its purchase. The call itself is no part of one.
+        let call = call.header(TRACEPARENT, Trace::unsampled().header());
         let response = call.header(patience::HEADER, self.patience()).send().await?;
         if response.status() != StatusCode::OK {
             bail!(UnexpectedStatusError(response.status()));

@@ -6,6 +6,7 @@ use axum::routing::put;
 use cart::app::{CartModel, CartRequest, CartsApp};
 use cart::stock::HttpStock;
 use cart::store;
+use chassis::base::span::Tracer;
 use chassis::http::Surface;
 use chassis::http::breaker::Breaker;
 use chassis::testing::{TestDb, TestLog, eventually, peer};
@@ -40,7 +41,8 @@ impl Carts {
         let tables = chassis.db().clone();
         let writer = chassis.writer(CartModel);
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
-        let stock = HttpStock::new(chassis::http::client::new().unwrap(), url, breaker);
+        let stock =
+            HttpStock::new(chassis::http::client::new().unwrap(), url, breaker, Tracer::default());
         let app = CartsApp { db: tables, writer, stock };
         app.db.ready().await;
         let running =

@@ -7,6 +7,7 @@ use axum::{Json, Router};
 use cart::domain::Rejection;
 use cart::stock::{HttpStock, ReserveError, Reserved};
 use chassis::base::metrics::Metrics;
+use chassis::base::span::Tracer;
 use chassis::http;
 use chassis::http::breaker::Breaker;
 use chassis::testing::{eventually, peer};
@@ -102,7 +103,7 @@ impl Stock {
         let calls = Calls::default();
         let url = peer(routes.with_state(calls.clone()));
         let breaker = Breaker::new("gifticon", Duration::from_millis(500), &Metrics::default());
-        let stock = HttpStock::new(http::client::new().unwrap(), url, breaker);
+        let stock = HttpStock::new(http::client::new().unwrap(), url, breaker, Tracer::default());
         Self { stock, calls }
     }
 

@@ -12,6 +12,12 @@ pub fn now() -> i64 {
     now
 }
 
+/// Returns the instant of a timestamp in milliseconds since 1970.
+pub(crate) fn instant(milliseconds: i64) -> std::time::SystemTime {
+    let since = std::time::Duration::from_millis(milliseconds.try_into().unwrap_or_default());
+    std::time::UNIX_EPOCH + since
+}
+
 /// A clock that jumps, for tests.
 #[cfg(feature = "testing")]
 pub mod jumps {

@@ -2,6 +2,7 @@
 
 mod invalid;
 mod kafka;
+mod otel;
 mod postgres;
 mod secret;
 mod streams;
@@ -9,6 +10,7 @@ mod streams;
 pub use invalid::InvalidSetting;
 pub(crate) use kafka::TokenRequest;
 pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol};
+pub use otel::{Otel, Pairs, TraceSampler};
 pub(crate) use secret::ClientSetting;
 pub use secret::Secret;
 pub use streams::StreamsLimit;
@@ -58,6 +60,9 @@ pub struct Process {
     /// How log lines look; RUST_LOG filters them
     #[arg(long, env, default_value = "text")]
     pub log_format: LogFormat,
+
+    #[command(flatten)]
+    pub otel: Otel,
 
     /// Ask the process that runs with these settings whether it is ready, and exit with 0 if so, else 1
     #[arg(long)]

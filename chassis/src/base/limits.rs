@@ -155,6 +155,9 @@ pub const DRAIN_ACCEPT_MAX: Duration = Duration::from_secs(2);
 pub const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long the relay goes on sending in a drain.
 pub const RELAY_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a process that ends goes on sending spans to the collector, after the drain: less than Kubernetes adds to
+/// [`SHUTDOWN_GRACE`].
+pub const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it may take to leave a consumer group.
 pub const LEAVE_GROUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to close the database after the drain.

@@ -3,6 +3,7 @@
 mod figures;
 mod format;
 
+use crate::base::trace::Trace;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
 use figures::Figures;
@@ -10,6 +11,7 @@ use format::Format;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 pub use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -44,12 +46,15 @@ struct RouteLabels {
 /// A label, by its name and its value, which are constants of the code.
 pub type Label = [(&'static str, &'static str); 1];
 
+/// The label of an exemplar: the id of a trace that was recorded.
+type TraceLabel = [(&'static str, String); 1];
+
 /// The metrics of one service.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
-    seconds: Family<RouteLabels, Histogram>,
+    seconds: Family<RouteLabels, HistogramWithExemplars<TraceLabel>>,
     shed: Family<Label, Counter>,
     pub(crate) queue_seconds: Histogram,
     pub(crate) writer_wait_seconds: Histogram,
@@ -68,6 +73,8 @@ pub struct Metrics {
     batch_seconds: Histogram,
     pool: Family<Label, Gauge>,
     extra: figures::Extra,
+    pub(crate) spans_exported: Counter,
+    spans_dropped: Family<Label, Counter>,
 }
 
 impl Default for Metrics {
@@ -75,7 +82,9 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Mutex::default(),
             requests: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            seconds: Family::new_with_constructor(|| {
+                HistogramWithExemplars::new(DURATION_BUCKETS.into_iter())
+            }),
             shed: Family::default(),
             queue_seconds: Histogram::new(QUEUE_WAIT_BUCKETS),
             writer_wait_seconds: Histogram::new(QUEUE_WAIT_BUCKETS),
@@ -94,6 +103,8 @@ impl Default for Metrics {
             batch_seconds: Histogram::new(DURATION_BUCKETS),
             pool: Family::default(),
             extra: figures::Extra::default(),
+            spans_exported: Counter::default(),
+            spans_dropped: Family::default(),
         };
         metrics.register("http_requests", "Requests answered", metrics.requests.clone());
         metrics.register(
@@ -114,6 +125,19 @@ impl Default for Metrics {
             "Time that a request waited until it was worked on, or refused",
             metrics.queue_seconds.clone(),
         );
+        metrics.register(
+            "trace_spans_exported",
+            "Spans the collector has taken",
+            metrics.spans_exported.clone(),
+        );
+        metrics.register(
+            "trace_spans_dropped",
+            "Spans that were lost, by why",
+            metrics.spans_dropped.clone(),
+        );
+        for why in ["queue_full", "export_failed"] {
+            let _ = metrics.spans_dropped(why);
+        }
         metrics
     }
 }
@@ -207,6 +231,11 @@ impl Metrics {
         self.shed.get_or_create(&[("at", at)]).inc();
     }
 
+    /// Returns the counter of the spans that were lost because of `why`.
+    pub(super) fn spans_dropped(&self, why: &'static str) -> Counter {
+        self.spans_dropped.get_or_create(&[("why", why)]).clone()
+    }
+
     /// Sets the gauges of the reading connections: `all` that are open, and those of them that are idle.
     pub(crate) fn pool(&self, all: u32, idle: usize) {
         let idle = i64::try_from(idle).unwrap_or(i64::MAX);
@@ -214,8 +243,15 @@ impl Metrics {
         self.pool.get_or_create(&[("state", "used")]).set(i64::from(all) - idle);
     }
 
-    /// Counts a request and its duration.
-    pub(crate) fn request(&self, route: String, method: &Method, status: u16, took: Duration) {
+    /// Counts a request and its duration. The trace of it, if it is recorded, is the exemplar of its bucket.
+    pub(crate) fn request(
+        &self,
+        route: String,
+        method: &Method,
+        status: u16,
+        took: Duration,
+        recorded: Option<&Trace>,
+    ) {
         if status == 201 && *method == Method::POST {
             self.extra.count_created();
         }
@@ -231,7 +267,8 @@ impl Metrics {
             _ => "other",
         };
         let by_route = RouteLabels { route: route.clone(), method: method.to_owned() };
-        self.seconds.get_or_create(&by_route).observe(took.as_secs_f64());
+        let exemplar = recorded.map(|trace| [("trace_id", trace.id().to_owned())]);
+        self.seconds.get_or_create(&by_route).observe(took.as_secs_f64(), exemplar, None);
         let by_status = RequestLabels { route, method: method.to_owned(), status };
         self.requests.get_or_create(&by_status).inc();
     }

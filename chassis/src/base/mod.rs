@@ -1,8 +1,9 @@
-//! Settings, limits, problems, languages, metrics, logs, clocks and tasks. Every other layer uses them; this one imports none.
+//! Settings, limits, problems, languages, metrics, logs, traces, clocks and tasks. Every other layer uses them; this one imports none.
 
 pub mod accept;
 pub mod clock;
 pub mod config;
+pub mod export;
 pub mod i18n;
 pub mod limits;
 pub mod logging;
@@ -12,6 +13,7 @@ pub mod pace;
 pub mod patience;
 pub mod problem;
 pub mod progress;
+pub mod span;
 pub(crate) mod tasks;
 pub mod trace;
 pub mod unavailable;

@@ -147,10 +147,21 @@ struct ProblemBody<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
+    #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ErrorBody>,
     #[serde(flatten)]
     members: &'a Map<String, Value>,
+}
+
+/// What a response says of the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct About<'a> {
+    pub(crate) lang: Lang,
+    /// The path.
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) trace_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -232,8 +243,9 @@ impl Problem {
         self.kind.status
     }
 
-    /// Returns the response in `lang`.
-    pub(crate) fn render(&self, lang: Lang, instance: Option<&str>) -> Response {
+    /// Returns the response to a request.
+    pub(crate) fn render(&self, about: About<'_>) -> Response {
+        let About { lang, instance, trace_id } = about;
         let error = |(field, message): &'_ (String, Text)| ErrorBody {
             field: field.clone(),
             message: message.get(lang).to_owned(),
@@ -245,6 +257,7 @@ impl Problem {
             status: self.kind.status.as_u16(),
             detail: self.detail.get(lang),
             instance,
+            trace_id,
             errors: self.errors.iter().map(error).collect(),
             members: &self.members,
         };
@@ -264,7 +277,7 @@ impl IntoResponse for Problem {
     /// Returns the response in English, with the problem in its extensions. `http/language.rs` renders it again in the
     /// client's language.
     fn into_response(self) -> Response {
-        let mut response = self.render(Lang::English, None);
+        let mut response = self.render(About::default());
         response.extensions_mut().insert(std::sync::Arc::new(self));
         response
     }

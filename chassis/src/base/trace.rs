@@ -1,4 +1,4 @@
-//! Traces: a W3C `traceparent` that is passed on over HTTP, outbox and bus.
+//! Traces: a W3C `traceparent` that is passed on over HTTP, outbox and bus. `base/span` records the spans of a trace.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -13,15 +13,28 @@ pub struct Trace(Arc<str>);
 
 impl Trace {
     /// Returns a new trace.
-    fn start() -> Self {
-        let (trace, span) = (Uuid::new_v4().simple(), Uuid::new_v4().simple().to_string());
-        Self(format!("00-{trace}-{}-01", &span[..16]).into())
+    pub(crate) fn start() -> Self {
+        Self::random("01")
     }
 
-    /// Returns the trace in `headers`, or a new one.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let header = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        header.and_then(Self::parse).unwrap_or_else(Self::start)
+    /// Returns a new trace of which nobody records anything: for a call that many purchases share.
+    pub fn unsampled() -> Self {
+        Self::random("00")
+    }
+
+    fn random(flags: &str) -> Self {
+        let (trace, span) = (Uuid::new_v4().simple(), Uuid::new_v4().simple().to_string());
+        Self(format!("00-{trace}-{}-{flags}", &span[..16]).into())
+    }
+
+    /// Returns the trace whose whole `traceparent` this is.
+    pub(super) fn of_parts(traceparent: std::fmt::Arguments<'_>) -> Self {
+        Self(traceparent.to_string().into())
+    }
+
+    /// Returns the trace in `headers`, if there is one.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(Self::parse)
     }
 
     /// Parses a `traceparent` of version 00.
@@ -43,8 +56,18 @@ impl Trace {
     }
 
     /// Returns the trace id: 32 hex digits, the same in all of the trace.
-    pub(crate) fn id(&self) -> &str {
+    pub fn id(&self) -> &str {
         &self.0[3..35]
+    }
+
+    /// Returns the id of the span that this names: 16 hex digits.
+    pub(crate) fn span_id(&self) -> &str {
+        &self.0[36..52]
+    }
+
+    /// Returns true if its spans are recorded. Who begins a trace decides, and the flags carry the decision.
+    pub fn is_sampled(&self) -> bool {
+        u8::from_str_radix(&self.0[53..55], 16).is_ok_and(|flags| flags & 1 == 1)
     }
 
     /// Returns the value of the header.
@@ -84,7 +107,16 @@ mod tests {
         let made = Trace::start();
         assert_eq!(Trace::parse(made.as_str()), Some(made));
         let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(Trace::parse(given).unwrap().as_str(), given);
+        let trace = Trace::parse(given).unwrap();
+        assert_eq!(
+            (trace.as_str(), trace.id(), trace.span_id()),
+            (given, "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+        );
+        for (flags, is_sampled) in [("00", false), ("01", true), ("02", false), ("ff", true)] {
+            let trace = Trace::parse(&format!("{}{flags}", &given[..53])).unwrap();
+            assert_eq!(trace.is_sampled(), is_sampled, "{flags}");
+        }
+        assert!(!Trace::unsampled().is_sampled());
         for wrong in
             ["", "00-0-0-01", &given[..50], &given.to_uppercase(), &given.replace('b', "g")]
         {

@@ -19,6 +19,9 @@ pub trait Bus: Send + Sync + 'static {
     /// The client cannot be made. The embedded log has one partition, so it refuses a second member.
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>>;
 
+    /// Returns what spans say of where messages go.
+    fn destination(&self) -> Destination;
+
     /// Begins to read the topic again, from the oldest message to the current end of each partition, outside of any group.
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>>;
 
@@ -39,6 +42,15 @@ pub trait TopicTail: Send + 'static {
     /// # Errors
     /// The topic cannot be read. Begin anew.
     async fn next(&mut self, limit: usize) -> anyhow::Result<Vec<Arc<Delivery>>>;
+}
+
+/// A topic, as spans name it.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The system, such as `kafka`.
+    pub system: &'static str,
+    /// The topic.
+    pub topic: String,
 }
 
 /// Reads a topic again, each partition up to the high watermark that it had when the replay began. That is an offset and not

@@ -8,7 +8,7 @@ mod kafka;
 pub use embedded::EmbeddedLog;
 pub use health::{Health, Monitor, ReadError};
 pub use interface::{
-    Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
-    TopicTail,
+    Bus, Delivery, Destination, Message, PublishError, Publisher, Subscription, TopicPosition,
+    TopicReplay, TopicTail,
 };
 pub use kafka::KafkaBus;

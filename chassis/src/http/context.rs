@@ -1,6 +1,7 @@
 //! The properties of the process that the layers depend on.
 
 use crate::base::metrics::Metrics;
+use crate::base::span::Tracer;
 use crate::http::body::BodyMemory;
 use crate::http::surface::Surface;
 use async_trait::async_trait;
@@ -32,6 +33,7 @@ pub(crate) trait Dependencies: Send + Sync {
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Tracer,
     pub(crate) draining: Arc<AtomicBool>,
     /// `None` if it has none, as the gateway.
     pub(crate) dependencies: Option<Arc<dyn Dependencies>>,

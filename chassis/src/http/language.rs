@@ -5,19 +5,14 @@
 //! become problems here.
 
 use crate::base::i18n::{Lang, Text};
-use crate::base::problem::{Kind, Problem, kind};
+use crate::base::problem::{About, Kind, Problem, kind};
 use crate::http::surface::Surface;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use std::sync::Arc;
 
 /// Renders an error response in the language of the client. Error responses of the framework become problems.
-pub(super) fn in_language(
-    response: Response,
-    lang: Lang,
-    instance: Option<&str>,
-    surface: &Surface,
-) -> Response {
+pub(super) fn in_language(response: Response, about: About<'_>, surface: &Surface) -> Response {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
@@ -33,12 +28,13 @@ pub(super) fn in_language(
         }
     };
     let (mut original, _) = response.into_parts();
-    let rendered = problem.render(lang, instance);
+    let rendered = problem.render(about);
     original.headers.remove(header::CONTENT_LENGTH);
     let (mut parts, body) = rendered.into_parts();
     if parts.status == StatusCode::METHOD_NOT_ALLOWED {
-        let instance = instance.map(ToOwned::to_owned);
-        parts.extensions.insert(LacksMethods { lang, instance });
+        let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
+        let (instance, trace_id) = (owned(about.instance), owned(about.trace_id));
+        parts.extensions.insert(LacksMethods { lang: about.lang, instance, trace_id });
     }
     for (name, value) in &original.headers {
         if !parts.headers.contains_key(name) {
@@ -54,6 +50,7 @@ pub(super) fn in_language(
 struct LacksMethods {
     lang: Lang,
     instance: Option<String>,
+    trace_id: Option<String>,
 }
 
 /// Adds the allowed methods to the detail of a 405.
@@ -67,8 +64,11 @@ pub(super) fn name_methods(response: Response) -> Response {
         format!("this path takes {allow}"),
         format!("이 경로에 쓸 수 있는 메서드는 {allow} 입니다"),
     );
-    let rendered =
-        Problem::new(kind::METHOD, detail).render(marker.lang, marker.instance.as_deref());
+    let rendered = Problem::new(kind::METHOD, detail).render(About {
+        lang: marker.lang,
+        instance: marker.instance.as_deref(),
+        trace_id: marker.trace_id.as_deref(),
+    });
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH); // of the previous body
     Response::from_parts(parts, rendered.into_body())

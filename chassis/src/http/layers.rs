@@ -1,6 +1,7 @@
 //! The layers around the routes of a server.
 
 use crate::base::problem::Problem;
+use crate::base::span::Tracer;
 use crate::http::context::{Context, Exposure};
 use crate::http::queue::Queue;
 use crate::http::request_log::observe;
@@ -41,6 +42,7 @@ pub(crate) fn public(context: Context, routes: Router) -> Router {
 pub(crate) fn management(mut context: Context, surface: Surface, routes: Router) -> Router {
     context.surface = Arc::new(surface);
     context.exposure = Exposure::Internal;
+    context.tracer = Tracer::default(); // a scrape of the metrics is no part of a purchase
     let metrics = Arc::clone(&context.metrics);
     with_health(
         context,

@@ -21,6 +21,7 @@ mod query;
 pub mod queue;
 mod request_log;
 mod server;
+mod server_span;
 pub mod serving;
 mod socket;
 mod stream_end;
@@ -35,6 +36,7 @@ pub use extract::{Body, Id, Uuid};
 pub use fields::{Fields, Validate};
 pub use name::Name;
 pub use query::Query;
+pub use server_span::distrust_trace;
 pub use surface::Surface;
 
 pub(crate) use context::{Context, Dependencies, Exposure};

@@ -2,11 +2,12 @@
 
 use crate::base::i18n::Lang;
 use crate::base::patience;
-use crate::base::problem::Problem;
-use crate::base::trace::{self, Trace};
+use crate::base::problem::{About, Problem};
+use crate::base::trace;
 use crate::http::context::{Context, Exposure};
 use crate::http::head::{self, InvalidHead};
 use crate::http::language::in_language;
+use crate::http::server_span::ServerSpan;
 use crate::http::{body, surface};
 use axum::extract::{MatchedPath, NestedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -36,14 +37,15 @@ pub(super) async fn observe(
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
     let route = route.to_owned();
     let id = request_id(request.headers());
-    let trace = Trace::of(request.headers());
+    let (trace, server_span) = ServerSpan::start(&context.tracer, &mut request, &method, &route);
     request.headers_mut().insert(REQUEST_ID, id.clone());
     request.headers_mut().insert(trace::TRACEPARENT, trace.header());
 
     let request_id = id.to_str().unwrap_or_default();
     let span = info_span!("request", request.id = request_id, trace.id = trace.id());
-    let mut log =
-        RequestLog { context, started, method, uri, route, span, status: CLIENT_CLOSED_REQUEST };
+    let own = trace.clone();
+    let status = CLIENT_CLOSED_REQUEST;
+    let mut log = RequestLog { context, started, method, uri, route, span, server_span, status };
     let handled = async {
         let invalid_head = request.extensions_mut().remove::<InvalidHead>();
         let request = match invalid_head {
@@ -70,7 +72,8 @@ pub(super) async fn observe(
     if let Some(queue) = problem.and_then(|problem| problem.shed()) {
         log.context.metrics.shed(queue);
     }
-    let mut response = in_language(response, lang, instance.as_deref(), &log.context.surface);
+    let about = About { lang, instance: instance.as_deref(), trace_id: Some(own.id()) };
+    let mut response = in_language(response, about, &log.context.surface);
     response.headers_mut().insert(REQUEST_ID, id);
     log.status = response.status().as_u16();
     response
@@ -108,6 +111,7 @@ struct RequestLog {
     uri: Uri,
     route: String,
     span: Span,
+    server_span: Option<ServerSpan>,
     status: u16,
 }
 
@@ -115,7 +119,12 @@ impl Drop for RequestLog {
     fn drop(&mut self) {
         let (method, path, status) = (&self.method, self.uri.path(), self.status);
         let elapsed = self.started.elapsed();
-        self.context.metrics.request(std::mem::take(&mut self.route), method, status, elapsed);
+        let recorded = self
+            .server_span
+            .take()
+            .map(|span| span.end((status != CLIENT_CLOSED_REQUEST).then_some(status)));
+        let route = std::mem::take(&mut self.route);
+        self.context.metrics.request(route, method, status, elapsed, recorded.as_ref());
         let duration_ms = elapsed.as_secs_f64() * 1000.0;
         let span = &self.span;
         match self.context.exposure {

@@ -1,5 +1,6 @@
 //! An event from the bus, and why it may be parked.
 
+use crate::base::span::Span;
 use crate::base::trace::Trace;
 use crate::bus::Delivery;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(crate) struct IncomingEvent<C> {
     pub(crate) delivery: Arc<Delivery>,
     /// The trace that it belongs to.
     pub(crate) trace: Option<Trace>,
+    /// Records what is done about it, if that is recorded. It ends with the last copy of the event.
+    pub(crate) span: Option<Arc<Span>>,
     /// The commands that follow from it, or why it cannot be acted on.
     pub(crate) meaning: Result<Vec<C>, Rejection>,
     /// The row in which it was parked, if it is replayed.

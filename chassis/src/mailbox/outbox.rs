@@ -39,17 +39,17 @@ pub(crate) struct OutboxRow {
 }
 
 /// Appends events in order, before the commit of `tx`.
-pub(crate) fn append(tx: &mut Tx<'_>, events: &[(Event, Option<&Trace>)]) -> anyhow::Result<()> {
+pub(crate) fn append(tx: &mut Tx<'_>, events: &[(Event, Option<Trace>)]) -> anyhow::Result<()> {
     let created_at = now();
     let occurred_at = DateTime::from_timestamp_millis(created_at).unwrap_or_default();
-    let outbox_event = |(event, trace): &(Event, Option<&Trace>)| {
+    let outbox_event = |(event, trace): &(Event, Option<Trace>)| {
         let id = Uuid::now_v7();
         let envelope = Envelope::new(event.clone(), id, occurred_at);
         Ok(OutboxEvent {
             id: id.to_string(),
             event_type: envelope.event.event_type().to_owned(),
             key: envelope.event.key(),
-            traceparent: trace.map(|trace| trace.as_str().to_owned()),
+            traceparent: trace.as_ref().map(|trace| trace.as_str().to_owned()),
             payload: RawValue::from_string(envelope.to_json())?,
         })
     };

@@ -4,6 +4,7 @@ use crate::base::config::{Host, InvalidSetting};
 use crate::base::limits::{LEASE_TERM, RETENTION_LEASE_TERM};
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
+use crate::base::span::Tracer;
 use crate::base::tasks::{Tasks, on_a_thread};
 use crate::bus::Bus;
 use crate::http::{Dependencies, Exposure, Surface};
@@ -35,6 +36,7 @@ pub struct Chassis {
     db: Db,
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
     listener: TcpListener,
     management_listener: Option<TcpListener>,
     tasks: Tasks,
@@ -61,11 +63,13 @@ impl Chassis {
         let (sender, housekeeping_jobs) = mpsc::channel(64);
         let metrics = Arc::new(Metrics::default());
         metrics.register_mailbox();
+        let tracer = Tracer::of(name, &metrics);
         let chassis = Self {
             name,
             db: db.clone(),
             bus,
             metrics,
+            tracer,
             listener,
             management_listener,
             tasks: Tasks::default(),
@@ -94,6 +98,11 @@ impl Chassis {
         &self.metrics
     }
 
+    /// Returns what starts the spans of the service.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
     /// Starts the service's only writer.
     ///
     /// # Panics
@@ -101,7 +110,8 @@ impl Chassis {
     pub fn writer<M: WriteModel>(&mut self, model: M) -> Writer<M> {
         let housekeeping = self.housekeeping_jobs.take().expect("a service has one writer");
         let (relay, metrics) = (Arc::clone(&self.wake_relay), Arc::clone(&self.metrics));
-        let (writer, task) = writer::writer(model, self.db.clone(), metrics, relay, housekeeping);
+        let (db, tracer) = (self.db.clone(), self.tracer.clone());
+        let (writer, task) = writer::writer(model, db, metrics, tracer, relay, housekeeping);
         let phase = &self.tasks.writer;
         self.tasks.spawn(phase, "writer", on_a_thread("writer", task.run(phase.stop.clone())));
         writer
@@ -116,6 +126,8 @@ impl Chassis {
             lease: self.lease(RELAY_LEASE),
             wake: Arc::clone(&self.wake_relay),
             metrics: Arc::clone(&self.metrics),
+            tracer: self.tracer.clone(),
+            destination: self.bus.destination(),
             outage: Outage::new(format!("sends of {} to the topic", self.name)),
         };
         self.spawn_to_its_end("relay", relay.run(Arc::clone(&self.bus), self.stopping()));
@@ -123,8 +135,14 @@ impl Chassis {
 
     /// Starts handling the events of other services, in the consumer group with the name of the service.
     pub fn react<P: Policy>(&mut self, policy: P, writer: &Writer<P::Model>) {
-        let handler =
-            Arc::new(EventHandler::new(policy, writer.clone(), Arc::clone(&self.metrics)));
+        let handler = Arc::new(EventHandler {
+            policy,
+            writer: writer.clone(),
+            metrics: Arc::clone(&self.metrics),
+            tracer: self.tracer.clone(),
+            destination: self.bus.destination(),
+            group: self.name,
+        });
         let replay = DeadLetterReplay {
             handler: Arc::clone(&handler),
             db: self.db.clone(),
@@ -205,6 +223,7 @@ impl Chassis {
         let process = Process {
             name: self.name,
             metrics: self.metrics,
+            tracer: self.tracer,
             tasks: self.tasks,
             listener: self.listener,
             management_listener: self.management_listener,

@@ -1,7 +1,7 @@
 //! The life of a process, from `main` to the exit code.
 
 use crate::base::config::{InvalidSetting, Kafka, LogFormat, Process};
-use crate::base::logging;
+use crate::base::{export, logging};
 use crate::bus::{Bus, KafkaBus};
 use crate::http::client;
 use crate::service::Running;
@@ -167,6 +167,10 @@ pub async fn process<C: Args, S: Into<Started>>(
             return ExitCode::from(EXIT_INVALID_SETTING);
         }
     };
+    if let Err(error) = export::begin(name, cli.process.otel) {
+        eprintln!("{name}: {error}");
+        return ExitCode::from(EXIT_INVALID_SETTING);
+    }
     // Most systems allow 1,024 open files unless asked for more.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "could not raise the limit of open files");
@@ -203,6 +207,7 @@ pub async fn process<C: Args, S: Into<Started>>(
             service.stop(until.saturating_duration_since(tokio::time::Instant::now())).await;
         }
         after().await;
+        export::flush().await;
     };
     tokio::select! {
         () = drained => code,

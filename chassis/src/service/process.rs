@@ -2,6 +2,7 @@
 
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
+use crate::base::span::Tracer;
 use crate::base::tasks::Tasks;
 use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, Surface};
 use crate::service::ports::{listen, listen_at};
@@ -23,6 +24,7 @@ pub(super) const MANAGEMENT_PATHS: [&str; 2] = ["/metrics", HEALTH_PATH];
 pub(super) struct Process {
     pub(super) name: &'static str,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
     pub(super) tasks: Tasks,
     pub(super) listener: TcpListener,
     /// `None` if another process serves `management`.
@@ -47,6 +49,7 @@ impl Process {
         let dependencies = self.db.clone().map(|db| Arc::new(db) as Arc<dyn Dependencies>);
         let context = Context {
             metrics,
+            tracer: self.tracer,
             draining: Arc::clone(&draining),
             dependencies,
             exposure,
@@ -93,6 +96,7 @@ pub fn serve_management(
     let process = Process {
         name: "management",
         metrics: Arc::default(),
+        tracer: Tracer::default(),
         tasks: Tasks::default(),
         listener,
         management_listener: None,
@@ -109,6 +113,7 @@ pub fn serve_bare(
     name: &'static str,
     addresses: &Listen,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
     surface: Surface,
     routes: Router,
     around: impl FnOnce(Router) -> Router,
@@ -117,6 +122,7 @@ pub fn serve_bare(
     let process = Process {
         name,
         metrics,
+        tracer,
         tasks: Tasks::default(),
         listener,
         management_listener,

@@ -4,12 +4,14 @@ use crate::base::limits::{EVENT_TRIES_MAX, MIN_CONSUMER_INTERVAL, RETRY_PAUSE_MA
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::pace::{Backoff, Pace};
+use crate::base::span::{Span, Tracer, trace_within};
 use crate::base::trace::{self, TRACEPARENT, Trace};
-use crate::bus::{Bus, Delivery, Health, ReadError, Subscription, TopicPosition};
+use crate::bus::{Bus, Delivery, Destination, Health, ReadError, Subscription, TopicPosition};
 use crate::mailbox::dead_letters;
 use crate::mailbox::message::{IncomingEvent, Rejection};
 use crate::model::Rules;
 use crate::storage::Db;
+use crate::workers::message_span;
 use crate::writer::{WriteModel, Writer};
 use chrono::{DateTime, Utc};
 use common_events::Envelope;
@@ -36,18 +38,18 @@ pub trait Policy: Send + Sync + 'static {
 
 /// Handles messages by a policy.
 pub(crate) struct EventHandler<P: Policy> {
-    policy: P,
-    writer: Writer<P::Model>,
-    metrics: Arc<Metrics>,
+    pub(crate) policy: P,
+    pub(crate) writer: Writer<P::Model>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Tracer,
+    pub(crate) destination: Destination,
+    /// The name of the service.
+    pub(crate) group: &'static str,
 }
 
 type EventOf<P> = IncomingEvent<<<P as Policy>::Model as Rules>::Command>;
 
 impl<P: Policy> EventHandler<P> {
-    pub(crate) fn new(policy: P, writer: Writer<P::Model>, metrics: Arc<Metrics>) -> Self {
-        Self { policy, writer, metrics }
-    }
-
     /// Returns the event of a message with the commands that follow. A message that cannot be read is to be parked, and no
     /// command follows from one without a value.
     ///
@@ -59,7 +61,8 @@ impl<P: Policy> EventHandler<P> {
             let key = without_nul(key);
             Arc::make_mut(&mut delivery).key = Some(key);
         }
-        let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
+        let mut trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
+        let mut span = None;
         let (id, meaning) = match delivery.payload.as_deref().map(Envelope::from_json) {
             None => {
                 debug!(place = %delivery.position, key = delivery.key, "skipped a tombstone");
@@ -69,7 +72,15 @@ impl<P: Policy> EventHandler<P> {
             Some(Ok(envelope)) => {
                 let at = envelope.happened_at(delivery.timestamp);
                 let react = || self.policy.react(&envelope, at);
-                (envelope.event_id, Ok(trace::with_sync(trace.as_ref(), react)))
+                let mut commands = trace::with_sync(trace.as_ref(), react);
+                if !commands.is_empty() {
+                    span = self.span(trace.as_ref(), &delivery, &envelope);
+                }
+                if span.is_some() {
+                    trace = trace_within(span.as_ref(), trace);
+                    commands = trace::with_sync(trace.as_ref(), react); // they may keep the trace
+                }
+                (envelope.event_id, Ok(commands))
             }
             Some(Err(error)) => {
                 let reason = without_nul(&error.to_string());
@@ -80,7 +91,20 @@ impl<P: Policy> EventHandler<P> {
             || format!("{topic}:{}:{}", delivery.position, dead_letters::digest(&delivery)),
             |id| id.to_string(),
         );
-        IncomingEvent { id, delivery, trace, meaning, parked: None }
+        let span = span.map(Arc::new);
+        IncomingEvent { id, delivery, trace, span, meaning, parked: None }
+    }
+
+    /// Starts the span of an event on which the service acts, if it is recorded.
+    fn span(
+        &self,
+        trace: Option<&Trace>,
+        delivery: &Delivery,
+        envelope: &Envelope,
+    ) -> Option<Span> {
+        self.tracer.child(trace, |_| {
+            message_span::process(&self.destination, self.group, delivery, envelope)
+        })
     }
 
     /// Applies a parked event that is replayed. Returns false if it failed.
@@ -118,7 +142,14 @@ impl<P: Policy> EventHandler<P> {
             if error.database {
                 debug!(event.id = event.id, reason, "an event waits for the database");
             } else {
-                warn!(event.id = event.id, tries, reason, "could not handle an event");
+                let trace = event.trace.as_ref().map(Trace::id);
+                warn!(
+                    trace.id = trace,
+                    event.id = event.id,
+                    tries,
+                    reason,
+                    "could not handle an event"
+                );
             }
             // After a failure to park it, the event itself is tried again.
             event.meaning = if tries == EVENT_TRIES_MAX {

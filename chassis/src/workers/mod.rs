@@ -3,6 +3,7 @@
 pub mod consumer;
 pub(crate) mod dead_letter_replay;
 pub(crate) mod lease;
+mod message_span;
 pub(crate) mod relay;
 pub(crate) mod replays;
 pub(crate) mod retention;

@@ -4,12 +4,14 @@ use crate::base::limits::{MIN_RELAY_INTERVAL, RELAY_DRAIN_TIMEOUT, RELAY_POLL_IN
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::pace::Pace;
-use crate::base::trace::TRACEPARENT;
-use crate::bus::{Bus, Message, PublishError, Publisher};
+use crate::base::span::{Span, Tracer};
+use crate::base::trace::{TRACEPARENT, Trace};
+use crate::bus::{Bus, Destination, Message, PublishError, Publisher};
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand, RefusedEvent};
-use crate::mailbox::outbox::{self, OutboxEvent};
+use crate::mailbox::outbox::{self, OutboxEvent, OutboxRow};
 use crate::storage::{Db, log_failure};
 use crate::workers::lease::Lease;
+use crate::workers::message_span;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -30,6 +32,8 @@ pub(crate) struct Relay {
     pub(crate) lease: Lease,
     pub(crate) wake: Arc<Notify>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Tracer,
+    pub(crate) destination: Destination,
     pub(crate) outage: Outage,
 }
 
@@ -87,12 +91,21 @@ impl Relay {
             return Ok(0);
         }
         let Some(epoch) = self.lease.hold().await else { return Ok(0) };
+        let spans = self.spans(&rows);
         let mut messages = Vec::new();
+        let mut span = spans.iter();
         for row in &rows {
-            let message = |event| self.message(row.created_at, event);
+            let message =
+                |event| self.message(row.created_at, event, span.next().and_then(Option::as_ref));
             messages.extend(row.events.iter().map(message));
         }
-        let mut results = publisher.publish(&messages).await.into_iter();
+        let results = publisher.publish(&messages).await;
+        for (span, result) in spans.into_iter().zip(&results) {
+            if let (Some(span), Err(error)) = (span, result) {
+                span.fail(error.to_string());
+            }
+        }
+        let mut results = results.into_iter();
         fail::fail_point!("relay-after-send");
 
         let (mut sent, mut refused, mut count) = (Vec::new(), Vec::new(), 0);
@@ -118,7 +131,12 @@ impl Relay {
         }
         if !sent.is_empty() {
             for RefusedEvent { event, reason, .. } in &refused {
-                warn!(event.id, reason, "the broker refuses an event; parking it");
+                let trace = event.traceparent.as_deref().and_then(Trace::parse);
+                let trace = trace.as_ref().map(Trace::id);
+                warn!(
+                    trace.id = trace,
+                    event.id, reason, "the broker refuses an event; parking it"
+                );
             }
             self.metrics.parked_total.inc_by(refused.len() as u64);
             self.metrics.relayed_total.inc_by((count - refused.len()) as u64);
@@ -129,8 +147,22 @@ impl Relay {
         unknown.map_or(Ok(count), |error| Err(error.into()))
     }
 
+    /// Starts the spans of events, one for each. Returns none where nothing is recorded.
+    fn spans(&self, rows: &[OutboxRow]) -> Vec<Option<Span>> {
+        if !self.tracer.is_on() {
+            return Vec::new();
+        }
+        let span = |row: &OutboxRow, event: &OutboxEvent| {
+            let appended = event.traceparent.as_deref().and_then(Trace::parse);
+            self.tracer.child(appended.as_ref(), |_| {
+                message_span::publish(&self.destination, event, row.created_at)
+            })
+        };
+        rows.iter().flat_map(|row| row.events.iter().map(move |event| span(row, event))).collect()
+    }
+
     /// Returns the message of an event, with the attributes of CloudEvents' binary mode as headers.
-    fn message(&self, at: i64, event: &OutboxEvent) -> Message {
+    fn message(&self, at: i64, event: &OutboxEvent, span: Option<&Span>) -> Message {
         let time = chrono::DateTime::from_timestamp_millis(at).unwrap_or_default();
         let header = |name: &str, value: String| (name.to_owned(), value);
         let mut headers = vec![
@@ -141,9 +173,9 @@ impl Relay {
             header("ce_time", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
             header("content-type", "application/json".into()),
         ];
-        headers.extend(
-            event.traceparent.as_ref().map(|trace| header(TRACEPARENT.as_str(), trace.clone())),
-        );
+        let trace = span.map(|span| span.trace().as_str().to_owned());
+        let trace = trace.or_else(|| event.traceparent.clone());
+        headers.extend(trace.map(|trace| header(TRACEPARENT.as_str(), trace)));
         Message { key: event.key.clone(), payload: event.payload.get().to_owned(), headers }
     }
 }

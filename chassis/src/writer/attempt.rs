@@ -2,6 +2,7 @@
 
 use crate::base::limits::{BATCH_TIMEOUT, LONG_BATCH_TIMEOUT};
 use crate::base::metrics::Metrics;
+use crate::base::span::Tracer;
 use crate::base::trace::Trace;
 use crate::mailbox::housekeeping::HousekeepingCommand;
 use crate::mailbox::message::IncomingEvent;
@@ -11,6 +12,7 @@ use crate::storage::{Db, Dialect, Statement, Tx, may_be_committed, vanished};
 use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
 use crate::writer::queue::{Batch, Queue};
+use crate::writer::spans::BatchSpans;
 use anyhow::{Context, anyhow};
 use common_events::Event;
 use futures_util::FutureExt;
@@ -28,6 +30,7 @@ pub(super) struct Attempts<M: WriteModel> {
     model: M,
     db: Db,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
     /// This writer among those of other replicas, and how many batches it tried.
     name: String,
     batch: AtomicI64,
@@ -64,12 +67,13 @@ pub(super) struct Done<M: WriteModel> {
 struct Wrote<'w, M: WriteModel> {
     done: Done<M>,
     sorted: inbox::SortedEvents<'w, M::Command>,
+    spans: BatchSpans,
 }
 
 impl<M: WriteModel> Attempts<M> {
-    pub(super) fn new(model: M, db: Db, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(model: M, db: Db, metrics: Arc<Metrics>, tracer: Tracer) -> Self {
         let name = Uuid::new_v4().to_string();
-        Self { model, db, metrics, name, batch: AtomicI64::new(0) }
+        Self { model, db, metrics, tracer, name, batch: AtomicI64::new(0) }
     }
 
     /// Carries out the batch, all of it or nothing, once what came into `queue` before its turn is added to it. A panic of the
@@ -110,7 +114,7 @@ impl<M: WriteModel> Attempts<M> {
         let may_take_minutes = work.orders.iter().any(|order| M::may_take_minutes(&order.command));
         let most = if may_take_minutes { LONG_BATCH_TIMEOUT } else { BATCH_TIMEOUT };
         let wrote = timeout(self.timeout(most), self.write(&mut tx, &work)).await;
-        let Wrote { done, sorted } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
+        let Wrote { done, sorted, spans } = wrote.unwrap_or_else(|_| Err(vanished().into()))?;
         let committed = timeout(self.timeout(BATCH_TIMEOUT), tx.commit()).await;
         match committed.unwrap_or_else(|_| Err(vanished())) {
             Ok(()) => self.db.keep(connection),
@@ -122,11 +126,16 @@ impl<M: WriteModel> Attempts<M> {
             }
         }
 
+        spans.committed();
         self.metrics.handled_total.inc_by(sorted.fresh.len() as u64);
         self.metrics.repeated_total.inc_by(sorted.repeated as u64);
         for (incoming, rejection) in &sorted.park {
             self.metrics.parked_total.inc();
+            if let Some(span) = &incoming.span {
+                span.fail("parked");
+            }
             warn!(
+                trace.id = incoming.trace.as_ref().map(Trace::id),
                 event.id = incoming.id,
                 event.key = incoming.delivery.key,
                 reason = rejection.reason,
@@ -155,15 +164,16 @@ impl<M: WriteModel> Attempts<M> {
         let of_orders = taken.iter().map(|order| (&order.command, order.trace.as_ref()));
         let all: Vec<(&M::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
+        let spans = BatchSpans::start(&self.tracer, all.iter().map(|(_, trace)| *trace));
         if !all.is_empty() {
-            self.handle(tx, &all, taken.len(), &mut done).await?;
+            self.handle(tx, &all, &spans, taken.len(), &mut done).await?;
         }
         dead_letters::park(tx, &sorted.park).await?;
         dead_letters::unpark(tx, &sorted.unpark).await?;
         for command in &work.housekeeping {
             done.rows.push(command.run(tx).await?);
         }
-        Ok(Wrote { done, sorted })
+        Ok(Wrote { done, sorted, spans })
     }
 
     /// Takes the orders that nobody gave up, some of which an attempt before this one may have taken.
@@ -229,6 +239,7 @@ impl<M: WriteModel> Attempts<M> {
         &self,
         tx: &mut Tx<'_>,
         commands: &[(&M::Command, Option<&Trace>)],
+        spans: &BatchSpans,
         asked: usize,
         done: &mut Done<M>,
     ) -> anyhow::Result<()> {
@@ -247,8 +258,10 @@ impl<M: WriteModel> Attempts<M> {
         self.model.save(tx, &state).await?;
         let published = published.into_events();
         done.published = published.len();
-        let outgoing: Vec<(Event, Option<&Trace>)> =
-            published.into_iter().map(|(command, event)| (event, commands[command].1)).collect();
+        // The trace of the span that appends, and not of the relay: its rounds mix the events of many purchases.
+        let trace = |command: usize| spans.trace(command).or_else(|| commands[command].1.cloned());
+        let outgoing: Vec<(Event, Option<Trace>)> =
+            published.into_iter().map(|(command, event)| (event, trace(command))).collect();
         outbox::append(tx, &outgoing)?;
         Ok(())
     }

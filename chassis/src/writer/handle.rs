@@ -2,6 +2,7 @@
 
 use crate::base::metrics::Metrics;
 use crate::base::patience;
+use crate::base::span::Tracer;
 use crate::base::trace::{self, Trace};
 use crate::base::unavailable::Unavailable;
 use crate::mailbox::housekeeping::HousekeepingJob;
@@ -176,6 +177,7 @@ pub(crate) fn writer<M: WriteModel>(
     model: M,
     db: Db,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
     relay: Arc<Notify>,
     housekeeping: mpsc::Receiver<HousekeepingJob>,
 ) -> (Writer<M>, Task<M>) {
@@ -186,6 +188,6 @@ pub(crate) fn writer<M: WriteModel>(
         enough: Arc::clone(&enough),
         waited: metrics.writer_wait_seconds.clone(),
     };
-    let batches = Batches::new(model, db, metrics, relay);
+    let batches = Batches::new(model, db, metrics, tracer, relay);
     (writer, Task { queue: Queue { jobs, housekeeping }, enough, batches })
 }

@@ -12,6 +12,7 @@ mod job;
 mod model;
 mod order;
 mod queue;
+mod spans;
 mod task;
 
 pub use handle::Writer;

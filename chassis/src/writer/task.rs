@@ -3,6 +3,7 @@
 use crate::base::limits::MIN_BATCH_INTERVAL;
 use crate::base::metrics::Metrics;
 use crate::base::pace::Pace;
+use crate::base::span::Tracer;
 use crate::base::unavailable::Unavailable;
 use crate::storage::{Db, is_at_fault};
 use crate::writer::attempt::{Attempts, Done};
@@ -62,8 +63,14 @@ impl<M: WriteModel> Task<M> {
 }
 
 impl<M: WriteModel> Batches<M> {
-    pub(super) fn new(model: M, db: Db, metrics: Arc<Metrics>, relay: Arc<Notify>) -> Self {
-        Self { attempts: Attempts::new(model, db, metrics), relay }
+    pub(super) fn new(
+        model: M,
+        db: Db,
+        metrics: Arc<Metrics>,
+        tracer: Tracer,
+        relay: Arc<Notify>,
+    ) -> Self {
+        Self { attempts: Attempts::new(model, db, metrics, tracer), relay }
     }
 
     /// One batch, to which what comes in time is added. Returns how many jobs it had.

@@ -5,8 +5,8 @@ use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
 use chassis::bus::{
-    Bus, Delivery, Health, Message, Monitor, PublishError, Publisher, Subscription, TopicPosition,
-    TopicReplay, TopicTail,
+    Bus, Delivery, Destination, Health, Message, Monitor, PublishError, Publisher, Subscription,
+    TopicPosition, TopicReplay, TopicTail,
 };
 use chassis::http::Surface;
 use chassis::model::{Publications, Rules, Tracked};
@@ -249,6 +249,10 @@ impl Bus for Scripted {
 
     async fn subscribe(&self, _: &str) -> anyhow::Result<Box<dyn Subscription>> {
         Ok(Box::new(self.clone()))
+    }
+
+    fn destination(&self) -> Destination {
+        Destination { system: "scripted", topic: "scripted".into() }
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {

@@ -51,7 +51,7 @@ fn start(
     let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
     let config = GatewayConfig {
         listen: Listen::free(),
-        proxies: Proxies { trusted_proxies },
+        proxies: Proxies { trusted_proxies, ..Proxies::default() },
         cors: Cors { cors_origins: origins.iter().map(|o| HeaderValue::from_static(o)).collect() },
         upstreams: Upstreams::new(|_| upstream.to_owned()),
         streams,

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use chassis::Running;
+use chassis::base::export;
 use chassis::bus::{Bus, Message};
-use chassis::testing::{TestDb, TestLog, eventually};
+use chassis::testing::{Collector, TestDb, TestLog, eventually};
 use common_events::CartId;
 use payment::domain::Verdict;
 use payment::provider::{Builtin, Provider};
@@ -33,7 +34,11 @@ impl Payment {
     }
 
     async fn hear_under(&self, key: i64, event: &Value) {
-        let message = Message { key: key.to_string(), payload: event.to_string(), headers: vec![] };
+        self.hear_with(key, event, vec![]).await;
+    }
+
+    async fn hear_with(&self, key: i64, event: &Value, headers: Vec<(String, String)>) {
+        let message = Message { key: key.to_string(), payload: event.to_string(), headers };
         let publisher = self.log.log.publisher().await.unwrap();
         publisher.publish(&[message]).await.remove(0).unwrap();
     }
@@ -161,6 +166,35 @@ async fn a_provider_that_fails_is_asked_again() {
     payment.becomes(1, "PaymentCanceled").await;
     let calls = calls.lock().unwrap().clone();
     assert_eq!(calls, ["approve 1", "approve 1", "approve 1", "cancel 1"]);
+}
+
+#[tokio::test]
+async fn a_call_of_the_provider_is_in_the_trace_of_its_purchase_and_a_cancel_begins_one() {
+    const PURCHASE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let collector = Collector::start();
+    export::begin("payment", collector.settings()).unwrap();
+    let payment = Payment::start(Shaky::default()).await;
+    let trace = ("traceparent".into(), format!("00-{PURCHASE}-b7ad6b7169203331-01"));
+    payment.hear_with(1, &event("CartAdded", 1, 100), vec![trace]).await;
+    payment.becomes(1, "PaymentApproved").await;
+    payment.hear("CartRemoved", 1, 0).await;
+    payment.becomes(1, "PaymentCanceled").await;
+    let publishes = |event_type: &str| {
+        let spans = collector.spans().into_iter();
+        let mut published = spans.filter(|span| span.name == "embedded publish");
+        published.find(|span| span.attributes["gifticon.event_type"] == event_type)
+    };
+    let cancelled =
+        eventually("the cancel to be told", async || publishes("PaymentCancelled")).await;
+    assert_eq!(publishes("PaymentApproved").unwrap().trace, PURCHASE);
+    let spans = collector.spans();
+    let calls = |name| spans.iter().filter(move |span| span.name == name);
+    assert!(calls("provider approve").all(|call| call.trace == PURCHASE));
+    assert_eq!(calls("provider approve").filter(|call| call.failed).count(), 2);
+    assert_eq!(calls("provider approve").count(), 3);
+    let cancel = calls("provider cancel").next().unwrap();
+    assert_eq!((&cancel.trace, cancel.parent.as_str()), (&cancelled.trace, ""));
+    assert_eq!(cancel.links, [PURCHASE]);
 }
 
 #[tokio::test]

@@ -108,9 +108,12 @@ fn refusal(path: &str, fields: &[Field], korean: bool) -> String {
         let _ = write!(errors, r#"{comma}{{"field":"{field}","message":"{message}"}}"#);
     }
     format!(
-        r#"{{"type":"/problems/invalid","title":"{title}","status":422,"detail":"{detail}","instance":"{path}","errors":[{errors}]}}"#
+        r#"{{"type":"/problems/invalid","title":"{title}","status":422,"detail":"{detail}","instance":"{path}","traceId":"{TRACE}","errors":[{errors}]}}"#
     )
 }
+
+/// The trace of each request.
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[tokio::test]
 async fn every_invalid_field_is_named_with_its_message_in_both_languages() {
@@ -121,6 +124,7 @@ async fn every_invalid_field_is_named_with_its_message_in_both_languages() {
             let request =
                 door.client.request(method.parse().unwrap(), format!("{}{path}", door.base));
             let request = request.header("content-type", JSON).header("accept-language", language);
+            let request = request.header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
             let answer = request.body(body).send().await.unwrap();
             assert_eq!(answer.status(), 422, "{method} {path} {body}");
             assert_eq!(answer.headers()["content-language"], language, "{method} {path} {body}");

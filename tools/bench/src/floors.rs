@@ -7,6 +7,7 @@ use axum::{Json, Router};
 use chassis::base::config::{Listen, StreamsLimit};
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
+use chassis::base::span::Tracer;
 use chassis::http::{self, client};
 use chassis::service::{Running, serve_bare};
 use gateway::services::Upstreams;
@@ -27,7 +28,7 @@ fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
         bodies: &[(Method::POST, "/carts"), (Method::PUT, "/reservations/{reservation}")],
     };
     let metrics = Arc::new(Metrics::default());
-    serve_bare(name, &Listen::free(), metrics, surface, routes, |routes| routes)
+    serve_bare(name, &Listen::free(), metrics, Tracer::default(), surface, routes, |routes| routes)
 }
 
 /// Serves a floor in this process until it is killed, and prints its addresses as the shop's processes do.

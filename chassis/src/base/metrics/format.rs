@@ -42,8 +42,8 @@ impl Format {
     }
 }
 
-/// Returns OpenMetrics in the format of Prometheus: counters are described under their whole name, with `_total`, and no line
-/// marks the end.
+/// Returns OpenMetrics in the format of Prometheus: counters are described under their whole name, with `_total`, there are no
+/// exemplars, and no line marks the end.
 fn as_prometheus(text: &str) -> String {
     let counters: HashSet<&str> = text
         .lines()
@@ -55,7 +55,11 @@ fn as_prometheus(text: &str) -> String {
             let (name, rest) = line.strip_prefix(start)?.split_once(' ')?;
             counters.contains(name).then(|| format!("{start}{name}_total {rest}"))
         });
-        written.push_str(described.as_deref().unwrap_or(line));
+        let sample = || match line.rfind(" # {") {
+            Some(exemplar) if !line.starts_with('#') => &line[..exemplar],
+            _ => line,
+        };
+        written.push_str(described.as_deref().unwrap_or_else(sample));
         written.push('\n');
     }
     written
@@ -99,9 +103,10 @@ mod tests {
     #[test]
     fn a_counter_is_described_by_its_whole_name_for_prometheus() {
         let open = "# HELP a Things.\n# TYPE a counter\na_total{x=\"1\"} 2\n# HELP a_b Now.\n# TYPE a_b gauge\n\
-                    # UNIT a_b seconds\na_b 1\n# EOF\n";
+                    # UNIT a_b seconds\na_b 1\n# HELP s Time. # {x}\n# TYPE s histogram\n\
+                    s_bucket{le=\"0.1\"} 3 # {trace_id=\"0af7\"} 0.05\n# EOF\n";
         let plain = "# HELP a_total Things.\n# TYPE a_total counter\na_total{x=\"1\"} 2\n# HELP a_b Now.\n\
-                     # TYPE a_b gauge\na_b 1\n";
+                     # TYPE a_b gauge\na_b 1\n# HELP s Time. # {x}\n# TYPE s histogram\ns_bucket{le=\"0.1\"} 3\n";
         assert_eq!(as_prometheus(open), plain);
     }
 }

@@ -11,8 +11,8 @@ mod write;
 
 use crate::bus::health::{Health, Monitor};
 use crate::bus::interface::{
-    Bus, Delivery, Message, PublishError, Publisher, Subscription, TopicPosition, TopicReplay,
-    TopicTail,
+    Bus, Delivery, Destination, Message, PublishError, Publisher, Subscription, TopicPosition,
+    TopicReplay, TopicTail,
 };
 use anyhow::ensure;
 use async_trait::async_trait;
@@ -21,6 +21,9 @@ use shared::ReplayGuard;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The name of the topic.
+const TOPIC: &str = "embedded";
 
 /// A topic in one SQLite file.
 #[derive(Clone)]
@@ -76,6 +79,10 @@ impl Bus for EmbeddedLog {
         log.flush().await?; // a transaction that deletes messages may be under way, which does not know of this reader
         subscription.from = log.position(group).max(log.oldest());
         Ok(Box::new(subscription))
+    }
+
+    fn destination(&self) -> Destination {
+        Destination { system: "gifticon_log", topic: TOPIC.to_owned() }
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
@@ -167,7 +174,7 @@ impl Subscription for EmbeddedSubscription {
     }
 
     fn topic(&self) -> &'static str {
-        "embedded"
+        TOPIC
     }
 
     fn monitor(&self) -> Monitor {

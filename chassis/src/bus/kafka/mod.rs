@@ -13,7 +13,7 @@ mod watchdog;
 
 pub use client::KafkaBus;
 
-use crate::bus::interface::{Bus, Publisher, Subscription, TopicReplay, TopicTail};
+use crate::bus::interface::{Bus, Destination, Publisher, Subscription, TopicReplay, TopicTail};
 use crate::bus::kafka::publisher::KafkaPublisher;
 use crate::bus::kafka::replay::KafkaReplay;
 use crate::bus::kafka::subscription::KafkaSubscription;
@@ -31,6 +31,10 @@ impl Bus for KafkaBus {
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
         self.topic_ready().await;
         Ok(Box::new(KafkaSubscription::start(self.clone(), group)?))
+    }
+
+    fn destination(&self) -> Destination {
+        Destination { system: "kafka", topic: self.topic.clone() }
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {

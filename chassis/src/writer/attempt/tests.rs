@@ -31,7 +31,7 @@ impl WriteModel for Nothing {
 
 async fn attempts(test: &TestDb) -> Arc<Attempts<Nothing>> {
     let db = test.open(&Schema::new(&[])).await;
-    Arc::new(Attempts::new(Nothing, db, Arc::default()))
+    Arc::new(Attempts::new(Nothing, db, Arc::default(), Tracer::default()))
 }
 
 /// The writer has no row yet: it is new, or it was idle for so long that retention deleted the row.

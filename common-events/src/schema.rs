@@ -67,7 +67,7 @@ fn is_number(field: &Value) -> bool {
 }
 
 /// Returns the schema of an event type with these fields.
-fn object(event_type: &str, about: &str, fields: Map<String, Value>, required: &[&str]) -> Value {
+fn object(event_type: &str, about: &str, fields: &Map<String, Value>, required: &[&str]) -> Value {
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": event_type,
@@ -111,7 +111,7 @@ fn published(event_type: &str, about: &str, schema: &Value) -> Value {
     let about = format!(
         "{about} This is what is published. Later versions may add fields. What readers accept is in accepted/{event_type}.schema.json."
     );
-    object(event_type, &about, fields, &required)
+    object(event_type, &about, &fields, &required)
 }
 
 /// Returns the schema of what readers accept.
@@ -151,7 +151,7 @@ fn accepted(event_type: &str, about: &str, schema: &Value) -> Value {
         "{about} This is what readers accept, also of the original and of earlier versions; they ignore other fields. A string of \
          digits is the number that it spells. A number must fit into 64 bits with a sign."
     );
-    object(event_type, &about, fields, &required)
+    object(event_type, &about, &fields, &required)
 }
 
 /// Returns each file in `docs/events` with its schema.

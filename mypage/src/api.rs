@@ -262,7 +262,7 @@ async fn stream_events(
 
 /// Answers when it is done, so that a script can wait for it.
 async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Rebuilt>, Problem> {
-    let rebuilt = rebuild.start().await.map_err(|error| match error.downcast::<Stopping>() {
+    let outcome = rebuild.start().await.map_err(|error| match error.downcast::<Stopping>() {
         Ok(Stopping) => Problem::unavailable(Text::fixed(
             "the service is stopping; begin the rebuild again",
             "서비스가 종료되는 중입니다. 다시 시작해 주세요",
@@ -278,7 +278,7 @@ async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Rebuilt>, 
             ),
         )
     };
-    Ok(Json(rebuilt.ok_or_else(running)?))
+    Ok(Json(outcome.ok_or_else(running)?))
 }
 
 /// Says whether a rebuild runs in this process, and how far it is.

@@ -186,13 +186,14 @@ pub async fn process<C: Args, S: Into<Started>>(
             };
         }
     };
+    let stop = stop_signal(); // before anybody knows that it runs, and may stop it
     started.announce(cli.process.log_format);
     let running = started.running;
 
     let failures = running.iter().map(|service| Box::pin(service.failed()));
     let failed = futures_util::future::select_all(failures);
     let code = tokio::select! {
-        signal = stop_signal() => {
+        signal = stop => {
             info!(signal, "stopping");
             ExitCode::SUCCESS
         }
@@ -224,13 +225,15 @@ fn listen_addr(found: &ArgMatches) -> Option<SocketAddr> {
     addr("listen_addr").or_else(|| addr("gateway_addr"))
 }
 
-/// Waits for SIGTERM or SIGINT, and returns its name.
-async fn stop_signal() -> &'static str {
+/// Listens for SIGTERM and SIGINT from now on. The future waits for the first, and returns its name.
+fn stop_signal() -> impl Future<Output = &'static str> {
     let listen = |kind| signal(kind).expect("signals can be listened to");
     let (mut term, mut int) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
+    async move {
+        tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+        }
     }
 }
 

@@ -61,9 +61,9 @@ async fn a_form_that_is_sent_twice_is_one_cart() {
     let visitor = Visitor { shop: &shop, language: "en" };
     visitor.register(1, "Americano", 10, 4_500).await;
     let key = "0190a5b0-0000-4000-8000-000000000001";
-    let (first, second) =
-        tokio::join!(visitor.buy(1, &[("key", key)]), visitor.buy(1, &[("key", key)]));
-    let third = visitor.buy(1, &[("key", key)]).await;
+    let form = [("key", key)];
+    let (first, second) = tokio::join!(visitor.buy(1, &form), visitor.buy(1, &form));
+    let third = visitor.buy(1, &form).await;
     for page in [first, second, third] {
         assert_eq!(page.location(), "/shop?bought=1#g-1");
     }

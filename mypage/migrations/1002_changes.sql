@@ -4,4 +4,4 @@
 create table changes (
     seq {id},
     carts text
-);
+) {queue};

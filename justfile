@@ -21,6 +21,11 @@ check:
 test:
     cargo test --workspace
 
+# Writes docs/openapi.json from the code, and checks it
+openapi:
+    WRITE_DOCS=1 cargo test --workspace --test openapi the_document_is_the_one_in_the_book
+    cargo test --workspace --test openapi
+
 # Checks of the book: links, anchors, tables, names of tests
 book:
     cargo test --workspace --test book --test reference --test tables

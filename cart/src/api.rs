@@ -1,5 +1,9 @@
 //! HTTP of carts.
 
+mod openapi;
+
+pub use openapi::openapi;
+
 use crate::app::{AddCartError, CartRequest, CartsApp};
 use crate::domain::{Cart, Refusal, Rejection, Status};
 use crate::rows::StoredCart;
@@ -20,6 +24,7 @@ use chassis::writer::CommandError;
 use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
 use common_events::{CartId, GifticonId, status};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub const UNKNOWN_CART: Kind = Kind::new(
     "no-such-cart",
@@ -67,8 +72,9 @@ pub fn routes(app: CartsApp) -> Router {
         .with_state(app)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AddCart)]
 struct AddRequest {
     #[serde(deserialize_with = "number::saturating")]
     gifticon_id: i64,
@@ -83,15 +89,22 @@ impl Validate for AddRequest {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A live cart: it holds stock. Name and price are those of the moment at which it was added.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Cart)]
 struct CartView {
+    #[schema(value_type = i64)]
     id: CartId,
+    #[schema(value_type = i64)]
     gifticon_id: GifticonId,
     quantity: i64,
+    /// `CartAdded`, then `PaymentApproved`.
     status: &'static str,
     name: String,
+    /// Won for one unit.
     price: i64,
+    /// Won for all units.
     amount: i64,
 }
 

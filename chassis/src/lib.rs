@@ -14,7 +14,7 @@
 //!    Other events go on.
 //!
 //! The folders are layers that import one way: `base` and `model`, then `storage`, `http` and `bus`, then `listing` and
-//! `mailbox`, then `writer`, `workers` and `service`. `standalone/tests/layers.rs` checks that.
+//! `mailbox`, then `writer`, `workers` and `service`. Beside them is [`openapi`], which no process uses while it runs. `standalone/tests/layers.rs` checks that.
 
 pub mod base;
 pub mod bus;
@@ -22,6 +22,7 @@ pub mod http;
 pub mod listing;
 pub mod mailbox;
 pub mod model;
+pub mod openapi;
 pub mod service;
 pub mod storage;
 #[cfg(feature = "testing")]

@@ -7,6 +7,7 @@
 mod config;
 mod connect;
 mod cors;
+pub mod docs;
 mod figures;
 mod forwarded;
 mod hop_by_hop;

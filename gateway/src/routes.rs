@@ -1,5 +1,6 @@
 //! The routing table: which path prefix goes to which service.
 
+use crate::docs;
 use crate::figures::Figures;
 use crate::proxy::Proxy;
 use crate::services::{FIGURES_PATH, SERVICES, Upstreams};
@@ -32,7 +33,8 @@ pub(crate) fn routes(
     let proxy = Proxy::new(tracer.clone());
     let upstreams: Vec<_> = upstreams.each().collect();
     let figures = Figures::new(proxy.clone(), upstreams.clone());
-    let mut router = Router::new().route(FIGURES_PATH, get(async move || figures.response().await));
+    let mut router =
+        docs::routes().route(FIGURES_PATH, get(async move || figures.response().await));
     for (service, base) in upstreams {
         for path in service.streams {
             let (proxy, base, streams) = (proxy.clone(), base.clone(), streams.clone());

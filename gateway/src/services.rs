@@ -1,6 +1,7 @@
 //! The list of the services behind the gateway, with what each serves. Drills, the bench and the tests of the whole shop go
 //! through this list.
 
+use crate::docs;
 use axum::http::Method;
 use chassis::base::config::base_url;
 use chassis::base::limits::{CART_UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT};
@@ -110,7 +111,9 @@ pub fn surface() -> Surface {
     let mut paths = vec!["/"];
     paths.extend(SERVICES.map(|service| service.path));
     paths.extend(web::PATHS);
-    paths.extend(["/live/stream", FIGURES_PATH, HEALTH_PATH]);
+    paths.extend(["/live/stream", FIGURES_PATH]);
+    paths.extend(docs::PATHS);
+    paths.push(HEALTH_PATH);
     let bodies = &[
         (Method::POST, "/gifticons"),
         (Method::PATCH, "/gifticons/{id}"),

@@ -1,8 +1,10 @@
 //! HTTP of the catalogue and of reservations.
 
+mod openapi;
 mod problems;
 mod reservations;
 
+pub use openapi::openapi;
 pub use problems::PROBLEMS;
 
 use crate::app::StockWriter;
@@ -28,6 +30,7 @@ use problems::{refused, unexpected, unknown_gifticon};
 use reservations::Reservations;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// What handlers need.
 #[derive(Clone, Debug)]
@@ -77,11 +80,13 @@ pub fn routes(api: Api) -> Router {
         .with_state(api)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RegisterGifticon)]
 struct RegisterRequest {
     #[serde(deserialize_with = "number::saturating")]
     gifticon_id: i64,
+    #[schema(value_type = String)]
     name: Name,
     #[serde(deserialize_with = "number::saturating")]
     available_quantity: i64,
@@ -101,15 +106,19 @@ impl Validate for RegisterRequest {
 /// Won for one unit at most: times the largest quantity it still fits into an `i64`.
 const PRICE_MAX: i64 = 1_000_000_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ChangeGifticon)]
 struct ChangeRequest {
     #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>)]
     name: Option<Name>,
     #[serde(default, deserialize_with = "number::saturating_option")]
     price: Option<i64>,
+    /// Units to add to the stock, or to take from it if negative.
     #[serde(default, deserialize_with = "number::saturating_option")]
     restock: Option<i64>,
+    /// Units in the stock from now on. Needs `If-Match`.
     #[serde(default, deserialize_with = "number::saturating_option")]
     available_quantity: Option<i64>,
 }
@@ -128,13 +137,19 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::
     Name::deserialize(deserializer).map(Some)
 }
 
-#[derive(Debug, Serialize)]
+/// A gifticon on sale.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Gifticon)]
 struct GifticonView {
     id: i64,
+    /// The number that the merchandiser gave it.
+    #[schema(value_type = i64)]
     gifticon_id: GifticonId,
     name: String,
+    /// Units that are left to sell.
     available_quantity: i64,
+    /// Won for one unit.
     price: i64,
 }
 

@@ -1,5 +1,9 @@
 //! HTTP of the view. It is only read here: events write it.
 
+mod openapi;
+
+pub use openapi::openapi;
+
 use crate::live::events::EventFeed;
 use crate::live::views::{Interest, ViewFeed};
 use crate::projection::{self, View};
@@ -23,6 +27,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 pub const UNKNOWN_MYPAGE: Kind = Kind::new(
     "no-such-mypage",
@@ -84,22 +89,30 @@ pub fn management(rebuild: Rebuild) -> Router {
     Router::new().route("/admin/rebuild", both).with_state(rebuild)
 }
 
-/// A view as customers read it. It is read from the columns of its row, whose names its fields have.
-#[derive(Debug, Serialize, Deserialize)]
+/// The story of a cart, as far as it went.
+// It is read from the columns of its row, whose names its fields have.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all(serialize = "camelCase"))]
+#[schema(as = Mypage, rename_all = "camelCase")]
 struct MypageView {
     id: i64,
+    #[schema(value_type = i64)]
     cart_id: CartId,
+    #[schema(value_type = Option<i64>)]
     gifticon_id: Option<GifticonId>,
     name: Option<String>,
     price: Option<i64>,
     quantity: Option<i64>,
     amount: Option<i64>,
+    #[schema(value_type = Option<i64>)]
     payment_id: Option<PaymentId>,
+    /// That of the last step.
     status: String,
     #[serde(serialize_with = "serialize_time")]
+    #[schema(value_type = String, format = DateTime)]
     created_at: i64,
     #[serde(serialize_with = "serialize_time")]
+    #[schema(value_type = String, format = DateTime)]
     updated_at: i64,
 }
 
@@ -131,11 +144,13 @@ struct VersionedView {
 }
 
 /// One step of a cart.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Step)]
 struct StepView {
     event_type: &'static str,
     status: &'static str,
+    #[schema(format = DateTime)]
     at: String,
 }
 

@@ -1,5 +1,9 @@
 //! HTTP of payments. They are only read here: events decide them.
 
+mod openapi;
+
+pub use openapi::openapi;
+
 use crate::store::{self, PAYMENTS, PaymentRow};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,6 +18,7 @@ use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use common_events::{CartId, PaymentId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub const UNKNOWN_PAYMENT: Kind = Kind::new(
     "no-such-payment",
@@ -48,13 +53,20 @@ pub fn routes(db: Db) -> Router {
         .with_state(db)
 }
 
-#[derive(Debug, Serialize)]
+/// The payment of a cart.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Payment)]
 struct PaymentView {
+    #[schema(value_type = Option<i64>)]
     id: Option<PaymentId>,
+    #[schema(value_type = i64)]
     cart_id: CartId,
+    /// Won.
     amount: Option<i64>,
+    /// `PaymentApproved`, `PaymentDeclined` or `PaymentCanceled`.
     status: String,
+    /// Why it was declined, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The folders of `chassis`, each with those that it may import.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("base", &[]),
     ("model", &[]),
     ("storage", &["base", "model"]),
@@ -15,6 +15,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("writer", &["base", "storage", "mailbox", "model"]),
     ("workers", &["base", "storage", "bus", "mailbox", "model", "writer"]),
     ("service", &["base", "storage", "bus", "http", "mailbox", "workers", "writer"]),
+    ("openapi", &["base", "http", "listing"]),
     ("testing", &["base", "storage", "bus", "model", "writer"]),
 ];
 

@@ -14,7 +14,20 @@ pub trait Validate {
 
 /// The invalid fields of a request, each with what is wrong, by their names in JSON.
 #[derive(Debug, Default)]
-pub struct Fields(BTreeMap<&'static str, Text>);
+pub struct Fields {
+    invalid: BTreeMap<&'static str, Text>,
+    /// The rules that were checked, where they are asked for.
+    rules: Option<BTreeMap<&'static str, Rule>>,
+}
+
+/// The rule for a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// It is a whole number within these bounds.
+    Number(RangeInclusive<i64>),
+    /// It is a [`Name`].
+    Name,
+}
 
 impl Fields {
     /// Checks that a number, if it is there, is within `bounds`.
@@ -24,6 +37,9 @@ impl Fields {
         number: impl Into<Option<i64>>,
         bounds: RangeInclusive<i64>,
     ) {
+        if let Some(rules) = &mut self.rules {
+            rules.insert(field, Rule::Number(bounds.clone()));
+        }
         let (min, max) = bounds.into_inner();
         let fault = match number.into() {
             Some(number) if number < min => {
@@ -34,21 +50,32 @@ impl Fields {
             }
             Some(_) | None => return,
         };
-        self.0.insert(field, fault);
+        self.invalid.insert(field, fault);
     }
 
     /// Checks that a name, if it is there, breaks no rule of [`Name`].
     pub fn name<'n>(&mut self, field: &'static str, name: impl Into<Option<&'n Name>>) {
+        if let Some(rules) = &mut self.rules {
+            rules.insert(field, Rule::Name);
+        }
         let fault = name.into().and_then(Name::fault);
-        self.0.extend(fault.map(|fault| (field, fault.clone())));
+        self.invalid.extend(fault.map(|fault| (field, fault.clone())));
     }
+}
+
+/// Returns the rules for the fields of `request`, which breaks none.
+pub(crate) fn rules(request: &impl Validate) -> BTreeMap<&'static str, Rule> {
+    let mut fields = Fields { rules: Some(BTreeMap::new()), ..Fields::default() };
+    request.validate(&mut fields);
+    assert!(fields.invalid.is_empty(), "{:?} are invalid", fields.invalid);
+    fields.rules.unwrap_or_default()
 }
 
 /// Returns `request` if its fields are valid, else 422 with the invalid ones.
 pub(super) fn validated<T: Validate>(request: T) -> Result<T, Problem> {
     let mut invalid = Fields::default();
     request.validate(&mut invalid);
-    let Fields(invalid) = invalid;
+    let invalid = invalid.invalid;
     if invalid.is_empty() {
         return Ok(request);
     }

@@ -3,6 +3,7 @@
 use crate::http::BaseUrl;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// Links by name, in order.
 #[derive(Clone, Debug, Default)]
@@ -99,8 +100,9 @@ impl<T: Serialize> Serialize for Embedded<T> {
 }
 
 /// The position of a page in its collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PageInfo)]
 pub struct PageInfo {
     /// Items on a full page.
     pub size: i64,

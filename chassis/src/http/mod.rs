@@ -34,6 +34,7 @@ pub use connection::PeerAddr;
 pub use extract::bad_query;
 pub use extract::{Body, Id, Uuid};
 pub use fields::{Fields, Validate};
+pub(crate) use fields::{Rule, rules};
 pub use name::Name;
 pub use query::Query;
 pub use server_span::distrust_trace;

@@ -5,6 +5,7 @@ mod order;
 mod paging;
 
 pub use order::Field;
+pub(crate) use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_NUMBER, MAX_PAGE_SIZE};
 
 use crate::base::problem::Problem;
 use crate::http::hal::{Collection, Index, Item, Links, PageInfo};

@@ -5,11 +5,11 @@ use crate::http::{Query, bad_query};
 use crate::listing::order::{Field, Order, unique_names};
 
 /// The default number of items on a page.
-const DEFAULT_PAGE_SIZE: i64 = 20;
+pub(crate) const DEFAULT_PAGE_SIZE: i64 = 20;
 /// The most items on a page.
-const MAX_PAGE_SIZE: i64 = 1_000;
+pub(crate) const MAX_PAGE_SIZE: i64 = 1_000;
 /// The largest page number that is accepted, far beyond any existing page.
-const MAX_PAGE_NUMBER: i64 = 1_000_000_000;
+pub(crate) const MAX_PAGE_NUMBER: i64 = 1_000_000_000;
 /// The most items that are sorted for one page: some 10 ms of a core.
 const MAX_SORTED: i64 = 10_000;
 /// The most items that are skipped to reach a page by its number, from the nearer end: some 10 ms of a core.

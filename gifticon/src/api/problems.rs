@@ -8,25 +8,25 @@ use chassis::http::{EntityTag, precondition_failed};
 use chassis::writer::CommandError;
 use common_events::number::UNITS_MAX;
 
-const GIFTICON_EXISTS: Kind = Kind::new(
+pub(super) const GIFTICON_EXISTS: Kind = Kind::new(
     "gifticon-exists",
     StatusCode::CONFLICT,
     "This gifticon exists already",
     "이미 등록된 기프티콘입니다",
 );
-const GIFTICON_HELD: Kind = Kind::new(
+pub(super) const GIFTICON_HELD: Kind = Kind::new(
     "gifticon-held",
     StatusCode::CONFLICT,
     "Live carts hold this gifticon",
     "장바구니에 담긴 기프티콘입니다",
 );
-const UNKNOWN_GIFTICON: Kind = Kind::new(
+pub(super) const UNKNOWN_GIFTICON: Kind = Kind::new(
     "no-such-gifticon",
     StatusCode::NOT_FOUND,
     "There is no such gifticon",
     "없는 기프티콘입니다",
 );
-const INSUFFICIENT_STOCK: Kind =
+pub(super) const INSUFFICIENT_STOCK: Kind =
     Kind::new("not-enough-stock", StatusCode::CONFLICT, "Not enough are left", "수량이 부족합니다");
 const RESERVATION_RELEASED: Kind = Kind::new(
     "reservation-released",
@@ -40,7 +40,7 @@ const RESERVATION_DIFFERS: Kind = Kind::new(
     "This reservation was made for something else",
     "다른 내용으로 만들어진 예약입니다",
 );
-const VERSION_NEEDED: Kind = Kind::new(
+pub(super) const VERSION_NEEDED: Kind = Kind::new(
     "version-needed",
     StatusCode::PRECONDITION_REQUIRED,
     "An absolute quantity needs If-Match",

@@ -2,6 +2,7 @@
 
 use chassis::base::problem::Kind;
 use chassis::http::Surface;
+use chassis::openapi::Api;
 use chassis::service::launch::{OnKafka, command};
 use chassis::workers::consumer::Policy as _;
 use chrono::DateTime;
@@ -15,6 +16,7 @@ pub struct Service {
     pub command: fn(&'static str, u16) -> clap::Command,
     pub problems: &'static [Kind],
     pub surface: fn() -> Surface,
+    pub openapi: fn() -> Api,
     /// Returns true if its policy acts on an event.
     pub acts_on: fn(&Envelope) -> bool,
 }
@@ -29,6 +31,7 @@ pub fn services() -> [Service; SERVICES.len()] {
             },
             problems: gifticon::api::PROBLEMS,
             surface: gifticon::api::surface,
+            openapi: gifticon::api::openapi,
             acts_on: |event| {
                 !gifticon::policy::ReturnStock.react(event, DateTime::UNIX_EPOCH).is_empty()
             },
@@ -38,6 +41,7 @@ pub fn services() -> [Service; SERVICES.len()] {
             command: |name, port| command::<OnKafka<cart::CartConfig>>(name, cart::ABOUT, port),
             problems: cart::api::PROBLEMS,
             surface: cart::api::surface,
+            openapi: cart::api::openapi,
             acts_on: |event| {
                 !cart::policy::FollowPayment.react(event, DateTime::UNIX_EPOCH).is_empty()
             },
@@ -49,6 +53,7 @@ pub fn services() -> [Service; SERVICES.len()] {
             },
             problems: payment::api::PROBLEMS,
             surface: payment::api::surface,
+            openapi: payment::api::openapi,
             acts_on: |event| {
                 let policy = payment::policy::FollowCart { builtin: None };
                 !policy.react(event, DateTime::UNIX_EPOCH).is_empty()
@@ -61,6 +66,7 @@ pub fn services() -> [Service; SERVICES.len()] {
             },
             problems: mypage::api::PROBLEMS,
             surface: mypage::api::surface,
+            openapi: mypage::api::openapi,
             acts_on: |event| !mypage::policy::Project.react(event, DateTime::UNIX_EPOCH).is_empty(),
         },
     ]

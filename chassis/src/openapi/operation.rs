@@ -1,0 +1,185 @@
+//! One operation: a method of a path.
+
+use crate::base::problem::{Kind, kind};
+use crate::http::Validate;
+use crate::openapi::schemas::Schemas;
+use axum::http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+/// The problems of every operation: what the server itself refuses, and faults.
+const OF_EVERY: [Kind; 7] = [
+    kind::MALFORMED,
+    kind::BAD_HOST,
+    kind::TOO_SLOW,
+    kind::URI_TOO_LONG,
+    kind::HEADERS_TOO_LARGE,
+    kind::UNAVAILABLE,
+    kind::INTERNAL,
+];
+/// Those of every operation that reads a body.
+const OF_BODIES: [Kind; 4] = [kind::INVALID, kind::MEDIA_TYPE, kind::ENCODING, kind::TOO_LARGE];
+
+/// One operation: a method of a path, with what it takes and what it answers.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) kinds: Vec<Kind>,
+    pub(super) schemas: Schemas,
+    id: String,
+    summary: String,
+    description: Option<&'static str>,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    responses: Map<String, Value>,
+}
+
+impl Operation {
+    /// Returns an operation. `id` is unique in the document: it names the function of a generated client.
+    pub fn new(
+        method: Method,
+        path: impl Into<String>,
+        id: impl Into<String>,
+        summary: impl Into<String>,
+    ) -> Self {
+        let operation = Self {
+            method,
+            path: path.into(),
+            kinds: OF_EVERY.to_vec(),
+            schemas: Schemas::default(),
+            id: id.into(),
+            summary: summary.into(),
+            description: None,
+            parameters: vec![json!({ "$ref": "#/components/parameters/AcceptLanguage" })],
+            body: None,
+            responses: Map::new(),
+        };
+        if operation.path.contains("{id}") {
+            let id = json!({ "type": "integer", "format": "int64", "minimum": 1 });
+            let id = json!({ "name": "id", "in": "path", "required": true, "schema": id });
+            operation.parameter(id).refuses(&[kind::NOT_FOUND])
+        } else {
+            operation
+        }
+    }
+
+    /// Adds what the summary does not say.
+    pub fn description(mut self, text: &'static str) -> Self {
+        self.description = Some(text);
+        self
+    }
+
+    /// Adds a parameter.
+    pub(super) fn parameter(mut self, parameter: Value) -> Self {
+        self.parameters.push(parameter);
+        self
+    }
+
+    /// Adds an optional header, whose value matches `schema`.
+    pub fn header(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter(json!({
+            "name": name, "in": "header", "description": description, "schema": schema,
+        }))
+    }
+
+    /// Adds `If-Match`.
+    pub fn if_match(self) -> Self {
+        let any = json!({ "$ref": "#/components/parameters/IfMatch" });
+        self.parameter(any).refuses(&[kind::PRECONDITION])
+    }
+
+    /// Sets the JSON body, of which `example` is one. The bounds of its fields are those that are checked.
+    pub fn body<T: ToSchema + DeserializeOwned + Validate>(mut self, example: &Value) -> Self {
+        let schema = self.schemas.request::<T>(example);
+        self.body = Some(json!({
+            "required": true,
+            "content": { "application/json": { "schema": schema, "example": example } },
+        }));
+        self.refuses(&OF_BODIES)
+    }
+
+    /// Adds problems that it may answer.
+    pub fn refuses(mut self, kinds: &[Kind]) -> Self {
+        self.kinds.extend(kinds);
+        self
+    }
+
+    /// Adds the response with the item whose fields `T` has.
+    pub fn item<T: ToSchema>(mut self, status: StatusCode, description: &str) -> Self {
+        let schema = self.schemas.item::<T>();
+        self = self.response(status, description, &schema);
+        self.response_mut(status)["headers"] =
+            json!({ "ETag": { "$ref": "#/components/headers/ETag" } });
+        self
+    }
+
+    /// Adds the response with an item that was made, whose id `reachable` operations take.
+    pub fn created<T: ToSchema>(self, description: &str, reachable: &[&str]) -> Self {
+        let mut operation = self.item::<T>(StatusCode::CREATED, description);
+        let response = operation.response_mut(StatusCode::CREATED);
+        response["headers"]["Location"] = json!({ "$ref": "#/components/headers/Location" });
+        for id in reachable {
+            let parameters = json!({ "id": "$response.body#/id" });
+            response["links"][id] = json!({ "operationId": id, "parameters": parameters });
+        }
+        operation
+    }
+
+    /// Adds a response with a list of `T`.
+    pub fn list<T: ToSchema>(mut self, description: &str) -> Self {
+        let items = self.schemas.of::<T>();
+        self.response(StatusCode::OK, description, &json!({ "type": "array", "items": items }))
+    }
+
+    /// Adds the response 204.
+    pub fn no_content(mut self, description: &str) -> Self {
+        self.responses.insert("204".into(), json!({ "description": description }));
+        self
+    }
+
+    /// Adds `If-None-Match`, and the response 304 to it.
+    pub(super) fn cached(mut self) -> Self {
+        let etag = json!({ "ETag": { "$ref": "#/components/headers/ETag" } });
+        let response = json!({ "description": "The client has the item.", "headers": etag });
+        self.responses.insert("304".into(), response);
+        let if_none_match = json!({ "$ref": "#/components/parameters/IfNoneMatch" });
+        self.parameter(if_none_match).refuses(&[kind::PRECONDITION])
+    }
+
+    /// Adds a response with a JSON body.
+    pub(super) fn response(
+        mut self,
+        status: StatusCode,
+        description: &str,
+        schema: &Value,
+    ) -> Self {
+        let response = json!({
+            "description": description, "content": { "application/json": { "schema": schema } },
+        });
+        self.responses.insert(status.as_str().into(), response);
+        self
+    }
+
+    fn response_mut(&mut self, status: StatusCode) -> &mut Value {
+        self.responses.get_mut(status.as_str()).expect("the response was added")
+    }
+
+    /// Returns the operation as in the document, with `problems` among its responses.
+    pub(super) fn into_json(self, tag: &str, problems: Map<String, Value>) -> Value {
+        let mut responses = self.responses;
+        responses.extend(problems);
+        let mut operation = json!({
+            "tags": [tag], "operationId": self.id, "summary": self.summary,
+            "parameters": self.parameters, "responses": responses,
+        });
+        if let Some(description) = self.description {
+            operation["description"] = description.into();
+        }
+        if let Some(body) = self.body {
+            operation["requestBody"] = body;
+        }
+        operation
+    }
+}

@@ -88,7 +88,8 @@ impl Bus for EmbeddedLog {
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
         let log = Arc::clone(&self.0);
         let guard = log.begin_replay().await?;
-        Ok(Box::new(EmbeddedReplay { end: log.end(), from: log.oldest(), log, _guard: guard }))
+        let (oldest, end) = (log.oldest(), log.end());
+        Ok(Box::new(EmbeddedReplay { log, oldest, from: oldest, end, _guard: guard }))
     }
 
     async fn tail(&self, recent: i64) -> anyhow::Result<Box<dyn TopicTail>> {
@@ -109,6 +110,8 @@ impl Publisher for EmbeddedLog {
 /// Reads the log from offset `from` to `end`.
 struct EmbeddedReplay {
     log: Arc<Log>,
+    /// The oldest offset when it began: older messages may have been dropped.
+    oldest: i64,
     from: i64,
     end: i64,
     _guard: ReplayGuard,
@@ -127,7 +130,8 @@ impl TopicReplay for EmbeddedReplay {
     }
 
     fn progress(&self) -> (u64, u64) {
-        (self.from.max(0).cast_unsigned(), self.end.max(0).cast_unsigned())
+        let since_oldest = |offset: i64| (offset - self.oldest).max(0).cast_unsigned();
+        (since_oldest(self.from), since_oldest(self.end))
     }
 }
 

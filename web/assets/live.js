@@ -43,7 +43,7 @@ function walk(ids, kind, type) {
   const begin = performance.now();
   return new Promise((done) => {
     const frame = (now) => {
-      const gone = (now - begin) / pace;
+      const gone = Math.max(now - begin, 0) / pace; // a frame may have begun before
       const index = Math.floor(gone);
       if (index >= legs.length) {
         dot.remove();

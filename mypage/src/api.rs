@@ -248,7 +248,7 @@ async fn stream_views(
     let permit = streams.enter()?;
     let (watching, frames) = feed.watch(interest.clone(), base.clone()).await?;
     let first = feed.catch_up(&watching, &interest, &base, last_event_id(&headers)).await?;
-    Ok(event_stream(permit, first, frames, move || watching.heartbeat()))
+    Ok(event_stream(permit, &first, frames, move || watching.heartbeat()))
 }
 
 fn interest(query: &Query) -> Result<Interest, Problem> {
@@ -272,7 +272,7 @@ async fn stream_events(
 ) -> Result<Response, Problem> {
     let permit = streams.enter()?;
     let (watching, first, frames) = feed.watch(last_event_id(&headers)).await?;
-    Ok(event_stream(permit, first, frames, move || watching.heartbeat()))
+    Ok(event_stream(permit, &first, frames, move || watching.heartbeat()))
 }
 
 /// Answers when it is done, so that a script can wait for it.

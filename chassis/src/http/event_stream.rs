@@ -143,7 +143,7 @@ pub fn reset() -> String {
 /// gone, the client was too slow: it gets a `reset`, and the stream ends.
 pub fn event_stream(
     permit: StreamPermit,
-    first: String,
+    first: &str,
     frames: Receiver<Bytes>,
     heartbeat: impl Fn() -> String + Send + Sync + 'static,
 ) -> Response {

@@ -6,7 +6,7 @@ use crate::base::config::StreamsLimit;
 use crate::base::i18n::Text;
 use crate::base::limits::STREAM_HEARTBEAT;
 use crate::base::metrics::{Counter, Gauge, Metrics};
-use crate::base::problem::Problem;
+use crate::base::problem::{Problem, kind};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -31,6 +31,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// clients of a process that was killed do not all come at once.
 const RECONNECT_MIN_MS: u128 = 1_500;
 const RECONNECT_SPREAD_MS: u128 = 1_000;
+/// When a client that was refused may try again.
+const RETRY_AFTER_SECONDS: u16 = 5;
 /// Bytes from which on waiting frames are not gathered into one.
 const GATHERED_BYTES: usize = 64 * 1024;
 /// The event that tells a client that it may have missed something. The empty id makes it begin anew when it connects again.
@@ -114,7 +116,7 @@ impl Streams {
                 "too many event streams are open; read the list instead, or try again later",
                 "열려 있는 실시간 연결이 너무 많습니다. 목록을 조회하거나 잠시 후 다시 시도해 주세요",
             );
-            return Err(Problem::unavailable(text).retry_after(5));
+            return Err(Problem::new(kind::UNAVAILABLE, text).retry_after(RETRY_AFTER_SECONDS));
         };
         self.open.inc();
         Ok(StreamPermit { open: self.open.clone(), _permit: permit })

@@ -42,7 +42,7 @@ async fn a_drain_ends_a_stream_between_two_events() {
         },
         gateway.stop(Duration::from_secs(20))
     );
-    assert!(text.ends_with("data: 3\n\n\r\nb\r\nretry: 500\n\n\r\n0\r\n\r\n"), "{text}");
+    assert!(text.ends_with("data: 3\n\n\r\nC\r\nretry: 500\n\n\r\n0\r\n\r\n"), "{text}");
     assert!(began.elapsed() < Duration::from_secs(8), "the drain took {:?}", began.elapsed());
 }
 
@@ -72,7 +72,7 @@ async fn a_stream_in_the_middle_of_an_event_is_ended_after_it() {
         stream.read
     };
     let (text, ()) = tokio::join!(end, gateway.stop(Duration::from_secs(20)));
-    assert!(text.ends_with("3\r\n1\n\n\r\nb\r\nretry: 500\n\n\r\n0\r\n\r\n"), "{text}");
+    assert!(text.ends_with("3\r\n1\n\n\r\nC\r\nretry: 500\n\n\r\n0\r\n\r\n"), "{text}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod budget;
 pub mod events;
+mod missed;
 mod sample;
 mod shown;
 mod view_streams;

@@ -4,6 +4,7 @@
 //! reads the batches that are new, whichever replica wrote them, and their views as they are then. So a stream tells states:
 //! it may skip one between two others, and tell one twice, and a client keeps the one with the highest version.
 
+use crate::live::missed::{CHANGES_READ, VIEWS_READ, changed_since, write_missed};
 pub use crate::live::view_streams::Interest;
 use crate::live::view_streams::ViewStreams;
 use crate::live::watchers::{Watcher, Watchers};
@@ -29,10 +30,6 @@ use tokio::time::{sleep, timeout_at};
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// After how many reads without a change it is checked that the numbers did not go back: the database may be an older one.
 const READS_BETWEEN_CHECKS: u32 = 50;
-/// Changes that are read at once.
-const CHANGES_READ: i64 = 128;
-/// Views that are read at once. A client that missed the changes of more begins anew.
-const VIEWS_READ: usize = 1_000;
 /// Views that a stream begins with.
 const NEWEST: u8 = 20;
 
@@ -120,13 +117,15 @@ impl ViewFeed {
         let mut text = String::new();
         if let Some(last) = last {
             let last = last.parse().ok();
-            if let Some((last, carts)) = self.changed_since(last, position).await? {
-                let carts: Vec<i64> = match interest {
-                    Interest::All => carts.into_iter().collect(),
-                    Interest::Carts(wanted) => carts.intersection(wanted).copied().collect(),
+            if let Some((last, changed)) = changed_since(&self.db, last, position).await? {
+                let is_wanted = |cart: &i64| match interest {
+                    Interest::All => true,
+                    Interest::Carts(wanted) => wanted.contains(cart),
                 };
+                let carts: Vec<i64> = changed.keys().copied().filter(is_wanted).collect();
                 let views = store::of_carts(&self.db, &carts).await?;
-                self.write(&mut text, base, &Vec::from_iter(&views), last, position.max(last));
+                let render = |view: &View| (self.render)(base, view);
+                write_missed(&mut text, render, &views, &changed, position.max(last));
                 return Ok(text);
             }
             text = reset();
@@ -139,38 +138,6 @@ impl ViewFeed {
         };
         self.write(&mut text, base, &Vec::from_iter(&views), 0, position);
         Ok(text)
-    }
-
-    /// Returns the change `last` with the carts whose views changed between it and `position`. `None` if that is not known, or
-    /// if they are too many.
-    async fn changed_since(
-        &self,
-        last: Option<i64>,
-        position: i64,
-    ) -> sqlx::Result<Option<(i64, BTreeSet<i64>)>> {
-        let Some(last) = last else { return Ok(None) };
-        let (mut read, mut carts) = (last, BTreeSet::new());
-        if last > position {
-            // Another replica has told it already, or it is from another database.
-            let known = last <= store::last_change(&self.db).await?;
-            return Ok(known.then_some((last, carts)));
-        }
-        while read < position {
-            let changes = store::changes_after(&self.db, read, CHANGES_READ).await?;
-            if changes.is_empty() {
-                return Ok(None);
-            }
-            for change in changes {
-                let changed = change.carts().filter(|_| change.seq == read + 1);
-                let Some(changed) = changed else { return Ok(None) };
-                read = change.seq;
-                carts.extend(changed);
-            }
-            if carts.len() > VIEWS_READ {
-                return Ok(None);
-            }
-        }
-        Ok(Some((last, carts)))
     }
 
     /// Writes an event for each view. The last one leads to the position `to`, and those before it leave the client at `from`:

@@ -122,7 +122,7 @@ function set(key, text, value) {
   const box = numbers.querySelector(`[data-number="${key}"]`);
   box.querySelector('dd').textContent = text;
   if (value === undefined) return;
-  const past = history.get(key) ?? [];
+  const past = history.get(key) ?? Array(SPARK).fill(value);
   past.push(value);
   if (past.length > SPARK) past.shift();
   history.set(key, past);

@@ -34,7 +34,7 @@ words! {
     theme_auto: "Theme of your system", "시스템 화면 설정대로";
     footer: "A shop for mobile gift vouchers, out of limited stock. Nothing here is charged for real.",
         "한정 수량 모바일 상품권 가게예요. 실제로 결제되지는 않아요.";
-    api: "For programs (HAL)", "개발자용 API";
+    api: "API for programs", "개발자용 API";
 
     // Trouble.
     trouble_title: "We cannot reach a part of the shop", "지금은 불러올 수 없어요";
@@ -126,7 +126,6 @@ words! {
     md_new: "Put on sale", "새 기프티콘 등록";
     md_list: "On sale", "판매 중";
     md_number: "Number", "상품 번호";
-    md_number_hint: "A whole number that is not in use", "아직 쓰지 않은 숫자";
     md_name: "Name", "이름";
     md_stock: "Stock", "수량";
     md_price: "Price (₩)", "가격 (원)";
@@ -182,7 +181,6 @@ words! {
     live_unread: "{n} to read", "읽을 것 {n}";
     live_down: "no answer", "응답 없음";
     live_reserve: "reserve", "재고 예약";
-    live_breaker_short: "circuit", "서킷";
     live_call: "Call, answered at once", "바로 답을 듣는 호출";
     live_event: "Event, by the topic", "토픽을 거치는 이벤트";
     live_no_script: "This is how things stand now. With JavaScript, events walk along the lines; without, reload the page.",
@@ -199,7 +197,6 @@ words! {
     role_cart: "saga", "사가";
     role_payment: "approval", "승인";
     role_mypage: "view", "조회";
-    role_topic: "Kafka", "Kafka";
     happened_cart_added: "Cart {cart}: {quantity} of voucher {gifticon} added", "장바구니 {cart}번: {gifticon}번 기프티콘 {quantity}개를 담았어요";
     happened_payment_approved: "Cart {cart}: payment approved", "장바구니 {cart}번: 결제가 승인됐어요";
     happened_payment_declined: "Cart {cart}: payment declined", "장바구니 {cart}번: 결제가 거절됐어요";

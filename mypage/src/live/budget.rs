@@ -63,7 +63,7 @@ mod tests {
         assert!(!budget.pays(4_000, bytes) && Budget::may_pay(4_000, bytes));
         sleep(Duration::from_millis(1_100)).await;
         assert!(budget.pays(4_000, bytes));
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         assert!(
             !budget.pays(8_000, bytes) && !Budget::may_pay(8_000, bytes),
             "it is not saved up for long"

@@ -133,7 +133,7 @@ impl ViewFeed {
         let views = match interest {
             Interest::All => store::newest(&self.db, NEWEST.into()).await?,
             Interest::Carts(carts) => {
-                store::of_carts(&self.db, &Vec::from_iter(carts.iter().copied())).await?
+                store::of_carts(&self.db, &carts.iter().copied().collect::<Vec<_>>()).await?
             }
         };
         self.write(&mut text, base, &Vec::from_iter(&views), 0, position);

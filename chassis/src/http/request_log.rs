@@ -9,6 +9,7 @@ use crate::http::head::{self, InvalidHead};
 use crate::http::language::in_language;
 use crate::http::server_span::ServerSpan;
 use crate::http::{body, surface};
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, NestedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -46,6 +47,7 @@ pub(super) async fn observe(
     let own = trace.clone();
     let status = CLIENT_CLOSED_REQUEST;
     let mut log = RequestLog { context, started, method, uri, route, span, server_span, status };
+    let mut leaves_body = !request.body().is_end_stream();
     let handled = async {
         let invalid_head = request.extensions_mut().remove::<InvalidHead>();
         let request = match invalid_head {
@@ -60,6 +62,8 @@ pub(super) async fn observe(
                 [(header::ALLOW, head::METHODS)].into_response()
             }
             Ok((request, _memory)) => {
+                leaves_body &=
+                    !log.context.surface.reads_body(request.method(), request.uri().path());
                 let until = patience::of(request.headers()); // begins now, when the whole request is here
                 patience::with(until, next.run(request)).await
             }
@@ -75,6 +79,10 @@ pub(super) async fn observe(
     let about = About { lang, instance: instance.as_deref(), trace_id: Some(own.id()) };
     let mut response = in_language(response, about, &log.context.surface);
     response.headers_mut().insert(REQUEST_ID, id);
+    if leaves_body {
+        // The rest of the body is in the way of the next request. Without this header, the client might send one.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     log.status = response.status().as_u16();
     response
 }

@@ -27,6 +27,7 @@ const FULL: i64 = 100;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A gifticon, as its service shows it.
+#[expect(clippy::struct_field_names, reason = "the fields have the names of the service")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Gifticon {

@@ -39,7 +39,7 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
     let tracer = Tracer::of("gateway", &metrics);
-    let routes = routes::routes(upstreams, Streams::new(streams, &metrics), &metrics, &tracer);
+    let routes = routes::routes(upstreams, &Streams::new(streams, &metrics), &metrics, &tracer);
     let distrust = tracer.is_on() && !proxies.trust_traceparent;
     let layers = ServiceBuilder::new()
         .map_request(cors::hide_options)

@@ -26,7 +26,7 @@ const IN_PROGRESS_MAX: usize = 256;
 /// Returns the routes: those of the services, and the pages, which ask the services by the same routes.
 pub(crate) fn routes(
     upstreams: Upstreams,
-    streams: Streams,
+    streams: &Streams,
     metrics: &Metrics,
     tracer: &Tracer,
 ) -> Router {

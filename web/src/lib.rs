@@ -14,6 +14,7 @@ mod voucher;
 mod words;
 
 pub use form::CROSS_SITE;
+pub use pages::PATHS;
 
 use axum::Router;
 use axum::extract::Request;
@@ -25,9 +26,6 @@ use tower::ServiceExt;
 
 /// The problems of the pages. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[CROSS_SITE];
-
-/// The pages that a visitor can open.
-pub const PATHS: [&str; 4] = ["/shop", "/me", "/md", "/live"];
 
 /// The pages. Clones share everything.
 #[derive(Clone, Debug)]

@@ -139,7 +139,7 @@ words! {
     md_available: "Available {n}", "남음 {n}";
     md_split: "{sold} sold, {held} in payment, {available} available", "판매 {sold}개, 결제 중 {held}개, 남음 {available}개";
     md_basis: "Sold and in payment are counted in the newest {n} live carts.", "판매와 결제 중은 최근 장바구니 {n}건을 센 값이에요.";
-    md_carts: "Live carts", "살아 있는 장바구니";
+    md_carts: "Live carts", "담긴 장바구니";
     md_in_payment: "In payment", "결제 중";
     md_on_sale: "Kinds on sale", "판매 중인 상품";
     md_registered: "It is on sale now.", "등록했어요. 지금부터 판매돼요.";

@@ -174,7 +174,7 @@ async fn axe_finds_nothing_and_nothing_is_cut_on_a_phone() {
                 }
                 let place = format!("{page} {lang} {scheme} {width}");
                 let found = violations(&browser).await;
-                assert_eq!(found, [String::new(); 0], "{place}");
+                assert_eq!(found, Vec::<String>::new(), "{place}");
                 let cut = "const wide = document.scrollingElement.scrollWidth;
                     const of = [...document.querySelectorAll('main *')].filter((one) => one.scrollWidth > one.clientWidth + 1
                         && getComputedStyle(one).display !== 'inline' && one.clientWidth > 0 && !one.closest('svg, .unseen'));

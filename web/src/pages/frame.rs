@@ -4,6 +4,9 @@ use crate::assets;
 use crate::visit::{Theme, Visit};
 use crate::words::Words;
 
+/// The pages that a visitor can open.
+pub const PATHS: [&str; 4] = ["/shop", "/me", "/md", "/live"];
+
 /// A tab of the bar.
 pub(crate) struct Tab {
     pub(crate) href: String,

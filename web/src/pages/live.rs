@@ -21,13 +21,13 @@ const SUMMED_MAX: i64 = 200;
 #[serde(rename_all = "camelCase", default)]
 struct Figures {
     carts_per_second: Option<f64>,
-    services: Vec<Service>,
+    services: Vec<ServiceFigures>,
 }
 
 /// What a service says about itself.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Service {
+struct ServiceFigures {
     service: String,
     up: bool,
     outbox_events: i64,

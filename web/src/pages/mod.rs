@@ -9,4 +9,5 @@ pub(crate) mod shop;
 pub(crate) mod theme;
 pub(crate) mod trouble;
 
+pub use frame::PATHS;
 pub(crate) use frame::{Frame, Summary};

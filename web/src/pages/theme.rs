@@ -1,8 +1,8 @@
 //! `/shop/theme`: the switch between light and dark.
 
-use crate::PATHS;
 use crate::answer::{remember, see};
 use crate::form::Form;
+use crate::pages::PATHS;
 use crate::visit::{THEME_COOKIE, Theme};
 use axum::response::Response;
 

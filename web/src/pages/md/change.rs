@@ -1,6 +1,6 @@
 //! `POST /md/gifticons/{id}`: restocks and reprices a gifticon.
 
-use super::{ChangeForm, Refused, show};
+use super::list::{ChangeForm, Refused, show};
 use crate::answer::see;
 use crate::form::Form;
 use crate::format::won;

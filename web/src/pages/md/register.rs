@@ -1,6 +1,6 @@
 //! `POST /md/gifticons`: puts a gifticon on sale.
 
-use super::{NewForm, Refused, show};
+use super::list::{NewForm, Refused, show};
 use crate::answer::see;
 use crate::form::Form;
 use crate::format::count;

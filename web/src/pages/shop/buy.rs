@@ -1,6 +1,6 @@
 //! `POST /shop/carts`: adds a gifticon to the cart.
 
-use super::{Gifticon, IDEMPOTENCY_KEY, Refused, show};
+use super::list::{Gifticon, IDEMPOTENCY_KEY, Refused, show};
 use crate::answer::see;
 use crate::form::{Form, new_key};
 use crate::format::{count, won};

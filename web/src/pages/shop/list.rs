@@ -1,8 +1,4 @@
-//! `/shop`: what is on sale, and the form that adds it to the cart.
-
-mod buy;
-
-pub(crate) use buy::buy;
+//! `GET /shop`: what is on sale.
 
 use crate::answer;
 use crate::form::new_key;
@@ -24,9 +20,10 @@ const PAGE_SIZE: i64 = 24;
 const FEW: i64 = 10;
 /// The bar of a gifticon is full while so many are left.
 const FULL: i64 = 100;
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A gifticon, as its service shows it.
+#[expect(clippy::struct_field_names, reason = "the fields have the names of the service")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Gifticon {
@@ -146,15 +143,15 @@ impl Card {
 }
 
 /// A form that was refused: what the visitor typed, and what is wrong.
-struct Refused {
-    gifticon_id: i64,
-    quantity: String,
+pub(super) struct Refused {
+    pub(super) gifticon_id: i64,
+    pub(super) quantity: String,
     /// The key to go on with; a new one if the old one stands for the refusal.
-    key: String,
-    summary: Summary,
+    pub(super) key: String,
+    pub(super) summary: Summary,
     /// What is wrong with the quantity, at its field.
-    error: Option<String>,
-    status: StatusCode,
+    pub(super) error: Option<String>,
+    pub(super) status: StatusCode,
 }
 
 /// Handles `GET /shop`.
@@ -176,7 +173,7 @@ pub(crate) async fn card(visit: Visit, Id(id): Id) -> Response {
 }
 
 /// Returns the page, after a form that was refused if there is one.
-async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -> Response {
+pub(super) async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -> Response {
     let t = visit.words();
     let path = format!("/gifticons?page={number}&size={PAGE_SIZE}&sort=id,desc");
     let (listed, bought) =

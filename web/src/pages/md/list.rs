@@ -1,10 +1,4 @@
-//! `/md`: what a merchandiser does: put on sale, restock, reprice.
-
-mod change;
-mod register;
-
-pub(crate) use change::change;
-pub(crate) use register::register;
+//! `GET /md`: stock and prices, with the forms that change them.
 
 use crate::answer;
 use crate::format::{count, won};
@@ -64,33 +58,33 @@ struct Row {
 
 /// What was typed into the form for a new gifticon, and what is wrong with it.
 #[derive(Default)]
-struct NewForm {
-    number: String,
-    name: String,
-    stock: String,
-    price: String,
-    number_error: Option<String>,
-    name_error: Option<String>,
-    stock_error: Option<String>,
-    price_error: Option<String>,
+pub(super) struct NewForm {
+    pub(super) number: String,
+    pub(super) name: String,
+    pub(super) stock: String,
+    pub(super) price: String,
+    pub(super) number_error: Option<String>,
+    pub(super) name_error: Option<String>,
+    pub(super) stock_error: Option<String>,
+    pub(super) price_error: Option<String>,
 }
 
 /// What was typed into the form of a gifticon, and what is wrong with it.
-struct ChangeForm {
-    id: i64,
-    price: String,
-    restock: String,
-    price_error: Option<&'static str>,
-    restock_error: Option<&'static str>,
+pub(super) struct ChangeForm {
+    pub(super) id: i64,
+    pub(super) price: String,
+    pub(super) restock: String,
+    pub(super) price_error: Option<&'static str>,
+    pub(super) restock_error: Option<&'static str>,
 }
 
 /// A form that was refused.
 #[derive(Default)]
-struct Refused {
-    status: StatusCode,
-    summary: Option<Summary>,
-    new: NewForm,
-    change: Option<ChangeForm>,
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) summary: Option<Summary>,
+    pub(super) new: NewForm,
+    pub(super) change: Option<ChangeForm>,
 }
 
 /// A field of the form for a new gifticon.
@@ -193,7 +187,7 @@ async fn listed(
 }
 
 /// Returns the page, after a form that was refused if there is one.
-async fn show(visit: &Visit, refused: Refused) -> Response {
+pub(super) async fn show(visit: &Visit, refused: Refused) -> Response {
     let (t, number) = (visit.words(), asked(visit));
     let (listed, counted) = futures_util::join!(listed(visit, number), counted(visit));
     let (items, list) = match listed {

@@ -4,6 +4,7 @@ use super::common::Shop;
 use super::common::services::services;
 use super::request;
 use super::wire::{ask, exchange};
+use gateway::services::SERVICES;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -194,6 +195,9 @@ async fn each_process_serves_the_paths_that_it_names() {
     }
     let read = services.iter().flat_map(|(_, surface)| surface.bodies);
     let read: Vec<_> = read.filter(|(_, path)| !path.starts_with("/reservations")).collect();
-    assert_eq!(read, gateway.1.bodies.iter().collect::<Vec<_>>());
+    // The pages of the gateway read forms besides.
+    let of_services = |path: &str| SERVICES.iter().any(|service| path.starts_with(service.path));
+    let forwarded = gateway.1.bodies.iter().filter(|(_, path)| of_services(path));
+    assert_eq!(read, forwarded.collect::<Vec<_>>());
     shop.stop().await;
 }

@@ -105,7 +105,7 @@ async fn the_permits_of_streams_are_free_again_when_either_side_ends() {
     let gateway = crate::common::with_streams(&upstream, 1).await;
     let mut stream = open(gateway.addr()).await;
     stream.until("data: 1").await;
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let refused = client.get(format!("{}/live/stream", gateway.url())).send().await.unwrap();
     assert_eq!(refused.headers()["retry-after"], "5");
     is_problem(refused, 503, "unavailable").await;

@@ -27,11 +27,11 @@ pub(super) async fn changed_since(
         return Ok(known.then_some((last, changed)));
     }
     while read < position {
-        let changes = store::changes_after(db, read, CHANGES_READ).await?;
-        if changes.is_empty() {
+        let next = store::changes_after(db, read, CHANGES_READ).await?;
+        if next.is_empty() {
             return Ok(None);
         }
-        for change in changes {
+        for change in next {
             let carts = change.carts().filter(|_| change.seq == read + 1);
             let Some(carts) = carts else { return Ok(None) };
             read = change.seq;

@@ -320,7 +320,7 @@ async fn every_replica_tells_every_change() {
         let config = MypageConfig { host: db.host(), streams: StreamsLimit::default() };
         replicas.push(mypage::start(config, Arc::clone(&bus)).await.unwrap());
     }
-    let client = Client::new();
+    let client = Client::builder().no_proxy().build().unwrap();
     let mut streams = Vec::new();
     for replica in &replicas {
         let url = replica.url();

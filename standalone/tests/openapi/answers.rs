@@ -48,7 +48,7 @@ impl Document {
         let operation = &self.0["paths"][path][method.as_str().to_lowercase()];
         let response = self.resolved(&operation["responses"][status.to_string()]);
         assert!(response.is_object(), "no such response is described: {request}");
-        self.check_headers(response, &headers, &request);
+        Self::check_headers(response, &headers, &request);
         match response["content"].as_object() {
             None => assert_eq!(text, "", "{request}"),
             Some(content) => {
@@ -63,7 +63,7 @@ impl Document {
         Described { request, status }
     }
 
-    fn check_headers(&self, response: &Value, headers: &HeaderMap, request: &str) {
+    fn check_headers(response: &Value, headers: &HeaderMap, request: &str) {
         for name in ["etag", "location", "retry-after"] {
             let mut described = response["headers"].as_object().into_iter().flatten();
             let described = described.any(|(other, _)| other.eq_ignore_ascii_case(name));

@@ -9,7 +9,9 @@ mod embedded_only;
 #[path = "bus/kafka_only.rs"]
 mod kafka_only;
 
-use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Subscription, TopicPosition};
+use chassis::bus::{
+    Bus, Delivery, EmbeddedLog, KafkaBus, Message, Subscription, TopicPosition, TopicTail,
+};
 use kinds::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -33,6 +35,7 @@ on_each_bus!(
     a_restart_resumes_after_the_committed_messages,
     lag_is_what_a_reader_has_left,
     a_replay_ends_where_the_topic_ended_and_moves_no_group,
+    a_tail_begins_with_the_newest_messages_and_goes_on,
     acknowledged_messages_survive_kill_9,
 );
 
@@ -173,6 +176,33 @@ async fn lag_is_what_a_reader_has_left(mut kind: impl Kind) {
             }
         }
     }
+}
+
+/// Reads the tail until it has returned `wanted`.
+async fn follow(tail: &mut Box<dyn TopicTail>, wanted: &str) -> Vec<Arc<Delivery>> {
+    let mut read = Vec::new();
+    while !payloads(&read).contains(wanted) {
+        read.extend(timeout(STATE_TIMEOUT, tail.next(7)).await.expect("it comes").unwrap());
+    }
+    read
+}
+
+async fn a_tail_begins_with_the_newest_messages_and_goes_on(mut kind: impl Kind) {
+    let bus = kind.bus().await;
+    let old: Vec<_> = (0..100).map(|number| message("key", number)).collect();
+    send(&bus, &old).await;
+    let mut tail = bus.tail(12).await.unwrap();
+    let newest = follow(&mut tail, "99").await;
+    assert!((2..=12).contains(&newest.len()), "{} of all partitions", newest.len());
+    let TopicPosition { partition, offset } = newest[0].position;
+    assert_eq!(tail.start()[&partition], offset);
+    let silent = timeout(Duration::from_millis(300), tail.next(7)).await;
+    assert!(silent.is_err(), "there is nothing yet");
+    send(&bus, &[message("key", "next")]).await;
+    assert_eq!(follow(&mut tail, "next").await.len(), 1);
+    let mut from_the_end = bus.tail(0).await.unwrap();
+    send(&bus, &[message("key", "last")]).await;
+    assert_eq!(follow(&mut from_the_end, "last").await.len(), 1);
 }
 
 async fn a_replay_ends_where_the_topic_ended_and_moves_no_group(mut kind: impl Kind) {

@@ -20,12 +20,20 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Upper bound for the wait for bytes.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// Returns a base URL where connections are refused, while the socket lives: it keeps the port from other tests of this process.
+pub(crate) fn refusing() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
+}
 
 /// Starts the gateway with one stand-in for all services.
 pub(crate) async fn gateway(upstream: &str, origins: &[&'static str]) -> Running {

@@ -1,13 +1,12 @@
 //! Headers that the gateway replaces, removes or adds: `X-Forwarded-*`, hop-by-hop headers, ids and traces, CORS.
 
-use crate::common::{behind, byte_server, gateway, header_values, mirror, raw};
+use crate::common::{behind, byte_server, gateway, header_values, mirror, raw, refusing};
 use axum::Router;
 use axum::routing::{any, get};
 use chassis::Running;
 use chassis::testing::peer;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 #[tokio::test]
@@ -201,8 +200,8 @@ async fn a_page_of_another_origin_can_read_every_refusal() {
     let origin = "Origin: https://a.example\r\n";
     let late = peer(Router::new().fallback(any(std::future::pending::<()>)));
     let busy = peer(Router::new().fallback(any(async || StatusCode::SERVICE_UNAVAILABLE)));
-    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    for (upstream, refusal) in [(format!("http://{refusing}"), 502), (busy, 503), (late, 504)] {
+    let (_port, refusing) = refusing();
+    for (upstream, refusal) in [(refusing, 502), (busy, 503), (late, 504)] {
         let gateway = gateway(&upstream, &[]).await;
         let ask = format!("GET /carts HTTP/1.1\r\nHost: s\r\n{origin}\r\n");
         let (status, head, _) = raw(gateway.addr(), &ask).await;

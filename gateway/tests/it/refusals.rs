@@ -1,6 +1,6 @@
 //! Failures of the client, of an upstream and of the network between, and the responses to them.
 
-use crate::common::{ByteStream, OK, byte_server, gateway, is_problem, mirror, raw};
+use crate::common::{ByteStream, OK, byte_server, gateway, is_problem, mirror, raw, refusing};
 use axum::Router;
 use axum::routing::any;
 use chassis::Running;
@@ -173,8 +173,8 @@ async fn a_truncated_response_is_not_forwarded_as_complete() {
 
 #[tokio::test]
 async fn a_service_that_refuses_connections_is_502_and_a_late_one_504() {
-    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refusing = gateway(&format!("http://{refusing}"), &[]).await;
+    let (_port, refusing) = refusing();
+    let refusing = gateway(&refusing, &[]).await;
     let late = gateway(&peer(Router::new().fallback(any(std::future::pending::<()>))), &[]).await;
     let ask = async |gateway: &Running, path: &str, lang: &str| {
         let request = Client::default().post(format!("{}{path}", gateway.url())).body("{}");

@@ -6,11 +6,10 @@
 use crate::live::budget::Budget;
 use crate::live::sample::Sample;
 use crate::live::shown::Shown;
-use crate::live::watchers::{FRAMES_MAX, Watcher, Watchers};
+use crate::live::watchers::{FRAMES_MAX, Watcher, Watchers, begun};
 use axum::body::Bytes;
 use chassis::base::metrics::Counter;
 use chassis::base::pace::Backoff;
-use chassis::base::patience;
 use chassis::base::unavailable::Unavailable;
 use chassis::bus::{Bus, Delivery};
 use chassis::http::event_stream::{reset, write_event};
@@ -20,7 +19,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 /// The least time between two reads: events that come meanwhile go out together.
@@ -29,6 +28,8 @@ const READ_INTERVAL: Duration = Duration::from_millis(100);
 const MESSAGES_READ: usize = 1_000;
 /// The messages before the end of the topic with which it begins.
 const RECENT: i64 = 60;
+/// How long a topic without messages is waited for before the streams begin. Shorter than the patience of a request.
+const RECENT_READ_TIMEOUT: Duration = Duration::from_millis(200);
 /// Events that are kept.
 const KEPT: usize = 500;
 /// Events that a stream begins with.
@@ -208,10 +209,8 @@ impl EventFeed {
         last: Option<&str>,
     ) -> Result<(Watching, String, mpsc::Receiver<Bytes>), Unavailable> {
         let watcher = self.watchers.enter();
-        let mut started = self.started.subscribe();
         loop {
-            let wait = timeout_at(patience::until(), started.wait_for(|started| *started));
-            let _ = wait.await.map_err(|_| Unavailable::Database)?;
+            begun(&self.started).await?;
             let mut state = self.lock();
             if !*self.started.borrow() {
                 continue; // it stopped in between
@@ -245,7 +244,17 @@ impl EventFeed {
     /// Follows the topic until there are no streams.
     async fn follow(&self) -> anyhow::Result<()> {
         let mut tail = self.bus.tail(RECENT).await?;
-        self.start(|state| state.begin(tail.start()));
+        self.lock().begin(tail.start());
+        // What is there is read before a stream begins. Else the position of a client that resumes would seem unknown.
+        let mut count = 0;
+        while count < RECENT
+            && let Ok(read) = timeout(RECENT_READ_TIMEOUT, tail.next(MESSAGES_READ)).await
+        {
+            let messages = read?;
+            count += i64::try_from(messages.len())?;
+            self.tell(&messages);
+        }
+        self.started.send_replace(true);
         let mut nobody = pin!(self.watchers.none());
         loop {
             let waits = !self.lock().waiting.is_empty();
@@ -270,13 +279,6 @@ impl EventFeed {
             }
             sleep(READ_INTERVAL).await;
         }
-    }
-
-    /// Begins to be followed.
-    fn start(&self, begin: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
-        begin(&mut state);
-        self.started.send_replace(true);
     }
 
     /// Hands the events of `messages` to all streams, with those that wait.

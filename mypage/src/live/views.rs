@@ -7,13 +7,12 @@
 use crate::live::missed::{CHANGES_READ, VIEWS_READ, changed_since, write_missed};
 pub use crate::live::view_streams::Interest;
 use crate::live::view_streams::ViewStreams;
-use crate::live::watchers::{Watcher, Watchers};
+use crate::live::watchers::{Watcher, Watchers, begun};
 use crate::projection::View;
 use crate::store::{self, Change};
 use axum::body::Bytes;
 use chassis::base::metrics::Counter;
 use chassis::base::pace::Backoff;
-use chassis::base::patience;
 use chassis::base::unavailable::Unavailable;
 use chassis::http::BaseUrl;
 use chassis::http::event_stream::{reset, write_event};
@@ -24,7 +23,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::sleep;
 
 /// How often changes are read while somebody watches: other replicas make some as well. Much shorter than what people notice.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -92,10 +91,8 @@ impl ViewFeed {
         base: BaseUrl,
     ) -> Result<(Watching, mpsc::Receiver<Bytes>), Unavailable> {
         let watcher = self.watchers.enter();
-        let mut started = self.started.subscribe();
         loop {
-            let wait = timeout_at(patience::until(), started.wait_for(|started| *started));
-            let _ = wait.await.map_err(|_| Unavailable::Database)?;
+            begun(&self.started).await?;
             let mut state = self.lock();
             let Some(position) = state.position else { continue }; // it stopped in between
             let (key, frames) = state.add(interest, base);

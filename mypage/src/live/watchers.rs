@@ -1,9 +1,11 @@
 //! How many watch: a task reads only while somebody does.
 
+use chassis::base::patience;
+use chassis::base::unavailable::Unavailable;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 /// How long a task goes on after the last one has gone: a page that is loaded again comes back within this time.
 const LINGER: Duration = Duration::from_secs(10);
@@ -39,6 +41,16 @@ impl Watchers {
             }
         }
     }
+}
+
+/// Waits until `started` is true.
+///
+/// # Errors
+/// That takes longer than the patience of the request.
+pub(super) async fn begun(started: &watch::Sender<bool>) -> Result<(), Unavailable> {
+    let mut started = started.subscribe();
+    let wait = timeout_at(patience::until(), started.wait_for(|started| *started));
+    wait.await.map(drop).map_err(|_| Unavailable::Database)
 }
 
 impl Drop for Watcher {

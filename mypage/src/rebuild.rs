@@ -17,6 +17,7 @@ use chassis::workers::Replays;
 use chassis::writer::{CommandError, Writer};
 use serde::Serialize;
 use std::sync::{Arc, PoisonError};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tracing::{debug, error, info};
 use uuid::Uuid;
@@ -26,6 +27,8 @@ use uuid::Uuid;
 pub struct Rebuild {
     replays: Arc<Replays>,
     writer: Writer<ViewModel>,
+    /// That of the workers: the thread of the connection that asks for it serves others meanwhile.
+    runtime: Handle,
     /// Held while one runs in this process.
     running: Arc<Mutex<()>>,
     /// How far the one is that runs in this process.
@@ -55,6 +58,7 @@ impl Rebuild {
         Self {
             replays: Arc::new(replays),
             writer,
+            runtime: Handle::current(),
             running: Arc::default(),
             progress: Arc::default(),
         }
@@ -74,7 +78,7 @@ impl Rebuild {
     pub async fn start(&self) -> anyhow::Result<Option<Rebuilt>> {
         let Ok(guard) = Arc::clone(&self.running).try_lock_owned() else { return Ok(None) };
         let rebuild = self.clone();
-        let task = tokio::spawn(async move {
+        let task = self.runtime.spawn(async move {
             let _guard = guard;
             let stop = rebuild.replays.stopping();
             let progress = Arc::new(Progress::new("rebuilding the view"));

@@ -47,6 +47,7 @@ pub(super) async fn observe(
     let own = trace.clone();
     let status = CLIENT_CLOSED_REQUEST;
     let mut log = RequestLog { context, started, method, uri, route, span, server_span, status };
+    let reads_body = log.context.surface.reads_body(request.method(), request.uri().path());
     let mut leaves_body = !request.body().is_end_stream();
     let handled = async {
         let invalid_head = request.extensions_mut().remove::<InvalidHead>();
@@ -55,15 +56,14 @@ pub(super) async fn observe(
             None if !surface::has_valid_id(instance.as_deref().unwrap_or_default(), &log.route) => {
                 Err(surface::not_an_id())
             }
-            None => with_body(&log.context, request).await,
+            None => with_body(&log.context, request, reads_body).await,
         };
         match request {
             Ok((request, _)) if is_for_the_server(&request) => {
                 [(header::ALLOW, head::METHODS)].into_response()
             }
             Ok((request, _memory)) => {
-                leaves_body &=
-                    !log.context.surface.reads_body(request.method(), request.uri().path());
+                leaves_body &= !reads_body;
                 let until = patience::of(request.headers()); // begins now, when the whole request is here
                 patience::with(until, next.run(request)).await
             }
@@ -92,8 +92,9 @@ pub(super) async fn observe(
 async fn with_body(
     context: &Context,
     mut request: Request,
+    reads_body: bool,
 ) -> Result<(Request, body::MemoryPermit), Problem> {
-    if context.surface.reads_body(request.method(), request.uri().path()) {
+    if reads_body {
         head::check_encoding(&request)?;
         return context.bodies.read(request).await;
     }

@@ -42,18 +42,11 @@ pub(crate) fn has_port(host: &str) -> bool {
 /// Returns `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape stays, as in browsers.
 /// Returns `None` if the bytes are not UTF-8.
 pub(crate) fn decoded(text: &str) -> Option<String> {
-    let escape = |digits: &[u8]| match digits {
-        [high, low, ..] => {
-            let digit = |byte: &u8| char::from(*byte).to_digit(16);
-            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-        }
-        _ => None,
-    };
     let mut bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     while let [first, rest @ ..] = bytes {
         bytes = rest;
-        match (first, escape(rest)) {
+        match (first, escaped_byte(rest)) {
             (b'%', Some(byte)) => {
                 decoded.push(byte);
                 bytes = &rest[2..];
@@ -63,6 +56,21 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(decoded).ok()
+}
+
+/// Returns `text` with each `%` escape as its byte, and `+` as it is. Returns `None` if a `%` begins no escape, or the bytes are
+/// not UTF-8.
+pub(crate) fn unescaped(text: &str) -> Option<String> {
+    let mut after_signs = text.match_indices('%').map(|(at, _)| &text.as_bytes()[at + 1..]);
+    let is_well_formed = after_signs.all(|digits| escaped_byte(digits).is_some());
+    is_well_formed.then(|| decoded(&text.replace('+', "%2B")))?
+}
+
+/// Returns the byte that two hexadecimal digits at the beginning of `digits` stand for.
+fn escaped_byte(digits: &[u8]) -> Option<u8> {
+    let [high, low, ..] = digits else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 #[cfg(test)]

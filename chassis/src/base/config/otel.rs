@@ -1,6 +1,7 @@
 //! The settings of traces: those of OpenTelemetry, by their own names. An empty one counts as unset, as its specification says.
 
 use crate::base::config::base_url;
+use crate::base::uri::unescaped;
 use std::fmt;
 
 /// How long the collector may take for a batch, unless it is told otherwise.
@@ -103,27 +104,12 @@ fn pairs(text: &str) -> Result<Pairs, String> {
         let (name, value) = text.split_once('=').ok_or_else(malformed)?;
         let name = name.trim();
         let legal = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-        let value = unescaped(value.trim()).filter(|_| legal).ok_or_else(malformed)?;
+        let visible = |value: &String| legal && !value.contains(char::is_control);
+        let value = unescaped(value.trim()).filter(visible).ok_or_else(malformed)?;
         Ok((name.to_owned(), value))
     };
     let parts = text.split(',').filter(|part| !part.trim().is_empty());
     Ok(Pairs(parts.map(pair).collect::<Result<_, String>>()?))
-}
-
-/// Returns `text` with each `%XX` replaced by its byte. `None` if one is malformed, or the result is no visible text.
-fn unescaped(text: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &after[2..];
-        } else {
-            bytes.push(byte);
-            rest = after;
-        }
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
 }
 
 #[cfg(test)]
@@ -132,12 +118,15 @@ mod tests {
 
     #[test]
     fn pairs_are_escaped_and_their_values_hidden() {
-        let headers = pairs("authorization=Basic%20YTpi, x-a=1=2,").unwrap();
+        let headers = pairs("authorization=Basic%20YTpi, x-a=1=2, b=1+1%2b,").unwrap();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(headers.0, [pair("authorization", "Basic YTpi"), pair("x-a", "1=2")]);
-        assert_eq!(format!("{headers:?}"), r#"["authorization", "x-a"]"#);
+        assert_eq!(
+            headers.0,
+            [pair("authorization", "Basic YTpi"), pair("x-a", "1=2"), pair("b", "1+1+")]
+        );
+        assert_eq!(format!("{headers:?}"), r#"["authorization", "x-a", "b"]"#);
         assert_eq!(pairs(""), Ok(Pairs::default()));
-        for wrong in ["a", "=b", "a=%2", "a=%zz", "a=%ff", "a=%0a", "a b=c"] {
+        for wrong in ["a", "=b", "a=%2", "a=%zz", "a=%+f", "a=%ff", "a=%0a", "a b=c"] {
             assert!(pairs(wrong).is_err(), "{wrong} was taken");
         }
     }

@@ -13,9 +13,10 @@
 //! 5. An event that cannot be handled is parked in the dead-letter table for an operator, with all later events of its key.
 //!    Other events go on.
 //!
-//! The folders are layers that import one way: `base` and `model`, then `storage`, `http` and `bus`, then `listing` and
+//! The folders are layers that import one way: `base` and `model`, then `auth` and `storage`, `http` and `bus`, then `listing` and
 //! `mailbox`, then `writer`, `workers` and `service`. Beside them is [`openapi`], which no process uses while it runs. `standalone/tests/layers.rs` checks that.
 
+pub mod auth;
 pub mod base;
 pub mod bus;
 pub mod http;

@@ -11,12 +11,14 @@
 mod envelope;
 mod event;
 pub mod number;
+mod owner;
 #[cfg(test)]
 mod schema;
 mod version;
 
 pub use envelope::{DecodeError, Envelope};
 pub use event::*;
+pub use owner::Owner;
 pub use version::ExpectedVersions;
 
 use serde::{Deserialize, Serialize};

@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The folders of `chassis`, each with those that it may import.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("base", &[]),
     ("model", &[]),
     ("storage", &["base", "model"]),
-    ("http", &["base"]),
+    ("auth", &["base"]),
+    ("http", &["base", "auth"]),
     ("bus", &["base", "storage"]),
-    ("listing", &["base", "storage", "http"]),
+    ("listing", &["base", "auth", "storage", "http"]),
     ("mailbox", &["base", "storage", "bus"]),
     ("writer", &["base", "storage", "mailbox", "model"]),
     ("workers", &["base", "storage", "bus", "mailbox", "model", "writer"]),
-    ("service", &["base", "storage", "bus", "http", "mailbox", "workers", "writer"]),
-    ("openapi", &["base", "http", "listing"]),
-    ("testing", &["base", "storage", "bus", "model", "writer"]),
+    ("service", &["base", "auth", "storage", "bus", "http", "mailbox", "workers", "writer"]),
+    ("openapi", &["base", "auth", "http", "listing"]),
+    ("testing", &["base", "auth", "storage", "bus", "model", "writer"]),
 ];
 
 /// A module's path within its crate: empty for `lib.rs`.

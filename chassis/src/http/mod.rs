@@ -17,6 +17,7 @@ mod json_error;
 mod language;
 mod layers;
 mod name;
+mod principal;
 mod query;
 pub mod queue;
 mod request_log;

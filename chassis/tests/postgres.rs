@@ -186,20 +186,12 @@ async fn reads_whose_server_vanishes_are_refused_and_the_next_are_not() {
     assert!(began.elapsed() < Duration::from_secs(10), "not only once TCP gave up");
 }
 
-/// All replicas share their database. If none were ready, no replica would be there to respond with 503.
-#[tokio::test]
-#[ignore = "needs TEST_DATABASE_URL"]
-async fn requests_are_refused_at_once_while_no_connection_can_be_made() {
-    let (service, network) = service().await;
-    let read = async || service.db.fetch_one(sqlx::query("select 1")).await;
-    let write = async || service.writer.execute(Add { id: 1, number: 1 }).await;
-    write().await.unwrap();
-    read().await.unwrap();
-    network.swallow();
-    // The first requests still meet the connections that were lost, and then wait for the first attempt to connect.
+/// Waits until requests are refused at once, and checks that they stay so. `refused` makes some, and returns whether all were
+/// refused.
+async fn are_refused_at_once(refused: impl AsyncFn() -> bool) {
     let refused_in = async || {
         let began = Instant::now();
-        assert!(read().await.is_err() && write().await.is_err(), "it is away");
+        assert!(refused().await, "it is away");
         began.elapsed()
     };
     let at_once = Duration::from_millis(300);
@@ -213,11 +205,51 @@ async fn requests_are_refused_at_once_while_no_connection_can_be_made() {
         let waited = refused_in().await;
         assert!(waited < at_once, "they waited for {waited:?}");
     }
+}
+
+/// All replicas share their database. If none were ready, no replica would be there to respond with 503.
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn requests_are_refused_at_once_while_no_connection_can_be_made() {
+    let (service, network) = service().await;
+    let read = async || service.db.fetch_one(sqlx::query("select 1")).await;
+    let write = async || service.writer.execute(Add { id: 1, number: 1 }).await;
+    write().await.unwrap();
+    read().await.unwrap();
+    network.swallow();
+    // The first requests still meet the connections that were lost, and then wait for the first attempt to connect.
+    are_refused_at_once(async || read().await.is_err() && write().await.is_err()).await;
     network.swallows.store(false, Ordering::Relaxed);
     let began = Instant::now();
     eventually("a success", async || (read().await.is_ok() && write().await.is_ok()).then_some(()))
         .await;
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+/// The writer asks for the outcome of the commit meanwhile, and can write nothing else.
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn requests_are_refused_at_once_while_a_lost_commit_is_asked_for() {
+    let (service, network) = service().await;
+    let write = async |number| service.writer.execute(Add { id: 1, number }).await;
+    write(1).await.unwrap();
+    network.swallows.store(true, Ordering::Relaxed);
+    *network.vanishes.lock().unwrap() = Some(VanishAt::Commit);
+    let lost = async {
+        let outcome = write(MARKED_NUMBER).await;
+        (outcome, network.swallows.load(Ordering::Relaxed))
+    };
+    let others = async {
+        eventually("the commit", async || network.vanishes.lock().unwrap().is_none().then_some(()))
+            .await;
+        are_refused_at_once(async || write(1).await.is_err()).await;
+        network.swallows.store(false, Ordering::Relaxed);
+    };
+    let ((lost, away), ()) = tokio::join!(lost, others);
+    assert!(!away, "it was told before anybody could know");
+    assert!(matches!(lost, Err(CommandError::Unavailable(Unavailable::Database))));
+    assert_works_again(&service).await;
+    assert_eq!(service.total(1).await, 1);
 }
 
 #[tokio::test]

@@ -76,15 +76,16 @@ impl<M: WriteModel> Attempts<M> {
         Self { model, db, metrics, tracer, name, batch: AtomicI64::new(0) }
     }
 
-    /// Carries out the batch, all of it or nothing, once what came into `queue` before its turn is added to it. A panic of the
-    /// rules is a failure like another: the writer must outlive it.
+    /// Carries out the batch, all of it or nothing. If it `may_grow`, what came into `queue` before its turn is added to it. A
+    /// panic of the rules is a failure like another: the writer must outlive it.
     pub(super) async fn attempt(
         &self,
         batch: &mut Batch<M>,
-        queue: Option<&mut Queue<M>>,
+        queue: &mut Queue<M>,
+        may_grow: bool,
     ) -> anyhow::Result<Done<M>> {
         let began = Instant::now();
-        let tried = AssertUnwindSafe(self.transact(batch, queue)).catch_unwind().await;
+        let tried = AssertUnwindSafe(self.transact(batch, queue, may_grow)).catch_unwind().await;
         let tried = tried.unwrap_or_else(|_| Err(anyhow!("a command made the rules panic")));
         self.db.wrote(&tried);
         let done = tried?;
@@ -96,7 +97,8 @@ impl<M: WriteModel> Attempts<M> {
     async fn transact(
         &self,
         batch: &mut Batch<M>,
-        queue: Option<&mut Queue<M>>,
+        queue: &mut Queue<M>,
+        may_grow: bool,
     ) -> anyhow::Result<Done<M>> {
         if !self.db.is_ready() {
             return Err(vanished()).context("the database is not ready yet");
@@ -107,7 +109,7 @@ impl<M: WriteModel> Attempts<M> {
         let in_turn = timeout(self.timeout(BATCH_TIMEOUT), begin).await;
         let mut tx = in_turn.unwrap_or_else(|_| Err(vanished()))?;
         // What came while another replica wrote, or another process had the lock of the file, goes with this batch.
-        if let Some(queue) = queue {
+        if may_grow {
             queue.top_up(batch);
         }
         let work = Work::of(batch);
@@ -120,7 +122,7 @@ impl<M: WriteModel> Attempts<M> {
             Ok(()) => self.db.keep(connection),
             Err(error) => {
                 drop(connection); // there are two
-                if !may_be_committed(&error) || !self.holds(number).await {
+                if !may_be_committed(&error) || !self.holds(number, queue).await {
                     return Err(error).context("the batch was not committed");
                 }
             }
@@ -200,16 +202,36 @@ impl<M: WriteModel> Attempts<M> {
         Statement::new(mark).text(self.name.as_str()).number(batch)
     }
 
-    /// Whether a commit that brought no answer holds. Asks until the database is there: whoever waits
-    /// for this batch must hear the truth, and nothing else could be written meanwhile.
-    async fn holds(&self, batch: i64) -> bool {
-        loop {
-            match timeout(BATCH_TIMEOUT, self.last_batch()).await {
-                Ok(Ok(last)) => return last >= batch,
-                Ok(Err(error)) => self.db.wrote::<()>(&Err(error.into())),
-                Err(_) => self.db.wrote::<()>(&Err(vanished().into())),
+    /// Whether a commit that brought no answer holds. Asks until the database is there: whoever waits for this batch must hear
+    /// the truth. Nothing else can be written meanwhile, so once the database did not answer, all that comes is refused.
+    async fn holds(&self, batch: i64, queue: &mut Queue<M>) -> bool {
+        if let Some(holds) = self.holds_now(batch).await {
+            return holds;
+        }
+        let ask = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if let Some(holds) = self.holds_now(batch).await {
+                    return holds;
+                }
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let away = vanished().into();
+        tokio::select! {
+            holds = ask => holds,
+            never = queue.refuse(&away) => match never {},
+        }
+    }
+
+    /// Asks once whether a commit holds. Returns `None` if the database does not answer.
+    async fn holds_now(&self, batch: i64) -> Option<bool> {
+        let last = timeout(BATCH_TIMEOUT, self.last_batch()).await;
+        match last.unwrap_or_else(|_| Err(vanished())) {
+            Ok(last) => Some(last >= batch),
+            Err(error) => {
+                self.db.wrote::<()>(&Err(error.into()));
+                None
+            }
         }
     }
 

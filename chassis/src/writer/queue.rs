@@ -1,9 +1,12 @@
 //! What waits for the writer, and what it takes of that for a batch.
 
+use crate::base::unavailable::Unavailable;
 use crate::mailbox::housekeeping::HousekeepingJob;
-use crate::writer::job::{BATCH_SIZE, ENOUGH, EventsJob, Job};
-use crate::writer::model::WriteModel;
+use crate::storage::is_at_fault;
+use crate::writer::job::{BATCH_SIZE, ENOUGH, EventError, EventsJob, Job};
+use crate::writer::model::{CommandError, WriteModel};
 use crate::writer::order::Order;
+use std::convert::Infallible;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +49,14 @@ impl<M: WriteModel> Queue<M> {
         }
     }
 
+    /// Refuses all that waits and all that comes because of `error`, until it is dropped.
+    pub(super) async fn refuse(&mut self, error: &anyhow::Error) -> Infallible {
+        loop {
+            let refused = self.next(&CancellationToken::new()).await;
+            refused.refuse(error);
+        }
+    }
+
     /// Whether a batch is worth its fixed cost.
     pub(super) fn has_enough(&self) -> bool {
         self.jobs.len() >= ENOUGH
@@ -58,6 +69,28 @@ impl<M: WriteModel> Batch<M> {
             Job::Command(order) if order.is_given_up() => {}
             Job::Command(order) => self.orders.push(order),
             Job::Events(events) => self.events.push(events),
+        }
+    }
+
+    /// Tells every caller that nothing was done because of `error`.
+    pub(super) fn refuse(mut self, error: &anyhow::Error) {
+        let database = is_at_fault(error); // which is logged once, by then
+        let why = if database { Unavailable::Database } else { Unavailable::Failed };
+        self.refuse_events(error);
+        for order in self.orders {
+            let _ = order.answer.send(Err(CommandError::Unavailable(why)));
+        }
+        for (_, answer) in self.housekeeping {
+            let failed = if database { why.into() } else { anyhow::anyhow!("{error:#}") };
+            let _ = answer.send(Err(failed));
+        }
+    }
+
+    /// Tells the consumer that its events were not handled because of `error`, and leaves them out of the batch.
+    pub(super) fn refuse_events(&mut self, error: &anyhow::Error) {
+        let why = EventError { reason: format!("{error:#}"), database: is_at_fault(error) };
+        for (_, answer) in self.events.drain(..) {
+            let _ = answer.send(Err(why.clone()));
         }
     }
 

@@ -4,10 +4,9 @@ use crate::base::limits::MIN_BATCH_INTERVAL;
 use crate::base::metrics::Metrics;
 use crate::base::pace::Pace;
 use crate::base::span::Tracer;
-use crate::base::unavailable::Unavailable;
 use crate::storage::{Db, is_at_fault};
 use crate::writer::attempt::{Attempts, Done};
-use crate::writer::job::{BATCH_SIZE, EventError};
+use crate::writer::job::BATCH_SIZE;
 use crate::writer::model::{CommandError, ConflictError, WriteModel};
 use crate::writer::order::Order;
 use crate::writer::queue::{Batch, Queue};
@@ -78,20 +77,16 @@ impl<M: WriteModel> Batches<M> {
     /// If it fails, the commands of requests get one more try without the events, of which one may be what failed; their
     /// consumer finds out which. So do those that another replica was in the way of.
     async fn carry_out(&self, mut batch: Batch<M>, queue: &mut Queue<M>) -> usize {
-        let mut done = self.attempts.attempt(&mut batch, Some(queue)).await;
+        let mut done = self.attempts.attempt(&mut batch, queue, true).await;
         let jobs = batch.jobs();
         if let Err(error) = &done
             && (!batch.events.is_empty() || is_conflict(error))
         {
-            let database = is_at_fault(error);
-            let why = EventError { reason: format!("{error:#}"), database };
-            for (_, answer) in batch.events.drain(..) {
-                let _ = answer.send(Err(why.clone()));
-            }
+            batch.refuse_events(error);
             if batch.is_empty() {
                 return jobs;
             }
-            done = self.attempts.attempt(&mut batch, None).await;
+            done = self.attempts.attempt(&mut batch, queue, false).await;
         }
         self.answer(batch, done);
         jobs
@@ -99,49 +94,35 @@ impl<M: WriteModel> Batches<M> {
 
     /// Tells every caller what became of a batch.
     fn answer(&self, batch: Batch<M>, done: anyhow::Result<Done<M>>) {
-        let Batch { orders, events, housekeeping } = batch;
-        match done {
-            Ok(done) => {
-                if done.published > 0 {
-                    self.relay.notify_one();
-                }
-                for ((_, answer), rows) in housekeeping.into_iter().zip(done.rows) {
-                    let _ = answer.send(Ok(rows));
-                }
-                for (_, answer) in events {
-                    let _ = answer.send(Ok(()));
-                }
-                // Requests are woken by a task beside them: from this thread each would be a call of the kernel.
-                let taken = orders.into_iter().filter(Order::is_taken).zip(done.outcomes);
-                let taken: Vec<_> = taken.collect();
-                tokio::spawn(async move {
-                    for (order, outcome) in taken {
-                        let _ = order.answer.send(outcome.map_err(CommandError::Refused));
-                    }
-                });
-            }
+        let done = match done {
+            Ok(done) => done,
             Err(error) => {
-                let database = is_at_fault(&error); // which is logged once, by then
-                let error = format!("{error:#}");
-                if database {
-                    debug!(error, commands = orders.len(), "a batch could not be written");
+                let (why, commands) = (format!("{error:#}"), batch.orders.len());
+                if is_at_fault(&error) {
+                    debug!(error = why, commands, "a batch could not be written");
                 } else {
-                    error!(error, commands = orders.len(), "a batch could not be written");
+                    error!(error = why, commands, "a batch could not be written");
                 }
-                let why = if database { Unavailable::Database } else { Unavailable::Failed };
-                for order in orders {
-                    let _ = order.answer.send(Err(CommandError::Unavailable(why)));
-                }
-                for (_, answer) in housekeeping {
-                    let failed = if database {
-                        anyhow::Error::new(Unavailable::Database)
-                    } else {
-                        anyhow::anyhow!("{error}")
-                    };
-                    let _ = answer.send(Err(failed));
-                }
+                return batch.refuse(&error);
             }
+        };
+        if done.published > 0 {
+            self.relay.notify_one();
         }
+        for ((_, answer), rows) in batch.housekeeping.into_iter().zip(done.rows) {
+            let _ = answer.send(Ok(rows));
+        }
+        for (_, answer) in batch.events {
+            let _ = answer.send(Ok(()));
+        }
+        // Requests are woken by a task beside them: from this thread each would be a call of the kernel.
+        let taken = batch.orders.into_iter().filter(Order::is_taken).zip(done.outcomes);
+        let taken: Vec<_> = taken.collect();
+        tokio::spawn(async move {
+            for (order, outcome) in taken {
+                let _ = order.answer.send(outcome.map_err(CommandError::Refused));
+            }
+        });
     }
 }
 

@@ -5,6 +5,7 @@ use crate::model::{Publications, Rules};
 use crate::storage::Schema;
 use crate::testing::TestDb;
 use std::convert::Infallible;
+use tokio::sync::mpsc;
 
 struct Nothing;
 
@@ -34,6 +35,11 @@ async fn attempts(test: &TestDb) -> Arc<Attempts<Nothing>> {
     Arc::new(Attempts::new(Nothing, db, Arc::default(), Tracer::default()))
 }
 
+/// Returns a queue in which nothing waits.
+fn queue() -> Queue<Nothing> {
+    Queue { jobs: mpsc::channel(1).1, housekeeping: mpsc::channel(1).1 }
+}
+
 /// The writer has no row yet: it is new, or it was idle for so long that retention deleted the row.
 async fn a_commit_that_is_under_way_is_waited_for(test: TestDb) {
     for commits in [true, false] {
@@ -42,7 +48,7 @@ async fn a_commit_that_is_under_way_is_waited_for(test: TestDb) {
         tx.later(attempts.mark(7));
         tx.flush().await.unwrap();
         let asking = Arc::clone(&attempts);
-        let asked = tokio::spawn(async move { asking.holds(7).await });
+        let asked = tokio::spawn(async move { asking.holds(7, &mut queue()).await });
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!asked.is_finished(), "nobody knows yet");
         if commits {
@@ -64,8 +70,8 @@ async fn who_asks_about_a_commit_writes_to_the_wal() {
     let attempts = attempts(&test).await;
     let wal = format!("{}-wal", test.url.as_str().strip_prefix("sqlite:").unwrap());
     let written = || std::fs::metadata(&wal).unwrap().len();
-    assert!(!attempts.holds(1).await);
+    assert!(!attempts.holds(1, &mut queue()).await);
     let before = written();
-    assert!(!attempts.holds(1).await);
+    assert!(!attempts.holds(1, &mut queue()).await);
     assert!(written() > before, "the row is as it was, and no page was written");
 }

@@ -129,7 +129,7 @@ where
         let (before, mut out) = (state.clone(), Publications::default());
         if R::handle(state, command, &mut out).is_err() {
             assert_eq!(*state, before, "it was changed by {command:?}, which was refused");
-            assert_eq!(out.into_events(), [], "{command:?} was refused");
+            assert_eq!(out, Publications::default(), "{command:?} was refused");
         }
     }
 }

@@ -15,6 +15,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use chassis::auth::Principal;
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
 use chassis::base::span::Tracer;
@@ -206,6 +207,7 @@ async fn find(
 async fn register(
     State(api): State<Api>,
     base: BaseUrl,
+    principal: Principal,
     Body(request): Body<RegisterRequest>,
 ) -> Result<Response, Problem> {
     let register = Command::Register {
@@ -214,7 +216,7 @@ async fn register(
         available: request.available_quantity,
         price: request.price,
     };
-    let gifticon = api.execute_on_gifticon(register).await?;
+    let gifticon = api.execute_on_gifticon(&principal, register).await?;
     let location = base.url(&format!("/gifticons/{}", gifticon.id));
     let (tag, item) = item(&base, gifticon);
     Ok(tag.on((StatusCode::CREATED, [(header::LOCATION, location)], item)))
@@ -223,6 +225,7 @@ async fn register(
 async fn change(
     State(api): State<Api>,
     base: BaseUrl,
+    principal: Principal,
     Id(id): Id,
     conditions: Conditions,
     Body(request): Body<ChangeRequest>,
@@ -234,26 +237,33 @@ async fn change(
         available: request.available_quantity,
         expected: conditions.versions(),
     };
-    let (tag, item) = item(&base, api.execute_on_gifticon(Command::Change { id, change }).await?);
+    let change = Command::Change { id, change };
+    let (tag, item) = item(&base, api.execute_on_gifticon(&principal, change).await?);
     Ok(tag.on(item))
 }
 
 async fn delete(
     State(api): State<Api>,
+    principal: Principal,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<StatusCode, Problem> {
-    api.execute(Command::Delete { id, expected: conditions.versions() }).await?;
+    api.execute(&principal, Command::Delete { id, expected: conditions.versions() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl Api {
-    async fn execute(&self, command: Command) -> Result<Reply, Problem> {
-        self.writer.execute(command).await.map_err(refused)
+    /// Carries out what an MD wants done.
+    async fn execute(&self, by: &Principal, command: Command) -> Result<Reply, Problem> {
+        self.writer.execute_for(by.owner(), command).await.map_err(refused)
     }
 
-    async fn execute_on_gifticon(&self, command: Command) -> Result<Gifticon, Problem> {
-        match self.execute(command).await? {
+    async fn execute_on_gifticon(
+        &self,
+        by: &Principal,
+        command: Command,
+    ) -> Result<Gifticon, Problem> {
+        match self.execute(by, command).await? {
             Reply::Gifticon(gifticon) => Ok(gifticon),
             reply => Err(unexpected(&reply)),
         }

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use chassis::auth::Principal;
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
 use chassis::http::event_stream::{Streams, event_stream, last_event_id};
@@ -276,13 +277,18 @@ async fn stream_events(
 }
 
 /// Answers when it is done, so that a script can wait for it.
-async fn start_rebuild(State(rebuild): State<Rebuild>) -> Result<Json<Rebuilt>, Problem> {
-    let outcome = rebuild.start().await.map_err(|error| match error.downcast::<Stopping>() {
-        Ok(Stopping) => Problem::unavailable(Text::fixed(
-            "the service is stopping; begin the rebuild again",
-            "서비스가 종료되는 중입니다. 다시 시작해 주세요",
-        )),
-        Err(error) => error.into(),
+async fn start_rebuild(
+    State(rebuild): State<Rebuild>,
+    principal: Principal,
+) -> Result<Json<Rebuilt>, Problem> {
+    let outcome = rebuild.start(principal.owner()).await.map_err(|error| {
+        match error.downcast::<Stopping>() {
+            Ok(Stopping) => Problem::unavailable(Text::fixed(
+                "the service is stopping; begin the rebuild again",
+                "서비스가 종료되는 중입니다. 다시 시작해 주세요",
+            )),
+            Err(error) => error.into(),
+        }
     })?;
     let running = || {
         Problem::new(

@@ -37,7 +37,7 @@ pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Ru
     let db = chassis.db().clone();
     let writer = chassis.writer(app::ViewModel);
     chassis.react(policy::Project, &writer);
-    let rebuild = rebuild::Rebuild::new(chassis.replays(), writer);
+    let rebuild = rebuild::Rebuild::new(chassis.replays(), writer, chassis.audit());
     chassis.manage(&["/admin/rebuild"], api::management(rebuild));
     let slow = Counter::default();
     chassis.metrics().register(

@@ -13,8 +13,11 @@ use chassis::base::limits::EVENT_TRIES_MAX;
 use chassis::base::pace::Backoff;
 use chassis::base::progress::{Progress, Snapshot};
 use chassis::base::unavailable::Unavailable;
+use chassis::mailbox::AuditLog;
+use chassis::model::AuditedChange;
 use chassis::workers::Replays;
 use chassis::writer::{CommandError, Writer};
+use common_events::Owner;
 use serde::Serialize;
 use std::sync::{Arc, PoisonError};
 use tokio::runtime::Handle;
@@ -27,6 +30,7 @@ use uuid::Uuid;
 pub struct Rebuild {
     replays: Arc<Replays>,
     writer: Writer<ViewModel>,
+    audit: AuditLog,
     /// That of the workers: the thread of the connection that asks for it serves others meanwhile.
     runtime: Handle,
     /// Held while one runs in this process.
@@ -54,10 +58,11 @@ pub struct Stopping;
 
 impl Rebuild {
     /// Returns a rebuild that reads from `replays` and writes through `writer`.
-    pub fn new(replays: Replays, writer: Writer<ViewModel>) -> Self {
+    pub fn new(replays: Replays, writer: Writer<ViewModel>, audit: AuditLog) -> Self {
         Self {
             replays: Arc::new(replays),
             writer,
+            audit,
             runtime: Handle::current(),
             running: Arc::default(),
             progress: Arc::default(),
@@ -74,16 +79,17 @@ impl Rebuild {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
-    /// Rebuilds the view. Returns what it took, or `None` if a rebuild is running already. It goes on if nobody waits for it.
-    pub async fn start(&self) -> anyhow::Result<Option<Rebuilt>> {
+    /// Rebuilds the view for `actor`. Returns what it took, or `None` if a rebuild is running already. It goes on if nobody waits
+    /// for it.
+    pub async fn start(&self, actor: &Owner) -> anyhow::Result<Option<Rebuilt>> {
         let Ok(guard) = Arc::clone(&self.running).try_lock_owned() else { return Ok(None) };
-        let rebuild = self.clone();
+        let (rebuild, actor) = (self.clone(), actor.clone());
         let task = self.runtime.spawn(async move {
             let _guard = guard;
             let stop = rebuild.replays.stopping();
             let progress = Arc::new(Progress::new("rebuilding the view"));
             rebuild.set_progress(Some(Arc::clone(&progress)));
-            let outcome = stop.run_until_cancelled(rebuild.run(&progress)).await;
+            let outcome = stop.run_until_cancelled(rebuild.run(&actor, &progress)).await;
             rebuild.set_progress(None);
             let outcome = outcome.unwrap_or_else(|| Err(anyhow::Error::new(Stopping)));
             match &outcome {
@@ -97,7 +103,8 @@ impl Rebuild {
         Ok(Some(task.await??))
     }
 
-    async fn run(&self, progress: &Progress) -> anyhow::Result<Rebuilt> {
+    async fn run(&self, actor: &Owner, progress: &Progress) -> anyhow::Result<Rebuilt> {
+        self.audit.record(actor, AuditedChange::of("rebuild", "the view")).await?;
         let token = Uuid::new_v4().to_string();
         self.execute(&[Command::BeginRebuild { token: token.clone() }]).await?;
         let mut replay = self.replays.open().await?;

@@ -12,10 +12,13 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("http", &["base", "auth"]),
     ("bus", &["base", "storage"]),
     ("listing", &["base", "auth", "storage", "http"]),
-    ("mailbox", &["base", "storage", "bus"]),
+    ("mailbox", &["base", "storage", "bus", "model"]),
     ("writer", &["base", "storage", "mailbox", "model"]),
     ("workers", &["base", "storage", "bus", "mailbox", "model", "writer"]),
-    ("service", &["base", "auth", "storage", "bus", "http", "mailbox", "workers", "writer"]),
+    (
+        "service",
+        &["base", "auth", "storage", "bus", "http", "mailbox", "model", "workers", "writer"],
+    ),
     ("openapi", &["base", "auth", "http", "listing"]),
     ("testing", &["base", "auth", "storage", "bus", "model", "writer"]),
 ];

@@ -39,6 +39,8 @@ async fn a_rebuild_from_a_log_that_forgot_events_changes_nothing() {
     let rebuild = shop.management["mypage"].ask(Method::POST, "/admin/rebuild", None);
     assert_eq!(rebuild.await.unwrap().0, 200);
     assert_eq!(everything(&shop).await, before);
+    let audit = shop.management["mypage"].ask(Method::GET, "/admin/audit", None).await.unwrap().1;
+    assert_eq!((audit[0]["action"].as_str(), audit[1].as_str()), (Some("rebuild"), None));
     shop.stop().await;
 }
 

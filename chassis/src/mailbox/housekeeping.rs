@@ -1,11 +1,15 @@
 //! The writes of the chassis itself. They go through the service's writer like all others, in its next transaction.
 
 use crate::base::clock::now;
+use crate::mailbox::audit;
 use crate::mailbox::message::OUTBOX_PLACE;
 use crate::mailbox::outbox::{self, OutboxEvent};
 use crate::mailbox::retention::{PieceSize, RETENTION_LEASE, RetentionRule, expire};
+use crate::model::AuditedChange;
 use crate::storage::rows::run_on_each;
 use crate::storage::{Statement, Tx, count_minute};
+use common_events::Owner;
+use serde_json::json;
 use serde_json::value::RawValue;
 use sqlx::{Row, query};
 use tokio::sync::{mpsc, oneshot};
@@ -18,8 +22,10 @@ pub(crate) enum HousekeepingCommand {
     Sent { seqs: Vec<i64>, refused: Vec<RefusedEvent>, epoch: i64 },
     /// Moves a refused event from the dead-letter table (`parked`) back to the outbox.
     SendAgain { parked: i64 },
-    /// Deletes a parked event.
-    Discard { parked: i64 },
+    /// Deletes a parked event, and tells the audit log if somebody gave it up.
+    Discard { parked: i64, given_up: Option<GivenUp> },
+    /// Adds what somebody is about to do to the audit log. Returns 1.
+    Record { actor: Owner, change: AuditedChange },
     /// Takes or renews a lease that was renewed `renewals` times. Returns its epoch, or 0 if another replica was faster.
     Lease { name: &'static str, holder: String, renewals: i64 },
     /// Counts a minute of running time. Only for the holder of the lease of retention.
@@ -34,6 +40,13 @@ pub(crate) struct RefusedEvent {
     pub(crate) event: OutboxEvent,
     /// When the event happened, in milliseconds since 1970.
     pub(crate) at: i64,
+    pub(crate) reason: String,
+}
+
+/// Who gave a parked event up, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenUp {
+    pub(crate) actor: Owner,
     pub(crate) reason: String,
 }
 
@@ -75,7 +88,14 @@ impl HousekeepingCommand {
                 send_again(tx, *parked).await?;
                 query("delete from parked where id = $1").bind(*parked).execute(&mut **tx).await?
             }
-            Self::Discard { parked } => {
+            Self::Record { actor, change } => {
+                audit::append(tx, Some(actor), change);
+                return Ok(1);
+            }
+            Self::Discard { parked, given_up } => {
+                if let Some(given_up) = given_up {
+                    record_given_up(tx, *parked, given_up).await?;
+                }
                 query("delete from parked where id = $1").bind(*parked).execute(&mut **tx).await?
             }
             Self::Expire { rule, before, size } => return expire(tx, *rule, *before, size).await,
@@ -111,6 +131,26 @@ async fn park(
     .bind(now())
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Tells the audit log of a parked event that is given up, unless it is gone.
+async fn record_given_up(tx: &mut Tx<'_>, parked: i64, given_up: &GivenUp) -> anyhow::Result<()> {
+    let row = query("select event_id, key, place, payload from parked where id = $1");
+    let Some(row) = row.bind(parked).fetch_optional(&mut **tx).await? else { return Ok(()) };
+    let payload = row.try_get::<Vec<u8>, _>(3)?;
+    let change = AuditedChange {
+        action: "discard",
+        subject: format!("parked event {parked}"),
+        before: json!({
+            "eventId": row.try_get::<String, _>(0)?,
+            "key": row.try_get::<Option<String>, _>(1)?,
+            "place": row.try_get::<String, _>(2)?,
+            "payload": String::from_utf8_lossy(&payload),
+        }),
+        after: json!({ "reason": given_up.reason }),
+    };
+    audit::append(tx, Some(&given_up.actor), &change);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ mod publications;
 mod tracked;
 
 pub use ids::Ids;
-pub use publications::Publications;
+pub use publications::{AuditedChange, Publications};
 pub use tracked::Tracked;
 
 use std::fmt;

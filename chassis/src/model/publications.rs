@@ -1,7 +1,28 @@
-//! The events that a batch publishes.
+//! The events that a batch publishes, and what the audit log tells of it.
 
 use common_events::Event;
+use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// A change for the audit log: what somebody changed on purpose, who may change what others rely on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditedChange {
+    /// What was done: `register`, `delete`.
+    pub action: &'static str,
+    /// To what: `gifticon 7`.
+    pub subject: String,
+    /// How it was before; `null` if it was not there.
+    pub before: Value,
+    /// How it was afterwards; `null` if it is gone.
+    pub after: Value,
+}
+
+impl AuditedChange {
+    /// Returns a change without a before and an after.
+    pub fn of(action: &'static str, subject: impl Into<String>) -> Self {
+        Self { action, subject: subject.into(), before: Value::Null, after: Value::Null }
+    }
+}
 
 /// The events that a batch of commands publishes, in order, each with the number of the command that caused it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,11 +31,12 @@ pub struct Publications {
     events: Vec<(usize, Event)>,
     /// By their keys; published after the others.
     latest: BTreeMap<String, (usize, Event)>,
+    changes: Vec<(usize, AuditedChange)>,
 }
 
 impl Publications {
     /// What is published from here on is caused by the command with this number in its batch.
-    pub(crate) fn begin(&mut self, command: usize) {
+    pub fn begin(&mut self, command: usize) {
         self.command = command;
     }
 
@@ -30,6 +52,16 @@ impl Publications {
     /// it obsolete: a hundred sales of one gifticon are one event.
     pub fn publish_latest(&mut self, event: Event) {
         self.latest.insert(event.key(), (self.command, event));
+    }
+
+    /// Adds a change to the audit log.
+    pub fn record(&mut self, change: AuditedChange) {
+        self.changes.push((self.command, change));
+    }
+
+    /// Returns the changes for the audit log in order, each with the number of the command that made it.
+    pub fn take_changes(&mut self) -> Vec<(usize, AuditedChange)> {
+        std::mem::take(&mut self.changes)
     }
 
     /// Returns the events in order, each with the number of the command that caused it.

@@ -1,11 +1,15 @@
-//! The management routes of the dead-letter table (`parked`). The gateway does not serve them.
+//! The management routes of the dead-letter table (`parked`) and of the audit log. The gateway does not serve them.
 
+use crate::auth::Principal;
 use crate::base::i18n::Text;
 use crate::base::patience;
 use crate::base::problem::{Problem, kind};
 use crate::http::{Id, Query};
+use crate::mailbox::AuditLog;
+use crate::mailbox::audit::{self, AuditEntry};
 use crate::mailbox::dead_letters::{self, ParkedEvent};
-use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
+use crate::mailbox::housekeeping::{GivenUp, Housekeeper, HousekeepingCommand};
+use crate::model::AuditedChange;
 use crate::storage::Db;
 use crate::workers::dead_letter_replay::{Replay, Replayed};
 use axum::extract::State;
@@ -17,6 +21,8 @@ use tracing::info;
 
 /// Parked events in one response at most.
 const LIST_MAX: i64 = 1_000;
+/// Rows of the audit log in one response at most.
+const AUDIT_MAX: i64 = 200;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -27,12 +33,18 @@ pub(crate) struct Admin {
 }
 
 /// The paths of [`routes`].
-pub(crate) const PATHS: &[&str] =
-    &["/admin/parked", "/admin/parked/replay", "/admin/parked/{id}/replay", "/admin/parked/{id}"];
+pub(crate) const PATHS: &[&str] = &[
+    "/admin/audit",
+    "/admin/parked",
+    "/admin/parked/replay",
+    "/admin/parked/{id}/replay",
+    "/admin/parked/{id}",
+];
 
 /// Returns the routes of [`PATHS`].
 pub(crate) fn routes(admin: Admin) -> Router {
     Router::new()
+        .route("/admin/audit", get(audit))
         .route("/admin/parked", get(list))
         .route("/admin/parked/replay", post(replay_all))
         .route("/admin/parked/{id}/replay", post(replay))
@@ -44,15 +56,38 @@ async fn list(State(admin): State<Admin>) -> Result<Json<Vec<ParkedEvent>>, Prob
     Ok(Json(dead_letters::list(&admin.db, LIST_MAX).await?))
 }
 
-async fn replay_all(State(admin): State<Admin>) -> Result<Json<Replayed>, Problem> {
-    replay_events(&admin, None).await
+/// Returns the newest rows of the audit log, or those before the row `?before=`.
+async fn audit(State(admin): State<Admin>, query: Query) -> Result<Json<Vec<AuditEntry>>, Problem> {
+    let before = match query.get(&["before"]) {
+        Some(_) => query.number(&["before"])?,
+        None => i64::MAX,
+    };
+    Ok(Json(audit::list(&admin.db, before, AUDIT_MAX).await?))
 }
 
-async fn replay(State(admin): State<Admin>, Id(id): Id) -> Result<Json<Replayed>, Problem> {
-    replay_events(&admin, Some(id)).await
+async fn replay_all(
+    State(admin): State<Admin>,
+    principal: Principal,
+) -> Result<Json<Replayed>, Problem> {
+    replay_events(&admin, &principal, None).await
 }
 
-async fn replay_events(admin: &Admin, id: Option<i64>) -> Result<Json<Replayed>, Problem> {
+async fn replay(
+    State(admin): State<Admin>,
+    principal: Principal,
+    Id(id): Id,
+) -> Result<Json<Replayed>, Problem> {
+    replay_events(&admin, &principal, Some(id)).await
+}
+
+async fn replay_events(
+    admin: &Admin,
+    principal: &Principal,
+    id: Option<i64>,
+) -> Result<Json<Replayed>, Problem> {
+    let subject = id.map_or("all parked events".into(), |id| format!("parked event {id}"));
+    let audit = AuditLog::new(admin.housekeeping.clone());
+    audit.record(principal.owner(), AuditedChange::of("replay", subject)).await?;
     // It reads and writes page after page, and must not be refused in the middle.
     let replayed = patience::without_end(admin.replay.replay(id)).await?;
     let replayed = replayed.ok_or_else(not_parked)?;
@@ -63,6 +98,7 @@ async fn replay_events(admin: &Admin, id: Option<i64>) -> Result<Json<Replayed>,
 /// Deletes a parked event, and logs the reason.
 async fn discard(
     State(admin): State<Admin>,
+    principal: Principal,
     Id(id): Id,
     query: Query,
 ) -> Result<StatusCode, Problem> {
@@ -72,7 +108,9 @@ async fn discard(
             "이벤트를 버리는 이유를 ?reason=TEXT 로 적어 주세요".into(),
         ));
     };
-    match admin.housekeeping.execute(HousekeepingCommand::Discard { parked: id }).await? {
+    let given_up = GivenUp { actor: principal.owner().clone(), reason: reason.to_owned() };
+    let discard = HousekeepingCommand::Discard { parked: id, given_up: Some(given_up) };
+    match admin.housekeeping.execute(discard).await? {
         0 => Err(not_parked()),
         _ => {
             info!(parked.id = id, reason, "discarded a parked event");

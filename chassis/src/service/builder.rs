@@ -8,6 +8,7 @@ use crate::base::span::Tracer;
 use crate::base::tasks::{Tasks, on_a_thread};
 use crate::bus::Bus;
 use crate::http::{Dependencies, Exposure, Surface};
+use crate::mailbox::AuditLog;
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingJob, RELAY_LEASE};
 use crate::mailbox::retention::{INBOX, RETENTION_LEASE, RetentionRule, WRITERS};
 use crate::service::admin::{self, Admin};
@@ -171,6 +172,11 @@ impl Chassis {
     /// Adds a rule that deletes rows of the service by age.
     pub fn expire(&mut self, rule: RetentionRule) {
         self.retention.push(rule);
+    }
+
+    /// Returns the way to the audit log.
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::new(self.housekeeping.clone())
     }
 
     /// Returns a way to replay the topic from its beginning.

@@ -33,7 +33,8 @@ impl Schema {
     /// Returns the tables of chassis followed by `own`.
     pub fn new(own: &[Step]) -> Self {
         let mailbox = (MAILBOX, "mailbox", include_str!("../../migrations/0001_mailbox.sql"));
-        Self([&[mailbox], own].concat())
+        let audit = (2, "audit", include_str!("../../migrations/0002_audit.sql"));
+        Self([&[mailbox, audit], own].concat())
     }
 
     /// Returns the tables `own` without those of chassis.

@@ -108,7 +108,9 @@ impl<P: Policy> DeadLetterReplay<P> {
         let mut event = self.handler.read("", Arc::new(parked.delivery));
         (event.id, event.parked) = (parked.event_id, Some(parked.row));
         if !event.matters() {
-            self.housekeeping.execute(HousekeepingCommand::Discard { parked: parked.row }).await?;
+            self.housekeeping
+                .execute(HousekeepingCommand::Discard { parked: parked.row, given_up: None })
+                .await?;
             return Ok(true);
         }
         Ok(event.meaning.is_ok() && self.handler.apply(event).await)

@@ -6,7 +6,7 @@ use crate::base::span::Tracer;
 use crate::base::trace::Trace;
 use crate::mailbox::housekeeping::HousekeepingCommand;
 use crate::mailbox::message::IncomingEvent;
-use crate::mailbox::{dead_letters, inbox, outbox};
+use crate::mailbox::{audit, dead_letters, inbox, outbox};
 use crate::model::handle_all;
 use crate::storage::{Db, Dialect, Statement, Tx, may_be_committed, vanished};
 use crate::writer::model::WriteModel;
@@ -168,7 +168,7 @@ impl<M: WriteModel> Attempts<M> {
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
         let spans = BatchSpans::start(&self.tracer, all.iter().map(|(_, trace)| *trace));
         if !all.is_empty() {
-            self.handle(tx, &all, &spans, taken.len(), &mut done).await?;
+            self.handle(tx, &all, &spans, &taken, &mut done).await?;
         }
         dead_letters::park(tx, &sorted.park).await?;
         dead_letters::unpark(tx, &sorted.unpark).await?;
@@ -256,28 +256,32 @@ impl<M: WriteModel> Attempts<M> {
         Ok(last)
     }
 
-    /// Carries out all commands, of which the first `asked` come from callers who want a reply.
+    /// Carries out all commands, of which the first come from callers who want a reply: those of `orders`.
     async fn handle(
         &self,
         tx: &mut Tx<'_>,
         commands: &[(&M::Command, Option<&Trace>)],
         spans: &BatchSpans,
-        asked: usize,
+        orders: &[&Order<M>],
         done: &mut Done<M>,
     ) -> anyhow::Result<()> {
         let commands_alone: Vec<&M::Command> =
             commands.iter().map(|(command, _)| *command).collect();
         let mut state = self.model.load(tx, &commands_alone).await?;
-        let (outcomes, published) = handle_all::<M>(&mut state, commands_alone);
+        let (outcomes, mut published) = handle_all::<M>(&mut state, commands_alone);
         for (number, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                outcome if number < asked => done.outcomes.push(outcome),
+                outcome if number < orders.len() => done.outcomes.push(outcome),
                 Ok(_) => {}
                 // Nobody is there to be told of the refusal: the event cannot be acted on.
                 Err(refusal) => return Err(anyhow!("refused: {refusal}")),
             }
         }
         self.model.save(tx, &state).await?;
+        for (number, change) in published.take_changes() {
+            let actor = orders.get(number).and_then(|order| order.actor.as_ref());
+            audit::append(tx, actor, &change);
+        }
         let published = published.into_events();
         done.published = published.len();
         // The trace of the span that appends, and not of the relay: its rounds mix the events of many purchases.

@@ -13,6 +13,7 @@ use crate::writer::model::{CommandError, Outcome, WriteModel};
 use crate::writer::order::{Order, Waits};
 use crate::writer::queue::Queue;
 use crate::writer::task::{Batches, Task};
+use common_events::Owner;
 use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
 use std::pin::pin;
@@ -65,6 +66,14 @@ impl<M: WriteModel> Writer<M> {
         self.execute_unless(command, std::future::pending()).await
     }
 
+    /// Carries out one command as [`Writer::execute`] does, and names `actor` in the audit log for what it changes.
+    pub async fn execute_for(&self, actor: &Owner, command: M::Command) -> Outcome<M> {
+        match self.enqueue(command, trace::current(), Some(actor.clone())) {
+            Err(overloaded) => Err(CommandError::Unavailable(overloaded)),
+            Ok(queued) => self.outcome(queued, sleep_until(patience::until())).await,
+        }
+    }
+
     /// Carries out one command as [`Writer::execute`] does, unless `withdrawn` resolves before the writer has begun it: for a
     /// caller who must hear the outcome of what was begun.
     ///
@@ -75,7 +84,7 @@ impl<M: WriteModel> Writer<M> {
         command: M::Command,
         withdrawn: impl Future<Output = ()>,
     ) -> Outcome<M> {
-        match self.enqueue(command, trace::current()) {
+        match self.enqueue(command, trace::current(), None) {
             Err(overloaded) => Err(CommandError::Unavailable(overloaded)),
             Ok(queued) => {
                 let over = async {
@@ -95,8 +104,10 @@ impl<M: WriteModel> Writer<M> {
         &self,
         commands: impl IntoIterator<Item = (M::Command, Option<Trace>)>,
     ) -> Vec<Outcome<M>> {
-        let queued: Vec<_> =
-            commands.into_iter().map(|(command, trace)| self.enqueue(command, trace)).collect();
+        let queued: Vec<_> = commands
+            .into_iter()
+            .map(|(command, trace)| self.enqueue(command, trace, None))
+            .collect();
         let mut over = pin!(sleep_until(patience::until()));
         let mut outcomes = Vec::with_capacity(queued.len());
         for queued in queued {
@@ -109,9 +120,14 @@ impl<M: WriteModel> Writer<M> {
     }
 
     /// Puts a command in the queue.
-    fn enqueue(&self, command: M::Command, trace: Option<Trace>) -> Result<Queued<M>, Unavailable> {
+    fn enqueue(
+        &self,
+        command: M::Command,
+        trace: Option<Trace>,
+        actor: Option<Owner>,
+    ) -> Result<Queued<M>, Unavailable> {
         let (answer, answered) = oneshot::channel();
-        let order = Order::new(command, trace, answer);
+        let order = Order::new(command, trace, actor, answer);
         let waits = Waits::of(&order);
         self.jobs.try_send(Job::Command(order)).map_err(|_| OVERLOADED)?;
         if self.waiting() >= ENOUGH {
@@ -150,7 +166,7 @@ impl<M: WriteModel> Writer<M> {
         let mut waiting = Vec::new();
         for (command, trace) in commands {
             let (answer, answered) = oneshot::channel();
-            let _ = self.jobs.send(Job::Command(Order::new(command, trace, answer))).await;
+            let _ = self.jobs.send(Job::Command(Order::new(command, trace, None, answer))).await;
             waiting.push(answered);
         }
         let mut outcomes = Vec::with_capacity(waiting.len());

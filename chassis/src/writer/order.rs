@@ -2,6 +2,7 @@
 
 use crate::base::trace::Trace;
 use crate::writer::model::{Outcome, WriteModel};
+use common_events::Owner;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(super) struct Order<M: WriteModel> {
     pub(super) command: M::Command,
     /// The story that it belongs to.
     pub(super) trace: Option<Trace>,
+    /// Who asks for it, for the audit log.
+    pub(super) actor: Option<Owner>,
     /// Where its outcome goes.
     pub(super) answer: oneshot::Sender<Outcome<M>>,
     claim: Arc<Claim>,
@@ -45,10 +48,11 @@ impl<M: WriteModel> Order<M> {
     pub(super) fn new(
         command: M::Command,
         trace: Option<Trace>,
+        actor: Option<Owner>,
         answer: oneshot::Sender<Outcome<M>>,
     ) -> Self {
         let claim = Claim { state: AtomicU8::new(WAITING), since: Instant::now() };
-        Self { command, trace, answer, claim: Arc::new(claim) }
+        Self { command, trace, actor, answer, claim: Arc::new(claim) }
     }
 
     /// Takes the command, so that its caller cannot give it up any more. Returns how long it waited.

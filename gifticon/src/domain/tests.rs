@@ -200,3 +200,48 @@ fn many_sales_of_a_batch_are_one_event_after_the_others() {
     let Event::QuantityModified(last) = &events[3] else { panic!("{events:?}") };
     assert_eq!(last.available_quantity, Some(8), "as it is after the batch");
 }
+
+#[test]
+fn the_audit_log_has_what_an_md_changed_and_no_sales() {
+    let (mut stock, mut out) = (Stock::default(), Publications::default());
+    let register = Command::Register {
+        gifticon_id: GifticonId(7),
+        name: "Americano".into(),
+        available: 10,
+        price: 5000,
+    };
+    let reserve =
+        Command::Reserve { reservation: reservation(1), gifticon_id: GifticonId(7), quantity: 3 };
+    let change = Change { price: Some(5500), restock: Some(2), ..Change::default() };
+    let change = Command::Change { id: 1, change };
+    let release = Command::Release { reservation: reservation(1) };
+    let delete = Command::Delete { id: 1, expected: ExpectedVersions::default() };
+    for (number, command) in
+        [&register, &reserve, &change, &change, &release, &delete].into_iter().enumerate()
+    {
+        out.begin(number);
+        stock.handle(command, &mut out).unwrap();
+    }
+    let told: Vec<_> = out
+        .take_changes()
+        .into_iter()
+        .map(|(command, change)| {
+            assert_eq!(change.subject, "gifticon 7");
+            let of = |value: &serde_json::Value| {
+                (!value.is_null())
+                    .then(|| (value["availableQuantity"].as_i64(), value["price"].as_i64()))
+            };
+            (command, change.action, of(&change.before), of(&change.after))
+        })
+        .collect();
+    let state = |units, price| Some((Some(units), Some(price)));
+    assert_eq!(
+        told,
+        [
+            (0, "register", None, state(10, 5000)),
+            (2, "change", state(7, 5000), state(9, 5500)),
+            (3, "change", state(9, 5500), state(11, 5500)),
+            (5, "delete", state(14, 5500), None),
+        ]
+    );
+}

@@ -28,6 +28,32 @@ async fn a_gifticon_is_registered_once_and_told() {
 }
 
 #[tokio::test]
+async fn what_an_md_changed_is_in_the_audit_log() {
+    let gifticon = Gifticon::with_ten().await;
+    assert_eq!(gifticon.reserve(Uuid::new_v4(), 4).await.0, 201);
+    for (price, status) in [(5500, 200), (-1, 422)] {
+        let body = json!({ "price": price });
+        assert_eq!(gifticon.ask(Method::PATCH, "/gifticons/1", body).await.0, status);
+    }
+    let url = format!("{}/admin/audit", gifticon.running.management_url().unwrap());
+    let audit: Value = gifticon.client.get(url).send().await.unwrap().json().await.unwrap();
+    let told: Vec<_> = audit
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let prices = [&entry["before"]["price"], &entry["after"]["price"]];
+            json!([entry["actor"], entry["action"], entry["subject"], prices])
+        })
+        .collect();
+    let wanted = [
+        json!(["guest", "change", "gifticon 7", [5000, 5500]]),
+        json!(["guest", "register", "gifticon 7", [null, 5000]]),
+    ];
+    assert_eq!(told, wanted, "the newest first; neither sales nor refusals");
+}
+
+#[tokio::test]
 async fn a_change_never_loses_a_sale() {
     let gifticon = Gifticon::with_ten().await;
     let patch = async |etag: Option<&str>, body: Value| {

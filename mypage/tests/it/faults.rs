@@ -55,6 +55,15 @@ async fn a_damaged_event_is_parked_in_sight_and_only_its_key_waits() {
     assert_eq!((status, replayed), (200, json!({ "replayed": 3, "left": 1 })));
     let left = mypage.has_parked(1).await;
     assert_eq!(left[0]["key"], "3");
+    let (_, audit) = mypage.get("/admin/audit").await;
+    let actions: Vec<_> = audit.as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["replay", "discard", "replay"], "the newest first, and no refusals");
+    let discarded = &audit[1];
+    assert_eq!((&discarded["actor"], &discarded["before"]["key"]), (&json!("guest"), &json!("1")));
+    assert_eq!(discarded["before"]["payload"], damaged);
+    assert_eq!(discarded["after"], json!({ "reason": "a test sent it" }));
+    let (_, older) = mypage.get(&format!("/admin/audit?before={}", discarded["id"])).await;
+    assert_eq!(older, json!([audit[2]]));
     let page = mypage.becomes(1, "CartRemoved").await;
     let steps = [("CartAdded", 1), ("PaymentApproved", 2), ("CartRemoved", 3)];
     assert_eq!(mypage.history(&page).await, steps.map(|(step, s)| format!("{step} {}", at(s))));

@@ -52,6 +52,7 @@ impl Web {
             .route("/md/gifticons/{id}", post(pages::md::change))
             .route("/live", get(pages::live::page))
             .route("/assets/{file}", get(assets::serve))
+            .fallback(pages::trouble::missing)
             .with_state(state);
         Self { services, pages }
     }

@@ -43,6 +43,9 @@ words! {
     cross_site_title: "Nothing was done", "처리하지 않았어요";
     cross_site_text: "Another site sent this form. Open the page here, and send it again.",
         "다른 사이트에서 보낸 요청이에요. 이 페이지에서 다시 보내 주세요.";
+    missing_title: "There is no such page", "없는 페이지예요";
+    missing_text: "The address may be mistyped, or what was here is gone.",
+        "주소가 잘못되었거나 사라진 페이지예요.";
     to_shop: "To the shop", "쇼핑하러 가기";
     live_on: "Live", "실시간";
     live_off: "Connecting again", "다시 연결하는 중";

@@ -2,6 +2,7 @@
 
 use crate::common::Shop;
 use crate::visitor::Visitor;
+use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
@@ -49,6 +50,24 @@ async fn what_cannot_be_a_quantity_is_refused_at_its_field() {
     page.says(&["It is no longer on sale"]);
     assert_eq!(visitor.send("/shop/carts", &[]).await.status, 422);
     assert_eq!(shop.web.get("/carts").await["page"]["totalElements"], 0);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_leads_nowhere_is_a_page_to_a_browser() {
+    let shop = Shop::start().await;
+    for (language, title, link) in
+        [("ko", "없는 페이지예요", "쇼핑하러 가기"), ("en", "There is no such page", "To the shop")]
+    {
+        let visitor = Visitor { shop: &shop, language };
+        for path in ["/nothing", "/me/nothing", "/assets/x/y"] {
+            let page = visitor.open(path).await;
+            assert_eq!(page.status, 404, "{path}");
+            page.says(&[title, link, "href=\"/shop\""]);
+        }
+    }
+    let (status, problem) = shop.web.ask(Method::GET, "/nothing", None).await.unwrap();
+    assert_eq!((status.as_u16(), &problem["type"]), (404, &json!("/problems/not-found")));
     shop.stop().await;
 }
 

@@ -156,7 +156,7 @@ async fn pages_have_the_manners_of_every_route() {
         assert_eq!(page.status, status, "{path}");
         page.says(&[&format!("/problems/{slug}")]);
     }
-    let page = visitor.open("/nothing").await;
+    let page = visitor.ask(Method::GET, "/nothing", &[("accept", "*/*")], None).await;
     page.says(&["/shop, /me, /md, /live"]);
     let large = form(&[("name", &"x".repeat(70_000))]);
     let page = visitor.ask(Method::POST, "/md/gifticons", &[], Some(&large)).await;

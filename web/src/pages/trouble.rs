@@ -5,8 +5,9 @@ use crate::pages::Frame;
 use crate::services::Refusal;
 use crate::visit::Visit;
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chassis::base::accept::prefers_html;
 
 #[derive(Template)]
 #[template(path = "trouble.html")]
@@ -28,6 +29,16 @@ pub(crate) fn page(
     let t = visit.words();
     let frame = Frame::new(visit, path, title, None);
     TroublePage { frame, title, text, href: visit.path(path), link: t.try_again }
+}
+
+/// Returns the 404 for an unknown path: a page to a browser. The server makes a problem of it for everybody else.
+pub(crate) async fn missing(visit: Visit, headers: HeaderMap) -> Response {
+    if !prefers_html(&headers) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let t = visit.words();
+    let page = page(&visit, "/shop", t.missing_title, t.missing_text);
+    answer::page(StatusCode::NOT_FOUND, &visit, &TroublePage { link: t.to_shop, ..page })
 }
 
 /// Returns the page at `path` while a service refuses what it needs.

@@ -17,7 +17,8 @@ use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
 use chassis::http::hal::{Collection, Item};
 use chassis::http::{
-    BaseUrl, Body, Conditions, EntityTag, Fields, Id, Query, Surface, Validate, precondition_failed,
+    Access, BaseUrl, Body, Conditions, EntityTag, Fields, Id, Query, Surface, Validate,
+    precondition_failed,
 };
 use chassis::service::HEALTH_PATH;
 use chassis::writer::CommandError;
@@ -59,7 +60,18 @@ pub const PROBLEMS: &[Kind] =
 /// Returns what [`routes`] serves.
 pub fn surface() -> Surface {
     let paths = vec!["/", "/carts", "/carts/{id}", "/carts/search", HEALTH_PATH];
-    Surface { paths, bodies: &[(Method::POST, "/carts")] }
+    Surface {
+        paths,
+        bodies: &[(Method::POST, "/carts")],
+        access: &[
+            (Method::GET, "/", Access::Public),
+            (Method::GET, "/carts", Access::Reader),
+            (Method::POST, "/carts", Access::Customer),
+            (Method::GET, "/carts/search", Access::Public),
+            (Method::GET, "/carts/{id}", Access::Reader),
+            (Method::DELETE, "/carts/{id}", Access::Customer),
+        ],
+    }
 }
 
 /// Returns the routes.

@@ -48,7 +48,7 @@ pub struct CallTimeout {
 
 /// Starts the service on the bus it is given.
 pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Running> {
-    let client = chassis::http::client::new()?;
+    let client = chassis::http::client::of_service(&config.host.service_token)?;
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
     let writer = chassis.writer(app::CartModel);

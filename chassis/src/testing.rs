@@ -2,9 +2,12 @@
 
 mod collector;
 mod event_reader;
+mod issuer;
 
 pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
+pub use issuer::{SigningKey, TestIssuer, base64url};
+pub use jsonwebtoken::{Algorithm, Header};
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
@@ -98,7 +101,7 @@ impl TestDb {
 
     /// Returns the settings of a service with this database, on free ports.
     pub fn host(&self) -> Host {
-        Host { listen: Listen::free(), database_url: self.url.clone() }
+        Host::new(Listen::free(), self.url.clone())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::cors::Cors;
 use crate::services::Upstreams;
 use crate::trusted::Proxies;
-use chassis::base::config::{Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit};
 
 /// The settings of the gateway.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,4 +22,7 @@ pub struct GatewayConfig {
 
     #[command(flatten)]
     pub streams: StreamsLimit,
+
+    #[command(flatten)]
+    pub auth: Auth,
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use chassis::base::patience;
 use chassis::base::uri::{is_host, is_prefix};
-use chassis::http::PeerAddr;
+use chassis::http::{PeerAddr, SERVICE_TOKEN};
 use hyper::Request;
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +17,7 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// The headers that only the gateway may send to the services. It removes them from every request of a client.
-pub(crate) const GATEWAY_HEADERS: [HeaderName; 8] = [
+pub(crate) const GATEWAY_HEADERS: [HeaderName; 9] = [
     HOST,
     PROTO,
     FOR,
@@ -26,6 +26,7 @@ pub(crate) const GATEWAY_HEADERS: [HeaderName; 8] = [
     header::FORWARDED,
     HeaderName::from_static("x-real-ip"),
     patience::HEADER,
+    SERVICE_TOKEN,
 ];
 
 /// The address of a client, and the URL that it used.

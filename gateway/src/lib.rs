@@ -20,8 +20,10 @@ pub use config::GatewayConfig;
 pub use cors::Cors;
 pub use trusted::{Network, Proxies};
 
+use axum::Router;
 use axum::extract::Request;
 use chassis::Running;
+use chassis::auth::{Authenticator, log_mode};
 use chassis::base::metrics::Metrics;
 use chassis::base::span::Tracer;
 use chassis::http::distrust_trace;
@@ -35,7 +37,7 @@ pub const ABOUT: &str = "The public address of the gifticon shop";
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
-    let GatewayConfig { listen, cors, proxies, upstreams, streams } = config;
+    let GatewayConfig { listen, cors, proxies, upstreams, streams, auth } = config;
     let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
     let tracer = Tracer::of("gateway", &metrics);
@@ -51,7 +53,9 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
             }
             forwarded::replace_headers(&trusted, request)
         });
-    serve_bare("gateway", &listen, metrics, tracer, services::surface(), routes, |routes| {
-        routes.layer(layers)
-    })
+    log_mode(&auth);
+    let authenticator = Authenticator::new(&auth, &metrics)?;
+    let surface = services::surface();
+    let around = |routes: Router| routes.layer(layers);
+    serve_bare("gateway", &listen, metrics, tracer, Some(authenticator), surface, routes, around)
 }

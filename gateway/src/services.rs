@@ -5,7 +5,7 @@ use crate::docs;
 use axum::http::Method;
 use chassis::base::config::base_url;
 use chassis::base::limits::{CART_UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT};
-use chassis::http::Surface;
+use chassis::http::{Access, Surface};
 use chassis::service::HEALTH_PATH;
 use std::time::Duration;
 
@@ -125,7 +125,9 @@ pub fn surface() -> Surface {
         (Method::POST, "/md/gifticons"),
         (Method::POST, "/md/gifticons/{id}"),
     ];
-    Surface { paths, bodies }
+    // The services say who may use theirs.
+    let access = &[(Method::GET, FIGURES_PATH, Access::Reader)];
+    Surface { paths, bodies, access }
 }
 
 /// Returns the names of the services.

@@ -21,7 +21,7 @@ use chassis::base::problem::Problem;
 use chassis::base::span::Tracer;
 use chassis::http::hal::{Collection, Item};
 use chassis::http::{
-    BaseUrl, Body, Conditions, EntityTag, Fields, Id, Name, Query, Surface, Validate,
+    Access, BaseUrl, Body, Conditions, EntityTag, Fields, Id, Name, Query, Surface, Validate,
 };
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
@@ -61,6 +61,19 @@ pub fn surface() -> Surface {
             (Method::PATCH, "/gifticons/{id}"),
             (Method::POST, "/reservations"),
             (Method::PUT, "/reservations/{reservation}"),
+        ],
+        access: &[
+            (Method::GET, "/", Access::Public),
+            (Method::GET, "/gifticons", Access::Public),
+            (Method::POST, "/gifticons", Access::Md),
+            (Method::GET, "/gifticons/search", Access::Public),
+            (Method::GET, "/gifticons/search/findByGifticonId", Access::Public),
+            (Method::GET, "/gifticons/{id}", Access::Public),
+            (Method::PATCH, "/gifticons/{id}", Access::Md),
+            (Method::DELETE, "/gifticons/{id}", Access::Md),
+            (Method::POST, "/reservations", Access::Service),
+            (Method::PUT, "/reservations/{reservation}", Access::Service),
+            (Method::DELETE, "/reservations/{reservation}", Access::Service),
         ],
     }
 }

@@ -3,8 +3,7 @@
 //! A merchandiser (MD) registers gifticons and restocks them; carts reserve units. For every gifticon, what was registered
 //! and restocked is what is available plus what is held, and neither is ever below zero.
 
-mod audited;
-
+use crate::audited;
 use chassis::model::{Ids, Publications, Tracked};
 use common_events::number::UNITS_MAX;
 use common_events::{Event, ExpectedVersions, GifticonId, ReservationId};
@@ -170,7 +169,7 @@ impl Stock {
                     version: 1,
                 };
                 out.publish(Event::GifticonRegistered(gifticon.payload()));
-                out.record(audited::change("register", None, Some(&gifticon)));
+                out.record(audited::change("register", None, Some(&gifticon.payload())));
                 self.gifticons.add(*gifticon_id, gifticon.clone());
                 Ok(Reply::Gifticon(gifticon))
             }
@@ -180,7 +179,8 @@ impl Stock {
                 if gifticon != *before {
                     gifticon.version += 1;
                     out.publish_latest(Event::QuantityModified(gifticon.payload()));
-                    out.record(audited::change("change", Some(before), Some(&gifticon)));
+                    let (old, new) = (before.payload(), gifticon.payload());
+                    out.record(audited::change("change", Some(&old), Some(&new)));
                     if let Some(row) = self.gifticons.change(&gifticon.gifticon_id) {
                         row.clone_from(&gifticon);
                     }
@@ -194,7 +194,7 @@ impl Stock {
                 }
                 let gifticon_id = gifticon.gifticon_id;
                 out.publish(Event::GifticonDeleted(gifticon.payload()));
-                out.record(audited::change("delete", Some(gifticon), None));
+                out.record(audited::change("delete", Some(&gifticon.payload()), None));
                 self.gifticons.remove(&gifticon_id);
                 self.ids.remove_row();
                 Ok(Reply::Done)

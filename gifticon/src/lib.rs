@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod app;
+mod audited;
 pub mod domain;
 pub mod policy;
 pub mod store;

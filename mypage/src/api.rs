@@ -10,7 +10,7 @@ use crate::projection::{self, View};
 use crate::rebuild::{Rebuild, Rebuilt, Stopping};
 use crate::store::{self, MYPAGES, ViewRow};
 use axum::extract::{FromRef, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,7 +19,7 @@ use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
 use chassis::http::event_stream::{Streams, event_stream, last_event_id};
 use chassis::http::hal::{Collection, Item};
-use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface, bad_query};
+use chassis::http::{Access, BaseUrl, Conditions, EntityTag, Id, Query, Surface, bad_query};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use chrono::{DateTime, SecondsFormat};
@@ -58,7 +58,20 @@ pub fn surface() -> Surface {
         "/live/stream",
         HEALTH_PATH,
     ];
-    Surface { paths, bodies: &[] }
+    Surface {
+        paths,
+        bodies: &[],
+        access: &[
+            (Method::GET, "/", Access::Public),
+            (Method::GET, "/mypages", Access::Reader),
+            (Method::GET, "/mypages/search", Access::Public),
+            (Method::GET, "/mypages/search/findByCartId", Access::Reader),
+            (Method::GET, "/mypages/{id}", Access::Reader),
+            (Method::GET, "/mypages/{id}/history", Access::Reader),
+            (Method::GET, "/mypages/stream", Access::Reader),
+            (Method::GET, "/live/stream", Access::Reader),
+        ],
+    }
 }
 
 /// What the routes need.

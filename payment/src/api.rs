@@ -6,14 +6,14 @@ pub use openapi::openapi;
 
 use crate::store::{self, PAYMENTS, PaymentRow};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
 use chassis::http::hal::{Collection, Item};
-use chassis::http::{BaseUrl, Conditions, EntityTag, Id, Query, Surface};
+use chassis::http::{Access, BaseUrl, Conditions, EntityTag, Id, Query, Surface};
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use common_events::{CartId, PaymentId};
@@ -39,7 +39,17 @@ pub fn surface() -> Surface {
         "/payments/search/findByCartId",
         HEALTH_PATH,
     ];
-    Surface { paths, bodies: &[] }
+    Surface {
+        paths,
+        bodies: &[],
+        access: &[
+            (Method::GET, "/", Access::Public),
+            (Method::GET, "/payments", Access::Reader),
+            (Method::GET, "/payments/search", Access::Public),
+            (Method::GET, "/payments/search/findByCartId", Access::Reader),
+            (Method::GET, "/payments/{id}", Access::Reader),
+        ],
+    }
 }
 
 /// Returns the routes.

@@ -7,9 +7,12 @@ mod welcome;
 
 use anyhow::Context;
 use chassis::Running;
+use chassis::auth::Authenticator;
 use chassis::base::config::{
-    DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, StreamsLimit, Topic,
+    Auth, DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, RateLimit, ServiceToken,
+    StreamsLimit, Topic,
 };
+use chassis::base::metrics::Metrics;
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
 use chassis::service::launch::Started;
 use chassis::service::{HEALTH_PATH, serve_management};
@@ -70,6 +73,15 @@ pub struct StandaloneConfig {
 
     #[command(flatten)]
     pub streams: StreamsLimit,
+
+    #[command(flatten)]
+    pub auth: Auth,
+
+    #[command(flatten)]
+    pub service_token: ServiceToken,
+
+    #[command(flatten)]
+    pub rate_limit: RateLimit,
 }
 
 /// The addresses of the services, of the gateway, and of the management routes of all.
@@ -207,9 +219,15 @@ impl Shop {
         bus: Arc<dyn Bus>,
         database: impl Fn(&str) -> anyhow::Result<DatabaseUrl>,
     ) -> anyhow::Result<()> {
+        let service_token = match (&config.service_token.service_token, config.auth.is_open()) {
+            (None, false) => ServiceToken::random(),
+            _ => config.service_token.clone(),
+        };
         let host = |name: &str, listen_addr| -> anyhow::Result<Host> {
             let database_url = database(name)?;
-            Ok(Host { listen: Listen { listen_addr, management_addr: None }, database_url })
+            let listen = Listen { listen_addr, management_addr: None };
+            let (auth, service_token) = (config.auth.clone(), service_token.clone());
+            Ok(Host { listen, database_url, auth, service_token, rate_limit: config.rate_limit })
         };
         let at = config.listeners;
         let gifticon = gifticon::GifticonConfig { host: host("gifticon", at.gifticon_addr)? };
@@ -236,10 +254,13 @@ impl Shop {
             proxies: config.proxies,
             upstreams: Upstreams::new(|service| urls[service.name].clone()),
             streams: config.streams,
+            auth: config.auth.clone(),
         };
         self.add(gateway::start(gateway), "GATEWAY_ADDR")?;
         let routes = self.parts.iter_mut().filter_map(Running::take_management).collect();
-        let management = serve_management(at.management_addr, routes, MANAGEMENT_PATHS.to_vec());
+        let authenticator = Authenticator::new(&config.auth, &Metrics::default())?;
+        let paths = MANAGEMENT_PATHS.to_vec();
+        let management = serve_management(at.management_addr, routes, paths, authenticator);
         self.add(management, "MANAGEMENT_ADDR")?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use chassis::base::config::{Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit};
 use common::files::{documents, items, text, yaml};
 use common::services::commands;
 use gateway::services::{Upstreams, names, processes};
@@ -221,6 +221,7 @@ async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
         proxies: gateway::Proxies::default(),
         upstreams: Upstreams::new(|_| "http://127.0.0.1:1".to_owned()),
         streams: StreamsLimit::default(),
+        auth: Auth::open(),
     })
     .unwrap();
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {

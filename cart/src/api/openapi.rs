@@ -2,7 +2,7 @@
 
 use crate::api::{
     AddRequest, CartView, INSUFFICIENT_STOCK, KEY_REUSED, STOCK_UNAVAILABLE, UNKNOWN_CART,
-    UNKNOWN_GIFTICON,
+    UNKNOWN_GIFTICON, surface,
 };
 use crate::store::CARTS;
 use axum::http::Method;
@@ -32,8 +32,12 @@ pub fn openapi() -> Api {
         .if_match()
         .no_content("It is cancelled.")
         .refuses(&[UNKNOWN_CART]);
-    Api::new("carts", "Live carts. A cancelled one is gone from here; its story stays in mypages.")
-        .listing::<CartView>(&CARTS, UNKNOWN_CART)
-        .operation(add)
-        .operation(cancel)
+    Api::new(
+        "carts",
+        "Live carts. A cancelled one is gone from here; its story stays in mypages.",
+        surface().access,
+    )
+    .listing::<CartView>(&CARTS, UNKNOWN_CART)
+    .operation(add)
+    .operation(cancel)
 }

@@ -45,8 +45,7 @@ impl Carts {
             HttpStock::new(chassis::http::client::new().unwrap(), url, breaker, Tracer::default());
         let app = CartsApp { db: tables, writer, stock };
         app.db.ready().await;
-        let running =
-            chassis.serve(Surface { paths: Vec::new(), bodies: &[] }, Router::new()).unwrap();
+        let running = chassis.serve(Surface::default(), Router::new()).unwrap();
         Self { app, gifticon, db, running, _log: log }
     }
 

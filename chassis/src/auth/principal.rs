@@ -15,6 +15,16 @@ pub enum Role {
 
 impl Role {
     const ALL: [Self; 3] = [Self::Customer, Self::Md, Self::Operator];
+
+    /// Returns the role with this name in tokens: `customer`, `md` or `operator`.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "customer" => Some(Self::Customer),
+            "md" => Some(Self::Md),
+            "operator" => Some(Self::Operator),
+            _ => None,
+        }
+    }
 }
 
 /// Who makes a request: the owner of what they make, and their roles.
@@ -40,6 +50,11 @@ impl Principal {
     /// Returns whom what they make belongs to.
     pub fn owner(&self) -> &Owner {
         &self.owner
+    }
+
+    /// Returns true for a guest: one of all those without a token.
+    pub fn is_guest(&self) -> bool {
+        self.owner == Owner::GUEST
     }
 
     /// Returns true if they have the role.

@@ -1,16 +1,20 @@
 //! Settings: flags with an environment variable of the same name.
 
+mod auth;
 mod invalid;
 mod kafka;
 mod otel;
 mod postgres;
+mod rate_limit;
 mod secret;
 mod streams;
 
+pub use auth::{Auth, AuthAlgorithm, DEV_ISSUER, Guests, ServiceToken, ServiceTokens};
 pub use invalid::InvalidSetting;
 pub(crate) use kafka::TokenRequest;
 pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol};
 pub use otel::{Otel, Pairs, TraceSampler};
+pub use rate_limit::RateLimit;
 pub(crate) use secret::ClientSetting;
 pub use secret::Secret;
 pub use streams::StreamsLimit;
@@ -18,7 +22,7 @@ pub use streams::StreamsLimit;
 use crate::base::uri::{has_port, is_host};
 use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};
 
-/// The addresses and the database of a service.
+/// The settings of every service.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Host {
     #[command(flatten)]
@@ -27,6 +31,23 @@ pub struct Host {
     /// Database of this service, as sqlite:PATH (created if missing) or postgres://USER:PASSWORD@HOST/NAME
     #[arg(long, env, hide_env_values = true)]
     pub database_url: DatabaseUrl,
+
+    #[command(flatten)]
+    pub auth: Auth,
+
+    #[command(flatten)]
+    pub service_token: ServiceToken,
+
+    #[command(flatten)]
+    pub rate_limit: RateLimit,
+}
+
+impl Host {
+    /// Returns the settings of a service in open mode.
+    pub fn new(listen: Listen, database_url: DatabaseUrl) -> Self {
+        let (auth, service_token) = (Auth::open(), ServiceToken::default());
+        Self { listen, database_url, auth, service_token, rate_limit: RateLimit::default() }
+    }
 }
 
 /// The addresses that a process listens at.

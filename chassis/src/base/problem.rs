@@ -51,6 +51,18 @@ pub mod kind {
     );
     pub const NOT_FOUND: Kind =
         Kind::new("not-found", StatusCode::NOT_FOUND, "There is nothing here", "찾을 수 없습니다");
+    pub const UNAUTHENTICATED: Kind = Kind::new(
+        "unauthenticated",
+        StatusCode::UNAUTHORIZED,
+        "Nobody is signed in",
+        "로그인이 필요합니다",
+    );
+    pub const FORBIDDEN: Kind = Kind::new(
+        "forbidden",
+        StatusCode::FORBIDDEN,
+        "This account may not do this",
+        "권한이 없습니다",
+    );
     pub const METHOD: Kind = Kind::new(
         "method-not-allowed",
         StatusCode::METHOD_NOT_ALLOWED,
@@ -105,6 +117,12 @@ pub mod kind {
         "The headers are too many or too large",
         "헤더가 너무 많거나 큽니다",
     );
+    pub const TOO_MANY: Kind = Kind::new(
+        "too-many-requests",
+        StatusCode::TOO_MANY_REQUESTS,
+        "That was too much at once",
+        "요청이 너무 많습니다",
+    );
     pub const UNAVAILABLE: Kind = Kind::new(
         "unavailable",
         StatusCode::SERVICE_UNAVAILABLE,
@@ -123,6 +141,8 @@ pub mod kind {
         MALFORMED,
         INVALID,
         NOT_FOUND,
+        UNAUTHENTICATED,
+        FORBIDDEN,
         METHOD,
         MEDIA_TYPE,
         TOO_LARGE,
@@ -132,6 +152,7 @@ pub mod kind {
         ENCODING,
         URI_TOO_LONG,
         HEADERS_TOO_LARGE,
+        TOO_MANY,
         UNAVAILABLE,
         INTERNAL,
     ];

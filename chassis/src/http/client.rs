@@ -1,6 +1,9 @@
 //! The HTTP client for calls to other services.
 
+use crate::base::config::ServiceToken;
 use crate::base::limits::CLIENT_KEEP_ALIVE;
+use crate::http::access::SERVICE_TOKEN;
+use axum::http::{HeaderMap, HeaderValue};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,13 +14,27 @@ const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Returns a client that drops idle connections before our servers close them, so that it never sends into a connection
 /// that is being closed.
 pub fn new() -> reqwest::Result<reqwest::Client> {
+    builder().build()
+}
+
+/// Returns the same for calls to services that take a token from services.
+pub fn of_service(token: &ServiceToken) -> anyhow::Result<reqwest::Client> {
+    let mut headers = HeaderMap::new();
+    if let Some(tokens) = &token.service_token {
+        let mut value = HeaderValue::from_str(tokens.first())?;
+        value.set_sensitive(true);
+        headers.insert(SERVICE_TOKEN, value);
+    }
+    Ok(builder().default_headers(headers).build()?)
+}
+
+fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .pool_idle_timeout(CLIENT_KEEP_ALIVE)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .build()
 }
 
 /// Returns true if the process that listens at `addr` is ready.

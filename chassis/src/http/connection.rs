@@ -5,6 +5,7 @@ use crate::base::limits::{DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT};
 use crate::base::problem::{Problem, kind};
 use crate::http::head::{self, HeadLimits, InvalidHead};
 use crate::http::language;
+use crate::http::peer::PeerAddr;
 use crate::http::request_log::REQUEST_ID;
 use crate::http::socket::{Socket, Stream};
 use crate::http::stream_end;
@@ -41,10 +42,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const CLOSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Upper bound for the header lines that are read of an invalid request.
 const SALVAGED_LINES_MAX: usize = 100;
-
-/// The address of the client, in the extensions of its requests.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// The error for a request whose client disconnected before the response.
 #[derive(Debug, thiserror::Error)]

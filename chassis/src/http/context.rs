@@ -2,6 +2,7 @@
 
 use crate::base::metrics::Metrics;
 use crate::base::span::Tracer;
+use crate::http::access::Gate;
 use crate::http::body::BodyMemory;
 use crate::http::surface::Surface;
 use async_trait::async_trait;
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) exposure: Exposure,
     pub(crate) bodies: BodyMemory,
     pub(crate) surface: Arc<Surface>,
+    /// What stands before the routes. `None` before those of a process for tests and benches alone.
+    pub(crate) gate: Option<Gate>,
 }
 
 impl Context {

@@ -2,6 +2,7 @@
 
 use crate::base::problem::Problem;
 use crate::base::span::Tracer;
+use crate::http::access::guarded;
 use crate::http::context::{Context, Exposure};
 use crate::http::queue::Queue;
 use crate::http::request_log::observe;
@@ -24,18 +25,25 @@ const IN_PROGRESS_MAX: usize = 1_024;
 /// Returns the router of the public address: `routes`, behind a queue, and health.
 pub(crate) fn public(context: Context, routes: Router) -> Router {
     let routes = match context.exposure {
-        Exposure::Public => routes, // the gateway has a queue for each service
+        Exposure::Public => gated(&context, routes), // the gateway has a queue for each service
         Exposure::Internal => {
             let queue = Queue::new(IN_PROGRESS_MAX, &context.metrics);
             let metrics = Arc::clone(&context.metrics);
             let figures = get(async move || Json(metrics.figures()));
+            let routes = routes.layer(axum::middleware::from_fn_with_state(queue, queued));
             // Neither the gateway's look nor health waits in the queue.
-            routes
-                .layer(axum::middleware::from_fn_with_state(queue, queued))
-                .route("/figures", figures)
+            gated(&context, routes).route("/figures", figures)
         }
     };
     with_health(context, routes)
+}
+
+/// Returns the routes behind their gate. Who may not come in waits in no queue.
+fn gated(context: &Context, routes: Router) -> Router {
+    match &context.gate {
+        Some(gate) => routes.layer(axum::middleware::from_fn_with_state(gate.clone(), guarded)),
+        None => routes,
+    }
 }
 
 /// Returns the router of the management address: `routes`, metrics and health.
@@ -44,6 +52,7 @@ pub(crate) fn management(mut context: Context, surface: Surface, routes: Router)
     context.exposure = Exposure::Internal;
     context.tracer = Tracer::default(); // a scrape of the metrics is no part of a purchase
     let metrics = Arc::clone(&context.metrics);
+    let routes = gated(&context, routes);
     with_health(
         context,
         routes.route("/metrics", get(async move |headers: HeaderMap| metrics.text(&headers))),

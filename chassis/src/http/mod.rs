@@ -1,5 +1,6 @@
 //! The HTTP server and client of every process: server loop, layers, extractors, HAL, circuit breaker.
 
+mod access;
 mod base_url;
 mod body;
 pub mod breaker;
@@ -17,6 +18,7 @@ mod json_error;
 mod language;
 mod layers;
 mod name;
+mod peer;
 mod principal;
 mod query;
 pub mod queue;
@@ -27,16 +29,19 @@ pub mod serving;
 mod socket;
 mod stream_end;
 mod surface;
+mod write_rate;
 
+pub(crate) use access::Gate;
+pub use access::{Access, RouteAccess, SERVICE_TOKEN};
 pub use base_url::BaseUrl;
 pub(crate) use body::BodyMemory;
 pub use conditions::{Conditions, EntityTag, precondition_failed};
-pub use connection::PeerAddr;
 pub use extract::bad_query;
 pub use extract::{Body, Id, Uuid};
 pub use fields::{Fields, Validate};
 pub(crate) use fields::{Rule, rules};
 pub use name::Name;
+pub use peer::PeerAddr;
 pub use query::Query;
 pub use server_span::distrust_trace;
 pub use surface::Surface;
@@ -45,3 +50,4 @@ pub(crate) use context::{Context, Dependencies, Exposure};
 pub(crate) use head::HeadLimits;
 pub(crate) use layers::{management, public};
 pub(crate) use server::serve;
+pub(crate) use write_rate::WriteRate;

@@ -1,15 +1,20 @@
 //! The extractor of who makes a request.
 
 use crate::auth::Principal;
+use crate::base::problem::Problem;
+use anyhow::anyhow;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use std::convert::Infallible;
 
-/// Takes who makes the request, as the layer of authentication found out.
+/// Takes who makes the request, as the gate found out. Rejects with 500 where no gate was, or a route that asks who it is lets
+/// everybody in: nobody is taken for somebody by mistake.
 impl<S: Sync> FromRequestParts<S> for Principal {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().cloned().unwrap_or_else(Self::open))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let known = parts.extensions.get().cloned();
+        known.ok_or_else(|| {
+            Problem::internal(anyhow!("a route that everybody may use asks who it is"))
+        })
     }
 }

@@ -3,6 +3,7 @@
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
 use crate::base::uri::decoded;
+use crate::http::access::RouteAccess;
 use axum::http::Method;
 
 /// The paths of a process, and the routes that read a body.
@@ -13,6 +14,8 @@ pub struct Surface {
     /// The method and path of each route that reads a body. `{id}` matches a whole number, another name in braces any
     /// segment. The server does not read the bodies of other requests.
     pub bodies: &'static [(Method, &'static str)],
+    /// Who may use each route. A route that is not here answers 500, to everybody and in every mode.
+    pub access: &'static [RouteAccess],
 }
 
 impl Surface {
@@ -89,6 +92,7 @@ mod tests {
                 (Method::PATCH, "/gifticons/{id}"),
                 (Method::PUT, "/reservations/{uuid}"),
             ],
+            access: &[],
         };
         for (method, path, reads) in [
             (Method::POST, "/gifticons", true),

@@ -1,7 +1,6 @@
 //! The audit log: who changed what on purpose. A row is written in the transaction of the change.
 
 use crate::base::clock::now;
-use crate::mailbox::housekeeping::{Housekeeper, HousekeepingCommand};
 use crate::model::AuditedChange;
 use crate::storage::{Db, Statement, Tx};
 use chrono::{DateTime, SecondsFormat};
@@ -13,23 +12,6 @@ use sqlx::{Row, query};
 
 /// Who made a change that nobody asked for by a request.
 const NOBODY: &str = "nobody";
-
-/// The way to the audit log for what is no command of the service's rules. Clones go to the same one.
-#[derive(Clone, Debug)]
-pub struct AuditLog(Housekeeper);
-
-impl AuditLog {
-    pub(crate) fn new(housekeeping: Housekeeper) -> Self {
-        Self(housekeeping)
-    }
-
-    /// Adds what `actor` is about to do. Returns when it is durable.
-    pub async fn record(&self, actor: &Owner, change: AuditedChange) -> anyhow::Result<()> {
-        let record = HousekeepingCommand::Record { actor: actor.clone(), change };
-        self.0.execute(record).await?;
-        Ok(())
-    }
-}
 
 /// A row of the audit log.
 #[derive(Debug, Serialize)]

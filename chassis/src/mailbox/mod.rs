@@ -1,6 +1,7 @@
 //! The tables of events: outbox, inbox and dead letters, the audit log, and the housekeeping of these tables.
 
 pub(crate) mod audit;
+mod audit_log;
 pub(crate) mod dead_letters;
 pub(crate) mod housekeeping;
 pub(crate) mod inbox;
@@ -8,4 +9,4 @@ pub(crate) mod message;
 pub(crate) mod outbox;
 pub mod retention;
 
-pub use audit::AuditLog;
+pub use audit_log::AuditLog;

@@ -1,6 +1,7 @@
 //! The operations of one service.
 
 use crate::base::problem::Kind;
+use crate::http::RouteAccess;
 use crate::listing::{DEFAULT_PAGE_SIZE, Listing, MAX_PAGE_NUMBER, MAX_PAGE_SIZE};
 use crate::openapi::operation::Operation;
 use axum::http::{Method, StatusCode};
@@ -14,12 +15,13 @@ pub struct Api {
     pub(super) about: &'static str,
     pub(super) operations: Vec<Operation>,
     pub(super) members: Map<String, Value>,
+    pub(super) access: &'static [RouteAccess],
 }
 
 impl Api {
-    /// Returns a service without operations. `tag` groups them, and `about` says what they are for.
-    pub fn new(tag: &'static str, about: &'static str) -> Self {
-        Self { tag, about, operations: vec![], members: Map::new() }
+    /// Returns a service without operations. `tag` groups them, `about` says what they are for, and `access` who may use each.
+    pub fn new(tag: &'static str, about: &'static str, access: &'static [RouteAccess]) -> Self {
+        Self { tag, about, operations: vec![], members: Map::new(), access }
     }
 
     /// Adds an operation.

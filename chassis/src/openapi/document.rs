@@ -16,12 +16,16 @@ pub fn document(services: Vec<Api>, of_gateway: &[Kind]) -> Value {
     let (mut paths, mut tags) = (Map::new(), vec![]);
     let (mut schemas, mut problems) = (Schemas::default(), Problems::default());
     let mut members = Map::new();
-    for Api { tag, about, operations, members: of_service } in services {
+    for Api { tag, about, operations, members: of_service, access } in services {
         tags.push(json!({ "name": tag, "description": about }));
         members.extend(of_service);
         for mut operation in operations {
             schemas.extend(std::mem::take(&mut operation.schemas));
-            let operation = operation.refuses(of_gateway);
+            let who = access
+                .iter()
+                .find(|(method, path, _)| *method == operation.method && *path == operation.path);
+            let (.., who) = who.expect("each route says who may use it");
+            let operation = operation.refuses(of_gateway).restricted(*who);
             let (method, path) = (operation.method.as_str().to_lowercase(), operation.path.clone());
             let refusals = problems.responses(operation.kinds.clone());
             let path = paths.entry(path).or_insert_with(|| json!({}));
@@ -49,6 +53,12 @@ pub fn document(services: Vec<Api>, of_gateway: &[Kind]) -> Value {
             "examples": examples,
             "parameters": parameters(),
             "headers": headers(),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "A token of the issuer (`AUTH_ISSUER`). In open mode nobody needs one, and none is accepted.",
+                },
+            },
         },
     })
 }
@@ -86,6 +96,10 @@ fn headers() -> Value {
         "RetryAfter": {
             "description": "Seconds after which to try again.",
             "required": true, "schema": { "type": "integer", "minimum": 1 }, "example": 1,
+        },
+        "WwwAuthenticate": {
+            "description": "What is wrong with the token (RFC 6750); just `Bearer` if there was none.",
+            "required": true, "schema": { "type": "string" }, "example": "Bearer error=\"invalid_token\"",
         },
         "Allow": {
             "description": "The methods that the path has.",

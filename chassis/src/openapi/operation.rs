@@ -1,7 +1,7 @@
 //! One operation: a method of a path.
 
 use crate::base::problem::{Kind, kind};
-use crate::http::Validate;
+use crate::http::{Access, Validate};
 use crate::openapi::schemas::Schemas;
 use axum::http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -34,6 +34,8 @@ pub struct Operation {
     parameters: Vec<Value>,
     body: Option<Value>,
     responses: Map<String, Value>,
+    /// `security`, and what it means in words.
+    access: Option<(Value, &'static str)>,
 }
 
 impl Operation {
@@ -44,10 +46,11 @@ impl Operation {
         id: impl Into<String>,
         summary: impl Into<String>,
     ) -> Self {
+        let of_writes: &[Kind] = if method == Method::GET { &[] } else { &[kind::TOO_MANY] };
         let operation = Self {
             method,
             path: path.into(),
-            kinds: OF_EVERY.to_vec(),
+            kinds: [&OF_EVERY, of_writes].concat(),
             schemas: Schemas::default(),
             id: id.into(),
             summary: summary.into(),
@@ -55,6 +58,7 @@ impl Operation {
             parameters: vec![json!({ "$ref": "#/components/parameters/AcceptLanguage" })],
             body: None,
             responses: Map::new(),
+            access: None,
         };
         if operation.path.contains("{id}") {
             let id = json!({ "type": "integer", "format": "int64", "minimum": 1 });
@@ -104,6 +108,27 @@ impl Operation {
     pub fn refuses(mut self, kinds: &[Kind]) -> Self {
         self.kinds.extend(kinds);
         self
+    }
+
+    /// Says who may use it, with an issuer.
+    pub(super) fn restricted(mut self, access: Access) -> Self {
+        let bearer = json!({ "bearer": [] });
+        let (security, roles) = match access {
+            Access::Public => (json!([{}, bearer]), "Everybody may."),
+            Access::Customer => (json!([bearer]), "For the role `customer`."),
+            Access::Reader => (
+                json!([bearer]),
+                "For the roles `customer`, who gets their own, `md` and `operator`, who get all.",
+            ),
+            Access::Md => (json!([bearer]), "For the role `md`."),
+            Access::Operator => (json!([bearer]), "For the role `operator`."),
+            Access::Service => (json!([]), "For services."),
+        };
+        self.access = Some((security, roles));
+        self.refuses(match access {
+            Access::Public => &[kind::UNAUTHENTICATED],
+            _ => &[kind::UNAUTHENTICATED, kind::FORBIDDEN],
+        })
     }
 
     /// Adds the response with the item whose fields `T` has.
@@ -174,9 +199,10 @@ impl Operation {
             "tags": [tag], "operationId": self.id, "summary": self.summary,
             "parameters": self.parameters, "responses": responses,
         });
-        if let Some(description) = self.description {
-            operation["description"] = description.into();
-        }
+        let (security, roles) = self.access.unwrap_or_default();
+        operation["security"] = security;
+        let texts = self.description.into_iter().chain([roles]);
+        operation["description"] = texts.collect::<Vec<_>>().join("\n\n").into();
         if let Some(body) = self.body {
             operation["requestBody"] = body;
         }

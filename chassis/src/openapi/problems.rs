@@ -80,9 +80,13 @@ fn response(kinds: &BTreeMap<&'static str, Kind>) -> Value {
         "description": titles.join(" "), "content": { "application/problem+json": content },
     });
     let has = |status: u16| kinds.values().any(|kind| kind.status.as_u16() == status);
-    if has(503) {
+    if has(503) || has(429) {
         response["headers"] =
             json!({ "Retry-After": { "$ref": "#/components/headers/RetryAfter" } });
+    }
+    if has(401) || has(403) {
+        let challenge = json!({ "$ref": "#/components/headers/WwwAuthenticate" });
+        response["headers"] = json!({ "WWW-Authenticate": challenge });
     }
     if has(405) {
         response["headers"] = json!({ "Allow": { "$ref": "#/components/headers/Allow" } });

@@ -1,13 +1,14 @@
 //! Builds a service out of its parts.
 
-use crate::base::config::{Host, InvalidSetting};
+use crate::auth::{Authenticator, log_mode};
+use crate::base::config::{Auth, Host, InvalidSetting, RateLimit, ServiceTokens};
 use crate::base::limits::{LEASE_TERM, RETENTION_LEASE_TERM};
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::span::Tracer;
 use crate::base::tasks::{Tasks, on_a_thread};
 use crate::bus::Bus;
-use crate::http::{Dependencies, Exposure, Surface};
+use crate::http::{Dependencies, Exposure, Gate, Surface, WriteRate};
 use crate::mailbox::AuditLog;
 use crate::mailbox::housekeeping::{Housekeeper, HousekeepingJob, RELAY_LEASE};
 use crate::mailbox::retention::{INBOX, RETENTION_LEASE, RetentionRule, WRITERS};
@@ -16,7 +17,8 @@ use crate::service::gauges;
 use crate::service::ports::listen;
 use crate::service::process::{MANAGEMENT_PATHS, Process};
 use crate::service::running::Running;
-use crate::storage::{Db, Schema, causes};
+use crate::service::writing_replicas;
+use crate::storage::{Db, Dialect, Schema, causes};
 use crate::workers::consumer::{self, EventHandler, Policy};
 use crate::workers::dead_letter_replay::DeadLetterReplay;
 use crate::workers::lease::Lease;
@@ -47,6 +49,10 @@ pub struct Chassis {
     management: Router,
     management_paths: Vec<&'static str>,
     retention: Vec<RetentionRule>,
+    authenticator: Authenticator,
+    auth: Auth,
+    service_tokens: Option<ServiceTokens>,
+    rate_limit: RateLimit,
 }
 
 impl Chassis {
@@ -65,6 +71,7 @@ impl Chassis {
         let metrics = Arc::new(Metrics::default());
         metrics.register_mailbox();
         let tracer = Tracer::of(name, &metrics);
+        let authenticator = Authenticator::new(&host.auth, &metrics)?;
         let chassis = Self {
             name,
             db: db.clone(),
@@ -80,6 +87,10 @@ impl Chassis {
             management: Router::new(),
             management_paths: MANAGEMENT_PATHS.to_vec(),
             retention: vec![INBOX, WRITERS],
+            authenticator,
+            auth: host.auth.clone(),
+            service_tokens: host.service_token.service_token.clone(),
+            rate_limit: host.rate_limit,
         };
         let stop = chassis.stopping();
         chassis.spawn_to_its_end("migrate", async move {
@@ -216,6 +227,18 @@ impl Chassis {
         self.tasks.background.stop.clone()
     }
 
+    /// Returns the bound on the writes of each client, which replicas share.
+    fn write_rate(&self) -> Option<WriteRate> {
+        let per_second = self.rate_limit.writes(!self.authenticator.is_open());
+        let rate = WriteRate::new(per_second, &self.metrics)?;
+        if self.db.dialect() == Dialect::Postgres {
+            let shared = rate.clone();
+            let share = move |replicas| shared.share_among(replicas);
+            self.spawn("writing replicas", writing_replicas::run(self.db.clone(), share));
+        }
+        Some(rate)
+    }
+
     /// Serves `routes`, which `surface` describes. Returns the running service.
     pub fn serve(self, surface: Surface, routes: Router) -> anyhow::Result<Running> {
         self.spawn("gauges", gauges::run(self.db.clone(), Arc::clone(&self.metrics)));
@@ -226,6 +249,12 @@ impl Chassis {
             Lease::new(RETENTION_LEASE, &self.db, self.housekeeping.clone(), RETENTION_LEASE_TERM),
         );
         self.spawn("retention", retention);
+        if self.management_listener.is_some() {
+            log_mode(&self.auth); // in `standalone` the gateway does
+        }
+        let tokens = self.service_tokens.as_ref();
+        let rate = self.write_rate();
+        let gate = Gate::of_service(self.authenticator.clone(), surface.access, tokens, rate);
         let process = Process {
             name: self.name,
             metrics: self.metrics,
@@ -236,6 +265,8 @@ impl Chassis {
             management: self.management,
             management_paths: self.management_paths,
             db: Some(self.db),
+            authenticator: self.authenticator,
+            gate: Some(gate),
         };
         process.serve(surface, routes, Exposure::Internal, |routes| routes)
     }

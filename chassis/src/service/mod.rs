@@ -8,6 +8,7 @@ mod outbox_age;
 mod ports;
 mod process;
 mod running;
+mod writing_replicas;
 
 pub use builder::Chassis;
 pub use process::{HEALTH_PATH, serve_bare, serve_management};

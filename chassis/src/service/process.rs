@@ -1,10 +1,11 @@
 //! Serves a service, the gateway, or the management routes of several services.
 
+use crate::auth::Authenticator;
 use crate::base::config::Listen;
 use crate::base::metrics::Metrics;
 use crate::base::span::Tracer;
 use crate::base::tasks::Tasks;
-use crate::http::{self, Context, Dependencies, Exposure, HeadLimits, Surface};
+use crate::http::{self, Context, Dependencies, Exposure, Gate, HeadLimits, Surface};
 use crate::service::ports::{listen, listen_at};
 use crate::service::running::Running;
 use crate::storage::Db;
@@ -32,6 +33,9 @@ pub(super) struct Process {
     pub(super) management: Router,
     pub(super) management_paths: Vec<&'static str>,
     pub(super) db: Option<Db>,
+    pub(super) authenticator: Authenticator,
+    /// What stands before the routes.
+    pub(super) gate: Option<Gate>,
 }
 
 impl Process {
@@ -55,6 +59,7 @@ impl Process {
             exposure,
             bodies,
             surface,
+            gate: self.gate,
         };
         let mut running = Running {
             name: self.name,
@@ -65,8 +70,12 @@ impl Process {
             db: self.db,
             draining,
         };
-        let management = Surface { paths: self.management_paths, bodies: &[] };
-        let management = http::management(context.clone(), management, self.management);
+        let at = self.management_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        // Where another process serves them, the gate stands there.
+        let gate = at.map(|at| Gate::of_management(self.authenticator, at.ip().is_loopback()));
+        let management = Surface { paths: self.management_paths, ..Surface::default() };
+        let management =
+            http::management(Context { gate, ..context.clone() }, management, self.management);
         let limits = HeadLimits::of(exposure);
         running.serve("http", self.listener, around(http::public(context, routes)), limits);
         match self.management_listener {
@@ -87,9 +96,12 @@ pub fn serve_management(
     addr: SocketAddr,
     services: Vec<(&'static str, Router)>,
     paths: Vec<&'static str>,
+    authenticator: Authenticator,
 ) -> anyhow::Result<Running> {
     let listener = listen_at(addr, "MANAGEMENT_ADDR")?;
-    let surface = Surface { paths, bodies: &[] };
+    let surface = Surface { paths, ..Surface::default() };
+    let gate =
+        Gate::of_management(authenticator.clone(), listener.local_addr()?.ip().is_loopback());
     let routes = services
         .into_iter()
         .fold(Router::new(), |routes, (name, service)| routes.nest(&format!("/{name}"), service));
@@ -103,17 +115,21 @@ pub fn serve_management(
         management: Router::new(),
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
+        authenticator,
+        gate: Some(gate),
     };
     process.serve(surface, routes, Exposure::Internal, |routes| routes)
 }
 
 /// Serves a process that has no database: the gateway. `around` adds layers around all others, so it also sees their
-/// refusals.
+/// refusals. `authenticator` checks the tokens that come; `None` for what stands in for a process in a measurement.
+#[expect(clippy::too_many_arguments, reason = "they are the parts of a process")]
 pub fn serve_bare(
     name: &'static str,
     addresses: &Listen,
     metrics: Arc<Metrics>,
     tracer: Tracer,
+    authenticator: Option<Authenticator>,
     surface: Surface,
     routes: Router,
     around: impl FnOnce(Router) -> Router,
@@ -129,6 +145,8 @@ pub fn serve_bare(
         management: Router::new(),
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
+        gate: authenticator.clone().map(|known| Gate::of_gateway(known, surface.access)),
+        authenticator: authenticator.unwrap_or_else(Authenticator::open),
     };
     process.serve(surface, routes, Exposure::Public, around)
 }

@@ -12,4 +12,5 @@ mod pages;
 mod pooler;
 mod postgres_tls;
 mod readers;
+mod tokens;
 mod writer;

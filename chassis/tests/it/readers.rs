@@ -1,12 +1,13 @@
 //! A read ends at its limit and when its caller is dropped, on the database too, so that its connection becomes free.
 
 use axum::Router;
+use axum::http::Method;
 use axum::routing::get;
 use chassis::Chassis;
 use chassis::base::limits::{PATIENCE, READ_TIMEOUT, UPSTREAM_TIMEOUT};
 use chassis::base::patience;
 use chassis::base::problem::Problem;
-use chassis::http::Surface;
+use chassis::http::{Access, Surface};
 use chassis::storage::{Db, Dialect, Schema};
 use chassis::testing::{TestDb, TestLog, eventually};
 use futures_util::future::join_all;
@@ -94,7 +95,8 @@ async fn a_request_that_finds_no_reader_free_is_shed() {
         quick.fetch_all(query("select 1")).await?;
         Ok::<_, Problem>(())
     };
-    let surface = Surface { paths: vec!["/"], bodies: &[] };
+    let surface =
+        Surface { paths: vec!["/"], bodies: &[], access: &[(Method::GET, "/", Access::Public)] };
     let running = chassis.serve(surface, Router::new().route("/", get(quick))).unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async || client.get(running.url()).send().await.unwrap();

@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::routing::any;
 use chassis::Running;
-use chassis::base::config::{Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit};
 use chassis::testing::peer;
 use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies};
@@ -63,6 +63,7 @@ fn start(
         cors: Cors { cors_origins: origins.iter().map(|o| HeaderValue::from_static(o)).collect() },
         upstreams: Upstreams::new(|_| upstream.to_owned()),
         streams,
+        auth: Auth::open(),
     };
     gateway::start(config).unwrap()
 }

@@ -3,7 +3,7 @@
 use crate::api::problems::{
     GIFTICON_EXISTS, GIFTICON_HELD, INSUFFICIENT_STOCK, UNKNOWN_GIFTICON, VERSION_NEEDED,
 };
-use crate::api::{ChangeRequest, GifticonView, RegisterRequest};
+use crate::api::{ChangeRequest, GifticonView, RegisterRequest, surface};
 use crate::store::GIFTICONS;
 use axum::http::{Method, StatusCode};
 use chassis::openapi::{Api, Operation};
@@ -39,7 +39,7 @@ pub fn openapi() -> Api {
     .no_content("It is gone.")
     .refuses(&[UNKNOWN_GIFTICON, GIFTICON_HELD]);
     let left = json!({ "type": "integer", "minimum": 0, "description": "Units that are left, if they are too few." });
-    Api::new("gifticons", "The catalogue and its stock.")
+    Api::new("gifticons", "The catalogue and its stock.", surface().access)
         .listing::<GifticonView>(&GIFTICONS, UNKNOWN_GIFTICON)
         .operation(register)
         .operation(change)

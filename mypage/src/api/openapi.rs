@@ -1,6 +1,6 @@
 //! The operations of the view, for the OpenAPI document.
 
-use crate::api::{MypageView, StepView, UNKNOWN_MYPAGE};
+use crate::api::{MypageView, StepView, UNKNOWN_MYPAGE, surface};
 use crate::store::MYPAGES;
 use axum::http::Method;
 use chassis::openapi::{Api, Operation};
@@ -17,6 +17,7 @@ pub fn openapi() -> Api {
     Api::new(
         "mypages",
         "The story of every cart, cancelled ones included, shortly after it happens.",
+        surface().access,
     )
     .listing::<MypageView>(&MYPAGES, UNKNOWN_MYPAGE)
     .operation(history)

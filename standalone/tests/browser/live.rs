@@ -3,7 +3,7 @@
 use crate::common::Shop;
 use crate::driver::Browser;
 use crate::register;
-use chassis::base::config::Listen;
+use chassis::base::config::{Auth, Listen};
 use chassis::testing::eventually;
 use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies};
@@ -77,6 +77,7 @@ fn gateway(shop: &Shop, listen_addr: SocketAddr) -> chassis::Running {
         cors: Cors { cors_origins: vec![] },
         proxies: Proxies::default(),
         upstreams: Upstreams::new(|service| shop.direct[service.name].base.clone()),
+        auth: Auth::open(),
         streams: chassis::base::config::StreamsLimit::default(),
     })
     .unwrap()

@@ -15,7 +15,7 @@ pub mod services;
 use chaos::ledger::Ledger;
 pub use chaos::{Dice, ShopClient};
 use chassis::Running;
-use chassis::base::config::{KafkaSecurity, StreamsLimit, Topic};
+use chassis::base::config::{Auth, KafkaSecurity, RateLimit, ServiceToken, StreamsLimit, Topic};
 use chassis::bus::EmbeddedLog;
 use chassis::testing::eventually;
 pub use chassis::testing::server;
@@ -44,6 +44,9 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         cors: gateway::Cors { cors_origins: vec![] },
         proxies: gateway::Proxies::default(),
         streams: StreamsLimit::default(),
+        auth: Auth::open(),
+        service_token: ServiceToken::default(),
+        rate_limit: RateLimit::default(),
     }
 }
 

@@ -80,7 +80,10 @@ impl Visitor<'_> {
         let url = format!("{}{path}", self.shop.web.base);
         let client = chassis::http::client::new().unwrap(); // follows no redirect
         let mut request = client.request(method, url);
-        request = request.header("accept", HTML).header("accept-language", self.language);
+        if !headers.iter().any(|(name, _)| *name == "accept") {
+            request = request.header("accept", HTML);
+        }
+        request = request.header("accept-language", self.language);
         if let Some(form) = form {
             request = request.header("content-type", "application/x-www-form-urlencoded");
             request = request.body(form.to_owned());

@@ -52,7 +52,7 @@ pub(crate) async fn serve_service(service: &str, dir: &Path) -> anyhow::Result<(
     let bus = Arc::new(EmbeddedLog::open(&dir.join("events.db")).await?);
     let database_url = database_in(dir, service).parse().map_err(anyhow::Error::msg)?;
     let listen = Listen::free();
-    let host = Host { listen, database_url };
+    let host = Host::new(listen, database_url);
     let running = match service {
         "cart" => {
             let timeout = cart::CallTimeout { gifticon_timeout_ms: 250 };

@@ -4,7 +4,7 @@ use anyhow::Context;
 use axum::http::Method;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use chassis::base::config::{Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit};
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
 use chassis::base::span::Tracer;
@@ -26,9 +26,11 @@ fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
     let surface = http::Surface {
         paths: vec![],
         bodies: &[(Method::POST, "/carts"), (Method::PUT, "/reservations/{reservation}")],
+        access: &[],
     };
     let metrics = Arc::new(Metrics::default());
-    serve_bare(name, &Listen::free(), metrics, Tracer::default(), surface, routes, |routes| routes)
+    let tracer = Tracer::default();
+    serve_bare(name, &Listen::free(), metrics, tracer, None, surface, routes, |routes| routes)
 }
 
 /// Serves a floor in this process until it is killed, and prints its addresses as the shop's processes do.
@@ -73,6 +75,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
             _ => gifticon.url(),
         }),
         streams: StreamsLimit::default(),
+        auth: Auth::open(),
     })?;
     Ok(vec![gifticon, cart, gateway])
 }

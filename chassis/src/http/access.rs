@@ -1,0 +1,210 @@
+//! Who may use a route, and the layer that sees to it.
+
+use crate::auth::{Authenticator, Denied, Principal, Role};
+use crate::base::config::ServiceTokens;
+use crate::base::i18n::Text;
+use crate::base::problem::{Problem, kind};
+use crate::http::write_rate::WriteRate;
+use anyhow::anyhow;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use ring::digest::{SHA256, digest};
+use std::sync::Arc;
+
+/// The secret by which services know each other. The gateway never passes it on.
+pub const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
+
+/// Who may use a route, with an issuer. In open mode everybody may use all but those for services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Public,
+    /// A customer, or a guest where guests are allowed.
+    Customer,
+    /// A customer or a guest, each for what is theirs; an MD and an operator, for all.
+    Reader,
+    /// An MD.
+    Md,
+    /// An operator.
+    Operator,
+    /// Other services of the shop.
+    Service,
+}
+
+impl Access {
+    /// Returns true if somebody may use such a route.
+    pub fn includes(self, principal: &Principal) -> bool {
+        let has = |roles: &[Role]| roles.iter().any(|role| principal.has(*role));
+        match self {
+            Self::Public => true,
+            Self::Customer => has(&[Role::Customer]),
+            Self::Reader => has(&[Role::Customer, Role::Md, Role::Operator]),
+            Self::Md => has(&[Role::Md]),
+            Self::Operator => has(&[Role::Operator]),
+            Self::Service => false,
+        }
+    }
+}
+
+/// A route with who may use it.
+pub type RouteAccess = (Method, &'static str, Access);
+
+/// What stands before the routes of a server.
+#[derive(Clone)]
+pub(crate) struct Gate(Arc<Rules>);
+
+struct Rules {
+    authenticator: Authenticator,
+    routes: Routes,
+}
+
+/// Which routes there are.
+enum Routes {
+    /// Those of a service. The tokens of other services, if they need one, as SHA-256.
+    /// `rate` bounds the writes of each client.
+    Declared {
+        access: &'static [RouteAccess],
+        service_tokens: Vec<Vec<u8>>,
+        rate: Option<WriteRate>,
+    },
+    /// Those of the services behind a gateway, which decide themselves, and few of its own.
+    Forwarded(&'static [RouteAccess]),
+    /// Those for operators below `/admin`. Others are for whoever reaches the address.
+    Management { everybody: bool },
+}
+
+impl Gate {
+    /// Returns the gate before the routes of a service.
+    pub(crate) fn of_service(
+        authenticator: Authenticator,
+        access: &'static [RouteAccess],
+        service_tokens: Option<&ServiceTokens>,
+        rate: Option<WriteRate>,
+    ) -> Self {
+        let hashes = service_tokens.into_iter().flat_map(ServiceTokens::each).map(hash);
+        let service_tokens = hashes.collect();
+        let routes = Routes::Declared { access, service_tokens, rate };
+        Self(Arc::new(Rules { authenticator, routes }))
+    }
+
+    /// Returns the gate before the routes that a gateway forwards, and its own of `own`.
+    pub(crate) fn of_gateway(authenticator: Authenticator, own: &'static [RouteAccess]) -> Self {
+        Self(Arc::new(Rules { authenticator, routes: Routes::Forwarded(own) }))
+    }
+
+    /// Returns the gate before management routes. On a loopback address everybody is an operator: whoever is on the machine
+    /// can read the databases as well.
+    pub(crate) fn of_management(authenticator: Authenticator, loopback: bool) -> Self {
+        let everybody = loopback || authenticator.is_open();
+        Self(Arc::new(Rules { authenticator, routes: Routes::Management { everybody } }))
+    }
+
+    /// Returns who makes a request, if they are known. Refuses it if they may not make it.
+    async fn admit(&self, request: &Parts) -> Result<Option<Principal>, Problem> {
+        let Rules { authenticator, routes } = &*self.0;
+        let route = request.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        let Some(route) = route else { return Ok(None) }; // there is nothing to protect at this path
+        let access = match routes {
+            Routes::Declared { access, service_tokens, .. } => {
+                let method =
+                    if request.method == Method::HEAD { &Method::GET } else { &request.method };
+                let mut declared = access.iter().filter(|(_, path, _)| *path == route).peekable();
+                if declared.peek().is_none() {
+                    return Err(Problem::internal(anyhow!("{route} does not say who may use it")));
+                }
+                let Some((.., access)) = declared.find(|(declared, ..)| declared == method) else {
+                    return Ok(None); // 405, or OPTIONS
+                };
+                if *access == Access::Service {
+                    return is_service(&request.headers, service_tokens).map(|()| None);
+                }
+                *access
+            }
+            Routes::Forwarded(own) => {
+                let access = own.iter().find(|(_, path, _)| *path == route);
+                access.map_or(Access::Public, |(_, _, access)| *access)
+            }
+            Routes::Management { .. } if !route.contains("/admin/") => return Ok(None),
+            Routes::Management { everybody: true } => Access::Public,
+            Routes::Management { everybody: false } => Access::Operator,
+        };
+        let principal = authenticator.principal(&request.headers).await.map_err(refused)?;
+        if let Routes::Declared { rate: Some(rate), .. } = routes {
+            rate.check(request, principal.as_ref())?;
+        }
+        match principal {
+            Some(principal) if access.includes(&principal) => Ok(Some(principal)),
+            Some(principal) if principal.is_guest() => Err(unauthenticated(None)),
+            Some(_) => Err(forbidden()),
+            None if access == Access::Public => Ok(match routes {
+                Routes::Management { .. } => Some(Principal::open()),
+                _ => None,
+            }),
+            None => Err(unauthenticated(None)),
+        }
+    }
+}
+
+/// Lets a request through the gate, with who makes it in its extensions.
+pub(crate) async fn guarded(
+    State(gate): State<Gate>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    if let Some(principal) = gate.admit(&parts).await? {
+        parts.extensions.insert(principal);
+    }
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// Refuses a request that does not come from a service, if services need a token.
+fn is_service(headers: &HeaderMap, tokens: &[Vec<u8>]) -> Result<(), Problem> {
+    let mut sent = headers.get_all(SERVICE_TOKEN).iter().filter_map(|token| token.to_str().ok());
+    // Hashes are compared: how long that takes says nothing about the tokens.
+    if tokens.is_empty() || sent.any(|sent| tokens.contains(&hash(sent))) {
+        return Ok(());
+    }
+    Err(forbidden())
+}
+
+fn hash(token: &str) -> Vec<u8> {
+    digest(&SHA256, token.as_bytes()).as_ref().to_vec()
+}
+
+fn refused(denied: Denied) -> Problem {
+    match denied {
+        Denied::InvalidToken => unauthenticated(Some("invalid_token")),
+        Denied::IssuerAway => Problem::unavailable(Text::fixed(
+            "tokens cannot be checked now; try again shortly",
+            "지금은 로그인을 확인할 수 없습니다. 잠시 후 다시 시도해 주세요",
+        )),
+    }
+}
+
+/// Returns the 401 (RFC 6750). It does not say what is wrong with a token.
+fn unauthenticated(error: Option<&'static str>) -> Problem {
+    let (challenge, text) = match error {
+        None => (
+            HeaderValue::from_static("Bearer"),
+            Text::fixed("sign in, or send a token", "로그인하거나 토큰을 보내 주세요"),
+        ),
+        Some(_) => (
+            HeaderValue::from_static("Bearer error=\"invalid_token\""),
+            Text::fixed(
+                "this token is not accepted; sign in again",
+                "이 토큰은 쓸 수 없습니다. 다시 로그인해 주세요",
+            ),
+        ),
+    };
+    Problem::new(kind::UNAUTHENTICATED, text).header(header::WWW_AUTHENTICATE, challenge)
+}
+
+fn forbidden() -> Problem {
+    let text = Text::fixed("your account has no right to do this", "이 계정에는 권한이 없습니다");
+    let challenge = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
+    Problem::new(kind::FORBIDDEN, text).header(header::WWW_AUTHENTICATE, challenge)
+}

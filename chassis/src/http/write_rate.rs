@@ -1,0 +1,248 @@
+//! How many writes a second somebody may make: the setting `RATE_LIMIT_WRITES`.
+//!
+//! This is the generic cell rate algorithm (ITU-T I.371): for each client one moment, up to which its writes are paid for. It is
+//! our own since the time that a write pays for grows with the number of replicas, without forgetting what was paid: the
+//! crate `governor` has a fixed one.
+
+use crate::auth::Principal;
+use crate::base::i18n::Text;
+use crate::base::metrics::{Counter, Metrics};
+use crate::base::problem::{Problem, kind};
+use crate::http::peer::PeerAddr;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method};
+use common_events::Owner;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The writes of a second may be made at once.
+const BURST: Duration = Duration::from_secs(1);
+/// Clients from which on those are forgotten that have paid.
+const CLIENTS_KEPT: usize = 1_024;
+/// The address of the client, which only the gateway may send.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Who makes writes: an owner, or a guest's address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Client {
+    Owner(Owner),
+    Address(IpAddr),
+}
+
+/// The bound on the writes of each client. Clones share it.
+#[derive(Clone)]
+pub(crate) struct WriteRate(Arc<Shared>);
+
+struct Shared {
+    per_second: NonZeroU32,
+    /// How many replicas take writes: each allows its part.
+    replicas: AtomicU32,
+    clients: Mutex<Clients>,
+    refused: Counter,
+}
+
+#[derive(Default)]
+struct Clients {
+    /// Up to when the writes of each are paid for.
+    paid_until: HashMap<Client, Instant>,
+    /// Those that have paid are forgotten once there are so many.
+    kept: usize,
+}
+
+impl WriteRate {
+    /// Returns a bound of `per_second` writes, or `None` for any number. Registers its metric.
+    pub(crate) fn new(per_second: Option<NonZeroU32>, metrics: &Metrics) -> Option<Self> {
+        let refused = Counter::default();
+        metrics.register(
+            "writes_refused_by_rate",
+            "Writes refused with 429 since their client made too many",
+            refused.clone(),
+        );
+        let per_second = per_second?;
+        let clients = Clients { paid_until: HashMap::new(), kept: CLIENTS_KEPT };
+        let replicas = AtomicU32::new(1);
+        let clients = Mutex::new(clients);
+        Some(Self(Arc::new(Shared { per_second, replicas, clients, refused })))
+    }
+
+    /// Sets how many replicas share the bound.
+    pub(crate) fn share_among(&self, replicas: u32) {
+        self.0.replicas.store(replicas.max(1), Ordering::Relaxed);
+    }
+
+    /// Counts a request, if it is a write, to who makes it.
+    ///
+    /// # Errors
+    /// 429 if they made too many.
+    pub(crate) fn check(
+        &self,
+        request: &Parts,
+        principal: Option<&Principal>,
+    ) -> Result<(), Problem> {
+        if is_write(&request.method)
+            && let Some(client) = client(request, principal)
+            && let Err(wait) = self.count(client, Instant::now())
+        {
+            self.0.refused.inc();
+            let seconds = u16::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u16::MAX);
+            return Err(too_many(seconds));
+        }
+        Ok(())
+    }
+
+    /// Counts a write of a client at the moment `now`. Returns how long the client has to wait if it made too many.
+    fn count(&self, client: Client, now: Instant) -> Result<(), Duration> {
+        let replicas = self.0.replicas.load(Ordering::Relaxed);
+        let pays_for = BURST * replicas / self.0.per_second.get();
+        let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let paid_until = clients.paid_until.get(&client).copied().unwrap_or(now).max(now);
+        let wait = (paid_until + pays_for).duration_since(now).saturating_sub(BURST.max(pays_for));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        clients.paid_until.insert(client, paid_until + pays_for);
+        if clients.paid_until.len() > clients.kept {
+            clients.paid_until.retain(|_, paid_until| *paid_until > now);
+            clients.kept = CLIENTS_KEPT.max(2 * clients.paid_until.len());
+        }
+        Ok(())
+    }
+}
+
+fn is_write(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
+}
+
+/// Returns whose rate a request counts to. `None` only in tests that call the routes without a connection.
+fn client(request: &Parts, principal: Option<&Principal>) -> Option<Client> {
+    if let Some(principal) = principal.filter(|principal| !principal.is_guest()) {
+        return Some(Client::Owner(principal.owner().clone()));
+    }
+    let peer = || Some(request.extensions.get::<PeerAddr>()?.0.ip());
+    let address = forwarded_for(&request.headers).or_else(peer)?;
+    Some(Client::Address(network(address)))
+}
+
+/// Returns the address that the gateway got the request from.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get(FORWARDED_FOR)?.to_str().ok()?.parse().ok()
+}
+
+/// Returns the address, and of IPv6 the network of 64 bits that one customer gets.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+fn too_many(seconds: u16) -> Problem {
+    let text = Text::fixed(
+        "you changed too much in a short time; nothing was done; wait a moment",
+        "짧은 시간에 요청이 너무 많았습니다. 처리되지 않았으니 잠시 후 다시 시도해 주세요",
+    );
+    Problem::new(kind::TOO_MANY, text).retry_after(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    fn rate(per_second: u32) -> WriteRate {
+        WriteRate::new(NonZeroU32::new(per_second), &Metrics::default()).unwrap()
+    }
+
+    fn client(number: u32) -> Client {
+        Client::Address(IpAddr::V4(number.into()))
+    }
+
+    /// Returns how many writes are taken of one client that makes one each millisecond.
+    fn taken(rates: &[&WriteRate], began: Instant, milliseconds: u32) -> usize {
+        let moments = (0..milliseconds).map(|passed| began + Duration::from_millis(passed.into()));
+        let each = moments.flat_map(|now| rates.iter().map(move |rate| (rate, now)));
+        each.filter(|(rate, now)| rate.count(client(1), *now).is_ok()).count()
+    }
+
+    #[test]
+    fn a_second_s_writes_may_come_at_once_and_then_the_rate_holds() {
+        let (rate, began) = (rate(20), Instant::now());
+        for _ in 0..20 {
+            assert_eq!(rate.count(client(1), began), Ok(()));
+        }
+        assert_eq!(rate.count(client(1), began), Err(Duration::from_millis(50)));
+        assert_eq!(rate.count(client(2), began), Ok(()), "others are not harmed");
+        assert_eq!(rate.count(client(1), began + Duration::from_millis(50)), Ok(()));
+        let later = began + Duration::from_secs(60);
+        assert_eq!(taken(&[&rate], later, 10_000), 20 + 199);
+    }
+
+    #[test]
+    fn replicas_share_the_rate() {
+        let (one, other, began) = (rate(20), rate(20), Instant::now());
+        for rate in [&one, &other] {
+            rate.share_among(2);
+        }
+        let both = taken(&[&one, &other], began, 10_000);
+        assert!((200..=220).contains(&both), "{both} in 10 s");
+        for rate in [&one, &other] {
+            rate.share_among(100);
+        }
+        let later = began + Duration::from_secs(60);
+        assert_eq!(taken(&[&one], later, 10_000), 2, "one each 5 s");
+    }
+
+    #[test]
+    fn a_change_of_the_replicas_forgets_nothing() {
+        let (rate, began) = (rate(20), Instant::now());
+        assert_eq!(taken(&[&rate], began, 1), 1);
+        for _ in 0..19 {
+            assert!(rate.count(client(1), began).is_ok());
+        }
+        rate.share_among(2);
+        assert!(rate.count(client(1), began).is_err());
+        rate.share_among(1);
+        assert!(rate.count(client(1), began).is_err());
+    }
+
+    #[test]
+    fn clients_that_have_paid_are_forgotten() {
+        let (rate, began) = (rate(20), Instant::now());
+        for number in 0..100_000 {
+            let now = began + Duration::from_millis(number.into());
+            assert!(rate.count(client(number), now).is_ok());
+        }
+        let clients = rate.0.clients.lock().unwrap();
+        assert!(clients.paid_until.len() <= CLIENTS_KEPT + 1, "{}", clients.paid_until.len());
+    }
+
+    #[test]
+    fn an_address_is_that_of_the_gateway_s_client() {
+        for (forwarded, counts_to) in [
+            (Some("203.0.113.7"), "203.0.113.7"),
+            (Some("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::"),
+            (Some("::ffff:203.0.113.7"), "203.0.113.7"),
+            (Some("unknown"), "127.0.0.1"),
+            (None, "127.0.0.1"),
+        ] {
+            let (mut request, ()) = Request::new(()).into_parts();
+            request.extensions.insert(PeerAddr(([127, 0, 0, 1], 1).into()));
+            if let Some(address) = forwarded {
+                request.headers.insert(FORWARDED_FOR, address.parse().unwrap());
+            }
+            let address = Client::Address(counts_to.parse().unwrap());
+            assert_eq!(super::client(&request, None), Some(address.clone()), "{forwarded:?}");
+            let guest = super::client(&request, Some(&Principal::open()));
+            assert_eq!(guest, Some(address), "guests share an owner and not a rate");
+            let owner = Owner::of_subject("issuer", "alice");
+            let alice = Principal::new(owner.clone(), []);
+            assert_eq!(super::client(&request, Some(&alice)), Some(Client::Owner(owner)));
+        }
+    }
+}

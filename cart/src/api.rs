@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use chassis::auth::Principal;
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem, kind};
 use chassis::http::hal::{Collection, Item};
@@ -20,10 +21,11 @@ use chassis::http::{
     Access, BaseUrl, Body, Conditions, EntityTag, Fields, Id, Query, Surface, Validate,
     precondition_failed,
 };
+use chassis::listing::Scope;
 use chassis::service::HEALTH_PATH;
 use chassis::writer::CommandError;
 use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
-use common_events::{CartId, GifticonId, status};
+use common_events::{CartId, GifticonId, Owner, status};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -118,10 +120,14 @@ struct CartView {
     price: i64,
     /// Won for all units.
     amount: i64,
+    /// Whom it belongs to. Shown to those who may read what belongs to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    owner: Option<Owner>,
 }
 
 impl CartView {
-    fn new(cart: Cart, status: &'static str) -> Self {
+    fn new(cart: Cart, status: &'static str, principal: &Principal) -> Self {
         Self {
             id: cart.id,
             gifticon_id: cart.gifticon_id,
@@ -130,44 +136,49 @@ impl CartView {
             amount: cart.amount(),
             name: cart.name,
             price: cart.price,
+            owner: principal.reads_all().then_some(cart.owner),
         }
     }
 }
 
 /// Returns the cart as it is now.
-fn view(cart: Cart) -> CartView {
+fn view(cart: Cart, principal: &Principal) -> CartView {
     let status = cart.status.text();
-    CartView::new(cart, status)
+    CartView::new(cart, status, principal)
 }
 
 async fn list(
     State(app): State<CartsApp>,
+    principal: Principal,
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
-    let read = |StoredCart(cart)| (cart.id.0, view(cart));
-    Ok(Json(CARTS.page(&app.db, &base, &query, read).await?))
+    let read = |StoredCart(cart)| (cart.id.0, view(cart, &principal));
+    Ok(Json(CARTS.page(&app.db, &base, &principal, &query, read).await?))
 }
 
 async fn one(
     State(app): State<CartsApp>,
+    principal: Principal,
     base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let cart = store::by_id(&app.db, id).await?.ok_or_else(unknown_cart)?;
+    let cart = store::by_id(&app.db, &Scope::of(&principal), id).await?.ok_or_else(unknown_cart)?;
     let tag = EntityTag::of_version(cart.status.version());
-    let item = CARTS.item(&base, id, view(cart));
+    let item = CARTS.item(&base, id, view(cart, &principal));
     conditions.answer(&tag, Json(item))
 }
 
 async fn add(
     State(app): State<CartsApp>,
+    principal: Principal,
     base: BaseUrl,
     headers: HeaderMap,
     Body(body): Body<AddRequest>,
 ) -> Result<Response, Problem> {
     let request = CartRequest {
+        owner: principal.owner().clone(),
         gifticon_id: GifticonId(body.gifticon_id),
         quantity: body.quantity,
         key: idempotency_key(&headers)?,
@@ -175,7 +186,7 @@ async fn add(
     let cart = app.add(request).await.map_err(problem)?;
     let id = cart.id.0;
     // As it was when it was added, also when this is the repeat of a request long ago.
-    let view = CartView::new(cart, status::CART_ADDED);
+    let view = CartView::new(cart, status::CART_ADDED, &principal);
     let item = CARTS.item(&base, id, view);
     let location = base.url(&format!("/carts/{id}"));
     let tag = EntityTag::of_version(Status::Added.version());
@@ -203,10 +214,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 async fn remove(
     State(app): State<CartsApp>,
+    principal: Principal,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<StatusCode, Problem> {
-    match app.remove(id, conditions.versions()).await {
+    match app.remove(id, principal.owner().clone(), conditions.versions()).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(CommandError::Refused(Refusal::Absent)) => Err(unknown_cart()),
         Err(CommandError::Refused(Refusal::UnexpectedVersion { current })) => {

@@ -1,6 +1,8 @@
 //! What can be done with carts. The saga of adding one is here.
 
-use crate::domain::{Attempt, Cart, Carts, Command, Outcome, Refusal, Rejection, Reply};
+use crate::domain::{
+    Attempt, Cart, Carts, Command, Outcome, Refusal, Rejection, Reply, scoped_key,
+};
 use crate::stock::{HttpStock, ReserveError};
 use crate::store;
 use chassis::base::clock::now;
@@ -11,7 +13,7 @@ use chassis::base::unavailable::Unavailable;
 use chassis::model::{Publications, Rules};
 use chassis::storage::{Db, Tx};
 use chassis::writer::{CommandError, WriteModel, Writer};
-use common_events::{CartId, ExpectedVersions, GifticonId, ReservationId};
+use common_events::{CartId, ExpectedVersions, GifticonId, Owner, ReservationId};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -77,6 +79,8 @@ pub enum AddCartError {
 /// A request to add a cart.
 #[derive(Clone, Debug)]
 pub struct CartRequest {
+    /// Whom the cart is to belong to.
+    pub owner: Owner,
     pub gifticon_id: GifticonId,
     pub quantity: i64,
     /// The `Idempotency-Key`.
@@ -125,13 +129,15 @@ impl CartsApp {
         deadline: Instant,
         caller: &mut Caller,
     ) -> Result<Cart, AddCartError> {
-        let CartRequest { gifticon_id, quantity, key } = request;
+        let CartRequest { owner, gifticon_id, quantity, key } = request;
         if key.is_none() && !self.stock.can_be_called() {
             return Err(AddCartError::StockUnavailable); // at once, and nothing written
         }
         // In the order of time: rows that are written together are beside each other in their index.
         let reservation_id = ReservationId(Uuid::now_v7());
-        let attempt = Attempt { reservation_id, gifticon_id, quantity, key, cancelled: false };
+        let key = key.map(|key| scoped_key(&owner, &key));
+        let attempt =
+            Attempt { reservation_id, owner, gifticon_id, quantity, key, cancelled: false };
         if let Some(cart) = self.begin(attempt.clone(), deadline, caller).await? {
             return Ok(cart);
         }
@@ -240,12 +246,14 @@ impl CartsApp {
         }
     }
 
-    /// Cancels a cart in one of the expected versions. Its stock and payment follow by the event.
+    /// Cancels a cart of `owner` in one of the expected versions. Its stock and payment follow by the event.
     pub async fn remove(
         &self,
         id: i64,
+        owner: Owner,
         expected: ExpectedVersions,
     ) -> Result<(), CommandError<Refusal>> {
-        self.writer.execute(Command::Remove { id: CartId(id), expected }).await.map(|_| ())
+        let remove = Command::Remove { id: CartId(id), owner, expected };
+        self.writer.execute(remove).await.map(|_| ())
     }
 }

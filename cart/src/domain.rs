@@ -6,10 +6,10 @@
 
 mod cart;
 
-pub use cart::{Attempt, Cart, IdempotencyKey, Outcome, Rejection, Status};
+pub use cart::{Attempt, Cart, IdempotencyKey, Outcome, Rejection, Status, scoped_key};
 
 use chassis::model::{Ids, Publications, Tracked};
-use common_events::{CartId, ExpectedVersions, ReservationId};
+use common_events::{CartId, ExpectedVersions, Owner, ReservationId};
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub enum Command {
     ExpireAttempt { reservation: ReservationId },
     /// Delete the attempt: gifticon certainly holds nothing for it.
     CloseAttempt { reservation: ReservationId },
-    /// Remove the cart if it is in one of the expected versions: its customer cancels it.
-    Remove { id: CartId, expected: ExpectedVersions },
+    /// Remove the cart if it is in one of the expected versions: its owner cancels it.
+    Remove { id: CartId, owner: Owner, expected: ExpectedVersions },
     /// Mark the cart as paid.
     MarkPaid { id: CartId },
     /// Remove the cart: its payment was declined.
@@ -103,8 +103,9 @@ impl Carts {
                 }
                 self.attempts.remove(reservation);
             }
-            Command::Remove { id, expected } => {
-                let cart = self.carts.get(id).filter(|cart| cart.is_live());
+            Command::Remove { id, owner, expected } => {
+                // Another's cart is as if it were not there.
+                let cart = self.carts.get(id).filter(|cart| cart.is_live() && cart.owner == *owner);
                 let current = cart.ok_or(Refusal::Absent)?.status.version();
                 if !expected.include(current) {
                     return Err(Refusal::UnexpectedVersion { current });
@@ -175,6 +176,7 @@ impl Carts {
         };
         let cart = Cart {
             id: CartId(self.ids.add_row()),
+            owner: attempt.owner,
             gifticon_id: attempt.gifticon_id,
             quantity: attempt.quantity,
             reservation_id: reservation,
@@ -183,6 +185,7 @@ impl Carts {
             status: Status::Added,
             added_at: at,
         };
+        self.ids.count_owner(&cart.owner, 1);
         self.attempts.remove(&reservation);
         self.conclude(attempt.key.as_ref(), Outcome::Added(cart.id));
         self.carts.add(cart.id, cart.clone());
@@ -231,6 +234,7 @@ impl Carts {
         {
             cart.status = Status::Removed;
             self.ids.remove_row();
+            self.ids.count_owner(&cart.owner, -1);
             out.publish(cart.removed_event());
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::domain::{Attempt, Cart, IdempotencyKey, Outcome, Rejection, Status};
 use chassis::table;
-use common_events::{CartId, GifticonId, ReservationId};
+use common_events::{CartId, GifticonId, Owner, ReservationId};
 use serde::Deserialize;
 
 /// Texts of an attempt's status.
@@ -29,6 +29,7 @@ table! {
         status: String,
         added_at: i64,
         changed_at: i64,
+        owner: Owner,
     }
 }
 
@@ -45,6 +46,7 @@ impl From<&Cart> for CartRow {
             status: cart.status.text().into(),
             added_at: cart.added_at,
             changed_at: cart.added_at,
+            owner: cart.owner.clone(),
         }
     }
 }
@@ -62,6 +64,7 @@ impl TryFrom<CartRow> for StoredCart {
         let unknown = || UnknownTextError { column: "status", text: row.status };
         Ok(Self(Cart {
             id: row.id,
+            owner: row.owner,
             gifticon_id: row.gifticon_id,
             quantity: row.quantity,
             reservation_id: row.reservation_id,
@@ -81,6 +84,7 @@ table! {
         quantity: i64,
         idempotency_key: Option<String>,
         status: String,
+        owner: Owner,
     }
 }
 
@@ -92,6 +96,7 @@ impl From<&Attempt> for AttemptRow {
             quantity: attempt.quantity,
             idempotency_key: attempt.key.clone(),
             status: if attempt.cancelled { CANCELLED } else { PENDING }.into(),
+            owner: attempt.owner.clone(),
         }
     }
 }
@@ -100,6 +105,7 @@ impl From<AttemptRow> for Attempt {
     fn from(row: AttemptRow) -> Self {
         Self {
             reservation_id: row.reservation_id,
+            owner: row.owner,
             gifticon_id: row.gifticon_id,
             quantity: row.quantity,
             key: row.idempotency_key,

@@ -3,7 +3,7 @@
 use crate::domain::{Attempt, Cart, Carts, Command, IdempotencyKey, Outcome, Status};
 use crate::rows::{AttemptRow, CANCELLED, CartRow, KeyRow, PENDING, StoredCart};
 use chassis::base::clock::now;
-use chassis::listing::{Field, Listing};
+use chassis::listing::{Field, Listing, Scope};
 use chassis::mailbox::retention::RetentionRule;
 use chassis::storage::rows::{insert_stamped, read, run_on_each, select};
 use chassis::storage::{Db, Reads, Schema, Statement, Table, Tx, ids};
@@ -21,6 +21,7 @@ pub const CARTS: Listing = Listing {
     singular: "cart",
     columns: CartRow::COLUMNS,
     from: "from carts where removed_at is null",
+    owner: Some("owner"),
     fields: &[
         Field::unique("id", "id"),
         Field::new("gifticonId", "gifticon_id"),
@@ -35,7 +36,10 @@ pub const CARTS: Listing = Listing {
 
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[(1001, "cart", include_str!("../migrations/1001_cart.sql"))])
+    Schema::new(&[
+        (1001, "cart", include_str!("../migrations/1001_cart.sql")),
+        (1002, "owners", include_str!("../migrations/1002_owners.sql")),
+    ])
 }
 
 /// What the commands of a batch name.
@@ -191,11 +195,9 @@ fn set_status(tx: &mut Tx<'_>, status: Status, and: &str, ids: &[i64]) -> sqlx::
     })
 }
 
-/// Returns the live cart with this id.
-pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<Cart>> {
-    let from = format!("{} and id = $1", CARTS.from);
-    let one = select(db.dialect(), CARTS.columns, &from).bind(id);
-    Ok(read(one, db).await?.pop().map(|StoredCart(cart)| cart))
+/// Returns the live cart with this id, unless it is not in `scope`.
+pub async fn by_id(db: &Db, scope: &Scope, id: i64) -> sqlx::Result<Option<Cart>> {
+    Ok(CARTS.find(db, scope, "id", id).await?.map(|StoredCart(cart)| cart))
 }
 
 /// Returns up to `most` attempts whose outcome is not known yet, those with the lowest ids.

@@ -3,12 +3,14 @@
 mod collector;
 mod event_reader;
 mod issuer;
+mod principals;
 
 pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
 pub use issuer::{SigningKey, TestIssuer, base64url};
 pub use jsonwebtoken::{Algorithm, Header};
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+pub use principals::{principal, with_principals};
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
 use crate::bus::{

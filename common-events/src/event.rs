@@ -1,6 +1,6 @@
 //! The event types and their fields.
 
-use crate::{CartId, GifticonId, PaymentId, ReservationId, number};
+use crate::{CartId, GifticonId, Owner, PaymentId, ReservationId, number};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -220,6 +220,10 @@ pub struct CartAdded {
     /// The amount to pay in won: quantity times price.
     #[serde(default, deserialize_with = "number::lenient_option")]
     pub amount: Option<i64>,
+    /// Whom the cart belongs to: the issuer and the subject of their token, or `guest`. Absent in events from before there
+    /// were owners, which are of guests.
+    #[serde(default)]
+    pub owner: Owner,
 }
 
 /// A cart was removed.
@@ -240,6 +244,10 @@ pub struct CartRemoved {
     /// The reservation that gifticon releases. Absent in events of the original, which reserves nothing.
     #[serde(default)]
     pub reservation_id: Option<ReservationId>,
+    /// Whom the cart belongs to: the issuer and the subject of their token, or `guest`. Absent in events from before there
+    /// were owners, which are of guests.
+    #[serde(default)]
+    pub owner: Owner,
 }
 
 /// A payment was approved or cancelled.
@@ -257,6 +265,10 @@ pub struct Payment {
     /// [`status::PAYMENT_APPROVED`] or [`status::PAYMENT_CANCELED`].
     #[serde(default)]
     pub status: Option<String>,
+    /// Whom the cart belongs to: the issuer and the subject of their token, or `guest`. Absent in events from before there
+    /// were owners, which are of guests.
+    #[serde(default)]
+    pub owner: Owner,
 }
 
 /// A payment was declined.
@@ -284,12 +296,14 @@ struct DeclineFields {
     #[serde(default)]
     status: Option<String>,
     #[serde(default)]
+    owner: Owner,
+    #[serde(default)]
     reason: Option<String>,
 }
 
 impl From<DeclineFields> for Decline {
     fn from(fields: DeclineFields) -> Self {
-        let DeclineFields { id, cart_id, amount, status, reason } = fields;
-        Self { payment: Payment { id, cart_id, amount, status }, reason }
+        let DeclineFields { id, cart_id, amount, status, owner, reason } = fields;
+        Self { payment: Payment { id, cart_id, amount, status, owner }, reason }
     }
 }

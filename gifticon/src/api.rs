@@ -188,11 +188,12 @@ fn item(base: &BaseUrl, gifticon: Gifticon) -> (EntityTag, Json<Item<GifticonVie
 
 async fn list(
     State(api): State<Api>,
+    principal: Principal,
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<impl Serialize>>>, Problem> {
     let read = |row: GifticonRow| (row.id, GifticonView::from(Gifticon::from(row)));
-    Ok(Json(GIFTICONS.page(&api.db, &base, &query, read).await?))
+    Ok(Json(GIFTICONS.page(&api.db, &base, &principal, &query, read).await?))
 }
 
 async fn one(

@@ -88,6 +88,7 @@ impl From<ReservationRow> for Reservation {
 
 /// Gifticons on sale, as they are listed.
 pub const GIFTICONS: Listing = Listing {
+    owner: None,
     collection: "gifticons",
     singular: "gifticon",
     columns: GifticonRow::COLUMNS,

@@ -20,10 +20,11 @@ use chassis::base::problem::{Kind, Problem};
 use chassis::http::event_stream::{Streams, event_stream, last_event_id};
 use chassis::http::hal::{Collection, Item};
 use chassis::http::{Access, BaseUrl, Conditions, EntityTag, Id, Query, Surface, bad_query};
+use chassis::listing::Scope;
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
 use chrono::{DateTime, SecondsFormat};
-use common_events::{CartId, GifticonId, PaymentId};
+use common_events::{CartId, GifticonId, Owner, PaymentId};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -128,6 +129,16 @@ struct MypageView {
     #[serde(serialize_with = "serialize_time")]
     #[schema(value_type = String, format = DateTime)]
     updated_at: i64,
+    /// Whom it belongs to. Shown to those who may read what belongs to others, but not in a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    owner: Option<Owner>,
+}
+
+impl MypageView {
+    fn shown_to(self, principal: &Principal) -> Self {
+        Self { owner: self.owner.filter(|_| principal.reads_all()), ..self }
+    }
 }
 
 impl From<&View> for MypageView {
@@ -145,6 +156,7 @@ impl From<&View> for MypageView {
             status: view.status().to_owned(),
             created_at: view.created_at(),
             updated_at: view.updated_at(),
+            owner: None,
         }
     }
 }
@@ -180,10 +192,11 @@ fn serialize_time<S: Serializer>(millis: &i64, serializer: S) -> Result<S::Ok, S
 
 fn answer(
     base: &BaseUrl,
+    principal: &Principal,
     conditions: &Conditions,
     view: Option<MypageView>,
 ) -> Result<Response, Problem> {
-    let view = view.ok_or_else(unknown_mypage)?;
+    let view = view.ok_or_else(unknown_mypage)?.shown_to(principal);
     let id = view.id;
     let tag = EntityTag::of_content(&view);
     conditions.answer(&tag, Json(item(base, id, view)))
@@ -212,33 +225,44 @@ fn unknown_mypage() -> Problem {
 
 async fn list(
     State(db): State<Db>,
+    principal: Principal,
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<MypageView>>>, Problem> {
-    let read = |view: MypageView| (view.id, view);
-    Ok(Json(MYPAGES.page(&db, &base, &query, read).await?))
+    let read = |view: MypageView| (view.id, view.shown_to(&principal));
+    Ok(Json(MYPAGES.page(&db, &base, &principal, &query, read).await?))
 }
 
 async fn one(
     State(db): State<Db>,
+    principal: Principal,
     base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    answer(&base, &conditions, store::by_id(&db, id).await?)
+    let view = store::by_id(&db, &Scope::of(&principal), id).await?;
+    answer(&base, &principal, &conditions, view)
 }
 
 async fn find(
     State(db): State<Db>,
+    principal: Principal,
     base: BaseUrl,
     query: Query,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    answer(&base, &conditions, store::by_cart(&db, query.number(&["cartId", "CartId"])?).await?)
+    let cart_id = query.number(&["cartId", "CartId"])?;
+    let view = store::by_cart(&db, &Scope::of(&principal), cart_id).await?;
+    answer(&base, &principal, &conditions, view)
 }
 
-async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>, Problem> {
-    let row: ViewRow = store::by_id(&db, id).await?.ok_or_else(unknown_mypage)?;
+async fn history(
+    State(db): State<Db>,
+    principal: Principal,
+    Id(id): Id,
+) -> Result<Json<Vec<StepView>>, Problem> {
+    let row: Option<ViewRow> = store::by_id(&db, &Scope::of(&principal), id).await?;
+    let row = row.ok_or_else(unknown_mypage)?;
     let step = |(kind, at): (projection::Kind, i64)| StepView {
         event_type: kind.event_type(),
         status: kind.status(),
@@ -250,27 +274,30 @@ async fn history(State(db): State<Db>, Id(id): Id) -> Result<Json<Vec<StepView>>
 /// Carts that a stream may ask for.
 const STREAMED_CARTS_MAX: usize = 100;
 
-/// Tells the views that change: all, or those of the carts that `cartId` names.
+/// Tells the views that change, of those that the list shows: all, or those of the carts that `cartId` names.
 async fn stream_views(
     State(streams): State<Streams>,
     State(feed): State<Arc<ViewFeed>>,
+    principal: Principal,
     base: BaseUrl,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let interest = interest(&query)?;
+    let scope = Scope::asked(&principal, &query);
+    let interest = Interest { scope, carts: carts(&query)? };
     let permit = streams.enter()?;
     let (watching, frames) = feed.watch(interest.clone(), base.clone()).await?;
     let first = feed.catch_up(&watching, &interest, &base, last_event_id(&headers)).await?;
     Ok(event_stream(permit, &first, frames, move || watching.heartbeat()))
 }
 
-fn interest(query: &Query) -> Result<Interest, Problem> {
+/// Returns the carts that a stream asks for, or `None` for all.
+fn carts(query: &Query) -> Result<Option<BTreeSet<i64>>, Problem> {
     let carts: Option<BTreeSet<i64>> =
         query.all("cartId").map(common_events::number::parse).collect();
     match carts {
-        Some(carts) if carts.is_empty() => Ok(Interest::All),
-        Some(carts) if carts.len() <= STREAMED_CARTS_MAX => Ok(Interest::Carts(carts)),
+        Some(carts) if carts.is_empty() => Ok(None),
+        Some(carts) if carts.len() <= STREAMED_CARTS_MAX => Ok(Some(carts)),
         _ => Err(bad_query(
             format!("cartId is a whole number, and may be there {STREAMED_CARTS_MAX} times"),
             format!("cartId 값은 정수여야 하며 {STREAMED_CARTS_MAX}개까지 쓸 수 있습니다"),

@@ -4,7 +4,7 @@ use crate::app::ViewModel;
 use crate::projection::{Command, Details, Fact, Kind};
 use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
-use common_events::{CartId, Envelope, Event, Payment};
+use common_events::{CartId, Decline, Envelope, Event, Owner, Payment};
 
 /// Every event of a cart is a fact about it.
 #[derive(Clone, Copy, Debug)]
@@ -21,10 +21,13 @@ impl Policy for Project {
 /// Returns what an event says about a cart, if anything.
 pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
     let at = at.timestamp_millis();
-    let fact = |cart_id: CartId, kind, details| Some(Fact { cart_id, kind, at, details });
+    let fact = |cart_id: CartId, owner: &Owner, kind, details| {
+        Some(Fact { cart_id, owner: owner.clone(), kind, at, details })
+    };
     match &envelope.event {
         Event::CartAdded(cart) => fact(
             cart.id,
+            &cart.owner,
             Kind::CartAdded,
             Details {
                 gifticon_id: Some(cart.gifticon_id),
@@ -37,6 +40,7 @@ pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
         ),
         Event::CartRemoved(cart) => fact(
             cart.id,
+            &cart.owner,
             Kind::CartRemoved,
             Details {
                 gifticon_id: Some(cart.gifticon_id),
@@ -45,13 +49,13 @@ pub fn fact(envelope: &Envelope, at: DateTime<Utc>) -> Option<Fact> {
             },
         ),
         Event::PaymentApproved(payment) => {
-            fact(payment.cart_id, Kind::PaymentApproved, paid(payment))
+            fact(payment.cart_id, &payment.owner, Kind::PaymentApproved, paid(payment))
         }
-        Event::PaymentDeclined(decline) => {
-            fact(decline.payment.cart_id, Kind::PaymentDeclined, paid(&decline.payment))
+        Event::PaymentDeclined(Decline { payment, .. }) => {
+            fact(payment.cart_id, &payment.owner, Kind::PaymentDeclined, paid(payment))
         }
         Event::PaymentCancelled(payment) => {
-            fact(payment.cart_id, Kind::PaymentCancelled, paid(payment))
+            fact(payment.cart_id, &payment.owner, Kind::PaymentCancelled, paid(payment))
         }
         _ => None,
     }

@@ -3,9 +3,9 @@
 //! A view is the sum of the facts about a cart. It is the same in whatever order they come, and however often.
 
 use chassis::model::{Ids, Tracked};
-use common_events::{CartId, GifticonId, PaymentId, status};
+use common_events::{CartId, GifticonId, Owner, PaymentId, status};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Declares [`Kind`] and [`Times`]. A kind of fact is written down once, here: the event type that it is called by, the `status`
 /// that it leads to, its rank in a history, and the column that says when it happened.
@@ -88,6 +88,8 @@ kinds! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
     pub cart_id: CartId,
+    /// Whom the cart belongs to.
+    pub owner: Owner,
     pub kind: Kind,
     /// When it happened, in milliseconds since 1970.
     pub at: i64,
@@ -153,6 +155,8 @@ pub struct View {
     /// Its row, counted from 1.
     pub id: i64,
     pub cart_id: CartId,
+    /// Whom the cart belongs to.
+    pub owner: Owner,
     pub details: Details,
     /// When each kind of fact happened, each once.
     pub steps: BTreeMap<Kind, i64>,
@@ -190,7 +194,12 @@ impl View {
         if earlier {
             self.steps.insert(fact.kind, fact.at);
         }
-        self.details.learn(&fact.details) | earlier
+        // Events from before there were owners say that everything is of guests.
+        let owned = self.owner == Owner::GUEST && fact.owner != Owner::GUEST;
+        if owned {
+            self.owner = fact.owner.clone();
+        }
+        self.details.learn(&fact.details) | earlier | owned
     }
 }
 
@@ -232,6 +241,8 @@ pub struct Tables {
     pub rebuilt: Option<Rebuilt>,
     /// True if the new table is to take the place of the one that customers see.
     pub finished: bool,
+    /// Carts whose view was a guest's before, and has another owner now.
+    pub owned: BTreeSet<CartId>,
 }
 
 /// The new table of a rebuild.
@@ -252,13 +263,17 @@ impl Tables {
             Command::Told(fact) => {
                 let rebuilt = self.rebuilt.as_ref().and_then(|new| new.views.get(&fact.cart_id));
                 let known = rebuilt.map(|view| view.id); // a view keeps its id when the tables change places
-                learn(&mut self.shown, fact, || match known {
+                let learnt = learn(&mut self.shown, fact, || match known {
                     Some(id) => {
                         self.ids.count_row();
                         id
                     }
                     None => self.ids.add_row(),
                 });
+                if learnt != Learnt::NoOwner {
+                    self.ids.count_owner(&fact.owner, 1);
+                }
+                self.note(fact, learnt);
                 self.replay(fact);
             }
             Command::Replayed { token, fact } => {
@@ -287,32 +302,49 @@ impl Tables {
     fn replay(&mut self, fact: &Fact) {
         if let Some(rebuilt) = &mut self.rebuilt {
             let shown = self.shown.get(&fact.cart_id);
-            learn(&mut rebuilt.views, fact, || {
+            let learnt = learn(&mut rebuilt.views, fact, || {
                 shown.map_or_else(|| self.ids.skip(), |view| view.id)
             });
+            self.note(fact, learnt);
+        }
+    }
+
+    /// Notes the cart of a view that has another owner now.
+    fn note(&mut self, fact: &Fact, learnt: Learnt) {
+        if learnt == Learnt::OtherOwner {
+            self.owned.insert(fact.cart_id);
         }
     }
 }
 
+/// What a fact told of the owner of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Learnt {
+    /// Nothing new.
+    NoOwner,
+    /// The first that is known, of a view that is new.
+    Owner,
+    /// That it is no guest, as was thought before.
+    OtherOwner,
+}
+
 /// Folds a fact into the view of its cart. A view that is new gets an id by `new_id`.
-fn learn(views: &mut Tracked<CartId, View>, fact: &Fact, new_id: impl FnOnce() -> i64) {
+fn learn(views: &mut Tracked<CartId, View>, fact: &Fact, new_id: impl FnOnce() -> i64) -> Learnt {
     let cart_id = fact.cart_id;
-    match views.get(&cart_id) {
-        None => {
-            let (details, steps) = (Details::default(), BTreeMap::new());
-            let mut view = View { id: new_id(), cart_id, details, steps };
-            view.learn(fact);
-            views.add(cart_id, view);
-        }
-        Some(known) => {
-            let mut view = known.clone();
-            if view.learn(fact)
-                && let Some(row) = views.change(&cart_id)
-            {
-                *row = view;
-            }
-        }
+    let Some(known) = views.get(&cart_id) else {
+        let (owner, details, steps) = (Owner::GUEST, Details::default(), BTreeMap::new());
+        let mut view = View { id: new_id(), cart_id, owner, details, steps };
+        view.learn(fact);
+        views.add(cart_id, view);
+        return Learnt::Owner;
+    };
+    let mut view = known.clone();
+    let learnt = view.learn(fact);
+    let other = view.owner != known.owner;
+    if learnt && let Some(row) = views.change(&cart_id) {
+        *row = view;
     }
+    if other { Learnt::OtherOwner } else { Learnt::NoOwner }
 }
 
 #[cfg(test)]

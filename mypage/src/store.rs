@@ -1,12 +1,14 @@
 //! The view's tables. All SQL of this service is in this file.
 
 use crate::projection::{Command, Details, Rebuilt, Tables, Times, View};
-use chassis::listing::{Field, Listing};
+use chassis::listing::{Field, Listing, Scope};
 use chassis::model::Tracked;
 use chassis::storage::rows::{insert, read, read_each, select};
-use chassis::storage::{Db, Dialect, Read, Reads, Schema, Statement, Table, Tx, create_like, ids};
+use chassis::storage::{
+    Db, Dialect, Read, Reads, Schema, Statement, Table, Tx, create_like, ids, indexes_not_copied,
+};
 use chassis::table;
-use common_events::CartId;
+use common_events::{CartId, Owner};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
@@ -21,6 +23,7 @@ table! {
         status: String,
         created_at: i64,
         updated_at: i64,
+        owner: Owner,
         ..times: Times,
         ..details: Details,
     }
@@ -34,6 +37,7 @@ impl From<&View> for ViewRow {
             status: view.status().to_owned(),
             created_at: view.created_at(),
             updated_at: view.updated_at(),
+            owner: view.owner.clone(),
             times: Times::from(&view.steps),
             details: view.details.clone(),
         }
@@ -43,7 +47,7 @@ impl From<&View> for ViewRow {
 impl From<ViewRow> for View {
     fn from(row: ViewRow) -> Self {
         let steps = row.times.into();
-        Self { id: row.id, cart_id: row.cart_id, details: row.details, steps }
+        Self { id: row.id, cart_id: row.cart_id, owner: row.owner, details: row.details, steps }
     }
 }
 
@@ -53,6 +57,7 @@ pub const MYPAGES: Listing = Listing {
     singular: "mypage",
     columns: ViewRow::COLUMNS,
     from: "from views where true",
+    owner: Some("owner"),
     fields: &[
         Field::unique("id", "id"),
         Field::unique("cartId", "cart_id"),
@@ -74,6 +79,7 @@ pub fn schema() -> Schema {
     Schema::new(&[
         (1001, "mypage", include_str!("../migrations/1001_mypage.sql")),
         (1002, "changes", include_str!("../migrations/1002_changes.sql")),
+        (1003, "owners", include_str!("../migrations/1003_owners.sql")),
     ])
 }
 
@@ -106,7 +112,7 @@ pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Tabl
         None => None,
     };
     let (shown, ids) = (views(found.of(&shown)?), ids::read(&found, &ids)?);
-    Ok(Tables { shown, ids, rebuilt, finished: false })
+    Ok(Tables { shown, ids, rebuilt, ..Tables::default() })
 }
 
 /// A row of the table `rebuild`.
@@ -134,9 +140,9 @@ pub async fn save(tx: &mut Tx<'_>, tables: &Tables) -> anyhow::Result<()> {
     if let Some(Rebuilt { token, is_new: true, .. }) = &tables.rebuilt {
         begin_rebuild(tx, token).await?;
     }
-    save_views(tx, ViewRow::NAME, &tables.shown)?;
+    save_views(tx, ViewRow::NAME, &tables.shown, &tables.owned)?;
     if let Some(rebuilt) = &tables.rebuilt {
-        save_views(tx, REBUILT, &rebuilt.views)?;
+        save_views(tx, REBUILT, &rebuilt.views, &tables.owned)?;
     }
     ids::save(tx, &tables.ids, MYPAGES.collection);
     save_change(tx, tables)?;
@@ -186,7 +192,7 @@ async fn begin_rebuild(tx: &mut Tx<'_>, token: &str) -> anyhow::Result<()> {
 /// Replaces the old table by the new one.
 ///
 /// A step that only the old table has came from an event that the topic no longer holds. Its view stays as it was, and takes
-/// nothing from the topic.
+/// nothing from the topic. So does that of an owner whom only the old table has.
 async fn finish_rebuild(tx: &mut Tx<'_>) -> anyhow::Result<()> {
     if tx.dialect() == Dialect::Postgres {
         // It may take minutes, and nothing else of this service writes meanwhile anyway.
@@ -195,7 +201,9 @@ async fn finish_rebuild(tx: &mut Tx<'_>) -> anyhow::Result<()> {
     }
     let lost = Times::FIELDS.split(", ");
     let lost = lost.map(|column| format!("o.{column} is not null and n.{column} is null"));
+    let lost = lost.chain(["o.owner <> n.owner and n.owner = 'guest'".to_owned()]);
     let lost = lost.collect::<Vec<_>>().join(" or ");
+    let indexes = indexes_not_copied(tx, ViewRow::NAME).await?.join(";\n");
     let swap = format!(
         "delete from views_rebuilt where cart_id in (
             select o.cart_id from views o join views_rebuilt n on n.cart_id = o.cart_id
@@ -204,16 +212,31 @@ async fn finish_rebuild(tx: &mut Tx<'_>) -> anyhow::Result<()> {
             select 1 from views_rebuilt n where n.cart_id = o.cart_id);
         drop table views;
         alter table views_rebuilt rename to views;
+        {indexes};
         delete from rebuild;
-        update counters set live = (select count(*) from views) where name = 'mypages'"
+        update counters set live = (select count(*) from views),
+            owned = (select count(*) from views where owner <> '{guest}')
+        where name = 'mypages'",
+        guest = Owner::GUEST,
     );
     raw_sql(AssertSqlSafe(swap)).execute(&mut **tx).await?;
     Ok(())
 }
 
-fn save_views(tx: &mut Tx<'_>, table: &str, views: &Tracked<CartId, View>) -> sqlx::Result<()> {
-    let rows: Vec<ViewRow> = views.added().chain(views.changed()).map(Into::into).collect();
-    insert(tx, table, ViewRow::COLUMNS, &rows, &ViewRow::on_conflict("cart_id", &["id"]))
+/// Writes views. The owner of one that was there is written only if its cart is among `owned`.
+fn save_views(
+    tx: &mut Tx<'_>,
+    table: &str,
+    views: &Tracked<CartId, View>,
+    owned: &BTreeSet<CartId>,
+) -> sqlx::Result<()> {
+    let rows = views.added().chain(views.changed()).map(ViewRow::from);
+    let (owned, rows): (Vec<_>, Vec<_>) = rows.partition(|row| owned.contains(&row.cart_id));
+    for (rows, kept) in [(rows, &["id", "owner"][..]), (owned, &["id"])] {
+        let on_conflict = ViewRow::on_conflict("cart_id", kept);
+        insert(tx, table, ViewRow::COLUMNS, &rows, &on_conflict)?;
+    }
+    Ok(())
 }
 
 /// One batch that changed views.
@@ -241,33 +264,35 @@ pub async fn changes_after(db: &Db, seq: i64, limit: i64) -> sqlx::Result<Vec<Ch
     read(select(db.dialect(), "seq, carts", rest).bind(seq).bind(limit), db).await
 }
 
-/// Returns the newest `count` views, the oldest of them first.
-pub async fn newest(db: &Db, count: i64) -> sqlx::Result<Vec<View>> {
-    let rest = format!("{} order by id desc limit $1 + 0", MYPAGES.from);
-    let select = select(db.dialect(), ViewRow::COLUMNS, &rest).bind(count);
-    let rows: Vec<ViewRow> = read(select, db).await?;
-    Ok(rows.into_iter().rev().map(View::from).collect())
-}
-
-/// Returns the views of these carts, in the order of their ids.
-pub async fn of_carts(db: &Db, carts: &[i64]) -> sqlx::Result<Vec<View>> {
-    let rest = |among: &str| format!("{} and cart_id {among} order by id", MYPAGES.from);
-    let rows: Vec<ViewRow> = read_each(db, carts, ViewRow::COLUMNS, rest).await?;
+/// Returns the newest `count` views in `scope`, the oldest of them first.
+pub async fn newest(db: &Db, scope: &Scope, count: i64) -> sqlx::Result<Vec<View>> {
+    let rows: Vec<ViewRow> = MYPAGES.newest(db, scope, count).await?;
     Ok(rows.into_iter().map(View::from).collect())
 }
 
-/// Returns the view with this id. `R` has the columns that it needs as its fields.
-pub async fn by_id<R: DeserializeOwned>(db: &Db, id: i64) -> sqlx::Result<Option<R>> {
-    by(db, "id", id).await
+/// Returns the views of these carts that are in `scope`, in the order of their ids.
+pub async fn of_carts(db: &Db, scope: &Scope, carts: &[i64]) -> sqlx::Result<Vec<View>> {
+    let rest = |among: &str| format!("{} and cart_id {among} order by id", MYPAGES.from);
+    let rows: Vec<ViewRow> = read_each(db, carts, ViewRow::COLUMNS, rest).await?;
+    // Not in SQL: the database might read all that the owner has, to find those of these carts among them.
+    let own = rows.into_iter().filter(|row| scope.includes(&row.owner));
+    Ok(own.map(View::from).collect())
 }
 
-/// Returns the view of a cart. `R` has the columns that it needs as its fields.
-pub async fn by_cart<R: DeserializeOwned>(db: &Db, cart_id: i64) -> sqlx::Result<Option<R>> {
-    by(db, "cart_id", cart_id).await
+/// Returns the view with this id, unless it is not in `scope`. `R` has the columns that it needs as its fields.
+pub async fn by_id<R: DeserializeOwned>(
+    db: &Db,
+    scope: &Scope,
+    id: i64,
+) -> sqlx::Result<Option<R>> {
+    MYPAGES.find(db, scope, "id", id).await
 }
 
-async fn by<R: DeserializeOwned>(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<R>> {
-    let rest = format!("{} and {column} = $1", MYPAGES.from);
-    let select = select(db.dialect(), MYPAGES.columns, &rest).bind(value);
-    Ok(read(select, db).await?.pop())
+/// Returns the view of a cart, unless it is not in `scope`. `R` has the columns that it needs as its fields.
+pub async fn by_cart<R: DeserializeOwned>(
+    db: &Db,
+    scope: &Scope,
+    cart_id: i64,
+) -> sqlx::Result<Option<R>> {
+    MYPAGES.find(db, scope, "cart_id", cart_id).await
 }

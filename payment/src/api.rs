@@ -10,13 +10,15 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use chassis::auth::Principal;
 use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
 use chassis::http::hal::{Collection, Item};
 use chassis::http::{Access, BaseUrl, Conditions, EntityTag, Id, Query, Surface};
+use chassis::listing::Scope;
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
-use common_events::{CartId, PaymentId};
+use common_events::{CartId, Owner, PaymentId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -79,22 +81,28 @@ struct PaymentView {
     /// Why it was declined, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Whom it belongs to. Shown to those who may read what belongs to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    owner: Option<Owner>,
 }
 
-impl From<PaymentRow> for PaymentView {
-    fn from(row: PaymentRow) -> Self {
+impl PaymentView {
+    fn new(row: PaymentRow, principal: &Principal) -> Self {
         Self {
             id: row.id,
             cart_id: row.cart_id,
             amount: row.amount,
             status: row.status,
             reason: row.reason,
+            owner: principal.reads_all().then_some(row.owner),
         }
     }
 }
 
 fn answer(
     base: &BaseUrl,
+    principal: &Principal,
     conditions: &Conditions,
     payment: Option<PaymentRow>,
 ) -> Result<Response, Problem> {
@@ -108,7 +116,7 @@ fn answer(
         )
     })?;
     let id = payment.id.map_or(0, |id| id.0);
-    let view = PaymentView::from(payment);
+    let view = PaymentView::new(payment, principal);
     let tag = EntityTag::of_content(&view);
     let item = PAYMENTS.item(base, id, view);
     conditions.answer(&tag, Json(item))
@@ -116,28 +124,34 @@ fn answer(
 
 async fn list(
     State(db): State<Db>,
+    principal: Principal,
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<PaymentView>>>, Problem> {
-    let read = |row: PaymentRow| (row.id.map_or(0, |id| id.0), PaymentView::from(row));
-    Ok(Json(PAYMENTS.page(&db, &base, &query, read).await?))
+    let read = |row: PaymentRow| (row.id.map_or(0, |id| id.0), PaymentView::new(row, &principal));
+    Ok(Json(PAYMENTS.page(&db, &base, &principal, &query, read).await?))
 }
 
 async fn one(
     State(db): State<Db>,
+    principal: Principal,
     base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    answer(&base, &conditions, store::by_id(&db, id).await?)
+    let payment = store::by_id(&db, &Scope::of(&principal), id).await?;
+    answer(&base, &principal, &conditions, payment)
 }
 
 /// `id` is the original's name for the cart id here.
 async fn find(
     State(db): State<Db>,
+    principal: Principal,
     base: BaseUrl,
     query: Query,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    answer(&base, &conditions, store::by_cart(&db, query.number(&["cartId", "id"])?).await?)
+    let cart_id = query.number(&["cartId", "id"])?;
+    let payment = store::by_cart(&db, &Scope::of(&principal), cart_id).await?;
+    answer(&base, &principal, &conditions, payment)
 }

@@ -5,12 +5,14 @@
 //! later ends with its payment cancelled.
 
 use chassis::model::{Ids, Publications, Tracked};
-use common_events::{CartId, Decline, Event, PaymentId, status as text};
+use common_events::{CartId, Decline, Event, Owner, PaymentId, status as text};
 
 /// The payment of a cart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     pub cart_id: CartId,
+    /// Whom its cart belongs to.
+    pub owner: Owner,
     /// Given when it is decided.
     pub id: Option<PaymentId>,
     /// Won; none where a cancel came before its cart.
@@ -29,6 +31,7 @@ impl Payment {
     fn new(cart_id: CartId) -> Self {
         Self {
             cart_id,
+            owner: Owner::GUEST,
             id: None,
             amount: None,
             status: Status::Requested,
@@ -56,6 +59,7 @@ impl Payment {
             cart_id: self.cart_id,
             amount: self.amount,
             status: Some(status.into()),
+            owner: self.owner.clone(),
         }
     }
 }
@@ -93,9 +97,9 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// A cart wants to be paid; `trace` is the `traceparent` of the purchase.
-    Request { cart_id: CartId, amount: i64, trace: Option<String> },
+    Request { cart_id: CartId, owner: Owner, amount: i64, trace: Option<String> },
     /// A cart is gone.
-    Cancel { cart_id: CartId },
+    Cancel { cart_id: CartId, owner: Owner },
     /// The provider decided.
     Decide { cart_id: CartId, verdict: Verdict },
     /// The provider gave the money back.
@@ -107,7 +111,7 @@ impl Command {
     pub fn cart_id(&self) -> CartId {
         match self {
             Self::Request { cart_id, .. }
-            | Self::Cancel { cart_id }
+            | Self::Cancel { cart_id, .. }
             | Self::Decide { cart_id, .. }
             | Self::GivenBack { cart_id } => *cart_id,
         }
@@ -128,22 +132,22 @@ impl Payments {
     /// work done does nothing.
     pub fn handle(&mut self, command: &Command, out: &mut Publications) {
         match command {
-            Command::Request { cart_id, amount, trace } => {
+            Command::Request { cart_id, owner, amount, trace } => {
                 let before = self.payments.get(cart_id);
                 // None yet, or only a cancel that came first.
                 if before.is_none_or(|payment| payment.amount.is_none()) {
-                    let payment = self.change_or_add(*cart_id);
+                    let payment = self.change_or_add(*cart_id, owner);
                     payment.amount = Some(*amount);
                     payment.trace.clone_from(trace);
                 }
             }
-            Command::Cancel { cart_id } => match self.payments.get(cart_id) {
+            Command::Cancel { cart_id, owner } => match self.payments.get(cart_id) {
                 // Known already; or nothing was taken, and the cart is gone because of that.
                 Some(
                     Payment { cancel_wanted: true, .. }
                     | Payment { status: Status::Declined | Status::Cancelled, .. },
                 ) => {}
-                Some(_) | None => self.change_or_add(*cart_id).cancel_wanted = true,
+                Some(_) | None => self.change_or_add(*cart_id, owner).cancel_wanted = true,
             },
             Command::Decide { cart_id, verdict } => {
                 if let Some(Payment { status: Status::Requested, .. }) = self.payments.get(cart_id)
@@ -186,12 +190,21 @@ impl Payments {
     fn end(&mut self, cart_id: CartId, status: Status) -> (&mut Payment, PaymentId) {
         let payment = self.payments.change_or_add(cart_id, || Payment::new(cart_id));
         payment.status = status;
-        let id = *payment.id.get_or_insert_with(|| PaymentId(self.ids.add_row()));
+        let id = *payment.id.get_or_insert_with(|| {
+            self.ids.count_owner(&payment.owner, 1);
+            PaymentId(self.ids.add_row())
+        });
         (payment, id)
     }
 
-    fn change_or_add(&mut self, cart_id: CartId) -> &mut Payment {
-        self.payments.change_or_add(cart_id, || Payment::new(cart_id))
+    /// Returns the payment of a cart that belongs to `owner`. Until it is decided, one of a guest learns whom it belongs to:
+    /// events from before there were owners say that everything is of guests.
+    fn change_or_add(&mut self, cart_id: CartId, owner: &Owner) -> &mut Payment {
+        let payment = self.payments.change_or_add(cart_id, || Payment::new(cart_id));
+        if payment.owner == Owner::GUEST && payment.id.is_none() {
+            payment.owner = owner.clone();
+        }
+        payment
     }
 }
 

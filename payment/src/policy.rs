@@ -25,8 +25,8 @@ impl Policy for FollowCart {
             Event::CartAdded(cart) => {
                 let (amount, trace) = (cart.amount.unwrap_or_default(), trace::current());
                 let trace = trace.map(|trace| trace.as_str().to_owned());
-                let cart_id = cart.id;
-                let mut commands = vec![Command::Request { cart_id, amount, trace }];
+                let (cart_id, owner) = (cart.id, cart.owner.clone());
+                let mut commands = vec![Command::Request { cart_id, owner, amount, trace }];
                 if let Some(builtin) = self.builtin {
                     commands.push(Command::GivenBack { cart_id }); // where the cart is gone already
                     commands.push(Command::Decide { cart_id, verdict: builtin.verdict(amount) });
@@ -34,8 +34,8 @@ impl Policy for FollowCart {
                 commands
             }
             Event::CartRemoved(cart) => {
-                let cart_id = cart.id;
-                let mut commands = vec![Command::Cancel { cart_id }];
+                let (cart_id, owner) = (cart.id, cart.owner.clone());
+                let mut commands = vec![Command::Cancel { cart_id, owner }];
                 commands.extend(self.builtin.map(|_| Command::GivenBack { cart_id }));
                 commands
             }
@@ -49,8 +49,12 @@ mod tests {
     use super::*;
     use crate::domain::{Payments, Status};
     use chassis::model::Publications;
-    use common_events::{CartAdded, CartId, CartRemoved, GifticonId};
+    use common_events::{CartAdded, CartId, CartRemoved, GifticonId, Owner};
     use uuid::Uuid;
+
+    fn alice() -> Owner {
+        Owner::of_subject("https://id.example", "alice")
+    }
 
     fn added(amount: i64) -> Event {
         Event::CartAdded(CartAdded {
@@ -62,6 +66,7 @@ mod tests {
             name: None,
             price: None,
             amount: Some(amount),
+            owner: alice(),
         })
     }
 
@@ -73,21 +78,23 @@ mod tests {
             quantity: 1,
             status: None,
             reservation_id: None,
+            owner: alice(),
         })
     }
 
     /// Returns how the payment of a cart ends with the built-in provider. Checks that nothing is left to the worker.
     fn ends_as(events: &[Event]) -> Status {
         let policy = FollowCart { builtin: Some(Builtin { limit: Some(5_000) }) };
-        let mut payments = Payments::default();
+        let (mut payments, mut out) = (Payments::default(), Publications::default());
         for event in events {
             let envelope = Envelope::new(event.clone(), Uuid::nil(), DateTime::default());
             for command in policy.react(&envelope, DateTime::default()) {
-                payments.handle(&command, &mut Publications::default());
+                payments.handle(&command, &mut out);
             }
         }
         let payment = payments.payments.get(&CartId(1)).unwrap();
         assert_eq!(payment.to_do(), None, "{events:?}");
+        assert_eq!(payment.owner, alice(), "{events:?}");
         payment.status
     }
 

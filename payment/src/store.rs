@@ -2,11 +2,11 @@
 
 use crate::domain::{Command, Payment, Payments, Status};
 use chassis::base::clock::now;
-use chassis::listing::{Field, Listing};
+use chassis::listing::{Field, Listing, Scope};
 use chassis::storage::rows::{read, select};
 use chassis::storage::{Db, Reads, Schema, Table, Tx, ids};
 use chassis::table;
-use common_events::{CartId, PaymentId, status};
+use common_events::{CartId, Owner, PaymentId, status};
 use std::collections::BTreeSet;
 
 table! {
@@ -22,6 +22,7 @@ table! {
         traceparent: Option<String>,
         /// Milliseconds since 1970.
         changed_at: i64,
+        owner: Owner,
     }
 }
 
@@ -36,6 +37,7 @@ impl PaymentRow {
             reason: payment.reason.clone(),
             traceparent: payment.trace.clone(),
             changed_at,
+            owner: payment.owner.clone(),
         }
     }
 }
@@ -48,6 +50,7 @@ impl TryFrom<PaymentRow> for Payment {
         let status = statuses.into_iter().find(|status| text(*status) == row.status);
         Ok(Self {
             cart_id: row.cart_id,
+            owner: row.owner,
             id: row.id,
             amount: row.amount,
             status: status.ok_or_else(|| {
@@ -78,6 +81,7 @@ pub const PAYMENTS: Listing = Listing {
     singular: "payment",
     columns: PaymentRow::COLUMNS,
     from: "from payments where id is not null",
+    owner: Some("owner"),
     fields: &[
         Field::unique("id", "id"),
         Field::unique("cartId", "cart_id"),
@@ -90,7 +94,10 @@ pub const PAYMENTS: Listing = Listing {
 
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[(1001, "payment", include_str!("../migrations/1001_payment.sql"))])
+    Schema::new(&[
+        (1001, "payment", include_str!("../migrations/1001_payment.sql")),
+        (1002, "owners", include_str!("../migrations/1002_owners.sql")),
+    ])
 }
 
 /// Reads the payments that the commands name, in order and locked.
@@ -132,18 +139,12 @@ pub async fn to_do(db: &Db, limit: i64) -> sqlx::Result<Vec<Payment>> {
     rows.into_iter().map(Payment::try_from).collect()
 }
 
-/// Returns the decided payment with this id.
-pub async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<PaymentRow>> {
-    by(db, "id", id).await
+/// Returns the decided payment with this id, unless it is not in `scope`.
+pub async fn by_id(db: &Db, scope: &Scope, id: i64) -> sqlx::Result<Option<PaymentRow>> {
+    PAYMENTS.find(db, scope, "id", id).await
 }
 
-/// Returns the decided payment of a cart.
-pub async fn by_cart(db: &Db, cart_id: i64) -> sqlx::Result<Option<PaymentRow>> {
-    by(db, "cart_id", cart_id).await
-}
-
-async fn by(db: &Db, column: &str, value: i64) -> sqlx::Result<Option<PaymentRow>> {
-    let rest = format!("{} and {column} = $1", PAYMENTS.from);
-    let select = select(db.dialect(), PaymentRow::COLUMNS, &rest).bind(value);
-    Ok(read(select, db).await?.pop())
+/// Returns the decided payment of a cart, unless it is not in `scope`.
+pub async fn by_cart(db: &Db, scope: &Scope, cart_id: i64) -> sqlx::Result<Option<PaymentRow>> {
+    PAYMENTS.find(db, scope, "cart_id", cart_id).await
 }

@@ -1,11 +1,14 @@
 //! What the rules are about: carts, attempts to add one, and idempotency keys.
 
-use common_events::{CartAdded, CartId, CartRemoved, Event, GifticonId, ReservationId, status};
+use common_events::{
+    CartAdded, CartId, CartRemoved, Event, GifticonId, Owner, ReservationId, status,
+};
 
 /// A cart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cart {
     pub id: CartId,
+    pub owner: Owner,
     pub gifticon_id: GifticonId,
     pub quantity: i64,
     /// Under which its stock is held.
@@ -41,6 +44,7 @@ impl Cart {
             name: Some(self.name.clone()),
             price: Some(self.price),
             amount: Some(self.amount()),
+            owner: self.owner.clone(),
         })
     }
 
@@ -52,6 +56,7 @@ impl Cart {
             quantity: self.quantity,
             status: Some(status::CART_REMOVED.into()),
             reservation_id: Some(self.reservation_id),
+            owner: self.owner.clone(),
         })
     }
 }
@@ -95,17 +100,26 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub reservation_id: ReservationId,
+    /// Whom its cart is to belong to.
+    pub owner: Owner,
     pub gifticon_id: GifticonId,
     pub quantity: i64,
-    /// The `Idempotency-Key` of the request.
+    /// The `Idempotency-Key` of the request, as [`scoped_key`] returns it.
     pub key: Option<String>,
     /// True once no cart may come of it. It is kept until gifticon has released what it may hold.
     pub cancelled: bool,
 }
 
+/// Returns an `Idempotency-Key` as it is kept, with its owner, so that two owners may use the same key. Guests' are kept as they
+/// are. No key has a line feed.
+pub fn scoped_key(owner: &Owner, key: &str) -> String {
+    if *owner == Owner::GUEST { key.to_owned() } else { format!("{owner}\n{key}") }
+}
+
 /// An `Idempotency-Key`, and what the request with it led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
+    /// As [`scoped_key`] returns it.
     pub key: String,
     pub gifticon_id: GifticonId,
     pub quantity: i64,

@@ -15,6 +15,7 @@ fn reservation(n: u8) -> ReservationId {
 fn begin(n: u8, key: Option<&str>, quantity: i64) -> Command {
     Command::BeginAttempt(Attempt {
         reservation_id: reservation(n),
+        owner: Owner::GUEST,
         gifticon_id: GifticonId(1),
         quantity,
         key: key.map(Into::into),
@@ -48,14 +49,17 @@ fn any_story() -> impl Strategy<Value = Vec<Command>> {
                 2 => Command::Refuse { reservation, rejection: Rejection::UnknownGifticon },
                 3 => cancel(n),
                 4 => Command::CloseAttempt { reservation },
-                5 => Command::Remove { id, expected: ExpectedVersions::default() },
+                5 => {
+                    let (owner, expected) = (Owner::GUEST, ExpectedVersions::default());
+                    Command::Remove { id, owner, expected }
+                }
                 6 => Command::MarkPaid { id },
                 7 => Command::Decline { id },
                 8 => expire(n),
                 9 => {
                     let one_of = Some(vec![quantity]);
                     let expected = ExpectedVersions { one_of, ..ExpectedVersions::default() };
-                    Command::Remove { id, expected }
+                    Command::Remove { id, owner: Owner::GUEST, expected }
                 }
                 _ => {
                     let key = [None, Some("a"), Some("b")][usize::from(n % 3)];
@@ -147,7 +151,7 @@ fn cancelling_what_was_confirmed_after_all_removes_the_cart() {
 #[test]
 fn cancelling_what_was_confirmed_earlier_frees_its_key() {
     let (carts, _) = given(&[begin(0, Some("k"), 1), confirm(0)]);
-    let mut later = Carts { ids: Ids::read(1, 1), ..Carts::default() };
+    let mut later = Carts { ids: Ids::read(1, 1, 0), ..Carts::default() };
     later.carts.read(CartId(1), carts.carts.get(&CartId(1)).unwrap().clone());
     assert_eq!(events(&mut later, &cancel(0)).len(), 1);
     assert_eq!((later.rolled_back.as_slice(), later.ids.live()), (&[CartId(1)][..], 0));

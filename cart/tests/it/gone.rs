@@ -11,7 +11,7 @@ use chassis::http::Surface;
 use chassis::http::breaker::Breaker;
 use chassis::testing::{TestDb, TestLog, eventually, peer};
 use chassis::{Chassis, Running};
-use common_events::GifticonId;
+use common_events::{GifticonId, Owner};
 use futures_util::future::join_all;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 use std::sync::Arc;
@@ -23,16 +23,16 @@ const LOCK_DURATION: Duration = Duration::from_millis(100);
 
 /// The use cases without HTTP in front of them: a connection that is closed is told from one that is half closed only
 /// after a while.
-struct Carts {
-    app: CartsApp,
+pub(crate) struct Carts {
+    pub(crate) app: CartsApp,
     gifticon: Gifticon,
     db: TestDb,
     running: Running,
-    _log: TestLog,
+    pub(crate) log: TestLog,
 }
 
 impl Carts {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (gifticon, log, db) = (Gifticon::new(), TestLog::open().await, TestDb::sqlite());
         let routes = Router::new().route("/reservations/{id}", put(reserve).delete(release));
         let url = peer(routes.with_state(gifticon.clone()));
@@ -46,7 +46,7 @@ impl Carts {
         let app = CartsApp { db: tables, writer, stock };
         app.db.ready().await;
         let running = chassis.serve(Surface::default(), Router::new()).unwrap();
-        Self { app, gifticon, db, running, _log: log }
+        Self { app, gifticon, db, running, log }
     }
 
     /// Keeps the writer from the file.
@@ -74,7 +74,8 @@ impl Carts {
 }
 
 fn request(key: Option<&str>) -> CartRequest {
-    CartRequest { gifticon_id: GifticonId(1), quantity: 1, key: key.map(Into::into) }
+    let (owner, key) = (Owner::GUEST, key.map(Into::into));
+    CartRequest { owner, gifticon_id: GifticonId(1), quantity: 1, key }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod api;
 mod calls;
 mod gone;
 mod keys;
+mod owners;
 mod pages;
 mod settings;
 mod stock;

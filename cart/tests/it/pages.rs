@@ -2,9 +2,11 @@
 
 use axum::http::HeaderMap;
 use cart::store::{self, CARTS};
+use chassis::auth::{Principal, Role};
 use chassis::http::{BaseUrl, Query};
 use chassis::on_each_database;
 use chassis::storage::{Db, Dialect};
+use common_events::Owner;
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -45,7 +47,9 @@ async fn live_carts_are_sorted_without_a_look_at_the_others(db: Db) {
 
     let asked = Query(vec![("sort".into(), "name".into()), ("size".into(), "3".into())]);
     let read = |Id { id }| (id, json!({ "id": id }));
-    let page = CARTS.page(&db, &BaseUrl::of(&HeaderMap::new()), &asked, read).await.unwrap();
+    let (base, md) =
+        (BaseUrl::of(&HeaderMap::new()), Principal::new(Owner::from_text("md".into()), [Role::Md]));
+    let page = CARTS.page(&db, &base, &md, &asked, read).await.unwrap();
     let page = serde_json::to_value(page).unwrap();
     let ids = page["_embedded"]["carts"].as_array().unwrap().iter().map(|cart| &cart["id"]);
     assert_eq!(ids.collect::<Vec<_>>(), [1_000, 2_000, 3_000]);

@@ -5,12 +5,14 @@ use cart::app::CartModel;
 use cart::domain::{Attempt, Cart, Command, Outcome, Refusal, Rejection, Reply, Status};
 use cart::rows::StoredCart;
 use cart::store;
+use chassis::auth::Principal;
 use chassis::http::{BaseUrl, Query};
+use chassis::listing::Scope;
 use chassis::model::Publications;
 use chassis::on_each_database;
 use chassis::storage::{Db, ids};
 use chassis::testing::carry_out;
-use common_events::{CartId, ExpectedVersions, GifticonId, ReservationId};
+use common_events::{CartId, ExpectedVersions, GifticonId, Owner, ReservationId};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, query};
 use uuid::Uuid;
@@ -33,6 +35,7 @@ pub(crate) fn begin(key: Option<&str>) -> (ReservationId, Command) {
     let reservation_id = ReservationId(Uuid::new_v4());
     let attempt = Attempt {
         reservation_id,
+        owner: Owner::GUEST,
         gifticon_id: GifticonId(1),
         quantity: 3,
         key: key.map(Into::into),
@@ -46,7 +49,7 @@ pub(crate) fn confirm(reservation: ReservationId) -> Command {
 }
 
 pub(crate) fn remove(id: CartId) -> Command {
-    Command::Remove { id, expected: ExpectedVersions::default() }
+    Command::Remove { id, owner: Owner::GUEST, expected: ExpectedVersions::default() }
 }
 
 pub(crate) async fn outcomes(db: &Db, commands: &[Command]) -> Vec<Result<Reply, Refusal>> {
@@ -69,7 +72,7 @@ pub(crate) async fn add(db: &Db, key: Option<&str>) -> Cart {
 
 async fn a_cart_comes_back_as_it_was_made(db: Db) {
     let made = add(&db, None).await;
-    assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap(), made);
+    assert_eq!(store::by_id(&db, &Scope::All, 1).await.unwrap().unwrap(), made);
     assert_eq!((made.name.as_str(), made.amount(), made.added_at), ("아메리카노", 15_000, 2_000));
     assert_eq!(
         done(&db, confirm(made.reservation_id)).await,
@@ -77,8 +80,8 @@ async fn a_cart_comes_back_as_it_was_made(db: Db) {
         "confirmed twice is once"
     );
     done(&db, Command::MarkPaid { id: CartId(1) }).await;
-    assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap().status, Status::Paid);
-    assert!(store::by_id(&db, 2).await.unwrap().is_none());
+    assert_eq!(store::by_id(&db, &Scope::All, 1).await.unwrap().unwrap().status, Status::Paid);
+    assert!(store::by_id(&db, &Scope::All, 2).await.unwrap().is_none());
 }
 
 async fn ids_count_from_one_without_gaps(db: Db) {
@@ -122,10 +125,13 @@ async fn attempts_wait_until_they_are_ended(db: Db) {
 async fn what_is_gone_is_not_shown(db: Db) {
     let made = add(&db, None).await;
     done(&db, remove(made.id)).await;
-    assert!(store::by_id(&db, made.id.0).await.unwrap().is_none());
+    assert!(store::by_id(&db, &Scope::All, made.id.0).await.unwrap().is_none());
     assert_eq!(outcomes(&db, &[remove(made.id)]).await, [Err(Refusal::Absent)]);
     done(&db, Command::MarkPaid { id: made.id }).await;
-    assert!(store::by_id(&db, made.id.0).await.unwrap().is_none(), "what is gone stays gone");
+    assert!(
+        store::by_id(&db, &Scope::All, made.id.0).await.unwrap().is_none(),
+        "what is gone stays gone"
+    );
     assert_eq!(add(&db, None).await.id, CartId(2), "ids are not given again");
 }
 
@@ -141,7 +147,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
         }
         store::save(&mut tx, &carts).unwrap();
     }
-    assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap(), made);
+    assert_eq!(store::by_id(&db, &Scope::All, 1).await.unwrap().unwrap(), made);
     assert!(store::pending_attempts(&db, 10).await.unwrap().is_empty());
     assert_eq!(ids::count_live(&db, "carts").await.unwrap(), 1);
     assert_eq!(done(&db, begun).await, Reply::Begun, "the key was not taken");
@@ -184,7 +190,8 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
     let read = |StoredCart(cart)| (cart.id.0, json!({ "id": cart.id }));
-    let page = store::CARTS.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
+    let (base, guest) = (BaseUrl::of(&HeaderMap::new()), Principal::open());
+    let page = store::CARTS.page(db, &base, &guest, &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["carts"].as_array().unwrap().clone();
     (page, items.iter().map(|item| item["id"].as_i64().unwrap()).collect())
@@ -240,7 +247,10 @@ async fn two_replicas_never_both_get_their_way(one: Db, other: Db) {
         },
     );
     for id in 1..=40 {
-        assert!(store::by_id(&one, id).await.unwrap().is_some(), "there is a gap at {id}");
+        assert!(
+            store::by_id(&one, &Scope::All, id).await.unwrap().is_some(),
+            "there is a gap at {id}"
+        );
     }
     for n in 0..20 {
         let key = format!("key {n}");
@@ -268,7 +278,7 @@ async fn two_replicas_never_both_get_their_way(one: Db, other: Db) {
             at(&other, Command::MarkPaid { id }).await.unwrap()
         },);
         assert!(cancels.0.is_ok() != cancels.1.is_ok(), "{cancels:?}");
-        assert!(store::by_id(&one, id.0).await.unwrap().is_none());
+        assert!(store::by_id(&one, &Scope::All, id.0).await.unwrap().is_none());
         add(&one, None).await;
     }
 }

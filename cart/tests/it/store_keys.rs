@@ -3,6 +3,7 @@
 use crate::store::{add, begin, confirm, done, outcomes};
 use cart::domain::{Command, Outcome, Refusal, Rejection, Reply};
 use cart::store;
+use chassis::listing::Scope;
 use chassis::model::Publications;
 use chassis::on_each_database;
 use chassis::storage::Db;
@@ -68,7 +69,7 @@ async fn a_key_whose_cart_was_rolled_back_is_free(db: Db) {
     let cart = add(&db, Some("k")).await;
     let other = add(&db, Some("other")).await;
     done(&db, Command::CancelAttempt { reservation: cart.reservation_id }).await;
-    assert!(store::by_id(&db, cart.id.0).await.unwrap().is_none());
+    assert!(store::by_id(&db, &Scope::All, cart.id.0).await.unwrap().is_none());
     assert_eq!(done(&db, begin(Some("k")).1).await, Reply::Begun);
     let again = Reply::Repeated(Outcome::Added(other.id), Some(other));
     assert_eq!(done(&db, begin(Some("other")).1).await, again, "it is another's");

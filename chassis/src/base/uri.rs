@@ -1,5 +1,6 @@
 //! Hosts, ports, paths and percent-encoding.
 
+use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 /// True for `HOST` and `HOST:PORT`, where the host is a name of letters, digits, dashes, underscores and dots, an IPv4
@@ -37,6 +38,19 @@ pub fn is_prefix(text: &str) -> bool {
 pub(crate) fn has_port(host: &str) -> bool {
     host.rsplit_once(':')
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !host.ends_with(']'))
+}
+
+/// Returns `text` as a value in a query: each byte as a `%` escape but letters, digits and `-._~`.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 /// Returns `text` with `+` as a blank and `%` escapes as their bytes. A `%` that begins no escape stays, as in browsers.

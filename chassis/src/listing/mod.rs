@@ -3,17 +3,27 @@
 
 mod order;
 mod paging;
+mod scope;
 
 pub use order::Field;
 pub(crate) use paging::{DEFAULT_PAGE_SIZE, MAX_PAGE_NUMBER, MAX_PAGE_SIZE};
+pub use scope::Scope;
 
+use crate::auth::Principal;
 use crate::base::problem::Problem;
 use crate::http::hal::{Collection, Index, Item, Links, PageInfo};
 use crate::http::{BaseUrl, Query};
 use crate::storage::{Db, ids, rows};
+use common_events::Owner;
 use paging::{MAX_SKIPPED, PageStart, Paging};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query as Select;
+use sqlx::{Any, AssertSqlSafe, Row as _, query};
+
+/// The most items of one owner that are counted for a page: some 10 ms of a core. Guests' items are counted as they come and go.
+const MAX_COUNTED: i64 = 100_000;
 
 /// A collection that is shown in pages.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +36,9 @@ pub struct Listing {
     pub columns: &'static str,
     /// The `from … where …` that selects the items.
     pub from: &'static str,
+    /// The column with the owner of an item, if items have one. Indexes begin with it, one for each unique field. The counts of
+    /// the [ids] say how many items guests own.
+    pub owner: Option<&'static str>,
     /// The fields of an item, all of which can be sorted by. The first is `id`, which is unique.
     pub fields: &'static [Field],
     /// The search of the collection, if it has one: its name and its parameter.
@@ -64,18 +77,51 @@ impl Listing {
         Item::new(base, self.collection, self.singular, id, fields)
     }
 
-    /// Returns the page that `query` asks for. `read` makes the id and the item of a row.
+    /// Returns the item whose unique `column` has this value, unless it is not in `scope`.
+    pub async fn find<R: DeserializeOwned>(
+        &self,
+        db: &Db,
+        scope: &Scope,
+        column: &str,
+        value: i64,
+    ) -> sqlx::Result<Option<R>> {
+        let rest = format!("{} and {column} = $1{}", self.from, self.owned(scope, 2));
+        let select = rows::select(db.dialect(), self.columns, &rest).bind(value);
+        Ok(rows::read(self.bind_owner(select, scope), db).await?.pop())
+    }
+
+    /// Returns the rows of the `count` items in `scope` with the highest ids, the highest last.
+    pub async fn newest<R: DeserializeOwned>(
+        &self,
+        db: &Db,
+        scope: &Scope,
+        count: i64,
+    ) -> sqlx::Result<Vec<R>> {
+        let (from, owned) = (self.from, self.owned(scope, 2));
+        let rest = format!("{from}{owned} order by id desc limit $1 + 0");
+        let select = rows::select(db.dialect(), self.columns, &rest).bind(count);
+        let mut rows: Vec<R> = rows::read(self.bind_owner(select, scope), db).await?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    /// Returns the page that `query` asks for, of what `principal` may see. `read` makes the id and the item of a row.
     pub async fn page<R: DeserializeOwned, T: Serialize>(
         &self,
         db: &Db,
         base: &BaseUrl,
+        principal: &Principal,
         query: &Query,
         read: impl Fn(R) -> (i64, T),
     ) -> Result<Collection<Item<T>>, Problem> {
         let paging = Paging::read(self.fields, query)?;
-        let total = ids::count_live(db, self.collection).await?;
+        let scope = match self.owner {
+            Some(_) => Scope::asked(principal, query),
+            None => Scope::All,
+        };
+        let total = self.total(db, &scope).await?;
         paging.check_cost(self.fields, total)?;
-        let (rows, more) = self.rows(db, &paging, total).await?;
+        let (rows, more) = self.rows(db, &scope, &paging, total).await?;
         let items: Vec<(i64, T)> = rows.into_iter().map(read).collect();
         let ends = items.first().zip(items.last());
         let keys = ends.and_then(|((_, first), (_, last))| {
@@ -86,7 +132,7 @@ impl Listing {
             && paging.start != PageStart::Number
             && match (keys, paging.start) {
                 (Some((first, _)), _) => {
-                    let before = self.rows_beyond::<R>(db, &paging, first, true, 1);
+                    let before = self.rows_beyond::<R>(db, &scope, &paging, first, true, 1);
                     !before.await?.is_empty()
                 }
                 (None, PageStart::After(_)) => total > 0,
@@ -98,21 +144,63 @@ impl Listing {
             total_pages: (total + paging.size - 1) / paging.size,
             number: paging.number,
         };
-        let links = self.links(base, &paging, page, &Neighbors { keys, more, earlier });
+        let owner = scope.query(principal);
+        let links = self.links(base, &owner, &paging, page, &Neighbors { keys, more, earlier });
         let items = items.into_iter().map(|(id, fields)| self.item(base, id, fields));
         Ok(Collection::new(self.collection, items.collect(), links, page))
+    }
+
+    /// Returns how many items there are. Those of a single owner are counted up to [`MAX_COUNTED`].
+    async fn total(&self, db: &Db, scope: &Scope) -> sqlx::Result<i64> {
+        match (self.owner, scope) {
+            (Some(_), Scope::Of(owner)) if *owner == Owner::GUEST => {
+                ids::count_guests(db, self.collection).await
+            }
+            (Some(_), Scope::Of(_)) => {
+                let (from, owned) = (self.from, self.owned(scope, 1));
+                let count = format!(
+                    "select count(*) from (select 1 {from}{owned} limit {MAX_COUNTED}) counted"
+                );
+                let count = self.bind_owner(query(AssertSqlSafe(count)), scope);
+                db.fetch_one(count).await?.try_get(0)
+            }
+            _ => ids::count_live(db, self.collection).await,
+        }
+    }
+
+    /// Returns the condition, beginning with ` and`, that an item is in `scope`. Its placeholder has this number.
+    fn owned(&self, scope: &Scope, placeholder: usize) -> String {
+        match (self.owner, scope) {
+            (Some(column), Scope::Of(_)) => format!(" and {column} = ${placeholder}"),
+            _ => String::new(),
+        }
+    }
+
+    /// Binds the placeholder of [`Listing::owned`], if it has one, which is the last.
+    fn bind_owner<'q>(
+        &self,
+        select: Select<'q, Any, AnyArguments>,
+        scope: &Scope,
+    ) -> Select<'q, Any, AnyArguments> {
+        match (self.owner, scope) {
+            (Some(_), Scope::Of(owner)) => select.bind(owner.as_str().to_owned()),
+            _ => select,
+        }
     }
 
     /// Returns the rows of the page in order, and whether others follow.
     async fn rows<R: DeserializeOwned>(
         &self,
         db: &Db,
+        scope: &Scope,
         paging: &Paging,
         total: i64,
     ) -> sqlx::Result<(Vec<R>, bool)> {
         // Without `+ 0`, SQLite would prepare the statements below again for each value of the limit.
-        let select =
-            |rest: &str| rows::select(db.dialect(), self.columns, &format!("{} {rest}", self.from));
+        let select = |rest: &str| {
+            let rest = format!("{}{} {rest}", self.from, self.owned(scope, 3));
+            rows::select(db.dialect(), self.columns, &rest)
+        };
         let Paging { size, order, .. } = paging;
         let one_page = usize::try_from(*size).unwrap_or(usize::MAX);
         // One row more than the page needs shows whether there is a next page.
@@ -123,10 +211,11 @@ impl Listing {
         };
         match paging.start {
             PageStart::After(key) => {
-                Ok(with_more(self.rows_beyond(db, paging, key, false, size + 1).await?))
+                Ok(with_more(self.rows_beyond(db, scope, paging, key, false, size + 1).await?))
             }
             PageStart::Before(key) => {
-                let mut rows: Vec<R> = self.rows_beyond(db, paging, key, true, *size).await?;
+                let rows = self.rows_beyond(db, scope, paging, key, true, *size);
+                let mut rows: Vec<R> = rows.await?;
                 rows.reverse();
                 let more = !rows.is_empty(); // the item with the key follows
                 Ok((rows, more))
@@ -134,17 +223,19 @@ impl Listing {
             PageStart::Number => {
                 let skip = paging.skip();
                 let rest = total.saturating_sub(skip).max(0);
-                let wanted = rest.min(size + 1);
-                if wanted == 0 {
+                if rest == 0 {
                     return Ok((vec![], false));
                 }
                 // The last page is counted from the end. Others are counted from the beginning while that is cheap:
                 // items that are added meanwhile do not shift them.
-                let backwards = rest <= *size || skip > MAX_SKIPPED;
+                // There may be more than `MAX_COUNTED`.
+                let backwards = rest <= *size && total < MAX_COUNTED || skip > MAX_SKIPPED;
+                let wanted = if backwards { rest.min(size + 1) } else { size + 1 };
                 let skip = if backwards { rest - wanted } else { skip };
                 let by = order.sql(backwards);
                 let select = select(&format!("order by {by} limit $1 + 0 offset $2 + 0"));
-                let mut rows: Vec<R> = rows::read(select.bind(wanted).bind(skip), db).await?;
+                let select = self.bind_owner(select.bind(wanted).bind(skip), scope);
+                let mut rows: Vec<R> = rows::read(select, db).await?;
                 if backwards {
                     rows.reverse();
                 }
@@ -157,21 +248,24 @@ impl Listing {
     async fn rows_beyond<R: DeserializeOwned>(
         &self,
         db: &Db,
+        scope: &Scope,
         paging: &Paging,
         key: i64,
         backwards: bool,
         count: i64,
     ) -> sqlx::Result<Vec<R>> {
         let (beyond, by) = (paging.order.beyond_key(backwards), paging.order.sql(backwards));
-        let rest = format!("{} {beyond} order by {by} limit $2 + 0", self.from);
-        let select = rows::select(db.dialect(), self.columns, &rest);
-        rows::read(select.bind(key).bind(count), db).await
+        let (from, owned) = (self.from, self.owned(scope, 3));
+        let rest = format!("{from}{owned} {beyond} order by {by} limit $2 + 0");
+        let select = rows::select(db.dialect(), self.columns, &rest).bind(key).bind(count);
+        rows::read(self.bind_owner(select, scope), db).await
     }
 
     /// Returns the links of a page.
     fn links(
         &self,
         base: &BaseUrl,
+        owner: &str,
         paging: &Paging,
         page: PageInfo,
         neighbors: &Neighbors,
@@ -183,7 +277,7 @@ impl Listing {
                 PageStart::Before(key) => format!("&before={key}"),
             };
             let (collection, size, sort) = (self.collection, page.size, paging.order.query());
-            base.url(&format!("/{collection}?page={number}&size={size}{sort}{key}"))
+            base.url(&format!("/{collection}?page={number}&size={size}{sort}{owner}{key}"))
         };
         let number = page.number;
         let last = (page.total_pages - 1).max(0);

@@ -51,6 +51,13 @@ impl Api {
         for parameter in paging(listing) {
             list = list.parameter(parameter);
         }
+        if listing.owner.is_some() {
+            list = list.parameter(query(
+                "owner",
+                "Those who may read what belongs to others ask for what belongs to one. For anybody else it is ignored.",
+                &json!({ "type": "string" }),
+            ));
+        }
         let page = list.schemas.page::<T>(listing);
         let list = list.response(StatusCode::OK, "The page.", &page);
 

@@ -4,7 +4,8 @@ use crate::storage::{Dialect, Tx};
 use sqlx::{AssertSqlSafe, Row as _, query, raw_sql};
 
 /// Creates the empty table `new` with the columns, constraints and storage parameters that `table` has, whichever migrations
-/// made them. On SQLite, indexes other than those of its constraints are not copied: their names are taken.
+/// made them. On SQLite, indexes other than those of its constraints are not copied: their names are taken; see
+/// [`indexes_not_copied`].
 pub async fn create_like(tx: &mut Tx<'_>, new: &str, table: &str) -> sqlx::Result<()> {
     let create = match tx.dialect() {
         Dialect::Sqlite => {
@@ -27,4 +28,18 @@ pub async fn create_like(tx: &mut Tx<'_>, new: &str, table: &str) -> sqlx::Resul
     };
     raw_sql(AssertSqlSafe(create)).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// Returns the statements that make the indexes of `table` that [`create_like`] does not copy. Run them once the new table has
+/// taken its place.
+pub async fn indexes_not_copied(tx: &mut Tx<'_>, table: &str) -> sqlx::Result<Vec<String>> {
+    if tx.dialect() == Dialect::Postgres {
+        return Ok(vec![]);
+    }
+    let select = query(
+        "select sql from sqlite_schema where type = 'index' and tbl_name = $1 and sql is not null \
+         order by rowid",
+    );
+    let rows = select.bind(table.to_owned()).fetch_all(&mut **tx).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }

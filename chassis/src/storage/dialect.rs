@@ -29,6 +29,7 @@ impl Dialect {
     /// | `{updated}` | a table whose rows are updated soon after their insert, after its columns | nothing | room for a second version of each row in its page |
     /// | `{hot}` | a table with few rows that are updated again and again, after its columns | nothing | the same room, and early vacuums |
     /// | `{queue}` | a table whose rows are deleted soon after their insert, after its columns | nothing | early vacuums |
+    /// | `{if_not_exists}` | a column that may be there already, after `add column`: see docs/operate/upgrades.md | nothing | `if not exists` |
     ///
     /// An update on Postgres that finds room in the page of its row, and changes no column of an index, writes no index (HOT).
     /// By default a table is vacuumed once a fifth of its rows is dead. After a backlog that is far too late for a queue.
@@ -42,6 +43,7 @@ impl Dialect {
                 ("{updated}", ""),
                 ("{hot}", ""),
                 ("{queue}", ""),
+                ("{if_not_exists}", ""),
             ],
             Self::Postgres => [
                 ("{identity}", "bigint generated always as identity primary key"),
@@ -57,6 +59,7 @@ impl Dialect {
                     "{queue}",
                     "with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)",
                 ),
+                ("{if_not_exists}", "if not exists"),
             ],
         };
         words.into_iter().fold(sql.to_owned(), |sql, (word, meaning)| sql.replace(word, meaning))

@@ -22,7 +22,7 @@ mod table;
 mod target;
 mod tx;
 
-pub use create_like::create_like;
+pub use create_like::{create_like, indexes_not_copied};
 pub use db::{Db, log_failure};
 pub use dialect::Dialect;
 pub use fault::causes;

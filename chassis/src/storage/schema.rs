@@ -34,7 +34,8 @@ impl Schema {
     pub fn new(own: &[Step]) -> Self {
         let mailbox = (MAILBOX, "mailbox", include_str!("../../migrations/0001_mailbox.sql"));
         let audit = (2, "audit", include_str!("../../migrations/0002_audit.sql"));
-        Self([&[mailbox, audit], own].concat())
+        let owners = (3, "owners", include_str!("../../migrations/0003_owners.sql"));
+        Self([&[mailbox, audit, owners], own].concat())
     }
 
     /// Returns the tables `own` without those of chassis.

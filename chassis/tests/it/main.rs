@@ -8,6 +8,7 @@ mod dead_letters;
 mod inbox;
 mod kafka;
 mod outbox;
+mod owned_pages;
 mod pages;
 mod pooler;
 mod postgres_tls;

@@ -1,6 +1,7 @@
 //! Pages of a table, small and large, on each database.
 
 use axum::http::HeaderMap;
+use chassis::auth::Principal;
 use chassis::base::problem::Problem;
 use chassis::http::{BaseUrl, Query};
 use chassis::listing::{Field, Listing};
@@ -18,8 +19,11 @@ on_each_database!(
     a_page_that_is_reached_by_a_key_written_by_hand_links_back,
 );
 
-const TABLE: &str =
-    "create table things (id {id}, number bigint not null unique, colour bigint not null);
+pub(crate) const TABLE: &str =
+    "create table things (id {id}, number bigint not null unique, colour bigint not null,
+        owner text not null default 'guest');
+    create index things_by_owner on things (owner, id);
+    create index things_by_owner_and_number on things (owner, number);
     insert into counters (name, last_id, live) values ('things', 0, 0)";
 
 const THINGS: Listing = Listing {
@@ -27,6 +31,7 @@ const THINGS: Listing = Listing {
     singular: "thing",
     columns: "id, number, colour",
     from: "from things where true",
+    owner: Some("owner"),
     fields: &[
         Field::unique("id", "id"),
         Field::unique("number", "number"),
@@ -36,14 +41,14 @@ const THINGS: Listing = Listing {
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-struct Thing {
-    id: i64,
+pub(crate) struct Thing {
+    pub(crate) id: i64,
     number: i64,
     colour: i64,
 }
 
 /// Fills the table: numbers fall while ids rise, and there are seven colours.
-async fn fill(db: &Db, count: i64) {
+pub(crate) async fn fill(db: &Db, count: i64) {
     let mut tx = db.begin().await.unwrap();
     for sql in [
         format!(
@@ -59,10 +64,18 @@ async fn fill(db: &Db, count: i64) {
 }
 
 async fn ask(db: &Db, asked: &str) -> Result<(Value, Vec<Thing>), Problem> {
-    let pairs = asked.split('&').filter_map(|pair| pair.split_once('='));
-    let asked = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
+    ask_as(db, &Principal::open(), asked).await
+}
+
+pub(crate) async fn ask_as(
+    db: &Db,
+    principal: &Principal,
+    asked: &str,
+) -> Result<(Value, Vec<Thing>), Problem> {
+    let asked = Query::parse(asked).unwrap();
     let read = |thing: Thing| (thing.id, thing);
-    let page = THINGS.page(db, &BaseUrl::of(&HeaderMap::new()), &asked, read).await?;
+    let base = BaseUrl::of(&HeaderMap::new());
+    let page = THINGS.page(db, &base, principal, &asked, read).await?;
     let page = serde_json::to_value(page).unwrap();
     let things = serde_json::from_value(page["_embedded"]["things"].clone()).unwrap();
     Ok((page, things))
@@ -73,16 +86,20 @@ async fn page(db: &Db, asked: &str) -> (Value, Vec<Thing>) {
 }
 
 /// The query behind a link of a page.
-fn link(page: &Value, name: &str) -> Option<String> {
+pub(crate) fn link(page: &Value, name: &str) -> Option<String> {
     let href = page["_links"][name]["href"].as_str()?;
     Some(href.split_once('?')?.1.to_owned())
 }
 
 /// All items, by following `next` from the first page.
 async fn forwards(db: &Db, asked: &str) -> Vec<Thing> {
+    forwards_as(db, &Principal::open(), asked).await
+}
+
+pub(crate) async fn forwards_as(db: &Db, principal: &Principal, asked: &str) -> Vec<Thing> {
     let (mut next, mut found) = (Some(asked.to_owned()), Vec::new());
     while let Some(asked) = next {
-        let (page, things) = page(db, &asked).await;
+        let (page, things) = ask_as(db, principal, &asked).await.unwrap();
         assert!(!things.is_empty(), "{asked} leads nowhere");
         found.extend(things);
         next = link(&page, "next");
@@ -92,10 +109,14 @@ async fn forwards(db: &Db, asked: &str) -> Vec<Thing> {
 
 /// All items, by following `prev` from the last page.
 async fn backwards(db: &Db, asked: &str) -> Vec<Thing> {
-    let (first, _) = page(db, asked).await;
+    backwards_as(db, &Principal::open(), asked).await
+}
+
+pub(crate) async fn backwards_as(db: &Db, principal: &Principal, asked: &str) -> Vec<Thing> {
+    let (first, _) = ask_as(db, principal, asked).await.unwrap();
     let (mut prev, mut found) = (link(&first, "last"), Vec::new());
     while let Some(asked) = prev {
-        let (page, things) = page(db, &asked).await;
+        let (page, things) = ask_as(db, principal, &asked).await.unwrap();
         assert!(!things.is_empty(), "{asked} leads nowhere");
         found.splice(0..0, things);
         prev = link(&page, "prev");
@@ -150,7 +171,7 @@ async fn a_large_table_is_sorted_by_unique_fields_only_and_each_item_comes_once(
     }
 }
 
-async fn query_all(db: &Db, sql: &'static str) {
+pub(crate) async fn query_all(db: &Db, sql: &'static str) {
     let mut tx = db.begin().await.unwrap();
     query(sql).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();

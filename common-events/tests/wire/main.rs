@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use common_events::{
-    CartAdded, CartId, CartRemoved, Decline, DecodeError, Envelope, Event, GifticonId, Payment,
-    PaymentId, ReservationId, Stock,
+    CartAdded, CartId, CartRemoved, Decline, DecodeError, Envelope, Event, GifticonId, Owner,
+    Payment, PaymentId, ReservationId, Stock,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,6 +33,7 @@ fn payment(status: &str) -> Payment {
         cart_id: CartId(2),
         amount: Some(50000),
         status: Some(status.into()),
+        owner: Owner::of_subject("https://id.example", "alice"),
     }
 }
 
@@ -61,8 +62,9 @@ fn every_event() -> Vec<(Event, &'static str)> {
                 name: Some("Americano".into()),
                 price: Some(5000),
                 amount: Some(50000),
+                owner: Owner::GUEST,
             }),
-            r#"{"eventType":"CartAdded","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":2,"gifticonId":1,"quantity":10,"status":"CartAdded","reservationId":"00000000-0000-0000-0000-000000000007","name":"Americano","price":5000,"amount":50000}"#,
+            r#"{"eventType":"CartAdded","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":2,"gifticonId":1,"quantity":10,"status":"CartAdded","reservationId":"00000000-0000-0000-0000-000000000007","name":"Americano","price":5000,"amount":50000,"owner":"guest"}"#,
         ),
         (
             Event::CartRemoved(CartRemoved {
@@ -71,23 +73,24 @@ fn every_event() -> Vec<(Event, &'static str)> {
                 quantity: 10,
                 status: Some("CartRemoved".into()),
                 reservation_id: Some(ReservationId(ID)),
+                owner: Owner::GUEST,
             }),
-            r#"{"eventType":"CartRemoved","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":2,"gifticonId":1,"quantity":10,"status":"CartRemoved","reservationId":"00000000-0000-0000-0000-000000000007"}"#,
+            r#"{"eventType":"CartRemoved","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":2,"gifticonId":1,"quantity":10,"status":"CartRemoved","reservationId":"00000000-0000-0000-0000-000000000007","owner":"guest"}"#,
         ),
         (
             Event::PaymentApproved(payment("PaymentApproved")),
-            r#"{"eventType":"PaymentApproved","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":4,"cartId":2,"amount":50000,"status":"PaymentApproved"}"#,
+            r#"{"eventType":"PaymentApproved","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":4,"cartId":2,"amount":50000,"status":"PaymentApproved","owner":"https://id.example#alice"}"#,
         ),
         (
             Event::PaymentDeclined(Decline {
                 payment: payment("PaymentDeclined"),
                 reason: Some("over the limit".into()),
             }),
-            r#"{"eventType":"PaymentDeclined","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":4,"cartId":2,"amount":50000,"status":"PaymentDeclined","reason":"over the limit"}"#,
+            r#"{"eventType":"PaymentDeclined","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":4,"cartId":2,"amount":50000,"status":"PaymentDeclined","owner":"https://id.example#alice","reason":"over the limit"}"#,
         ),
         (
             Event::PaymentCancelled(payment("PaymentCanceled")),
-            r#"{"eventType":"PaymentCancelled","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":4,"cartId":2,"amount":50000,"status":"PaymentCanceled"}"#,
+            r#"{"eventType":"PaymentCancelled","timestamp":"20261231235958","eventId":"00000000-0000-0000-0000-000000000007","occurredAt":"2026-12-31T23:59:58.123Z","id":4,"cartId":2,"amount":50000,"status":"PaymentCanceled","owner":"https://id.example#alice"}"#,
         ),
         (
             Event::Unknown,
@@ -155,7 +158,10 @@ fn events_of_the_original_are_read() {
     ));
 
     let paid = br#"{"eventType":"PaymentApproved","timestamp":"20210706081234","id":1,"cartId":1,"status":"PaymentApproved"}"#;
-    assert!(matches!(Envelope::from_json(paid).unwrap().event, Event::PaymentApproved(_)));
+    let Event::PaymentApproved(paid) = Envelope::from_json(paid).unwrap().event else {
+        panic!("it is read as itself")
+    };
+    assert_eq!((added.owner, paid.owner), (Owner::GUEST, Owner::GUEST));
 }
 
 /// The type of a field of the original's Java beans. Jackson reads a number as a `String`, but as `Long` or `Integer` only a

@@ -1,5 +1,5 @@
 //! Frozen events of each version, which are on topics for ever. `original` has those of the system that this one replaces.
-//! Version 0.1.0 wrote the events of 0.2.0 letter for letter.
+//! Version 0.1.0 wrote the events of 0.2.0 letter for letter, without `owner`.
 
 use common_events::{Envelope, Event};
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! What the tables of stock promise, on each database.
 
 use axum::http::HeaderMap;
+use chassis::auth::Principal;
 use chassis::http::hal::Collection;
 use chassis::http::{BaseUrl, Query};
 use chassis::model::{Ids, Publications};
@@ -222,17 +223,17 @@ async fn rows_count_from_one_and_are_not_given_again(db: Db) {
         let ids = ids::lock(&mut reads, "gifticons");
         ids::read(&reads.run(&mut tx).await.unwrap(), &ids).unwrap()
     };
-    assert_eq!(counter().await, Ids::read(0, 0));
+    assert_eq!(counter().await, Ids::read(0, 0, 0));
     done(&db, &[register(7, 1), register(9, 1)]).await;
     assert_eq!(refused(&db, register(9, 1)).await, Refusal::GifticonExists(GifticonId(9)));
     done(&db, &[delete(2)]).await;
-    assert_eq!(counter().await, Ids::read(2, 1));
+    assert_eq!(counter().await, Ids::read(2, 1, 0));
     done(&db, &[register(9, 1)]).await;
     assert_eq!(store::by_number(&db, 9).await.unwrap().unwrap().id, 3);
-    assert_eq!(counter().await, Ids::read(3, 2));
+    assert_eq!(counter().await, Ids::read(3, 2, 0));
     // A batch that changes stock but makes no gifticon leaves the counter alone.
     done(&db, &[reserve(new_reservation(), 7, 1)]).await;
-    assert_eq!(counter().await, Ids::read(3, 2));
+    assert_eq!(counter().await, Ids::read(3, 2, 0));
 }
 
 async fn page(db: &Db, query: &str) -> Value {
@@ -240,7 +241,7 @@ async fn page(db: &Db, query: &str) -> Value {
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
     let read = |row: GifticonRow| (row.id, serde_json::json!({ "id": row.id }));
     let page: Result<Collection<_>, _> =
-        GIFTICONS.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
+        GIFTICONS.page(db, &BaseUrl::of(&HeaderMap::new()), &Principal::open(), &query, read).await;
     serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap()
 }
 

@@ -5,6 +5,7 @@ use crate::live::watchers::FRAMES_MAX;
 use crate::projection::View;
 use axum::body::Bytes;
 use chassis::http::BaseUrl;
+use chassis::listing::Scope;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
@@ -13,11 +14,11 @@ const VIEW_BYTES: usize = 640;
 
 /// Which views a stream tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// Each of them.
-    All,
-    /// Those of these carts.
-    Carts(BTreeSet<i64>),
+pub struct Interest {
+    /// Whose views.
+    pub scope: Scope,
+    /// Those of these carts, or `None` for each.
+    pub carts: Option<BTreeSet<i64>>,
 }
 
 /// The streams of a process.
@@ -29,8 +30,9 @@ pub(super) struct ViewStreams {
     streams: HashMap<u64, ViewStream>,
     /// The streams that wait for each cart.
     by_cart: HashMap<i64, Vec<u64>>,
-    /// What the streams that wait for everything do not have yet.
-    waiting: Waiting,
+    /// What the streams that wait for everything do not have yet, by what they see.
+    waiting: HashMap<Scope, Waiting>,
+    budget: Budget,
 }
 
 struct ViewStream {
@@ -42,9 +44,8 @@ struct ViewStream {
 /// What waits until the budget pays for it.
 #[derive(Default)]
 struct Waiting {
-    /// The streams that wait for everything.
-    streams: usize,
-    budget: Budget,
+    /// The streams that wait for it.
+    streams: BTreeSet<u64>,
     /// The change up to which they have everything.
     from: i64,
     /// The newest state of each view that changed since, by id.
@@ -60,17 +61,21 @@ impl ViewStreams {
     /// Begins at a position.
     pub(super) fn begin(&mut self, position: i64) {
         self.position = Some(position);
-        self.waiting.views.clear();
-        (self.waiting.from, self.waiting.lost) = (position, false);
+        self.waiting.values_mut().for_each(|waiting| waiting.begin(position));
     }
 
     /// Adds a stream. Returns its key and its frames.
     pub(super) fn add(&mut self, interest: Interest, base: BaseUrl) -> (u64, Receiver<Bytes>) {
         let (frames, receiver) = mpsc::channel(FRAMES_MAX);
         self.last_key += 1;
-        match &interest {
-            Interest::All => self.waiting.streams += 1,
-            Interest::Carts(carts) => {
+        match &interest.carts {
+            None => {
+                let from = self.position.unwrap_or_default();
+                let new = || Waiting { from, ..Waiting::default() };
+                let waiting = self.waiting.entry(interest.scope.clone()).or_insert_with(new);
+                waiting.streams.insert(self.last_key);
+            }
+            Some(carts) => {
                 for cart in carts {
                     self.by_cart.entry(*cart).or_default().push(self.last_key);
                 }
@@ -82,9 +87,17 @@ impl ViewStreams {
 
     /// Ends a stream, if it is there.
     pub(super) fn remove(&mut self, key: u64) {
-        match self.streams.remove(&key).map(|stream| stream.interest) {
-            Some(Interest::All) => self.waiting.streams -= 1,
-            Some(Interest::Carts(carts)) => {
+        let Some(ViewStream { interest, .. }) = self.streams.remove(&key) else { return };
+        match interest.carts {
+            None => {
+                if let Some(waiting) = self.waiting.get_mut(&interest.scope) {
+                    waiting.streams.remove(&key);
+                    if waiting.streams.is_empty() {
+                        self.waiting.remove(&interest.scope);
+                    }
+                }
+            }
+            Some(carts) => {
                 for cart in carts {
                     if let Some(keys) = self.by_cart.get_mut(&cart) {
                         keys.retain(|other| *other != key);
@@ -94,7 +107,6 @@ impl ViewStreams {
                     }
                 }
             }
-            None => {}
         }
     }
 
@@ -102,7 +114,7 @@ impl ViewStreams {
     pub(super) fn clear(&mut self) {
         self.streams.clear();
         self.by_cart.clear();
-        self.waiting.streams = 0;
+        self.waiting.clear();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -111,9 +123,10 @@ impl ViewStreams {
 
     /// Returns the position up to which a stream has everything that it waits for, once its queue is empty.
     pub(super) fn position_of(&self, key: u64) -> Option<i64> {
-        match self.streams.get(&key)?.interest {
-            Interest::All => Some(self.waiting.from),
-            Interest::Carts(_) => self.position,
+        let interest = &self.streams.get(&key)?.interest;
+        match interest.carts {
+            None => Some(self.waiting.get(&interest.scope)?.from),
+            Some(_) => self.position,
         }
     }
 
@@ -123,7 +136,10 @@ impl ViewStreams {
         let mut wanted: HashMap<u64, Vec<&View>> = HashMap::new();
         for view in &views {
             for key in self.by_cart.get(&view.cart_id.0).into_iter().flatten() {
-                wanted.entry(*key).or_default().push(view);
+                let sees = |stream: &ViewStream| stream.interest.scope.includes(&view.owner);
+                if self.streams.get(key).is_some_and(sees) {
+                    wanted.entry(*key).or_default().push(view);
+                }
             }
         }
         let frames = wanted.into_iter().map(|(key, views)| {
@@ -133,13 +149,13 @@ impl ViewStreams {
         let frames = frames.collect();
         let slow = self.send(frames);
         self.position = Some(to);
-        let waiting = &mut self.waiting;
-        if waiting.streams == 0 {
-            waiting.views.clear();
-            (waiting.from, waiting.lost) = (to, false);
-        } else if !waiting.lost {
-            waiting.views.extend(views.into_iter().map(|view| (view.id, view)));
-            waiting.lost = !Budget::may_pay(waiting.streams, waiting.views.len() * VIEW_BYTES);
+        for view in views {
+            if let Some(waiting) = self.waiting.get_mut(&Scope::Of(view.owner.clone())) {
+                waiting.add(view.clone());
+            }
+            if let Some(waiting) = self.waiting.get_mut(&Scope::All) {
+                waiting.add(view);
+            }
         }
         slow
     }
@@ -150,44 +166,42 @@ impl ViewStreams {
         &mut self,
         frame: impl Fn(&BaseUrl, &[&View], i64, i64) -> Bytes,
     ) -> u64 {
-        let waiting = &mut self.waiting;
-        let Some(to) = self.position.filter(|_| !waiting.lost) else { return 0 };
-        if !waiting.views.is_empty()
-            && !waiting.budget.pays(waiting.streams, waiting.views.len() * VIEW_BYTES)
-        {
-            return 0;
+        let Some(to) = self.position else { return 0 };
+        let mut frames = Vec::new();
+        for waiting in self.waiting.values_mut().filter(|waiting| !waiting.lost) {
+            let bytes = waiting.views.len() * VIEW_BYTES;
+            if bytes > 0 && !self.budget.pays(waiting.streams.len(), bytes) {
+                continue;
+            }
+            let (views, from) = (std::mem::take(&mut waiting.views), waiting.from);
+            waiting.from = to;
+            if !views.is_empty() {
+                let views: Vec<&View> = views.values().collect();
+                let frame = |base: &BaseUrl| frame(base, &views, from, to);
+                frames.extend(frames_for(&self.streams, &waiting.streams, &frame));
+            }
         }
-        let (views, from) = (std::mem::take(&mut waiting.views), waiting.from);
-        waiting.from = to;
-        if views.is_empty() {
-            return 0;
-        }
-        let views: Vec<&View> = views.values().collect();
-        self.send_all(&|base| frame(base, &views, from, to))
+        self.send(frames)
     }
 
-    /// Returns true if the streams that wait for everything are to begin anew, and the budget pays for so many views.
-    pub(super) fn begins_anew(&mut self, views: usize) -> bool {
-        let waiting = &mut self.waiting;
-        waiting.lost && waiting.budget.pays(waiting.streams, views * VIEW_BYTES)
+    /// Returns what those streams see that wait for everything and are to begin anew now: the budget pays for so many views.
+    pub(super) fn begin_anew_now(&mut self, views: usize) -> Vec<Scope> {
+        let (budget, bytes) = (&mut self.budget, views * VIEW_BYTES);
+        let lost = self.waiting.iter().filter(|(_, waiting)| waiting.lost);
+        let paid = lost.filter(|(_, waiting)| budget.pays(waiting.streams.len(), bytes));
+        paid.map(|(scope, _)| scope.clone()).collect()
     }
 
-    /// Lets the streams that wait for everything begin anew with what `frame` makes, which is as of `position` or later.
-    pub(super) fn begin_anew(&mut self, position: i64, frame: &dyn Fn(&BaseUrl) -> Bytes) -> u64 {
-        self.waiting.views.clear();
-        (self.waiting.from, self.waiting.lost) = (position, false);
-        self.send_all(frame)
-    }
-
-    /// Sends a frame to each stream that waits for everything.
-    fn send_all(&mut self, frame: &dyn Fn(&BaseUrl) -> Bytes) -> u64 {
-        let mut made: HashMap<&BaseUrl, Bytes> = HashMap::new();
-        let of_all = self.streams.iter().filter(|(_, stream)| stream.interest == Interest::All);
-        let frames = of_all.map(|(key, ViewStream { base, .. })| {
-            (*key, made.entry(base).or_insert_with(|| frame(base)).clone())
-        });
-        let frames = frames.collect();
-        drop(made);
+    /// Lets the streams that wait for everything in `scope` begin anew with what `frame` makes, which is as of `position` or later.
+    pub(super) fn begin_anew(
+        &mut self,
+        scope: &Scope,
+        position: i64,
+        frame: &dyn Fn(&BaseUrl) -> Bytes,
+    ) -> u64 {
+        let Some(waiting) = self.waiting.get_mut(scope) else { return 0 };
+        waiting.begin(position);
+        let frames = frames_for(&self.streams, &waiting.streams, frame);
         self.send(frames)
     }
 
@@ -203,4 +217,33 @@ impl ViewStreams {
         }
         slow
     }
+}
+
+impl Waiting {
+    /// Begins at a position.
+    fn begin(&mut self, position: i64) {
+        self.views.clear();
+        (self.from, self.lost) = (position, false);
+    }
+
+    /// Adds the newest state of a view, unless that is too much.
+    fn add(&mut self, view: View) {
+        if !self.lost {
+            self.views.insert(view.id, view);
+            self.lost = !Budget::may_pay(self.streams.len(), self.views.len() * VIEW_BYTES);
+        }
+    }
+}
+
+/// Returns a frame for each stream of `keys`, made once for each base URL.
+fn frames_for(
+    streams: &HashMap<u64, ViewStream>,
+    keys: &BTreeSet<u64>,
+    frame: &dyn Fn(&BaseUrl) -> Bytes,
+) -> Vec<(u64, Bytes)> {
+    let mut made: HashMap<&BaseUrl, Bytes> = HashMap::new();
+    let streams = keys.iter().filter_map(|key| Some((*key, &streams.get(key)?.base)));
+    streams
+        .map(|(key, base)| (key, made.entry(base).or_insert_with(|| frame(base)).clone()))
+        .collect()
 }

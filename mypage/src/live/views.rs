@@ -16,6 +16,7 @@ use chassis::base::pace::Backoff;
 use chassis::base::unavailable::Unavailable;
 use chassis::http::BaseUrl;
 use chassis::http::event_stream::{reset, write_event};
+use chassis::listing::Scope;
 use chassis::storage::Db;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -115,22 +116,21 @@ impl ViewFeed {
         if let Some(last) = last {
             let last = last.parse().ok();
             if let Some((last, changed)) = changed_since(&self.db, last, position).await? {
-                let is_wanted = |cart: &i64| match interest {
-                    Interest::All => true,
-                    Interest::Carts(wanted) => wanted.contains(cart),
-                };
+                let is_wanted =
+                    |cart: &i64| interest.carts.as_ref().is_none_or(|carts| carts.contains(cart));
                 let carts: Vec<i64> = changed.keys().copied().filter(is_wanted).collect();
-                let views = store::of_carts(&self.db, &carts).await?;
+                let views = store::of_carts(&self.db, &interest.scope, &carts).await?;
                 let render = |view: &View| (self.render)(base, view);
                 write_missed(&mut text, render, &views, &changed, position.max(last));
                 return Ok(text);
             }
             text = reset();
         }
-        let views = match interest {
-            Interest::All => store::newest(&self.db, NEWEST.into()).await?,
-            Interest::Carts(carts) => {
-                store::of_carts(&self.db, &carts.iter().copied().collect::<Vec<_>>()).await?
+        let views = match &interest.carts {
+            None => store::newest(&self.db, &interest.scope, NEWEST.into()).await?,
+            Some(carts) => {
+                let carts: Vec<i64> = carts.iter().copied().collect();
+                store::of_carts(&self.db, &interest.scope, &carts).await?
             }
         };
         self.write(&mut text, base, &Vec::from_iter(&views), 0, position);
@@ -216,7 +216,7 @@ impl ViewFeed {
                 self.reset(last);
                 return Ok(last);
             };
-            let views = store::of_carts(&self.db, &Vec::from_iter(carts)).await?;
+            let views = store::of_carts(&self.db, &Scope::All, &Vec::from_iter(carts)).await?;
             self.tell(read, to, views);
             read = to;
         }
@@ -231,31 +231,33 @@ impl ViewFeed {
 
     /// Hands to the streams that wait for everything what the budget pays for.
     async fn tell_all(&self) -> sqlx::Result<()> {
-        if let Some(position) = self.tell_waiting() {
-            let views = store::newest(&self.db, NEWEST.into()).await?;
-            self.begin_anew(position, &views);
+        for (scope, position) in self.tell_waiting() {
+            let views = store::newest(&self.db, &scope, NEWEST.into()).await?;
+            self.begin_anew(&scope, position, &views);
         }
         Ok(())
     }
 
-    /// Hands to the streams that wait for everything what they wait for. Returns the position if they are to begin anew instead.
-    fn tell_waiting(&self) -> Option<i64> {
+    /// Hands to the streams that wait for everything what they wait for. Returns those that are to begin anew instead, by what
+    /// they see, with the position.
+    fn tell_waiting(&self) -> Vec<(Scope, i64)> {
         let mut streams = self.lock();
         let slow = streams.tell_all(|base, views, from, to| self.frame(base, views, from, to));
         self.slow.inc_by(slow);
-        let anew = streams.begins_anew(NEWEST.into());
-        streams.position.filter(|_| anew)
+        let Some(position) = streams.position else { return vec![] };
+        let anew = streams.begin_anew_now(NEWEST.into());
+        anew.into_iter().map(|scope| (scope, position)).collect()
     }
 
-    /// Lets the streams that wait for everything begin anew with `views`, which were read after `position` was.
-    fn begin_anew(&self, position: i64, views: &[View]) {
+    /// Lets the streams that wait for everything in `scope` begin anew with `views`, which were read after `position` was.
+    fn begin_anew(&self, scope: &Scope, position: i64, views: &[View]) {
         let views = Vec::from_iter(views);
         let frame = |base: &BaseUrl| {
             let mut text = reset();
             self.write(&mut text, base, &views, 0, position);
             Bytes::from(text)
         };
-        let slow = self.lock().begin_anew(position, &frame);
+        let slow = self.lock().begin_anew(scope, position, &frame);
         self.slow.inc_by(slow);
     }
 

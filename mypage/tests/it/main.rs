@@ -3,6 +3,7 @@
 mod api;
 mod common;
 mod faults;
+mod owners;
 mod rebuilt_table;
 mod store;
 mod streams;

@@ -1,11 +1,13 @@
 //! What the view's tables promise, on each database.
 
 use axum::http::HeaderMap;
+use chassis::auth::Principal;
 use chassis::http::{BaseUrl, Query};
+use chassis::listing::Scope;
 use chassis::on_each_database;
 use chassis::storage::{Db, ids};
 use chassis::testing::carry_out;
-use common_events::{CartId, GifticonId, PaymentId};
+use common_events::{CartId, GifticonId, Owner, PaymentId};
 use mypage::app::ViewModel;
 use mypage::projection::{Command, Details, Fact, Kind, View};
 use mypage::store::{self, ViewRow};
@@ -27,6 +29,10 @@ on_each_database!(
     ; replicas: two_replicas_make_one_row_of_a_cart,
 );
 
+fn fact(cart: i64, kind: Kind, at: i64, details: Details) -> Fact {
+    Fact { cart_id: CartId(cart), owner: Owner::GUEST, kind, at, details }
+}
+
 fn added(cart: i64) -> Fact {
     let details = Details {
         gifticon_id: Some(GifticonId(1)),
@@ -36,13 +42,13 @@ fn added(cart: i64) -> Fact {
         amount: Some(10_000),
         ..Details::default()
     };
-    Fact { cart_id: CartId(cart), kind: Kind::CartAdded, at: 1_000, details }
+    fact(cart, Kind::CartAdded, 1_000, details)
 }
 
 fn paid(cart: i64) -> Fact {
     let details =
         Details { payment_id: Some(PaymentId(cart)), amount: Some(10_000), ..Details::default() };
-    Fact { cart_id: CartId(cart), kind: Kind::PaymentApproved, at: 2_000, details }
+    fact(cart, Kind::PaymentApproved, 2_000, details)
 }
 
 async fn done(db: &Db, commands: &[Command]) {
@@ -55,11 +61,11 @@ async fn told(db: &Db, facts: &[Fact]) {
 }
 
 async fn by_cart(db: &Db, cart: i64) -> sqlx::Result<Option<ViewRow>> {
-    store::by_cart(db, cart).await
+    store::by_cart(db, &Scope::All, cart).await
 }
 
 async fn by_id(db: &Db, id: i64) -> sqlx::Result<Option<ViewRow>> {
-    store::by_id(db, id).await
+    store::by_id(db, &Scope::All, id).await
 }
 
 fn steps(row: &ViewRow) -> BTreeMap<Kind, i64> {
@@ -172,7 +178,7 @@ async fn a_rebuild_that_was_overtaken_changes_nothing(db: Db) {
 
 async fn what_nobody_told_comes_back_as_not_known(db: Db) {
     let (kind, details) = (Kind::CartRemoved, Details::default());
-    told(&db, &[Fact { cart_id: CartId(7), kind, at: -1, details: details.clone() }]).await;
+    told(&db, &[fact(7, kind, -1, details.clone())]).await;
     let shown = by_cart(&db, 7).await.unwrap().unwrap();
     assert_eq!((shown.details, shown.status.as_str()), (details, "CartRemoved"));
     assert_eq!((shown.created_at, shown.updated_at), (-1, -1));
@@ -215,7 +221,8 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
     let read = |row: ViewRow| (row.id, json!({ "cart": row.cart_id }));
-    let page = store::MYPAGES.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
+    let (base, guest) = (BaseUrl::of(&HeaderMap::new()), Principal::open());
+    let page = store::MYPAGES.page(db, &base, &guest, &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["mypages"].as_array().unwrap().clone();
     (page, items.iter().map(|item| item["cart"].as_i64().unwrap()).collect())

@@ -2,12 +2,16 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+fn alice() -> Owner {
+    Owner::of_subject("https://id.example", "alice")
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     (1..3_i64, 0..5_u8).prop_map(|(cart, kind)| {
         let cart_id = CartId(cart);
         match kind {
-            0 => Command::Request { cart_id, amount: 5000, trace: None },
-            1 => Command::Cancel { cart_id },
+            0 => Command::Request { cart_id, owner: alice(), amount: 5000, trace: None },
+            1 => Command::Cancel { cart_id, owner: alice() },
             2 => Command::Decide { cart_id, verdict: Verdict::Approved },
             3 => Command::Decide { cart_id, verdict: Verdict::Declined { reason: "no".into() } },
             _ => Command::GivenBack { cart_id },
@@ -94,8 +98,8 @@ proptest! {
         cancel_first in any::<bool>(),
     ) {
         let cart_id = CartId(9);
-        let request = Command::Request { cart_id, amount: 5000, trace: None };
-        let cancel = Command::Cancel { cart_id };
+        let request = Command::Request { cart_id, owner: alice(), amount: 5000, trace: None };
+        let cancel = Command::Cancel { cart_id, owner: alice() };
         let pair = if cancel_first { [cancel, request] } else { [request, cancel] };
         let (mut payments, _) = given(noise.iter().chain(&pair));
         settle(&mut payments);

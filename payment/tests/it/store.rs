@@ -1,12 +1,14 @@
 //! What the payments' table promises, on each database.
 
 use axum::http::HeaderMap;
+use chassis::auth::Principal;
 use chassis::http::{BaseUrl, Query};
+use chassis::listing::Scope;
 use chassis::model::Publications;
 use chassis::on_each_database;
 use chassis::storage::{Db, ids};
 use chassis::testing::carry_out;
-use common_events::{CartId, PaymentId};
+use common_events::{CartId, Owner, PaymentId};
 use payment::app::PaymentModel;
 use payment::domain::{Ask, Command, Payment, Status, Verdict};
 use payment::store::{self, PaymentRow};
@@ -28,9 +30,14 @@ on_each_database!(
 fn request(cart: i64) -> Command {
     Command::Request {
         cart_id: CartId(cart),
+        owner: Owner::GUEST,
         amount: cart * 100,
         trace: Some(format!("trace {cart}")),
     }
+}
+
+fn cancel(cart: i64) -> Command {
+    Command::Cancel { cart_id: CartId(cart), owner: Owner::GUEST }
 }
 
 fn approve(cart: i64) -> Command {
@@ -49,14 +56,14 @@ async fn to_do(db: &Db) -> Vec<(i64, Option<Ask>)> {
 
 async fn a_payment_is_shown_when_it_is_decided(db: Db) {
     done(&db, &[request(7)]).await;
-    assert!(store::by_cart(&db, 7).await.unwrap().is_none());
+    assert!(store::by_cart(&db, &Scope::All, 7).await.unwrap().is_none());
     assert_eq!(to_do(&db).await, [(7, Some(Ask::Approve { amount: 700 }))]);
 
     let reason = "700 won is over the limit".to_owned();
     let declined = Verdict::Declined { reason: reason.clone() };
     done(&db, &[Command::Decide { cart_id: CartId(7), verdict: declined }]).await;
-    let shown = store::by_cart(&db, 7).await.unwrap().unwrap();
-    assert_eq!(store::by_id(&db, 1).await.unwrap().unwrap().cart_id, CartId(7));
+    let shown = store::by_cart(&db, &Scope::All, 7).await.unwrap().unwrap();
+    assert_eq!(store::by_id(&db, &Scope::All, 1).await.unwrap().unwrap().cart_id, CartId(7));
     assert_eq!((shown.id, shown.amount), (Some(PaymentId(1)), Some(700)));
     assert_eq!((shown.status.as_str(), shown.reason), ("PaymentDeclined", Some(reason)));
     assert_eq!(shown.traceparent.as_deref(), Some("trace 7"));
@@ -65,12 +72,12 @@ async fn a_payment_is_shown_when_it_is_decided(db: Db) {
 
 async fn a_cancel_that_comes_first_is_kept_until_its_cart_comes(db: Db) {
     let cart_id = CartId(3);
-    done(&db, &[Command::Cancel { cart_id }]).await;
+    done(&db, &[cancel(cart_id.0)]).await;
     assert!(to_do(&db).await.is_empty(), "there is nothing to give back yet");
     done(&db, &[request(3)]).await;
     assert_eq!(to_do(&db).await, [(3, Some(Ask::Cancel))]);
     done(&db, &[Command::GivenBack { cart_id }]).await;
-    let shown = store::by_cart(&db, 3).await.unwrap().unwrap();
+    let shown = store::by_cart(&db, &Scope::All, 3).await.unwrap().unwrap();
     assert_eq!((shown.status.as_str(), shown.amount), ("PaymentCanceled", Some(300)));
     assert!(to_do(&db).await.is_empty());
 }
@@ -79,13 +86,13 @@ async fn ids_count_from_one_in_the_order_of_decisions(db: Db) {
     done(&db, &[request(5), request(6)]).await;
     done(&db, &[approve(6)]).await;
     done(&db, &[approve(5), approve(6), approve(99)]).await;
-    assert_eq!(store::by_cart(&db, 6).await.unwrap().unwrap().id, Some(PaymentId(1)));
-    assert_eq!(store::by_cart(&db, 5).await.unwrap().unwrap().id, Some(PaymentId(2)));
+    assert_eq!(store::by_cart(&db, &Scope::All, 6).await.unwrap().unwrap().id, Some(PaymentId(1)));
+    assert_eq!(store::by_cart(&db, &Scope::All, 5).await.unwrap().unwrap().id, Some(PaymentId(2)));
     assert_eq!(ids::count_live(&db, "payments").await.unwrap(), 2);
     // Cancelling keeps the id.
-    done(&db, &[Command::Cancel { cart_id: CartId(6) }]).await;
+    done(&db, &[cancel(6)]).await;
     done(&db, &[Command::GivenBack { cart_id: CartId(6) }]).await;
-    let cancelled = store::by_id(&db, 1).await.unwrap().unwrap();
+    let cancelled = store::by_id(&db, &Scope::All, 1).await.unwrap().unwrap();
     assert_eq!((cancelled.cart_id, cancelled.status.as_str()), (CartId(6), "PaymentCanceled"));
     assert_eq!(ids::count_live(&db, "payments").await.unwrap(), 2);
 }
@@ -95,12 +102,16 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     assert_eq!(to_do(&db).await.len(), 1_300);
     done(&db, &(1..=1_300).map(approve).collect::<Vec<_>>()).await;
     assert!(to_do(&db).await.is_empty());
-    assert_eq!(store::by_id(&db, 1_300).await.unwrap().unwrap().cart_id, CartId(1_300));
+    assert_eq!(
+        store::by_id(&db, &Scope::All, 1_300).await.unwrap().unwrap().cart_id,
+        CartId(1_300)
+    );
 }
 
 async fn what_is_not_known_comes_back_as_not_known(db: Db) {
-    let request = Command::Request { cart_id: CartId(1), amount: 0, trace: None };
-    done(&db, &[request, Command::Cancel { cart_id: CartId(2) }]).await;
+    let owner = Owner::GUEST;
+    let request = Command::Request { cart_id: CartId(1), owner, amount: 0, trace: None };
+    done(&db, &[request, cancel(2)]).await;
     let commands = [approve(1), approve(2)];
     let mut tx = db.begin().await.unwrap();
     let read = store::load(&mut tx, &commands.iter().collect::<Vec<_>>()).await.unwrap();
@@ -114,7 +125,6 @@ async fn what_is_not_known_comes_back_as_not_known(db: Db) {
 }
 
 async fn the_provider_is_asked_no_more_at_once_than_wanted(db: Db) {
-    let cancel = |cart| Command::Cancel { cart_id: CartId(cart) };
     done(&db, &(1..=5).map(request).collect::<Vec<_>>()).await;
     done(&db, &[approve(1), approve(2), cancel(2), cancel(3)]).await;
     assert_eq!(store::to_do(&db, 2).await.unwrap().len(), 2);
@@ -142,7 +152,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing(db: Db) {
     assert_eq!(to_do(&db).await, [(1, Some(Ask::Approve { amount: 100 }))]);
     assert_eq!(ids::count_live(&db, "payments").await.unwrap(), 0);
     done(&db, &[approve(1)]).await;
-    assert_eq!(store::by_cart(&db, 1).await.unwrap().unwrap().id, Some(PaymentId(1)));
+    assert_eq!(store::by_cart(&db, &Scope::All, 1).await.unwrap().unwrap().id, Some(PaymentId(1)));
 }
 
 /// A page, and the carts on it.
@@ -150,7 +160,8 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = Query(pairs.map(|(name, value)| (name.into(), value.into())).collect());
     let read = |row: PaymentRow| (row.id.map_or(0, |id| id.0), json!({ "cart": row.cart_id }));
-    let page = store::PAYMENTS.page(db, &BaseUrl::of(&HeaderMap::new()), &query, read).await;
+    let (base, guest) = (BaseUrl::of(&HeaderMap::new()), Principal::open());
+    let page = store::PAYMENTS.page(db, &base, &guest, &query, read).await;
     let page = serde_json::to_value(page.unwrap_or_else(|problem| panic!("{problem:?}"))).unwrap();
     let items = page["_embedded"]["payments"].as_array().unwrap().clone();
     (page, items.iter().map(|item| item["cart"].as_i64().unwrap()).collect())
@@ -186,7 +197,7 @@ async fn two_replicas_count_together_and_lose_no_cancel(one: Db, other: Db) {
         },
         async {
             for cart in 1..=40 {
-                done(&other, &[Command::Cancel { cart_id: CartId(cart) }]).await;
+                done(&other, &[cancel(cart)]).await;
             }
         },
     );
@@ -194,11 +205,14 @@ async fn two_replicas_count_together_and_lose_no_cancel(one: Db, other: Db) {
     assert_eq!(to_do.len(), 40);
     assert!(to_do.iter().all(|(_, ask)| *ask == Some(Ask::Cancel)), "{to_do:?}");
     for id in 1..=40 {
-        assert!(store::by_id(&one, id).await.unwrap().is_some(), "there is a gap at {id}");
+        assert!(
+            store::by_id(&one, &Scope::All, id).await.unwrap().is_some(),
+            "there is a gap at {id}"
+        );
     }
     // A cart and its removal come to both at once: neither may overwrite the other.
     for cart in 101..=140 {
-        let (add, remove) = ([request(cart)], [Command::Cancel { cart_id: CartId(cart) }]);
+        let (add, remove) = ([request(cart)], [cancel(cart)]);
         tokio::join!(done(&one, &add), done(&other, &remove));
         let payment = store::to_do(&one, 1_000).await.unwrap();
         let payment = payment.iter().find(|payment| payment.cart_id == CartId(cart));
@@ -213,5 +227,5 @@ async fn two_replicas_count_together_and_lose_no_cancel(one: Db, other: Db) {
     };
     tokio::join!(decide(&one), decide(&other));
     assert_eq!(ids::count_live(&one, "payments").await.unwrap(), 60);
-    assert!(store::by_id(&one, 60).await.unwrap().is_some());
+    assert!(store::by_id(&one, &Scope::All, 60).await.unwrap().is_some());
 }

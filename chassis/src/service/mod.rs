@@ -11,5 +11,5 @@ mod running;
 mod writing_replicas;
 
 pub use builder::Chassis;
-pub use process::{HEALTH_PATH, serve_bare, serve_management};
+pub use process::{HEALTH_PATH, PublicAddress, serve_bare, serve_management};
 pub use running::Running;

@@ -8,6 +8,7 @@ mod outbox_age;
 mod ports;
 mod process;
 mod running;
+mod setting_files;
 mod writing_replicas;
 
 pub use builder::Chassis;

@@ -1,10 +1,12 @@
 //! Fixtures for tests: databases, an event log, a stand-in for a peer, a collector of spans, and a bounded wait for a state.
 
+mod certificate;
 mod collector;
 mod event_reader;
 mod issuer;
 mod principals;
 
+pub use certificate::TestCertificate;
 pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
 pub use issuer::{SigningKey, TestIssuer, base64url};

@@ -3,13 +3,16 @@
 use crate::cors::Cors;
 use crate::services::Upstreams;
 use crate::trusted::Proxies;
-use chassis::base::config::{Auth, Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 
 /// The settings of the gateway.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GatewayConfig {
     #[command(flatten)]
     pub listen: Listen,
+
+    #[command(flatten)]
+    pub tls: TlsFiles,
 
     #[command(flatten)]
     pub cors: Cors,

@@ -40,6 +40,7 @@ pub(crate) fn layer(cors: Cors) -> CorsLayer {
         .allow_headers([
             header::ACCEPT,
             header::ACCEPT_LANGUAGE,
+            header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
@@ -52,6 +53,7 @@ pub(crate) fn layer(cors: Cors) -> CorsLayer {
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_mins(10));

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use chassis::base::patience;
 use chassis::base::uri::{is_host, is_prefix};
-use chassis::http::{PeerAddr, SERVICE_TOKEN};
+use chassis::http::{OverTls, PeerAddr, SERVICE_TOKEN};
 use hyper::Request;
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,9 +40,10 @@ struct ClientOrigin {
 }
 
 /// Replaces the `X-Forwarded-*` headers of a request by those that the gateway believes: the values of trusted proxies, or
-/// else the peer's address and the `Host` of the request.
+/// else the peer's address, the scheme of the connection and the `Host` of the request.
 pub(crate) fn replace_headers(trusted: &[Network], mut request: Request<Body>) -> Request<Body> {
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
+    let scheme = if request.extensions().get::<OverTls>().is_some() { "https" } else { "http" };
     let headers = request.headers_mut();
     let origin = peer.map(|peer| client_origin(trusted, peer, headers));
     let host = headers.get(header::HOST).filter(|host| host.to_str().is_ok_and(is_host)).cloned();
@@ -54,7 +55,7 @@ pub(crate) fn replace_headers(trusted: &[Network], mut request: Request<Body>) -
     };
     let origin = origin.as_ref();
     insert(FOR, origin.map(|origin| origin.client.to_string()));
-    insert(PROTO, Some(origin.and_then(|origin| origin.proto.clone()).unwrap_or("http".into())));
+    insert(PROTO, Some(origin.and_then(|origin| origin.proto.clone()).unwrap_or(scheme.into())));
     insert(PORT, origin.and_then(|origin| origin.port.clone()));
     insert(PREFIX, origin.and_then(|origin| origin.prefix.clone()));
     insert(HOST, origin.and_then(|origin| origin.host.clone()));

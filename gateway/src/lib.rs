@@ -13,6 +13,7 @@ mod forwarded;
 mod hop_by_hop;
 pub mod proxy;
 mod routes;
+mod security_headers;
 pub mod services;
 mod trusted;
 
@@ -28,7 +29,7 @@ use chassis::base::metrics::Metrics;
 use chassis::base::span::Tracer;
 use chassis::http::distrust_trace;
 use chassis::http::event_stream::Streams;
-use chassis::service::serve_bare;
+use chassis::service::{PublicAddress, serve_bare};
 use std::sync::Arc;
 use tower::ServiceBuilder;
 
@@ -37,25 +38,26 @@ pub const ABOUT: &str = "The public address of the gifticon shop";
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
-    let GatewayConfig { listen, cors, proxies, upstreams, streams, auth } = config;
+    let GatewayConfig { listen, tls, cors, proxies, upstreams, streams, auth } = config;
     let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
     let tracer = Tracer::of("gateway", &metrics);
     let routes = routes::routes(upstreams, &Streams::new(streams, &metrics), &metrics, &tracer);
     let distrust = tracer.is_on() && !proxies.trust_traceparent;
     let layers = ServiceBuilder::new()
-        .map_request(cors::hide_options)
-        .layer(cors)
-        .map_request(cors::show_options)
         .map_request(move |mut request: Request| {
             if distrust {
                 distrust_trace(&mut request);
             }
             forwarded::replace_headers(&trusted, request)
-        });
+        })
+        .layer(axum::middleware::from_fn(security_headers::add))
+        .map_request(cors::hide_options)
+        .layer(cors)
+        .map_request(cors::show_options);
     log_mode(&auth);
     let authenticator = Authenticator::new(&auth, &metrics)?;
-    let surface = services::surface();
+    let (address, surface) = (PublicAddress { listen: &listen, tls: &tls }, services::surface());
     let around = |routes: Router| routes.layer(layers);
-    serve_bare("gateway", &listen, metrics, tracer, Some(authenticator), surface, routes, around)
+    serve_bare("gateway", address, metrics, tracer, Some(authenticator), surface, routes, around)
 }

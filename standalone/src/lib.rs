@@ -10,7 +10,7 @@ use chassis::Running;
 use chassis::auth::Authenticator;
 use chassis::base::config::{
     Auth, DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, RateLimit, ServiceToken,
-    StreamsLimit, Topic,
+    StreamsLimit, TlsFiles, Topic,
 };
 use chassis::base::metrics::Metrics;
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
@@ -82,6 +82,10 @@ pub struct StandaloneConfig {
 
     #[command(flatten)]
     pub rate_limit: RateLimit,
+
+    /// HTTPS at `GATEWAY_ADDR`.
+    #[command(flatten)]
+    pub tls: TlsFiles,
 }
 
 /// The addresses of the services, of the gateway, and of the management routes of all.
@@ -250,6 +254,7 @@ impl Shop {
         let urls = self.urls();
         let gateway = gateway::GatewayConfig {
             listen: Listen { listen_addr: at.gateway_addr, management_addr: None },
+            tls: config.tls,
             cors: config.cors,
             proxies: config.proxies,
             upstreams: Upstreams::new(|service| urls[service.name].clone()),
@@ -294,8 +299,10 @@ fn renamed(error: anyhow::Error, address: &'static str) -> anyhow::Error {
         Ok(InvalidSetting { setting: "LISTEN_ADDR", why }) => {
             InvalidSetting { setting: address, why }.into()
         }
-        Ok(invalid @ InvalidSetting { setting: "MANAGEMENT_ADDR", .. }) => invalid.into(),
-        Ok(InvalidSetting { why, .. }) => InvalidSetting { setting: "DATA_DIR", why }.into(),
+        Ok(InvalidSetting { setting: "DATABASE_URL", why }) => {
+            InvalidSetting { setting: "DATA_DIR", why }.into()
+        }
+        Ok(invalid) => invalid.into(),
         Err(error) => error.context("the shop cannot start"),
     }
 }

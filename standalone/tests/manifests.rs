@@ -3,7 +3,7 @@
 
 mod common;
 
-use chassis::base::config::{Auth, Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 use common::files::{documents, items, text, yaml};
 use common::services::commands;
 use gateway::services::{Upstreams, names, processes};
@@ -217,6 +217,7 @@ async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
     let listen = Listen::free();
     let gateway = gateway::start(gateway::GatewayConfig {
         listen,
+        tls: TlsFiles::default(),
         cors: gateway::Cors { cors_origins: vec![] },
         proxies: gateway::Proxies::default(),
         upstreams: Upstreams::new(|_| "http://127.0.0.1:1".to_owned()),

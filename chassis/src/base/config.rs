@@ -8,6 +8,7 @@ mod postgres;
 mod rate_limit;
 mod secret;
 mod streams;
+mod tls;
 
 pub use auth::{Auth, AuthAlgorithm, DEV_ISSUER, Guests, ServiceToken, ServiceTokens};
 pub use invalid::InvalidSetting;
@@ -18,6 +19,8 @@ pub use rate_limit::RateLimit;
 pub(crate) use secret::ClientSetting;
 pub use secret::Secret;
 pub use streams::StreamsLimit;
+pub use tls::TlsFiles;
+pub(crate) use tls::{TLS_CERTIFICATE, TLS_KEY};
 
 use crate::base::uri::{has_port, is_host};
 use std::{fmt, net::SocketAddr, path::Path, str::FromStr, time::Duration};
@@ -225,6 +228,7 @@ pub fn base_url(text: &str) -> Result<String, String> {
     if uri.scheme_str() != Some("http")
         || uri.host().is_none_or(str::is_empty)
         || uri.query().is_some()
+        || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) // it is logged
         || uri.authority().is_some_and(|authority| !has_usable_port(authority))
     {
         return Err(malformed());
@@ -312,6 +316,7 @@ mod tests {
             "http://x:99999",
             "http://x:",
             "http://x:0",
+            "http://user:password@x",
         ] {
             assert!(base_url(wrong).is_err(), "{wrong} was taken");
         }

@@ -41,6 +41,9 @@ pub const STREAM_DRAIN_SPREAD: Duration = Duration::from_secs(2);
 pub const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long a client may take for the head of a request, counted from the response before it on a kept connection.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a client may take for the handshake of TLS. Shorter than [`HEAD_TIMEOUT`]: it comes before the head, and a client needs
+/// no more than three round trips for it.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take for the whole body of a request. Not a time between two pieces, so that a client that sends a
 /// byte now and then is cut off as well. A process may still receive a body when its drain begins:
 /// shorter than the part of [`SHUTDOWN_GRACE`] that HTTP has.
@@ -223,6 +226,7 @@ mod tests {
     #[test]
     fn a_client_of_ours_never_uses_a_connection_that_is_being_closed() {
         assert_nested!(CLIENT_KEEP_ALIVE, DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT);
+        assert_nested!(TLS_HANDSHAKE_TIMEOUT, HEAD_TIMEOUT);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use crate::base::config::ServiceToken;
 use crate::base::limits::CLIENT_KEEP_ALIVE;
 use crate::http::access::SERVICE_TOKEN;
 use axum::http::{HeaderMap, HeaderValue};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,10 +36,9 @@ fn builder() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
 }
 
-/// Returns true if the process that listens at `addr` is ready.
-pub(crate) async fn is_ready(addr: SocketAddr) -> bool {
+/// Returns true if a process is ready, whose readiness is at `url`.
+pub(crate) async fn is_ready(url: &str) -> bool {
     let Ok(client) = new() else { return false };
-    let url = format!("http://{addr}/actuator/health/readiness");
     let response = client.get(url).timeout(READINESS_TIMEOUT).send().await;
     response.is_ok_and(|response| response.status().is_success())
 }

@@ -1,18 +1,18 @@
 //! A connection of a client: its requests, error responses to invalid ones, and its end.
 
-use crate::base::i18n::Text;
 use crate::base::limits::{DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT};
-use crate::base::problem::{Problem, kind};
+use crate::http::broken_head::{head_problem, plain_http, salvaged};
 use crate::http::head::{self, HeadLimits, InvalidHead};
 use crate::http::language;
-use crate::http::peer::PeerAddr;
-use crate::http::request_log::REQUEST_ID;
+use crate::http::peer::{OverTls, PeerAddr};
 use crate::http::socket::{Socket, Stream};
 use crate::http::stream_end;
+use crate::http::tls::{Opening, Tls};
+use crate::http::transport::Transport;
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{Method, Request, StatusCode, Uri};
+use axum::http::header::{self, HeaderValue};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -40,8 +40,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Upper bound for the bytes that are read within [`CLOSE_TIMEOUT`].
 const CLOSE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Upper bound for the header lines that are read of an invalid request.
-const SALVAGED_LINES_MAX: usize = 100;
+
+/// Upper bound for what is read of plain HTTP at a port of HTTPS: enough for the line with its path and its language.
+const PLAIN_HEAD_BYTES_MAX: usize = 4 * 1024;
 
 /// The error for a request whose client disconnected before the response.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +57,20 @@ pub(super) async fn serve(
     client: SocketAddr,
     router: Router,
     limits: HeadLimits,
+    tls: Option<Arc<Tls>>,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = Stream::new(stream);
+    let transport = match tls {
+        None => Transport::Plain(stream),
+        Some(tls) => match tls.open_connection(stream, &stop).await {
+            Some(Opening::Encrypted(stream)) => Transport::Encrypted(stream),
+            Some(Opening::Plain(stream)) => return refuse_plain(stream, client, router).await,
+            None => return,
+        },
+    };
+    let is_encrypted = transport.is_encrypted();
+    let stream = Stream::new(transport);
     let mut io = TimeoutStream::new(Socket::new(stream.clone()));
     io.set_write_timeout(Some(WRITE_TIMEOUT));
     let (app, client_stream) = (TowerToHyperService::new(router.clone()), stream.clone());
@@ -68,6 +79,9 @@ pub(super) async fn serve(
     let has_streamed = Arc::clone(&streams);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(client));
+        if is_encrypted {
+            request.extensions_mut().insert(OverTls);
+        }
         if let Err(problem) = head::check(&mut request) {
             request.extensions_mut().insert(InvalidHead(problem));
         }
@@ -135,6 +149,9 @@ pub(super) async fn serve(
             let head = if unread.len() > recent.len() { unread } else { recent };
             let mut request = salvaged(head);
             request.extensions_mut().insert(PeerAddr(client));
+            if is_encrypted {
+                request.extensions_mut().insert(OverTls);
+            }
             request.extensions_mut().insert(InvalidHead(problem));
             respond(&mut io, request, router).await;
         } else if error.is_user() {
@@ -145,90 +162,18 @@ pub(super) async fn serve(
     close(&stream, &mut io).await;
 }
 
-/// Returns the problem for a head that hyper could not read, or `None` if the client sent no byte or the connection ended for
-/// another reason.
-fn head_problem(
-    error: &hyper::Error,
-    limits: HeadLimits,
-    withheld: Option<StatusCode>,
-    unread: &[u8],
-) -> Option<Problem> {
-    let malformed =
-        |en: String, ko: &'static str| Some(Problem::new(kind::MALFORMED, Text::new(en, ko)));
-    if error.is_timeout() && !unread.is_empty() {
-        return Some(Problem::new(
-            kind::TOO_SLOW,
-            Text::fixed(
-                "the head of a request may take 15 s",
-                "요청 헤더는 15초 안에 도착해야 합니다",
-            ),
-        ));
-    }
-    if error.is_incomplete_message() && !unread.is_empty() {
-        let en = "the request broke off before the end of its head";
-        return malformed(en.into(), "요청 헤더가 끝까지 도착하지 않았습니다");
-    }
-    if !error.is_parse() {
-        return None;
-    }
-    let line = unread.iter().position(|byte| *byte == b'\n').unwrap_or(unread.len());
-    match withheld.map(|status| status.as_u16()) {
-        Some(414 | 431) if line > head::URI_BYTES_MAX => Some(head::uri_too_long()),
-        Some(414) => Some(head::uri_too_long()),
-        Some(431) => Some(head::headers_too_large(limits)),
-        _ => {
-            let (en, ko) = parse_error_message(&error.to_string());
-            malformed(en, ko)
-        }
-    }
-}
-
-/// Returns the messages for a parse error of hyper. Only its text shows what was wrong.
-fn parse_error_message(error: &str) -> (String, &'static str) {
-    let (en, ko) = match error {
-        "invalid URI" => (
-            "the path or its query has a character that must be escaped, as \" is by %22",
-            "경로나 쿼리에 쓸 수 없는 문자가 있습니다. \"는 %22처럼 퍼센트 인코딩해 주세요",
-        ),
-        "invalid HTTP header parsed" => (
-            "a header line cannot be read; each is NAME: VALUE",
-            "읽을 수 없는 헤더가 있습니다. 이름: 값 형식이어야 합니다",
-        ),
-        "invalid HTTP version parsed" => (
-            "the first line of a request is METHOD PATH HTTP/1.1",
-            "요청의 첫 줄은 METHOD PATH HTTP/1.1 형식이어야 합니다",
-        ),
-        _ => return (format!("this is not HTTP/1.1: {error}"), "HTTP/1.1 요청이 아닙니다"),
-    };
-    (en.to_owned(), ko)
-}
-
-/// Returns a request for the layers in place of one that could not be parsed: with its path, origin, language and id.
-fn salvaged(head: &[u8]) -> Request<Body> {
-    let salvaged_headers = [header::ORIGIN, header::ACCEPT_LANGUAGE, REQUEST_ID];
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = path_of(head).unwrap_or(Uri::from_static("*"));
-    if head.starts_with(b"HEAD ") {
-        *request.method_mut() = Method::HEAD;
-    }
-    for line in head.split(|byte| *byte == b'\n').skip(1).take(SALVAGED_LINES_MAX) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let is_named = |header: &&HeaderName| name.eq_ignore_ascii_case(header.as_str().as_bytes());
-        let name = salvaged_headers.iter().find(is_named);
-        if let (Some(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
-            request.headers_mut().append(name, value);
-        }
-    }
-    request
-}
-
-/// Returns the path in the first line of a head, if there is one.
-fn path_of(head: &[u8]) -> Option<Uri> {
-    let line = head.split(|byte| *byte == b'\n').next().filter(|line| line.len() < head.len())?;
-    let target = std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?;
-    let path = target.split(['?', '#']).next().filter(|path| path.starts_with('/'))?;
-    Uri::builder().path_and_query(path).build().ok()
+/// Refuses the plain HTTP of a client that uses the port of HTTPS, and closes the connection.
+async fn refuse_plain(stream: TcpStream, client: SocketAddr, router: Router) {
+    let stream = Stream::new(Transport::Plain(stream));
+    let mut io = TimeoutStream::new(Socket::new(stream.clone()));
+    io.set_write_timeout(Some(CLOSE_TIMEOUT));
+    let (mut io, mut head) = (Box::pin(io), vec![0; PLAIN_HEAD_BYTES_MAX]);
+    let Ok(Ok(read @ 1..)) = timeout(CLOSE_TIMEOUT, io.read(&mut head)).await else { return };
+    let mut request = salvaged(&head[..read]);
+    request.extensions_mut().insert(PeerAddr(client));
+    request.extensions_mut().insert(InvalidHead(plain_http()));
+    respond(&mut io, request, router).await;
+    close(&stream, &mut io).await;
 }
 
 /// Responds to `request` on a connection that hyper has given up.
@@ -236,7 +181,11 @@ async fn respond(io: &mut Io, request: Request<Body>, router: Router) {
     let is_head = request.method() == Method::HEAD;
     let Ok(response) = router.oneshot(request).await;
     let Some(bytes) = to_bytes(response, is_head).await else { return };
-    if let Err(error) = io.write_all(&bytes).await {
+    let written = async {
+        io.write_all(&bytes).await?;
+        io.flush().await
+    };
+    if let Err(error) = written.await {
         debug!(%error, "a refusal could not be written");
     }
 }
@@ -263,9 +212,7 @@ async fn to_bytes(response: Response, is_head: bool) -> Option<Vec<u8>> {
 
 /// Closes a connection so that the client can read the response.
 async fn close(stream: &Stream, io: &mut Io) {
-    if stream.shut_down().is_err() {
-        return;
-    }
+    let Ok(Ok(())) = timeout(CLOSE_TIMEOUT, stream.shut_down()).await else { return };
     let read_rest = async {
         let (mut buffer, mut total) = (vec![0; 16 * 1024], 0);
         while let Ok(read @ 1..) = io.read(&mut buffer).await {

@@ -2,6 +2,7 @@
 
 use crate::base::limits::{DRAIN_ACCEPT_MAX, DRAIN_QUIET_TIME};
 use crate::http::head::HeadLimits;
+use crate::http::tls::Tls;
 use crate::http::{connection, handshake_filter, serving};
 use axum::Router;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: HeadLimits,
+    tls: Option<Arc<Tls>>,
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
@@ -30,7 +32,7 @@ pub(crate) async fn serve(
             let was_full = std::mem::replace(&mut full, Arc::strong_count(&open) > CONNECTIONS_MAX);
             if !full {
                 let guard = Arc::clone(&open);
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
                 let runtime = serving::next_runtime();
                 // It belongs to the runtime of the listener so far.
                 let moved = stream.into_std().and_then(|stream| {
@@ -40,7 +42,7 @@ pub(crate) async fn serve(
                 match moved {
                     Ok(stream) => {
                         let served = async move {
-                            connection::serve(stream, client, router, limits, stop).await;
+                            connection::serve(stream, client, router, limits, tls, stop).await;
                             drop(guard);
                         };
                         connections.spawn_on(served, runtime);
@@ -120,7 +122,7 @@ mod tests {
         });
         let clients: Vec<_> = clients.collect();
         let router = Router::new().route("/", get(|| async {}));
-        serve(listener, router, HeadLimits::of(Exposure::Public), stop, connections).await;
+        serve(listener, router, HeadLimits::of(Exposure::Public), None, stop, connections).await;
         for client in clients {
             assert!(client.await.unwrap() > 0);
         }

@@ -1,16 +1,15 @@
-//! The TCP connection of a client, with what hyper does not report: the end of the client, and hyper's own responses.
+//! The connection of a client, with what hyper does not report: the end of the client, and hyper's own responses.
 
+use crate::http::transport::Transport;
 use axum::http::StatusCode;
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 /// How long a request continues after its client closed its sending side. The client may still wait for the response (`nc -N`),
@@ -19,16 +18,16 @@ const HALF_CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Upper bound for the bytes that [`Socket::recent`] keeps.
 const RECENT_BYTES_MAX: usize = 16 * 1024;
 
-/// A shared handle of a TCP connection. Only one task uses it, so the lock is never contended.
+/// A shared handle of a connection. Only one task uses it, so the lock is never contended.
 #[derive(Clone)]
-pub(super) struct Stream(Arc<Mutex<TcpStream>>);
+pub(super) struct Stream(Arc<Mutex<Transport>>);
 
 impl Stream {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
+    pub(super) fn new(transport: Transport) -> Self {
+        Self(Arc::new(Mutex::new(transport)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, TcpStream> {
+    fn lock(&self) -> MutexGuard<'_, Transport> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -37,13 +36,10 @@ impl Stream {
     ///
     /// Never resolves if the client has sent more than its request: the end of the stream is behind those bytes.
     pub(super) async fn disconnected(&self) {
-        let reset = poll_fn(|context| {
-            let (stream, mut byte) = (self.lock(), [0]);
-            match ready!(stream.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
-                Ok(0) => Poll::Ready(false),
-                Ok(_) => Poll::Pending,
-                Err(_) => Poll::Ready(true),
-            }
+        let reset = poll_fn(|context| match ready!(self.lock().poll_peek(context)) {
+            Ok(0) => Poll::Ready(false),
+            Ok(_) => Poll::Pending,
+            Err(_) => Poll::Ready(true),
         });
         if !reset.await {
             sleep(HALF_CLOSE_GRACE).await;
@@ -51,13 +47,13 @@ impl Stream {
     }
 
     /// Closes the sending side.
-    pub(super) fn shut_down(&self) -> io::Result<()> {
-        SockRef::from(&*self.lock()).shutdown(Shutdown::Write)
+    pub(super) async fn shut_down(&self) -> io::Result<()> {
+        poll_fn(|context| Pin::new(&mut *self.lock()).poll_shutdown(context)).await
     }
 
     /// Makes the connection end with a reset, so that the client notices that the response is truncated.
     pub(super) fn reset(&self) -> io::Result<()> {
-        SockRef::from(&*self.lock()).set_linger(Some(Duration::ZERO))
+        SockRef::from(self.lock().tcp()).set_linger(Some(Duration::ZERO))
     }
 }
 
@@ -124,8 +120,8 @@ impl AsyncWrite for Socket {
         Pin::new(&mut *self.stream.lock()).poll_write(context, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.lock()).poll_flush(context)
     }
 
     /// Does nothing: hyper shuts down before it returns its error, and we may send a response after that.

@@ -261,6 +261,7 @@ impl Chassis {
             tracer: self.tracer,
             tasks: self.tasks,
             listener: self.listener,
+            tls: None,
             management_listener: self.management_listener,
             management: self.management,
             management_paths: self.management_paths,

@@ -4,11 +4,12 @@ use crate::base::config::{InvalidSetting, Kafka, LogFormat, Process};
 use crate::base::{export, logging};
 use crate::bus::{Bus, KafkaBus};
 use crate::http::client;
-use crate::service::Running;
+use crate::service::{Running, setting_files};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser};
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,7 @@ const MANAGEMENT_PORT_OFFSET: u16 = 1_000;
 /// Returns the command of a process, with `about` for `--help` and the default port `port`.
 pub fn command<C: Args>(name: &'static str, about: &'static str, port: u16) -> clap::Command {
     let command = Cli::<C>::command().name(name).version(env!("CARGO_PKG_VERSION")).about(about);
+    let command = command.after_help(setting_files::HELP);
     if !command.get_arguments().any(|arg| arg.get_id() == "listen_addr") {
         return command;
     }
@@ -136,15 +138,27 @@ pub async fn process<C: Args, S: Into<Started>>(
     after: impl AsyncFnOnce(),
 ) -> ExitCode {
     let command = command::<C>(name, about, port);
-    let parsed = command
-        .clone()
-        .try_get_matches()
-        .and_then(|found| Ok((Cli::<C>::from_arg_matches(&found)?, listen_addr(&found))));
-    let (cli, listen_addr) = match parsed {
+    let given: Vec<_> = std::env::args_os().collect();
+    let arguments =
+        setting_files::arguments(command.clone(), &given, |name| std::env::var_os(name));
+    let (command, all, unread) = match arguments {
+        Ok(setting_files::Arguments { command, all }) => (command, all, None),
+        Err(error) => (command, given, Some(error)),
+    };
+    let parsed = command.clone().try_get_matches_from(all).and_then(|found| {
+        let readiness = readiness_url(&found);
+        Ok((Cli::<C>::from_arg_matches(&found)?, readiness))
+    });
+    let for_people = |kind| matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if let Some(error) = unread
+        && !parsed.as_ref().is_err_and(|error| for_people(error.kind()))
+    {
+        eprintln!("{name}: {error}");
+        return ExitCode::from(EXIT_INVALID_SETTING);
+    }
+    let (cli, readiness) = match parsed {
         Ok(parsed) => parsed,
-        Err(error)
-            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
-        {
+        Err(error) if for_people(error.kind()) => {
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
@@ -154,8 +168,8 @@ pub async fn process<C: Args, S: Into<Started>>(
         }
     };
     if cli.process.healthy {
-        let ready = match listen_addr {
-            Some(addr) => client::is_ready(addr).await,
+        let ready = match readiness {
+            Some(url) => client::is_ready(&url).await,
             None => false,
         };
         return if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -219,10 +233,18 @@ pub async fn process<C: Args, S: Into<Started>>(
     }
 }
 
-/// Returns the address that the process listens at: that of the gateway in `standalone`.
-fn listen_addr(found: &ArgMatches) -> Option<SocketAddr> {
+/// Returns where the process says whether it is ready: at its address, that of the gateway in `standalone`, or at its management
+/// address if the other one speaks HTTPS.
+fn readiness_url(found: &ArgMatches) -> Option<String> {
     let addr = |id| found.try_get_one::<SocketAddr>(id).ok().flatten().copied();
-    addr("listen_addr").or_else(|| addr("gateway_addr"))
+    let (own, of_gateway) = (addr("listen_addr"), addr("gateway_addr"));
+    let is_https = matches!(found.try_get_one::<PathBuf>("tls_certificate"), Ok(Some(_)));
+    let (addr, prefix) = match (is_https, own) {
+        (false, _) => (own.or(of_gateway)?, ""),
+        (true, Some(_)) => (addr("management_addr")?, ""),
+        (true, None) => (addr("management_addr")?, "/gateway"),
+    };
+    Some(format!("http://{addr}{prefix}/actuator/health/readiness"))
 }
 
 /// Listens for SIGTERM and SIGINT from now on. The future waits for the first, and returns its name.
@@ -270,7 +292,9 @@ fn one_line(command: &clap::Command, error: &clap::Error) -> String {
             let variable = setting.get_env().unwrap_or_default().to_string_lossy().into_owned();
             let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
             let what = match error.kind() {
-                ErrorKind::ValueValidation if setting.is_hide_env_values_set() => {
+                ErrorKind::ValueValidation | ErrorKind::InvalidValue
+                    if setting.is_hide_env_values_set() =>
+                {
                     let why = std::error::Error::source(error).map(ToString::to_string);
                     why.unwrap_or_else(|| "it has a value that cannot be used".into())
                 }

@@ -1,11 +1,12 @@
 //! Serves a service, the gateway, or the management routes of several services.
 
 use crate::auth::Authenticator;
-use crate::base::config::Listen;
+use crate::base::config::{Listen, TlsFiles};
 use crate::base::metrics::Metrics;
 use crate::base::span::Tracer;
 use crate::base::tasks::Tasks;
 use crate::http::{self, Context, Dependencies, Exposure, Gate, HeadLimits, Surface};
+use crate::http::{Tls, TlsMetrics};
 use crate::service::ports::{listen, listen_at};
 use crate::service::running::Running;
 use crate::storage::Db;
@@ -28,6 +29,8 @@ pub(super) struct Process {
     pub(super) tracer: Tracer,
     pub(super) tasks: Tasks,
     pub(super) listener: TcpListener,
+    /// TLS at `listener`.
+    pub(super) tls: Option<Arc<Tls>>,
     /// `None` if another process serves `management`.
     pub(super) management_listener: Option<TcpListener>,
     pub(super) management: Router,
@@ -64,6 +67,7 @@ impl Process {
         let mut running = Running {
             name: self.name,
             addr: self.listener.local_addr()?,
+            tls: self.tls.clone(),
             management_addr: None,
             management: None,
             tasks: self.tasks,
@@ -77,11 +81,19 @@ impl Process {
         let management =
             http::management(Context { gate, ..context.clone() }, management, self.management);
         let limits = HeadLimits::of(exposure);
-        running.serve("http", self.listener, around(http::public(context, routes)), limits);
+        if let Some(tls) = self.tls.clone() {
+            let background = &running.tasks.background;
+            let stop = background.stop.clone();
+            running.tasks.spawn(background, "certificate", async move {
+                stop.run_until_cancelled(tls.follow_files()).await;
+            });
+        }
+        let routes = around(http::public(context, routes));
+        running.serve("http", self.listener, routes, limits, self.tls);
         match self.management_listener {
             Some(listener) => {
                 running.management_addr = Some(listener.local_addr()?);
-                running.serve("management", listener, management, limits);
+                running.serve("management", listener, management, limits, None);
             }
             None => running.management = Some(management),
         }
@@ -111,6 +123,7 @@ pub fn serve_management(
         tracer: Tracer::default(),
         tasks: Tasks::default(),
         listener,
+        tls: None,
         management_listener: None,
         management: Router::new(),
         management_paths: MANAGEMENT_PATHS.to_vec(),
@@ -121,12 +134,19 @@ pub fn serve_management(
     process.serve(surface, routes, Exposure::Internal, |routes| routes)
 }
 
+/// Where customers reach a process: its addresses, and the files of its certificate if it speaks HTTPS.
+#[derive(Clone, Copy, Debug)]
+pub struct PublicAddress<'a> {
+    pub listen: &'a Listen,
+    pub tls: &'a TlsFiles,
+}
+
 /// Serves a process that has no database: the gateway. `around` adds layers around all others, so it also sees their
 /// refusals. `authenticator` checks the tokens that come; `None` for what stands in for a process in a measurement.
 #[expect(clippy::too_many_arguments, reason = "they are the parts of a process")]
 pub fn serve_bare(
     name: &'static str,
-    addresses: &Listen,
+    addresses: PublicAddress<'_>,
     metrics: Arc<Metrics>,
     tracer: Tracer,
     authenticator: Option<Authenticator>,
@@ -134,13 +154,15 @@ pub fn serve_bare(
     routes: Router,
     around: impl FnOnce(Router) -> Router,
 ) -> anyhow::Result<Running> {
-    let (listener, management_listener) = listen(addresses)?;
+    let tls = Tls::open(addresses.tls, TlsMetrics::new(&metrics))?;
+    let (listener, management_listener) = listen(addresses.listen)?;
     let process = Process {
         name,
         metrics,
         tracer,
         tasks: Tasks::default(),
         listener,
+        tls,
         management_listener,
         management: Router::new(),
         management_paths: MANAGEMENT_PATHS.to_vec(),

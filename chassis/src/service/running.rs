@@ -2,7 +2,7 @@
 
 use crate::base::limits::{DATABASE_CLOSE_TIMEOUT, DRAIN_RESERVE_SHARE};
 use crate::base::tasks::Tasks;
-use crate::http::{self, HeadLimits};
+use crate::http::{self, HeadLimits, Tls};
 use crate::storage::Db;
 use axum::Router;
 use std::net::SocketAddr;
@@ -17,6 +17,8 @@ use tracing::{info, warn};
 pub struct Running {
     pub(super) name: &'static str,
     pub(super) addr: SocketAddr,
+    /// TLS at `addr`; `None` for plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) management_addr: Option<SocketAddr>,
     /// Its management routes, if it has no management address.
     pub(super) management: Option<Router>,
@@ -38,7 +40,8 @@ impl Running {
 
     /// Returns its base URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
     }
 
     /// Returns the base URL of its management routes, if it serves them itself.
@@ -58,10 +61,11 @@ impl Running {
         listener: TcpListener,
         routes: Router,
         limits: HeadLimits,
+        tls: Option<Arc<Tls>>,
     ) {
         let phase = &self.tasks.http;
         let (stop, connections) = (phase.stop.clone(), phase.tracker.clone());
-        let served = http::serve(listener, routes, limits, stop, connections);
+        let served = http::serve(listener, routes, limits, tls, stop, connections);
         self.tasks.spawn(phase, task, served);
     }
 

@@ -12,14 +12,14 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::routing::any;
 use chassis::Running;
-use chassis::base::config::{Auth, Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 use chassis::testing::peer;
 use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -42,12 +42,17 @@ pub(crate) async fn gateway(upstream: &str, origins: &[&'static str]) -> Running
 
 /// Starts the gateway behind proxies in trusted networks.
 pub(crate) async fn behind(upstream: &str, origins: &[&'static str], proxies: &[&str]) -> Running {
-    start(upstream, origins, proxies, StreamsLimit::default())
+    start(upstream, origins, proxies, StreamsLimit::default(), TlsFiles::default())
 }
 
 /// Starts the gateway with a limit of its event streams.
 pub(crate) async fn with_streams(upstream: &str, streams_max: usize) -> Running {
-    start(upstream, &[], &[], StreamsLimit { streams_max })
+    start(upstream, &[], &[], StreamsLimit { streams_max }, TlsFiles::default())
+}
+
+/// Starts the gateway with a certificate.
+pub(crate) async fn with_tls(upstream: &str, tls: TlsFiles) -> Running {
+    start(upstream, &[], &[], StreamsLimit::default(), tls)
 }
 
 fn start(
@@ -55,10 +60,12 @@ fn start(
     origins: &[&'static str],
     proxies: &[&str],
     streams: StreamsLimit,
+    tls: TlsFiles,
 ) -> Running {
     let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
     let config = GatewayConfig {
         listen: Listen::free(),
+        tls,
         proxies: Proxies { trusted_proxies, ..Proxies::default() },
         cors: Cors { cors_origins: origins.iter().map(|o| HeaderValue::from_static(o)).collect() },
         upstreams: Upstreams::new(|_| upstream.to_owned()),
@@ -87,19 +94,26 @@ pub(crate) fn header_values<'a>(mirrored: &'a Value, name: &str) -> Vec<&'a str>
     headers.filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().unwrap()).collect()
 }
 
-/// A TCP connection, and the bytes that were read but not used yet.
-pub(crate) struct ByteStream {
-    pub(crate) tcp: TcpStream,
+/// A connection, by TCP unless it is told otherwise, and the bytes that were read but not used yet.
+pub(crate) struct ByteStream<S = TcpStream> {
+    pub(crate) tcp: S,
     pub(crate) read: String,
 }
 
 impl ByteStream {
     pub(crate) async fn to(addr: SocketAddr) -> Self {
-        Self { tcp: TcpStream::connect(addr).await.unwrap(), read: String::new() }
+        Self::on(TcpStream::connect(addr).await.unwrap())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ByteStream<S> {
+    pub(crate) fn on(stream: S) -> Self {
+        Self { tcp: stream, read: String::new() }
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
         self.tcp.write_all(text.as_bytes()).await.unwrap();
+        self.tcp.flush().await.unwrap();
     }
 
     /// Reads more bytes. Returns false at the end of the stream.

@@ -251,3 +251,96 @@ async fn an_options_that_is_no_preflight_is_answered_by_the_service() {
     assert_eq!(status, 200);
     assert!(head.contains("access-control-allow-methods") && !head.contains("\nallow:"), "{head}");
 }
+
+#[tokio::test]
+async fn every_response_says_what_browsers_must_not_do() {
+    let (_port, refusing) = refusing();
+    let upstream =
+        Router::new().route("/carts", get(async || ([("referrer-policy", "no-referrer")], "")));
+    let gateways = [gateway(&refusing, &[]).await, gateway(&peer(upstream), &[]).await];
+    let preflight = "OPTIONS /carts HTTP/1.1\r\nHost: s\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: POST";
+    for (request, policy) in [
+        ("GET / HTTP/1.1\r\nHost: s", "same-origin"),
+        ("GET /shop HTTP/1.1\r\nHost: s\r\nAccept: text/html", "same-origin"),
+        ("GET /nothing HTTP/1.1\r\nHost: s", "same-origin"),
+        ("GET /?\" HTTP/1.1\r\nHost: s", "same-origin"),
+        ("GET /actuator/health HTTP/1.1\r\nHost: s", "same-origin"),
+        ("GET /gifticons HTTP/1.1\r\nHost: s", "same-origin"),
+        ("OPTIONS /carts HTTP/1.1\r\nHost: s", "same-origin"),
+        (preflight, "same-origin"),
+        ("GET /carts HTTP/1.1\r\nHost: s", "same-origin or that of the service"),
+    ] {
+        for (gateway, own) in gateways.iter().zip([false, true]) {
+            let (_, head, _) = raw(gateway.addr(), &format!("{request}\r\n\r\n")).await;
+            let has = |line: &str| head.lines().filter(|one| *one == line).count() == 1;
+            assert!(has("x-content-type-options: nosniff"), "{request}: {head}");
+            let own = own && policy.ends_with("service");
+            let policy = if own { "no-referrer" } else { "same-origin" };
+            assert!(has(&format!("referrer-policy: {policy}")), "{request}: {head}");
+            assert!(!head.contains("strict-transport-security"), "{request}: {head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn browsers_keep_to_https_where_a_trusted_proxy_says_that_they_use_it() {
+    let upstream =
+        Router::new().fallback(any(async || ([("strict-transport-security", "max-age=0")], "")));
+    let upstream = peer(upstream);
+    let trusting = behind(&upstream, &[], &["127.0.0.0/8"]).await;
+    let strict = gateway(&upstream, &[]).await;
+    for (gateway, proto, kept) in
+        [(&trusting, "https", true), (&trusting, "http", false), (&strict, "https", false)]
+    {
+        for target in ["/carts", "/nothing", "/?\""] {
+            let ask =
+                format!("GET {target} HTTP/1.1\r\nHost: s\r\nX-Forwarded-Proto: {proto}\r\n\r\n");
+            let (_, head, _) = raw(gateway.addr(), &ask).await;
+            let header = "strict-transport-security: max-age=31536000";
+            // Of a head that cannot be read, the headers of a proxy are not known either.
+            let kept = kept && target != "/?\"";
+            assert_eq!(head.lines().any(|line| line == header), kept, "{proto} {target}: {head}");
+            assert!(
+                kept || !head.contains("strict-transport-security"),
+                "{proto} {target}: {head}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_send_the_headers_that_the_shop_reads() {
+    let gateway = gateway(&mirror().await, &[]).await;
+    let request = Client::default().request(Method::OPTIONS, format!("{}/carts", gateway.url()));
+    let request = request.header("origin", "https://a.example");
+    let request = request.header("access-control-request-method", "POST").header(
+        "access-control-request-headers",
+        "authorization,idempotency-key,if-match,last-event-id",
+    );
+    let answer = request.send().await.unwrap();
+    let list = |name: &str| {
+        let value = answer.headers()[name].to_str().unwrap().to_ascii_lowercase();
+        value.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let allowed = list("access-control-allow-headers");
+    for header in [
+        "accept",
+        "accept-language",
+        "authorization",
+        "content-type",
+        "idempotency-key",
+        "if-match",
+        "if-none-match",
+        "last-event-id",
+        "traceparent",
+        "x-request-id",
+    ] {
+        assert!(allowed.iter().any(|one| one == header), "{header} is not in {allowed:?}");
+    }
+    let request = Client::default().get(format!("{}/carts", gateway.url()));
+    let answer = request.header("origin", "https://a.example").send().await.unwrap();
+    let exposed = answer.headers()["access-control-expose-headers"].to_str().unwrap();
+    for header in ["etag", "location", "retry-after", "www-authenticate", "x-request-id"] {
+        assert!(exposed.to_ascii_lowercase().contains(header), "{header} is not in {exposed}");
+    }
+}

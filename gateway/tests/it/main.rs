@@ -9,3 +9,4 @@ mod pages;
 mod proxy;
 mod refusals;
 mod streams;
+mod tls;

@@ -74,6 +74,7 @@ fn gateway(shop: &Shop, listen_addr: SocketAddr) -> chassis::Running {
     let listen = Listen { listen_addr, ..Listen::free() };
     gateway::start(GatewayConfig {
         listen,
+        tls: chassis::base::config::TlsFiles::default(),
         cors: Cors { cors_origins: vec![] },
         proxies: Proxies::default(),
         upstreams: Upstreams::new(|service| shop.direct[service.name].base.clone()),

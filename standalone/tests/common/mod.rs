@@ -15,7 +15,9 @@ pub mod services;
 use chaos::ledger::Ledger;
 pub use chaos::{Dice, ShopClient};
 use chassis::Running;
-use chassis::base::config::{Auth, KafkaSecurity, RateLimit, ServiceToken, StreamsLimit, Topic};
+use chassis::base::config::{
+    Auth, KafkaSecurity, RateLimit, ServiceToken, StreamsLimit, TlsFiles, Topic,
+};
 use chassis::bus::EmbeddedLog;
 use chassis::testing::eventually;
 pub use chassis::testing::server;
@@ -47,6 +49,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         auth: Auth::open(),
         service_token: ServiceToken::default(),
         rate_limit: RateLimit::default(),
+        tls: TlsFiles::default(),
     }
 }
 

@@ -4,12 +4,12 @@ use anyhow::Context;
 use axum::http::Method;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use chassis::base::config::{Auth, Listen, StreamsLimit};
+use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
 use chassis::base::span::Tracer;
 use chassis::http::{self, client};
-use chassis::service::{Running, serve_bare};
+use chassis::service::{PublicAddress, Running, serve_bare};
 use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies};
 use serde_json::{Value, json};
@@ -29,8 +29,9 @@ fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
         access: &[],
     };
     let metrics = Arc::new(Metrics::default());
+    let address = PublicAddress { listen: &Listen::free(), tls: &TlsFiles::default() };
     let tracer = Tracer::default();
-    serve_bare(name, &Listen::free(), metrics, tracer, None, surface, routes, |routes| routes)
+    serve_bare(name, address, metrics, tracer, None, surface, routes, |routes| routes)
 }
 
 /// Serves a floor in this process until it is killed, and prints its addresses as the shop's processes do.
@@ -68,6 +69,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
     let cart = serve("cart", Router::new().route("/carts", post(add)))?;
     let gateway = gateway::start(GatewayConfig {
         listen: Listen::free(),
+        tls: TlsFiles::default(),
         cors: Cors { cors_origins: vec![] },
         proxies: Proxies::default(),
         upstreams: Upstreams::new(|service| match service.name {

@@ -4,6 +4,7 @@ mod oauth;
 
 use crate::base::config::invalid::{InvalidSetting, unusable};
 use crate::base::config::secret::{ClientSetting, Secret};
+use crate::base::config::tls::refuse_content;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -193,6 +194,7 @@ fn name_of(value: &impl ValueEnum) -> String {
 
 /// Returns `path` as text. Fails if the file cannot be read.
 fn readable(setting: &'static str, path: &Path) -> Result<String, InvalidSetting> {
+    refuse_content(setting, path)?;
     let why =
         |what: &str| unusable(setting, &format!("{}: {what}; it is a PEM file", path.display()));
     std::fs::read(path).map_err(|error| why(&error.to_string()))?;

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(rate.count(client(1), began), Err(Duration::from_millis(50)));
         assert_eq!(rate.count(client(2), began), Ok(()), "others are not harmed");
         assert_eq!(rate.count(client(1), began + Duration::from_millis(50)), Ok(()));
-        let later = began + Duration::from_secs(60);
+        let later = began + Duration::from_mins(1);
         assert_eq!(taken(&[&rate], later, 10_000), 20 + 199);
     }
 
@@ -194,7 +194,7 @@ mod tests {
         for rate in [&one, &other] {
             rate.share_among(100);
         }
-        let later = began + Duration::from_secs(60);
+        let later = began + Duration::from_mins(1);
         assert_eq!(taken(&[&one], later, 10_000), 2, "one each 5 s");
     }
 

@@ -20,13 +20,12 @@ pub fn principal(name: &str) -> Principal {
     Principal::new(Owner::of_subject("https://id.example", name), [role])
 }
 
-/// Returns `routes` for requests whose header `as` has the name of who makes them: see [`principal`]. Others are of a guest.
+/// Returns `routes` for requests whose header `as` has the name of who makes them: see [`principal`]. Others are of the guest of open mode.
 pub fn with_principals(routes: Router) -> Router {
     routes.layer(map_request(async |mut request: Request| {
         let name = request.headers().get(AS).and_then(|name| name.to_str().ok());
-        if let Some(somebody) = name.map(principal) {
-            request.extensions_mut().insert(somebody);
-        }
+        let somebody = name.map_or_else(Principal::open, principal);
+        request.extensions_mut().insert(somebody);
         request
     }))
 }

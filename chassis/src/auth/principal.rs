@@ -47,6 +47,11 @@ impl Principal {
         Self::new(Owner::GUEST, Role::ALL)
     }
 
+    /// Returns somebody who is not known, and may do what everybody may.
+    pub fn nobody() -> Self {
+        Self::new(Owner::GUEST, [])
+    }
+
     /// Returns whom what they make belongs to.
     pub fn owner(&self) -> &Owner {
         &self.owner

@@ -139,10 +139,10 @@ impl Gate {
             Some(principal) if access.includes(&principal) => Ok(Some(principal)),
             Some(principal) if principal.is_guest() => Err(unauthenticated(None)),
             Some(_) => Err(forbidden()),
-            None if access == Access::Public => Ok(match routes {
-                Routes::Management { .. } => Some(Principal::open()),
-                _ => None,
-            }),
+            None if access == Access::Public => Ok(Some(match routes {
+                Routes::Management { .. } => Principal::open(),
+                _ => Principal::nobody(),
+            })),
             None => Err(unauthenticated(None)),
         }
     }

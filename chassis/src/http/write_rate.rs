@@ -88,8 +88,7 @@ impl WriteRate {
             && let Err(wait) = self.count(client, Instant::now())
         {
             self.0.refused.inc();
-            let seconds = u16::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u16::MAX);
-            return Err(too_many(seconds));
+            return Err(too_many(whole_seconds(wait)));
         }
         Ok(())
     }
@@ -111,6 +110,11 @@ impl WriteRate {
         }
         Ok(())
     }
+}
+
+/// Returns the seconds after which the wait is over: 1 at least.
+fn whole_seconds(wait: Duration) -> u16 {
+    u16::try_from(wait.as_nanos().div_ceil(1_000_000_000).max(1)).unwrap_or(u16::MAX)
 }
 
 fn is_write(method: &Method) -> bool {
@@ -181,6 +185,18 @@ mod tests {
         assert_eq!(rate.count(client(1), began + Duration::from_millis(50)), Ok(()));
         let later = began + Duration::from_mins(1);
         assert_eq!(taken(&[&rate], later, 10_000), 20 + 199);
+    }
+
+    #[test]
+    fn nobody_is_told_to_try_again_before_it_is_time() {
+        for (wait, seconds) in [
+            (Duration::from_micros(1), 1),
+            (Duration::from_millis(1_000), 1),
+            (Duration::from_millis(1_001), 2),
+            (Duration::MAX, u16::MAX),
+        ] {
+            assert_eq!(whole_seconds(wait), seconds, "{wait:?}");
+        }
     }
 
     #[test]

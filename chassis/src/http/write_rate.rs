@@ -191,7 +191,7 @@ mod tests {
     fn nobody_is_told_to_try_again_before_it_is_time() {
         for (wait, seconds) in [
             (Duration::from_micros(1), 1),
-            (Duration::from_millis(1_000), 1),
+            (Duration::from_secs(1), 1),
             (Duration::from_millis(1_001), 2),
             (Duration::MAX, u16::MAX),
         ] {

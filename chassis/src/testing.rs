@@ -12,7 +12,7 @@ pub use event_reader::{EventReader, SentEvent};
 pub use issuer::{SigningKey, TestIssuer, base64url};
 pub use jsonwebtoken::{Algorithm, Header};
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-pub use principals::{principal, with_principals};
+pub use principals::{answer, client_as, principal, with_principals, without_path};
 
 use crate::base::config::{DatabaseUrl, Host, Listen};
 use crate::bus::{

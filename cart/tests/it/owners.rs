@@ -2,27 +2,25 @@
 
 use crate::gone::Carts;
 use cart::api;
-use chassis::testing::{peer, with_principals};
-use reqwest::{Client, Method, RequestBuilder};
+use chassis::testing::{answer, client_as, peer, with_principals, without_path};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 /// The service over HTTP, for requests by anybody.
 struct Shop {
     carts: Carts,
     url: String,
-    client: Client,
 }
 
 impl Shop {
     async fn start() -> Self {
         let carts = Carts::start().await;
         let url = peer(with_principals(api::routes(carts.app.clone())));
-        Self { carts, url, client: Client::builder().no_proxy().build().unwrap() }
+        Self { carts, url }
     }
 
     fn request(&self, name: &str, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.url));
-        if name == "guest" { request } else { request.header("as", name) }
+        client_as(name).request(method, format!("{}{path}", self.url))
     }
 
     async fn ask(&self, name: &str, method: Method, path: &str) -> (u16, Value) {
@@ -53,17 +51,6 @@ impl Shop {
     }
 }
 
-async fn answer(request: RequestBuilder) -> (u16, Value) {
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
-}
-
-/// Returns the problem without the URL that it names.
-fn problem(mut problem: Value) -> Value {
-    problem["instance"] = Value::Null;
-    problem
-}
-
 const NAMES: [&str; 3] = ["alice", "bob", "guest"];
 
 #[tokio::test]
@@ -85,7 +72,7 @@ async fn everybody_sees_and_cancels_their_own_carts_and_an_md_sees_all() {
                 let (status, shown) = shop.ask(name, method.clone(), &path).await;
                 let (_, absent) = shop.ask(name, method.clone(), "/carts/99").await;
                 assert_eq!(status, 404, "{name}: {method} {path}");
-                assert_eq!(problem(shown), problem(absent), "{name}: {method} {path}");
+                assert_eq!(without_path(shown), without_path(absent), "{name}: {method} {path}");
                 for (condition, tag) in [
                     ("if-match", "*"),
                     ("if-match", "\"1\""),

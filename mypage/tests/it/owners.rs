@@ -4,17 +4,19 @@ use chassis::base::config::StreamsLimit;
 use chassis::base::metrics::{Counter, Metrics};
 use chassis::http::event_stream::Streams;
 use chassis::storage::Db;
-use chassis::testing::{EventReader, TestDb, TestLog, carry_out, peer, principal, with_principals};
-use common_events::{CartId, Owner};
+use chassis::testing::{
+    EventReader, TestDb, TestLog, answer, carry_out, client_as, peer, principal, with_principals,
+    without_path,
+};
+use common_events::CartId;
 use mypage::api::{self, Api};
 use mypage::app::ViewModel;
 use mypage::live::events::EventFeed;
 use mypage::live::views::ViewFeed;
 use mypage::projection::{Command, Details, Fact, Kind};
 use mypage::store;
-use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, RequestBuilder};
-use serde_json::{Value, json};
+use reqwest::RequestBuilder;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -22,14 +24,16 @@ use tokio::time::timeout;
 /// The carts of alice, bob and a guest, whose views are made in this order.
 const CARTS: [(i64, &str); 3] = [(11, "alice"), (12, "bob"), (13, "guest")];
 
-fn owner(name: &str) -> Owner {
-    if name == "guest" { Owner::GUEST } else { principal(name).owner().clone() }
-}
-
 async fn tell(db: &Db, kind: Kind, at: i64) {
     for (cart, name) in CARTS {
         let details = Details::default();
-        let fact = Fact { cart_id: CartId(cart), owner: owner(name), kind, at, details };
+        let fact = Fact {
+            cart_id: CartId(cart),
+            owner: principal(name).owner().clone(),
+            kind,
+            at,
+            details,
+        };
         carry_out(db, &ViewModel, &[Command::Told(fact)]).await.unwrap();
     }
 }
@@ -58,33 +62,13 @@ impl Views {
     }
 
     fn get(&self, name: &str, path: &str) -> RequestBuilder {
-        client(name).get(format!("{}{path}", self.url))
+        client_as(name).get(format!("{}{path}", self.url))
     }
 
     async fn stream(&self, name: &str, query: &str, last_id: &str) -> EventReader {
         let url = format!("{}/mypages/stream{query}", self.url);
-        EventReader::open(&client(name), &url, last_id).await
+        EventReader::open(&client_as(name), &url, last_id).await
     }
-}
-
-/// Returns a client whose requests somebody makes.
-fn client(name: &str) -> Client {
-    let mut headers = HeaderMap::new();
-    if name != "guest" {
-        headers.insert("as", HeaderValue::from_str(name).unwrap());
-    }
-    Client::builder().no_proxy().default_headers(headers).build().unwrap()
-}
-
-async fn answer(request: RequestBuilder) -> (u16, Value) {
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
-}
-
-/// Returns the problem without the URL that it names.
-fn problem(mut problem: Value) -> Value {
-    problem["instance"] = Value::Null;
-    problem
 }
 
 #[tokio::test]
@@ -105,7 +89,11 @@ async fn everybody_sees_their_own_views_and_an_md_sees_all() {
                     continue;
                 }
                 let (_, absent) = answer(views.get(name, &missing)).await;
-                assert_eq!((status, problem(shown)), (404, problem(absent)), "{name}: {path}");
+                assert_eq!(
+                    (status, without_path(shown)),
+                    (404, without_path(absent)),
+                    "{name}: {path}"
+                );
                 for condition in ["if-none-match", "if-match"] {
                     let conditional = views.get(name, &path).header(condition, "*");
                     assert_eq!(answer(conditional).await.0, 404, "{name}: {path}, {condition}");

@@ -1,12 +1,13 @@
 //! What belongs to others is as if it were not there.
 
-use chassis::testing::{TestDb, carry_out, peer, with_principals};
+use chassis::testing::{
+    TestDb, answer, carry_out, client_as, peer, principal, with_principals, without_path,
+};
 use common_events::CartId;
 use payment::app::PaymentModel;
 use payment::domain::{Command, Verdict};
 use payment::{api, store};
-use reqwest::{Client, RequestBuilder};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The carts of alice, bob and a guest, which are paid in this order.
 const CARTS: [(i64, &str); 3] = [(11, "alice"), (12, "bob"), (13, "guest")];
@@ -16,12 +17,7 @@ async fn serve(db: &TestDb) -> String {
     let db = db.open(&store::schema()).await;
     for (cart, name) in CARTS {
         let cart_id = CartId(cart);
-        let owner = if name == "guest" {
-            chassis::auth::Principal::open()
-        } else {
-            chassis::testing::principal(name)
-        };
-        let owner = owner.owner().clone();
+        let owner = principal(name).owner().clone();
         let request = Command::Request { cart_id, owner, amount: 5_000, trace: None };
         let commands = [request, Command::Decide { cart_id, verdict: Verdict::Approved }];
         carry_out(&db, &PaymentModel, &commands).await.unwrap();
@@ -29,26 +25,11 @@ async fn serve(db: &TestDb) -> String {
     peer(with_principals(api::routes(db)))
 }
 
-fn by(request: RequestBuilder, name: &str) -> RequestBuilder {
-    if name == "guest" { request } else { request.header("as", name) }
-}
-
-async fn answer(request: RequestBuilder) -> (u16, Value) {
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
-}
-
-/// Returns the problem without the URL that it names.
-fn problem(mut problem: Value) -> Value {
-    problem["instance"] = Value::Null;
-    problem
-}
-
 #[tokio::test]
 async fn everybody_sees_their_own_payments_and_an_md_sees_all() {
     let db = TestDb::sqlite();
-    let (url, client) = (serve(&db).await, Client::builder().no_proxy().build().unwrap());
-    let get = |path: &str, name: &str| by(client.get(format!("{url}{path}")), name);
+    let url = serve(&db).await;
+    let get = |path: &str, name: &str| client_as(name).get(format!("{url}{path}"));
     for name in ["alice", "bob", "guest"] {
         for (id, (cart, owner)) in (1..).zip(CARTS) {
             for (path, missing) in [
@@ -65,7 +46,11 @@ async fn everybody_sees_their_own_payments_and_an_md_sees_all() {
                     continue;
                 }
                 let (_, absent) = answer(get(&missing, name)).await;
-                assert_eq!((status, problem(shown)), (404, problem(absent)), "{name}: {path}");
+                assert_eq!(
+                    (status, without_path(shown)),
+                    (404, without_path(absent)),
+                    "{name}: {path}"
+                );
                 for condition in ["if-none-match", "if-match"] {
                     let conditional = get(&path, name).header(condition, "*");
                     assert_eq!(answer(conditional).await.0, 404, "{name}: {path}, {condition}");

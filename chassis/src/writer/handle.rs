@@ -68,10 +68,7 @@ impl<M: WriteModel> Writer<M> {
 
     /// Carries out one command as [`Writer::execute`] does, and names `actor` in the audit log for what it changes.
     pub async fn execute_for(&self, actor: &Owner, command: M::Command) -> Outcome<M> {
-        match self.enqueue(command, trace::current(), Some(actor.clone())) {
-            Err(overloaded) => Err(CommandError::Unavailable(overloaded)),
-            Ok(queued) => self.outcome(queued, sleep_until(patience::until())).await,
-        }
+        self.execute_in_time(command, Some(actor.clone()), std::future::pending()).await
     }
 
     /// Carries out one command as [`Writer::execute`] does, unless `withdrawn` resolves before the writer has begun it: for a
@@ -84,7 +81,16 @@ impl<M: WriteModel> Writer<M> {
         command: M::Command,
         withdrawn: impl Future<Output = ()>,
     ) -> Outcome<M> {
-        match self.enqueue(command, trace::current(), None) {
+        self.execute_in_time(command, None, withdrawn).await
+    }
+
+    async fn execute_in_time(
+        &self,
+        command: M::Command,
+        actor: Option<Owner>,
+        withdrawn: impl Future<Output = ()>,
+    ) -> Outcome<M> {
+        match self.enqueue(command, trace::current(), actor) {
             Err(overloaded) => Err(CommandError::Unavailable(overloaded)),
             Ok(queued) => {
                 let over = async {

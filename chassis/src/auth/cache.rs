@@ -1,7 +1,7 @@
 //! Tokens that were checked lately: a signature takes longer than all else that a request needs before its service.
 
 use crate::auth::Principal;
-use ring::digest::{SHA256, digest};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -35,9 +35,7 @@ impl Default for Cache {
 impl Cache {
     /// Returns the hash of a token.
     pub(super) fn hash(token: &str) -> Hash {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        hash
+        Sha256::digest(token).into()
     }
 
     /// Returns whose token it is, if it was checked with these keys and has not expired since.

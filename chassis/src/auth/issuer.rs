@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -59,7 +60,7 @@ pub(super) struct Issuer {
     outage: Outage,
     looks: Looks,
     /// Counts the changes of the keys.
-    changed: std::sync::atomic::AtomicU64,
+    changed: AtomicU64,
 }
 
 /// The metrics of looks at the keys of an issuer.
@@ -119,7 +120,7 @@ impl Issuer {
             runtime: Handle::current(),
             outage: Outage::new("looks at the keys of the issuer"),
             looks,
-            changed: std::sync::atomic::AtomicU64::new(0),
+            changed: AtomicU64::new(0),
         });
         tokio::spawn(refresh(Arc::downgrade(&issuer)));
         Ok(issuer)
@@ -127,7 +128,7 @@ impl Issuer {
 
     /// Returns how often the keys changed: what was found with older ones may no longer hold.
     pub(super) fn generation(&self) -> u64 {
-        self.changed.load(std::sync::atomic::Ordering::Acquire)
+        self.changed.load(Ordering::Acquire)
     }
 
     /// Returns the key for a token, after a look at the issuer's keys if it is not known.
@@ -156,13 +157,13 @@ impl Issuer {
     async fn look_unless_lately(&self) {
         let mut last = self.looking.lock().await;
         if last.is_none_or(|last| last.elapsed() >= LOOK_INTERVAL) {
-            *last = Some(Instant::now());
-            self.look().await;
+            self.look(&mut last).await;
         }
     }
 
-    /// Looks at the keys.
-    async fn look(&self) {
+    /// Looks at the keys now, which `last` is told.
+    async fn look(&self, last: &mut Option<Instant>) {
+        *last = Some(Instant::now());
         self.looks.all.inc();
         match self.read().await {
             Ok(read) => {
@@ -171,7 +172,7 @@ impl Issuer {
                 let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
                 if keys.as_ref().is_none_or(|keys| !keys.equals(&read)) {
                     *keys = Some(Arc::new(read));
-                    self.changed.fetch_add(1, std::sync::atomic::Ordering::Release);
+                    self.changed.fetch_add(1, Ordering::Release);
                 }
             }
             Err(error) => {
@@ -223,11 +224,7 @@ impl Issuer {
 async fn refresh(issuer: Weak<Issuer>) {
     loop {
         let Some(issuer) = issuer.upgrade() else { return };
-        {
-            let mut last = issuer.looking.lock().await;
-            *last = Some(Instant::now());
-            issuer.look().await;
-        }
+        issuer.look(&mut *issuer.looking.lock().await).await;
         let known = issuer.keys.read().unwrap_or_else(PoisonError::into_inner).is_some();
         drop(issuer);
         sleep(if known { REFRESH_INTERVAL } else { FIRST_LOOK_PAUSE }).await;

@@ -3,7 +3,7 @@
 use crate::auth::{Authenticator, Denied, Principal, Role};
 use crate::base::config::ServiceTokens;
 use crate::base::i18n::Text;
-use crate::base::problem::{Problem, kind};
+use crate::base::problem::{Kind, Problem, kind};
 use crate::http::write_rate::WriteRate;
 use anyhow::anyhow;
 use axum::extract::{MatchedPath, Request, State};
@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use ring::digest::{SHA256, digest};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// The secret by which services know each other. The gateway never passes it on.
@@ -67,7 +67,7 @@ enum Routes {
     /// `rate` bounds the writes of each client.
     Declared {
         access: &'static [RouteAccess],
-        service_tokens: Vec<Vec<u8>>,
+        service_tokens: Vec<[u8; 32]>,
         rate: Option<WriteRate>,
     },
     /// Those of the services behind a gateway, which decide themselves, and few of its own.
@@ -137,13 +137,13 @@ impl Gate {
         }
         match principal {
             Some(principal) if access.includes(&principal) => Ok(Some(principal)),
-            Some(principal) if principal.is_guest() => Err(unauthenticated(None)),
+            Some(principal) if principal.is_guest() => Err(not_signed_in()),
             Some(_) => Err(forbidden()),
             None if access == Access::Public => Ok(Some(match routes {
                 Routes::Management { .. } => Principal::open(),
                 _ => Principal::nobody(),
             })),
-            None => Err(unauthenticated(None)),
+            None => Err(not_signed_in()),
         }
     }
 }
@@ -162,7 +162,7 @@ pub(crate) async fn guarded(
 }
 
 /// Refuses a request that does not come from a service, if services need a token.
-fn is_service(headers: &HeaderMap, tokens: &[Vec<u8>]) -> Result<(), Problem> {
+fn is_service(headers: &HeaderMap, tokens: &[[u8; 32]]) -> Result<(), Problem> {
     let mut sent = headers.get_all(SERVICE_TOKEN).iter().filter_map(|token| token.to_str().ok());
     // Hashes are compared: how long that takes says nothing about the tokens.
     if tokens.is_empty() || sent.any(|sent| tokens.contains(&hash(sent))) {
@@ -171,13 +171,13 @@ fn is_service(headers: &HeaderMap, tokens: &[Vec<u8>]) -> Result<(), Problem> {
     Err(forbidden())
 }
 
-fn hash(token: &str) -> Vec<u8> {
-    digest(&SHA256, token.as_bytes()).as_ref().to_vec()
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
 }
 
 fn refused(denied: Denied) -> Problem {
     match denied {
-        Denied::InvalidToken => unauthenticated(Some("invalid_token")),
+        Denied::InvalidToken => invalid_token(),
         Denied::IssuerAway => Problem::unavailable(Text::fixed(
             "tokens cannot be checked now; try again shortly",
             "지금은 로그인을 확인할 수 없습니다. 잠시 후 다시 시도해 주세요",
@@ -185,26 +185,27 @@ fn refused(denied: Denied) -> Problem {
     }
 }
 
-/// Returns the 401 (RFC 6750). It does not say what is wrong with a token.
-fn unauthenticated(error: Option<&'static str>) -> Problem {
-    let (challenge, text) = match error {
-        None => (
-            HeaderValue::from_static("Bearer"),
-            Text::fixed("sign in, or send a token", "로그인하거나 토큰을 보내 주세요"),
-        ),
-        Some(_) => (
-            HeaderValue::from_static("Bearer error=\"invalid_token\""),
-            Text::fixed(
-                "this token is not accepted; sign in again",
-                "이 토큰은 쓸 수 없습니다. 다시 로그인해 주세요",
-            ),
-        ),
-    };
-    Problem::new(kind::UNAUTHENTICATED, text).header(header::WWW_AUTHENTICATE, challenge)
+/// Returns the 401 for a request without a token (RFC 6750).
+fn not_signed_in() -> Problem {
+    let text = Text::fixed("sign in, or send a token", "로그인하거나 토큰을 보내 주세요");
+    challenged(kind::UNAUTHENTICATED, text, "Bearer")
+}
+
+/// Returns the 401 for a token that is not accepted. It does not say why.
+fn invalid_token() -> Problem {
+    let text = Text::fixed(
+        "this token is not accepted; sign in again",
+        "이 토큰은 쓸 수 없습니다. 다시 로그인해 주세요",
+    );
+    challenged(kind::UNAUTHENTICATED, text, "Bearer error=\"invalid_token\"")
 }
 
 fn forbidden() -> Problem {
     let text = Text::fixed("your account has no right to do this", "이 계정에는 권한이 없습니다");
-    let challenge = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
-    Problem::new(kind::FORBIDDEN, text).header(header::WWW_AUTHENTICATE, challenge)
+    challenged(kind::FORBIDDEN, text, "Bearer error=\"insufficient_scope\"")
+}
+
+fn challenged(kind: Kind, text: Text, challenge: &'static str) -> Problem {
+    let challenge = HeaderValue::from_static(challenge);
+    Problem::new(kind, text).header(header::WWW_AUTHENTICATE, challenge)
 }

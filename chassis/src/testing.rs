@@ -6,10 +6,11 @@ mod event_reader;
 mod issuer;
 mod principals;
 
+pub use crate::auth::{SigningKey, base64url};
 pub use certificate::TestCertificate;
 pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
-pub use issuer::{SigningKey, TestIssuer, base64url};
+pub use issuer::{TestIssuer, signing_key};
 pub use jsonwebtoken::{Algorithm, Header};
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 pub use principals::{answer, client_as, principal, with_principals, without_path};

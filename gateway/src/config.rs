@@ -2,6 +2,7 @@
 
 use crate::cors::Cors;
 use crate::services::Upstreams;
+use crate::sign_in::SignInConfig;
 use crate::trusted::Proxies;
 use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 
@@ -28,4 +29,7 @@ pub struct GatewayConfig {
 
     #[command(flatten)]
     pub auth: Auth,
+
+    #[command(flatten)]
+    pub sign_in: SignInConfig,
 }

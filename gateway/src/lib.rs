@@ -15,10 +15,12 @@ pub mod proxy;
 mod routes;
 mod security_headers;
 pub mod services;
+mod sign_in;
 mod trusted;
 
 pub use config::GatewayConfig;
 pub use cors::Cors;
+pub use sign_in::{SessionToken, SignInConfig};
 pub use trusted::{Network, Proxies};
 
 use axum::Router;
@@ -27,9 +29,10 @@ use chassis::Running;
 use chassis::auth::{Authenticator, log_mode};
 use chassis::base::metrics::Metrics;
 use chassis::base::span::Tracer;
-use chassis::http::distrust_trace;
 use chassis::http::event_stream::Streams;
+use chassis::http::{behind_gateway_gate, distrust_trace};
 use chassis::service::{PublicAddress, serve_bare};
+use sign_in::SignIn;
 use std::sync::Arc;
 use tower::ServiceBuilder;
 
@@ -38,11 +41,20 @@ pub const ABOUT: &str = "The public address of the gifticon shop";
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
-    let GatewayConfig { listen, tls, cors, proxies, upstreams, streams, auth } = config;
+    let GatewayConfig { listen, tls, cors, proxies, upstreams, streams, auth, sign_in } = config;
     let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
     let tracer = Tracer::of("gateway", &metrics);
-    let routes = routes::routes(upstreams, &Streams::new(streams, &metrics), &metrics, &tracer);
+    log_mode(&auth);
+    let authenticator = Authenticator::new(&auth, &metrics)?;
+    let surface = services::surface();
+    let web = routes::web(upstreams, &Streams::new(streams, &metrics), &metrics, &tracer);
+    let gated = |routes| behind_gateway_gate(authenticator.clone(), surface.access, routes);
+    // Who is signed in has to be known before the gate looks for a token.
+    let routes = match SignIn::new(sign_in, &auth, &authenticator)? {
+        Some(sign_in) => sign_in::around(sign_in, &web, gated(routes::all(&web))),
+        None => gated(routes::all(&web)),
+    };
     let distrust = tracer.is_on() && !proxies.trust_traceparent;
     let layers = ServiceBuilder::new()
         .map_request(move |mut request: Request| {
@@ -55,9 +67,7 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
         .map_request(cors::hide_options)
         .layer(cors)
         .map_request(cors::show_options);
-    log_mode(&auth);
-    let authenticator = Authenticator::new(&auth, &metrics)?;
-    let (address, surface) = (PublicAddress { listen: &listen, tls: &tls }, services::surface());
+    let address = PublicAddress { listen: &listen, tls: &tls };
     let around = |routes: Router| routes.layer(layers);
-    serve_bare("gateway", address, metrics, tracer, Some(authenticator), surface, routes, around)
+    serve_bare("gateway", address, metrics, tracer, authenticator, surface, routes, around)
 }

@@ -23,13 +23,13 @@ use web::Web;
 /// 60 ms. Each service has its own places, so that one that is stuck does not block the others.
 const IN_PROGRESS_MAX: usize = 256;
 
-/// Returns the routes: those of the services, and the pages, which ask the services by the same routes.
-pub(crate) fn routes(
+/// Returns the pages, and the routes of the services, which the pages ask by the same routes.
+pub(crate) fn web(
     upstreams: Upstreams,
     streams: &Streams,
     metrics: &Metrics,
     tracer: &Tracer,
-) -> Router {
+) -> Web {
     let proxy = Proxy::new(tracer.clone());
     let upstreams: Vec<_> = upstreams.each().collect();
     let figures = Figures::new(proxy.clone(), upstreams.clone());
@@ -53,10 +53,15 @@ pub(crate) fn routes(
         let below = format!("{}/{{*rest}}", service.path);
         router = router.route(service.path, forward.clone()).route(&below, forward);
     }
-    let web = Web::new(router);
+    Web::new(router)
+}
+
+/// Returns all routes: those of the services, the pages and `/`.
+pub(crate) fn all(web: &Web) -> Router {
+    let front_web = web.clone();
     web.routes().route(
         "/",
-        get(async move |base: BaseUrl, request: Request| front(&web, base, request).await),
+        get(async move |base: BaseUrl, request: Request| front(&front_web, base, request).await),
     )
 }
 

@@ -124,6 +124,7 @@ pub fn surface() -> Surface {
         (Method::POST, "/me/cancel"),
         (Method::POST, "/md/gifticons"),
         (Method::POST, "/md/gifticons/{id}"),
+        (Method::POST, "/sign-out"),
     ];
     // The services say who may use theirs.
     let access = &[(Method::GET, FIGURES_PATH, Access::Reader)];

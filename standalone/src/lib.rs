@@ -1,16 +1,20 @@
 //! The whole shop in one process: the services and the gateway on SQLite files in one data directory, and on the embedded event log
 //! if no Kafka is configured.
 
+pub mod dev_issuer;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
+mod token;
 mod welcome;
+
+pub use token::token;
 
 use anyhow::Context;
 use chassis::Running;
 use chassis::auth::Authenticator;
 use chassis::base::config::{
-    Auth, DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, RateLimit, ServiceToken,
-    StreamsLimit, TlsFiles, Topic,
+    Auth, DEV_ISSUER, DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, RateLimit,
+    ServiceToken, StreamsLimit, TlsFiles, Topic,
 };
 use chassis::base::metrics::Metrics;
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
@@ -32,7 +36,11 @@ const MANAGEMENT_PATHS: [&str; 4] =
     ["/gifticon/metrics", "/cart/admin/parked", "/mypage/admin/rebuild", HEALTH_PATH];
 
 /// The first line of `--help`.
-pub const ABOUT: &str = "The whole gifticon shop in one process";
+pub const ABOUT: &str = "The whole gifticon shop in one process\n\n\
+     With AUTH_ISSUER=dev it has sample accounts, and `standalone token --help` says how to get a token.";
+
+/// The address of the issuer `dev`, unless a setting names another.
+const DEV_ISSUER_ADDR: &str = "127.0.0.1:8087";
 
 /// The settings of the shop in one process.
 #[derive(Clone, Debug, clap::Args)]
@@ -78,6 +86,9 @@ pub struct StandaloneConfig {
     pub auth: Auth,
 
     #[command(flatten)]
+    pub sign_in: gateway::SignInConfig,
+
+    #[command(flatten)]
     pub service_token: ServiceToken,
 
     #[command(flatten)]
@@ -114,6 +125,10 @@ pub struct Listeners {
     /// Address of the management routes of all, as /cart/metrics, as IP:PORT; port 0 takes any free one
     #[arg(long, env, default_value = "127.0.0.1:8089")]
     pub management_addr: SocketAddr,
+
+    /// Address of the issuer of AUTH_ISSUER=dev, as IP:PORT; it is a part of the owner of all that is made
+    #[arg(long, env, default_value = DEV_ISSUER_ADDR)]
+    pub dev_issuer_addr: SocketAddr,
 }
 
 impl Listeners {
@@ -127,7 +142,22 @@ impl Listeners {
             mypage_addr: free,
             gateway_addr: free,
             management_addr: free,
+            dev_issuer_addr: free,
         }
+    }
+
+    /// Returns the first that others than this machine reach.
+    fn beyond_loopback(self) -> Option<(&'static str, SocketAddr)> {
+        let each = [
+            ("GIFTICON_ADDR", self.gifticon_addr),
+            ("CART_ADDR", self.cart_addr),
+            ("PAYMENT_ADDR", self.payment_addr),
+            ("MYPAGE_ADDR", self.mypage_addr),
+            ("GATEWAY_ADDR", self.gateway_addr),
+            ("MANAGEMENT_ADDR", self.management_addr),
+            ("DEV_ISSUER_ADDR", self.dev_issuer_addr),
+        ];
+        each.into_iter().find(|(_, address)| !address.ip().is_loopback())
     }
 }
 
@@ -219,10 +249,13 @@ impl Shop {
     /// Starts all parts: a service before those that call it, and before the gateway.
     async fn start_each(
         &mut self,
-        config: StandaloneConfig,
+        mut config: StandaloneConfig,
         bus: Arc<dyn Bus>,
         database: impl Fn(&str) -> anyhow::Result<DatabaseUrl>,
     ) -> anyhow::Result<()> {
+        if config.auth.auth_issuer.as_deref() == Some(DEV_ISSUER) {
+            self.start_issuer(&mut config)?;
+        }
         let service_token = match (&config.service_token.service_token, config.auth.is_open()) {
             (None, false) => ServiceToken::random(),
             _ => config.service_token.clone(),
@@ -260,6 +293,7 @@ impl Shop {
             upstreams: Upstreams::new(|service| urls[service.name].clone()),
             streams: config.streams,
             auth: config.auth.clone(),
+            sign_in: config.sign_in,
         };
         self.add(gateway::start(gateway), "GATEWAY_ADDR")?;
         let routes = self.parts.iter_mut().filter_map(Running::take_management).collect();
@@ -267,6 +301,28 @@ impl Shop {
         let paths = MANAGEMENT_PATHS.to_vec();
         let management = serve_management(at.management_addr, routes, paths, authenticator);
         self.add(management, "MANAGEMENT_ADDR")?;
+        Ok(())
+    }
+
+    /// Starts the issuer `dev`, and names it in the settings of the others.
+    fn start_issuer(&mut self, config: &mut StandaloneConfig) -> anyhow::Result<()> {
+        if let Some((setting, address)) = config.listeners.beyond_loopback() {
+            let why = format!(
+                "dev has accounts without passwords, for loopback addresses alone, and {setting} is {address}"
+            );
+            return Err(InvalidSetting { setting: "AUTH_ISSUER", why }.into());
+        }
+        let key = dev_issuer::signing_key(&config.data_dir)?;
+        let auth = &config.auth;
+        let claims = |issuer| dev_issuer::Claims {
+            issuer,
+            audience: auth.auth_audience.clone(),
+            roles_claim: auth.auth_roles_claim.clone(),
+        };
+        let issuer = dev_issuer::start(config.listeners.dev_issuer_addr, key, claims);
+        config.auth.auth_issuer = Some(self.add(issuer, "DEV_ISSUER_ADDR")?);
+        config.auth.auth_jwks_url = None;
+        config.sign_in.oidc_client_id.get_or_insert_with(|| dev_issuer::CLIENT_ID.into());
         Ok(())
     }
 
@@ -313,7 +369,7 @@ pub async fn start_parts(
     log: &tokio::sync::OnceCell<EmbeddedLog>,
 ) -> anyhow::Result<Started> {
     let (dir, brokers) = (config.data_dir.clone(), config.kafka_brokers.clone());
-    let shop = start(config).await?;
+    let shop = Box::pin(start(config)).await?; // it is large
     let welcome = Addresses::new(&shop.urls(), &dir, brokers);
     let (parts, embedded) = shop.into_parts();
     if let Some(embedded) = embedded {

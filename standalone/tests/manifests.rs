@@ -223,6 +223,7 @@ async fn probes_ask_at_paths_that_answer_and_ports_that_are_open() {
         upstreams: Upstreams::new(|_| "http://127.0.0.1:1".to_owned()),
         streams: StreamsLimit::default(),
         auth: Auth::open(),
+        sign_in: gateway::SignInConfig::default(),
     })
     .unwrap();
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use chassis::testing::{Algorithm, SigningKey, TestIssuer, base64url, eventually};
+use chassis::testing::{Algorithm, TestIssuer, base64url, eventually, signing_key};
 use common::Shop;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ impl Walk {
             changed[name] = value;
             key.sign(&changed)
         };
-        let foreign = SigningKey::new(&key.id, Algorithm::ES256);
+        let foreign = signing_key(&key.id, Algorithm::ES256);
         let good = key.sign(&claims);
         let body = good.split('.').nth(1).unwrap();
         let head = |algorithm: &str| {

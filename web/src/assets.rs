@@ -21,10 +21,13 @@ struct Asset {
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
+/// The style of every page.
+pub(crate) const STYLE: &str = include_str!("../assets/style.css");
+
 /// The files. A script that imports another one stands after it.
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     let sources = [
-        ("style.css", CSS, include_str!("../assets/style.css")),
+        ("style.css", CSS, STYLE),
         ("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
         ("stream.js", JS, include_str!("../assets/stream.js")),
         ("page.js", JS, include_str!("../assets/page.js")),

@@ -89,7 +89,7 @@ impl FromRequest<Services> for Form {
 /// Returns true if one of our own pages sent the request, or a client that is no browser. Browsers say where a request
 /// comes from: in `Sec-Fetch-Site` or, over plain HTTP, in `Origin`. Schemes are not compared, because a proxy that ends TLS
 /// may not be trusted to say so.
-fn is_same_origin(headers: &HeaderMap, ours: &str) -> bool {
+pub fn is_same_origin(headers: &HeaderMap, ours: &str) -> bool {
     let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = value("sec-fetch-site") {
         return matches!(site, "same-origin" | "none");
@@ -102,7 +102,7 @@ fn is_same_origin(headers: &HeaderMap, ours: &str) -> bool {
 }
 
 /// Returns the refusal of a form of another site.
-fn refused(headers: &HeaderMap, visit: &Visit) -> Response {
+pub(crate) fn refused(headers: &HeaderMap, visit: &Visit) -> Response {
     if prefers_html(headers) {
         let t = visit.words();
         return answer::page(

@@ -10,19 +10,26 @@ mod format;
 mod pages;
 mod services;
 mod visit;
+mod visitor;
 mod voucher;
 mod words;
 
-pub use form::CROSS_SITE;
+pub use form::{CROSS_SITE, is_same_origin};
 pub use pages::PATHS;
+pub use pages::sign_in::Trouble;
+pub use visitor::{Account, Visitor};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::Uri;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::base::problem::Kind;
 use tower::ServiceExt;
+
+/// The style of the pages.
+pub const STYLE: &str = assets::STYLE;
 
 /// The problems of the pages. A test compares them with docs/reference/problems.md.
 pub const PROBLEMS: &[Kind] = &[CROSS_SITE];
@@ -60,6 +67,27 @@ impl Web {
     /// Returns the routes of the pages and of the services.
     pub fn routes(&self) -> Router {
         self.services.clone().merge(self.pages.clone())
+    }
+
+    /// Returns the page for somebody whose sign-in does not go on.
+    pub async fn trouble(&self, request: &mut Parts, trouble: Trouble) -> Response {
+        pages::sign_in::trouble(&self.visit(request).await, trouble)
+    }
+
+    /// Returns the page that leads somebody who signed out to `url`, where the issuer forgets them.
+    pub async fn leave(&self, request: &mut Parts, url: &str) -> Response {
+        pages::sign_in::leave(&self.visit(request).await, url)
+    }
+
+    /// Returns the refusal of a request that a page of another site sent with a visitor's session.
+    pub async fn refuse_cross_site(&self, request: &mut Parts) -> Response {
+        form::refused(&request.headers.clone(), &self.visit(request).await)
+    }
+
+    async fn visit(&self, request: &mut Parts) -> visit::Visit {
+        let services = services::Services(self.services.clone());
+        let Ok(visit) = visit::Visit::from_request_parts(request, &services).await;
+        visit
     }
 
     /// Returns the page that a browser gets for `/`.

@@ -1,6 +1,7 @@
 //! One visit of a page: the visitor's language and theme, and the services on the visitor's behalf.
 
 use crate::services::{Client, Services};
+use crate::visitor::Visitor;
 use crate::words::Words;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -59,6 +60,7 @@ pub(crate) struct Visit {
     /// The path in front of ours, where a proxy adds one; without a slash at its end.
     pub(crate) prefix: String,
     pub(crate) query: Query,
+    pub(crate) visitor: Visitor,
     pub(crate) client: Client,
 }
 
@@ -95,22 +97,17 @@ impl FromRequestParts<Services> for Visit {
         let remembered = || cookie(headers, LANG_COOKIE).and_then(language);
         let lang = chosen.or_else(remembered).unwrap_or_else(|| Lang::of(headers));
         let theme = cookie(headers, THEME_COOKIE).and_then(Theme::named).unwrap_or(Theme::Auto);
-        let (origin, prefix) = split(&BaseUrl::of(headers).url(""));
+        let base = BaseUrl::of(headers);
+        let (origin, prefix) = (base.origin().to_owned(), base.path(""));
         let client = Client::new(services, headers, lang);
-        Ok(Self { lang, theme, chosen, origin, prefix, query, client })
+        let visitor = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(Self { lang, theme, chosen, origin, prefix, query, visitor, client })
     }
 }
 
 /// Returns the language with this tag.
 fn language(tag: &str) -> Option<Lang> {
     [Lang::English, Lang::Korean].into_iter().find(|lang| lang.tag() == tag)
-}
-
-/// Returns origin and path of a URL without a slash at its end.
-fn split(url: &str) -> (String, String) {
-    let host = url.find("://").map_or(0, |scheme| scheme + 3);
-    let end = url[host..].find('/').map_or(url.len(), |slash| host + slash);
-    (url[..end].to_owned(), url[end..].to_owned())
 }
 
 /// Returns the value of a cookie.
@@ -123,13 +120,6 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_its_origin_and_its_path() {
-        let split = |url| split(url);
-        assert_eq!(split("http://a:1"), ("http://a:1".into(), String::new()));
-        assert_eq!(split("https://a/x/y"), ("https://a".into(), "/x/y".into()));
-    }
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name() {

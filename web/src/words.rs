@@ -36,6 +36,27 @@ words! {
         "한정 수량 모바일 상품권 가게예요. 실제로 결제되지는 않아요.";
     api: "API for programs", "개발자용 API";
 
+    // Signing in.
+    sign_in: "Sign in", "로그인";
+    sign_out: "Sign out", "로그아웃";
+    sign_in_title: "Sign in to go on", "로그인이 필요해요";
+    sign_in_text: "This page is yours alone, so the shop has to know you.", "나만 볼 수 있는 화면이라 누구인지 알아야 해요.";
+    sign_in_to_buy: "Sign in to buy", "로그인하고 담기";
+    sign_in_to_buy_named: "Sign in to buy {name}", "로그인하고 {name} 담기";
+    forbidden_title: "This page is not for your account", "이 계정으로는 볼 수 없어요";
+    forbidden_text: "Sign in with an account that may use it.", "권한이 있는 계정으로 로그인해 주세요.";
+    no_sign_in_title: "Nobody can sign in here", "여기서는 로그인할 수 없어요";
+    no_sign_in_text: "This shop takes tokens of its programs only. What is on sale can be seen.", "프로그램용 토큰만 받는 가게예요. 판매 중인 상품은 볼 수 있어요.";
+    attempt_gone_title: "This sign-in is over", "로그인 시간이 지났어요";
+    attempt_gone_text: "It took too long, or began in another browser. Begin again.", "시간이 너무 지났거나 다른 브라우저에서 시작한 로그인이에요. 다시 시작해 주세요.";
+    sign_in_denied_title: "You are not signed in", "로그인하지 않았어요";
+    sign_in_denied_text: "The sign-in was cancelled, or refused. You can try it again.", "로그인이 취소되었거나 거절되었어요. 다시 시도할 수 있어요.";
+    sign_in_away_title: "You cannot sign in right now", "지금은 로그인할 수 없어요";
+    sign_in_away_text: "The sign-in service does not answer. Try again in a moment.", "로그인 서비스가 응답하지 않아요. 잠시 후 다시 시도해 주세요.";
+    signed_out_title: "You are signed out", "로그아웃했어요";
+    signed_out_text: "Go on, so that the sign-in service forgets you as well.", "계속하면 로그인 서비스에서도 로그아웃돼요.";
+    go_on: "Go on", "계속";
+
     // Trouble.
     trouble_title: "We cannot reach a part of the shop", "지금은 불러올 수 없어요";
     trouble_text: "This passes. Try again in a moment.", "잠시 뒤에 다시 시도해 주세요.";

@@ -3,9 +3,11 @@
 use crate::auth::cache::Cache;
 use crate::auth::issuer::{Issuer, Looks, NoKey, Source};
 use crate::auth::{Principal, Role, crypto};
-use crate::base::config::{Auth, AuthAlgorithm, Guests};
+use crate::base::config::{Auth, AuthAlgorithm, Customers, DEV_ISSUER, Guests, InvalidSetting};
 use crate::base::metrics::{Counter, Metrics};
 use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common_events::Owner;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
@@ -35,6 +37,7 @@ struct Checks {
     validation: Validation,
     roles_claim: Vec<String>,
     guests: Guests,
+    customers: Customers,
     cache: Cache,
     checked: Counter,
     refused: Counter,
@@ -69,6 +72,10 @@ impl Authenticator {
         metrics.register("tokens_refused", "Requests with a bad token", refused.clone());
         let looks = Looks::new(metrics);
         let Some(name) = auth.auth_issuer.clone() else { return Ok(Self::open()) };
+        if name == DEV_ISSUER {
+            let why = "the issuer `dev` is there in standalone alone; name one by its URL";
+            return Err(InvalidSetting { setting: "AUTH_ISSUER", why: why.into() }.into());
+        }
         crypto::install();
         let source = match &auth.auth_jwks_url {
             Some(url) => Source::Url(url.clone()),
@@ -90,6 +97,7 @@ impl Authenticator {
             validation,
             roles_claim: auth.auth_roles_claim.split('.').map(ToOwned::to_owned).collect(),
             guests: auth.auth_guests,
+            customers: auth.auth_customers,
             cache: Cache::default(),
             checked,
             refused,
@@ -128,20 +136,94 @@ impl Authenticator {
     }
 }
 
+/// Somebody who signed in, as the issuer tells the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Whom what they make belongs to.
+    pub owner: Owner,
+    /// What they are called: `name`, `nickname`, `preferred_username` or `sub`.
+    pub name: String,
+}
+
+impl Authenticator {
+    /// Returns whose token it is.
+    ///
+    /// # Errors
+    /// If it cannot be believed; in open mode always.
+    pub async fn principal_of(&self, token: &str) -> Result<Principal, Denied> {
+        self.0.as_ref().ok_or(Denied::InvalidToken)?.check(token).await
+    }
+
+    /// Returns who signed in by an ID token for `client_id` (OpenID Connect Core, section 3.1.3.7).
+    ///
+    /// # Errors
+    /// If it cannot be believed, or its `nonce` is another.
+    pub async fn identity(
+        &self,
+        id_token: &str,
+        client_id: &str,
+        nonce: &str,
+    ) -> Result<Identity, Denied> {
+        let checks = self.0.as_ref().ok_or(Denied::InvalidToken)?;
+        let mut validation = checks.validation.clone();
+        validation.set_audience(&[client_id]);
+        let claims = checks.claims(id_token, validation).await?;
+        let authorized = claims.get("azp").is_none_or(|party| party == client_id);
+        if claims["nonce"] != nonce || !authorized {
+            return Err(refused(&ErrorKind::InvalidToken));
+        }
+        let text = |name: &str| claims[name].as_str().filter(|text| !text.trim().is_empty());
+        let name = ["name", "nickname", "preferred_username"].into_iter().find_map(text);
+        let subject = subject(&claims)?;
+        let owner = Owner::of_subject(&checks.name, subject);
+        Ok(Identity { owner, name: name.unwrap_or(subject).to_owned() })
+    }
+}
+
+/// Returns `exp` of a token, whose signature is not checked.
+pub fn expiry(token: &str) -> Option<SystemTime> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    let seconds = claims["exp"].as_f64().filter(|seconds| (0.0..1e12).contains(seconds))?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
+}
+
+/// Refuses a token. Says why in a line of the log that has nothing of the token.
+fn refused(why: &ErrorKind) -> Denied {
+    debug!(?why, "a token was refused");
+    Denied::InvalidToken
+}
+
+/// Returns `sub`.
+fn subject(claims: &Value) -> Result<&str, Denied> {
+    let subject = claims["sub"].as_str().filter(|subject| {
+        (1..=SUBJECT_LENGTH_MAX).contains(&subject.chars().count())
+            && !subject.chars().any(char::is_control)
+    });
+    subject.ok_or_else(|| refused(&ErrorKind::InvalidSubject))
+}
+
 impl Checks {
     /// Returns whose token it is.
     async fn check(&self, token: &str) -> Result<Principal, Denied> {
-        if token.len() > TOKEN_SIZE_MAX {
-            return Err(Denied::InvalidToken);
-        }
         let (hash, generation) = (Cache::hash(token), self.issuer.generation());
         if let Some(principal) = self.cache.get(&hash, generation) {
             return Ok(principal);
         }
-        let refused = |why: &ErrorKind| {
-            debug!(?why, "a token was refused"); // never the token itself
-            Denied::InvalidToken
-        };
+        let claims = self.claims(token, self.validation.clone()).await?;
+        let subject = subject(&claims)?;
+        let expires = expiry(token).ok_or_else(|| refused(&ErrorKind::ExpiredSignature))?;
+        let owner = Owner::of_subject(&self.name, subject);
+        let principal = Principal::new(owner, self.roles(&claims));
+        self.cache.put(hash, principal.clone(), expires + LEEWAY, generation);
+        Ok(principal)
+    }
+
+    /// Returns the claims of a token that its issuer signed, and that `validation` accepts.
+    async fn claims(&self, token: &str, mut validation: Validation) -> Result<Value, Denied> {
+        if token.len() > TOKEN_SIZE_MAX {
+            return Err(Denied::InvalidToken);
+        }
         let head = decode_header(token).map_err(|error| refused(error.kind()))?;
         if !self.algorithms.contains(&head.alg) {
             return Err(refused(&ErrorKind::InvalidAlgorithm));
@@ -151,33 +233,22 @@ impl Checks {
                 NoKey::Unknown => refused(&ErrorKind::InvalidKeyFormat),
                 NoKey::Away => Denied::IssuerAway,
             })?;
-        let mut validation = self.validation.clone();
         validation.algorithms = vec![head.alg];
         self.checked.inc();
         let data = decode::<Value>(token, &key, &validation);
-        let claims = data.map_err(|error| refused(error.kind()))?.claims;
-        let subject = claims["sub"].as_str().filter(|subject| {
-            (1..=SUBJECT_LENGTH_MAX).contains(&subject.chars().count())
-                && !subject.chars().any(char::is_control)
-        });
-        let subject = subject.ok_or_else(|| refused(&ErrorKind::InvalidSubject))?;
-        let expires = claims["exp"].as_f64().filter(|seconds| (0.0..1e12).contains(seconds));
-        let expires = expires.ok_or_else(|| refused(&ErrorKind::ExpiredSignature))?;
-        let owner = Owner::of_subject(&self.name, subject);
-        let principal = Principal::new(owner, self.roles(&claims));
-        let until = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(expires) + LEEWAY;
-        self.cache.put(hash, principal.clone(), until, generation);
-        Ok(principal)
+        Ok(data.map_err(|error| refused(error.kind()))?.claims)
     }
 
-    /// Returns the roles in the claims. Without such a list there are none.
+    /// Returns the roles in the claims, and what everybody with a token is.
     fn roles(&self, claims: &Value) -> Vec<Role> {
         let list = self.roles_claim.iter().try_fold(claims, |value, name| value.get(name));
-        let Some(list) = list.and_then(Value::as_array) else {
+        let list = list.and_then(Value::as_array);
+        if list.is_none() {
             debug!("a token has no list of roles");
-            return Vec::new();
-        };
-        list.iter().filter_map(Value::as_str).filter_map(Role::named).collect()
+        }
+        let named = list.into_iter().flatten().filter_map(Value::as_str).filter_map(Role::named);
+        let all = (self.customers == Customers::Everybody).then_some(Role::Customer);
+        named.chain(all).collect()
     }
 }
 

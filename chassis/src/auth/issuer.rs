@@ -3,26 +3,19 @@
 //! A token with an unknown key leads to one look, whoever sends how many: looks are made by one task at a time, and not more
 //! often than every [`LOOK_INTERVAL`]. The keys that are known stay while the issuer is away.
 
+use crate::auth::discovery::Discovery;
+use crate::auth::https::HttpsClient;
 use crate::auth::keys::KeySet;
 use crate::base::metrics::{Counter, Gauge, Metrics};
 use crate::base::outage::Outage;
-use anyhow::{Context, anyhow, ensure};
-use axum::http::{Request, header};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use anyhow::{Context, ensure};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::rustls::crypto::ring;
 
 /// The least time between two looks at the keys because of a key that is not known.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,12 +23,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 const REFRESH_INTERVAL: Duration = Duration::from_mins(5);
 /// How long until the next try while no keys are known at all.
 const FIRST_LOOK_PAUSE: Duration = Duration::from_secs(1);
-/// Upper bound for one response of the issuer.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a request waits for a look that is under way.
 const WAIT_MAX: Duration = Duration::from_secs(1);
-/// Upper bound for a document of the issuer, in bytes.
-const DOCUMENT_SIZE_MAX: usize = 256 * 1024;
 
 /// Where the keys come from.
 #[derive(Clone, Debug)]
@@ -46,12 +35,10 @@ pub(super) enum Source {
     Url(String),
 }
 
-type Client = legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
 /// The keys of an issuer.
 pub(super) struct Issuer {
     source: Source,
-    client: Client,
+    client: HttpsClient,
     /// `None` until they were read once.
     keys: RwLock<Option<Arc<KeySet>>>,
     /// Held during a look; when the last one began.
@@ -98,20 +85,10 @@ pub(super) enum NoKey {
     Away,
 }
 
-#[derive(Deserialize)]
-struct Discovery {
-    issuer: String,
-    jwks_uri: String,
-}
-
 impl Issuer {
     /// Returns the keys of an issuer, and looks at them from time to time until the last reference is dropped.
     pub(super) fn follow(source: Source, looks: Looks) -> anyhow::Result<Arc<Self>> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(ring::default_provider())
-            .context("the system's certificates cannot be read")?;
-        let connector = connector.https_or_http().enable_http1().build();
-        let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let client = HttpsClient::new()?;
         let issuer = Arc::new(Self {
             source,
             client,
@@ -185,38 +162,12 @@ impl Issuer {
     async fn read(&self) -> anyhow::Result<KeySet> {
         let url = match &self.source {
             Source::Url(url) => url.clone(),
-            Source::Discovery { issuer } => {
-                let url =
-                    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-                let document = self.get(&url).await?;
-                let discovery: Discovery = serde_json::from_slice(&document)
-                    .with_context(|| format!("{url} is no discovery document"))?;
-                ensure!(
-                    discovery.issuer == *issuer,
-                    "{url} is of the issuer {}, and AUTH_ISSUER is {issuer}",
-                    discovery.issuer
-                );
-                discovery.jwks_uri
-            }
+            Source::Discovery { issuer } => Discovery::read(&self.client, issuer).await?.jwks_uri,
         };
-        let document = self.get(&url).await?;
+        let document = self.client.get(&url).await?;
         let keys = KeySet::parse(&document).with_context(|| format!("{url} has no keys"))?;
         ensure!(!keys.is_empty(), "{url} has no key for signatures that can be used");
         Ok(keys)
-    }
-
-    async fn get(&self, url: &str) -> anyhow::Result<Bytes> {
-        let request = Request::get(url).header(header::ACCEPT, "application/json");
-        let request = request.body(Empty::new())?;
-        let read = async {
-            let response = self.client.request(request).await?;
-            ensure!(response.status().is_success(), "{url} answered {}", response.status());
-            let body = Limited::new(response.into_body(), DOCUMENT_SIZE_MAX).collect().await;
-            let body = body.map_err(|error| anyhow!("{url} could not be read: {error}"))?;
-            Ok(body.to_bytes())
-        };
-        let late = || format!("{url} did not answer within {RESPONSE_TIMEOUT:?}");
-        timeout(RESPONSE_TIMEOUT, read).await.with_context(late)?
     }
 }
 

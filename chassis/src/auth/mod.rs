@@ -3,10 +3,17 @@
 mod authenticator;
 mod cache;
 mod crypto;
+mod discovery;
+mod https;
 mod issuer;
 mod keys;
 mod principal;
+mod signing_key;
 
-pub use authenticator::{Authenticator, Denied, log_mode};
+pub use authenticator::{Authenticator, Denied, Identity, expiry, log_mode};
 pub use crypto::install as install_crypto;
+pub use discovery::Discovery;
+pub use https::HttpsClient;
+pub use jsonwebtoken::Algorithm;
 pub use principal::{Principal, Role};
+pub use signing_key::{SigningKey, base64url};

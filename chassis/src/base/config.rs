@@ -10,7 +10,7 @@ mod secret;
 mod streams;
 mod tls;
 
-pub use auth::{Auth, AuthAlgorithm, Guests, ServiceToken, ServiceTokens};
+pub use auth::{Auth, AuthAlgorithm, Customers, DEV_ISSUER, Guests, ServiceToken, SharedSecrets};
 pub use invalid::InvalidSetting;
 pub(crate) use kafka::TokenRequest;
 pub use kafka::{Identification, KafkaOauth, KafkaSecurity, Mechanism, Protocol};

@@ -8,7 +8,7 @@ pub mod i18n;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
-pub(crate) mod outage;
+pub mod outage;
 pub mod pace;
 pub mod patience;
 pub mod problem;

@@ -15,7 +15,7 @@ const CAUSES_MAX: usize = 8;
 
 /// Logs the failures of one kind of work: each cause once at WARN during an outage, and its end.
 #[derive(Debug)]
-pub(crate) struct Outage {
+pub struct Outage {
     /// The kind of work, in the plural, such as `writes to gifticon.db`.
     what: String,
     lasts: AtomicBool,
@@ -31,12 +31,12 @@ struct State {
 }
 
 impl Outage {
-    pub(crate) fn new(what: impl Into<String>) -> Self {
+    pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), lasts: AtomicBool::new(false), state: Mutex::new(None) }
     }
 
     /// Records a failure, and logs it at WARN if its cause is new in this outage, else at DEBUG. Returns whether it is new.
-    pub(crate) fn failed(&self, cause: &str) -> bool {
+    pub fn failed(&self, cause: &str) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || State { causes: Vec::new(), failures: 0, since: now, last: now };
@@ -74,12 +74,12 @@ impl Outage {
 
     /// True during an outage.
     #[cfg(test)]
-    pub(crate) fn lasts(&self) -> bool {
+    pub fn lasts(&self) -> bool {
         self.lasts.load(Ordering::Relaxed)
     }
 
     /// Records a success, which may end an outage.
-    pub(crate) fn works(&self) {
+    pub fn works(&self) {
         self.end_if(|state| state.last.elapsed() >= RECOVERY_TIME);
     }
 

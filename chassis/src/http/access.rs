@@ -1,11 +1,12 @@
 //! Who may use a route, and the layer that sees to it.
 
 use crate::auth::{Authenticator, Denied, Principal, Role};
-use crate::base::config::ServiceTokens;
+use crate::base::config::SharedSecrets;
 use crate::base::i18n::Text;
 use crate::base::problem::{Kind, Problem, kind};
 use crate::http::write_rate::WriteRate;
 use anyhow::anyhow;
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -81,17 +82,17 @@ impl Gate {
     pub(crate) fn of_service(
         authenticator: Authenticator,
         access: &'static [RouteAccess],
-        service_tokens: Option<&ServiceTokens>,
+        service_tokens: Option<&SharedSecrets>,
         rate: Option<WriteRate>,
     ) -> Self {
-        let hashes = service_tokens.into_iter().flat_map(ServiceTokens::each).map(hash);
+        let hashes = service_tokens.into_iter().flat_map(SharedSecrets::each).map(hash);
         let service_tokens = hashes.collect();
         let routes = Routes::Declared { access, service_tokens, rate };
         Self(Arc::new(Rules { authenticator, routes }))
     }
 
     /// Returns the gate before the routes that a gateway forwards, and its own of `own`.
-    pub(crate) fn of_gateway(authenticator: Authenticator, own: &'static [RouteAccess]) -> Self {
+    fn of_gateway(authenticator: Authenticator, own: &'static [RouteAccess]) -> Self {
         Self(Arc::new(Rules { authenticator, routes: Routes::Forwarded(own) }))
     }
 
@@ -146,6 +147,16 @@ impl Gate {
             None => Err(not_signed_in()),
         }
     }
+}
+
+/// Returns the routes that a gateway forwards, and its own of `own`, behind a gate that checks their tokens.
+pub fn behind_gateway_gate(
+    authenticator: Authenticator,
+    own: &'static [RouteAccess],
+    routes: Router,
+) -> Router {
+    let gate = Gate::of_gateway(authenticator, own);
+    routes.layer(axum::middleware::from_fn_with_state(gate, guarded))
 }
 
 /// Lets a request through the gate, with who makes it in its extensions.

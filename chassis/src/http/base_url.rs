@@ -18,6 +18,22 @@ impl BaseUrl {
         format!("{}{path}", self.0)
     }
 
+    /// Returns scheme, host and port.
+    pub fn origin(&self) -> &str {
+        &self.0[..self.path_start()]
+    }
+
+    /// Returns `path`, which starts with a slash, as the client has to write it: behind the path prefix.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", &self.0[self.path_start()..])
+    }
+
+    /// Returns where the path prefix begins.
+    fn path_start(&self) -> usize {
+        let host = self.0.find("://").map_or(0, |scheme| scheme + 3);
+        self.0[host..].find('/').map_or(self.0.len(), |slash| host + slash)
+    }
+
     /// Returns the base URL of a request.
     pub fn of(headers: &HeaderMap) -> Self {
         let first = |name: &str| {
@@ -90,6 +106,14 @@ mod tests {
             ]),
             "http://[::1]/shop/carts/1"
         );
+    }
+
+    #[test]
+    fn a_base_url_is_its_origin_and_its_path() {
+        let of = |url: &str| BaseUrl(url.to_owned());
+        let (bare, prefixed) = (of("http://a:1"), of("https://a/x/y"));
+        assert_eq!((bare.origin(), &*bare.path("/s")), ("http://a:1", "/s"));
+        assert_eq!((prefixed.origin(), &*prefixed.path("/s")), ("https://a", "/x/y/s"));
     }
 
     #[test]

@@ -35,7 +35,7 @@ mod transport;
 mod write_rate;
 
 pub(crate) use access::Gate;
-pub use access::{Access, RouteAccess, SERVICE_TOKEN};
+pub use access::{Access, RouteAccess, SERVICE_TOKEN, behind_gateway_gate};
 pub use base_url::BaseUrl;
 pub(crate) use body::BodyMemory;
 pub use conditions::{Conditions, EntityTag, precondition_failed};

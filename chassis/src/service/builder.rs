@@ -1,7 +1,7 @@
 //! Builds a service out of its parts.
 
 use crate::auth::{Authenticator, log_mode};
-use crate::base::config::{Auth, Host, InvalidSetting, RateLimit, ServiceTokens};
+use crate::base::config::{Auth, Host, InvalidSetting, RateLimit, SharedSecrets};
 use crate::base::limits::{LEASE_TERM, RETENTION_LEASE_TERM};
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
@@ -51,7 +51,7 @@ pub struct Chassis {
     retention: Vec<RetentionRule>,
     authenticator: Authenticator,
     auth: Auth,
-    service_tokens: Option<ServiceTokens>,
+    service_tokens: Option<SharedSecrets>,
     rate_limit: RateLimit,
 }
 

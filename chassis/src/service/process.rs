@@ -149,7 +149,7 @@ pub fn serve_bare(
     addresses: PublicAddress<'_>,
     metrics: Arc<Metrics>,
     tracer: Tracer,
-    authenticator: Option<Authenticator>,
+    authenticator: Authenticator,
     surface: Surface,
     routes: Router,
     around: impl FnOnce(Router) -> Router,
@@ -167,8 +167,8 @@ pub fn serve_bare(
         management: Router::new(),
         management_paths: MANAGEMENT_PATHS.to_vec(),
         db: None,
-        gate: authenticator.clone().map(|known| Gate::of_gateway(known, surface.access)),
-        authenticator: authenticator.unwrap_or_else(Authenticator::open),
+        gate: None, // the gateway's stands within its routes
+        authenticator,
     };
     process.serve(surface, routes, Exposure::Public, around)
 }

@@ -1,19 +1,14 @@
 //! An issuer of tokens for tests, on a port of loopback.
 
-use crate::auth::install_crypto;
+use crate::auth::SigningKey;
 use crate::base::config::Auth;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair,
-};
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,19 +17,16 @@ use tokio::net::TcpListener;
 /// A private key of RSA, for tests alone: ring makes none.
 const RSA_KEY: &[u8] = include_bytes!("rsa_key.pk8");
 
-/// Returns the bytes as a part of a token.
-pub fn base64url(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// A key that signs tokens.
-#[derive(Clone)]
-pub struct SigningKey {
-    /// `kid`.
-    pub id: String,
-    algorithm: Algorithm,
-    private: Vec<u8>,
-    jwk: Value,
+/// Returns a key for an algorithm: RS256 (always the same key), ES256 or EdDSA.
+///
+/// # Panics
+/// Panics for another algorithm.
+pub fn signing_key(id: &str, algorithm: Algorithm) -> SigningKey {
+    let key = match algorithm {
+        Algorithm::RS256 => SigningKey::from_pkcs8(id, algorithm, RSA_KEY),
+        _ => SigningKey::generate(id, algorithm),
+    };
+    key.expect("keys can be made for this algorithm")
 }
 
 /// An issuer that publishes its keys, as OpenID Connect Discovery says.
@@ -50,72 +42,16 @@ struct Shared {
     published: Mutex<Vec<SigningKey>>,
     looks: AtomicUsize,
     away: AtomicBool,
-}
-
-impl SigningKey {
-    /// Returns a new key for an algorithm: RS256 (always the same key), ES256 or EdDSA.
-    ///
-    /// # Panics
-    /// Panics for another algorithm.
-    pub fn new(id: &str, algorithm: Algorithm) -> Self {
-        install_crypto();
-        let (random, base64) = (SystemRandom::new(), base64url);
-        let (private, mut jwk) = match algorithm {
-            Algorithm::RS256 => {
-                let pair = RsaKeyPair::from_pkcs8(RSA_KEY).expect("the key can be read");
-                let public = ring::rsa::PublicKeyComponents::<Vec<u8>>::from(pair.public());
-                let jwk = json!({ "kty": "RSA", "n": base64(&public.n), "e": base64(&public.e) });
-                (RSA_KEY.to_vec(), jwk)
-            }
-            Algorithm::ES256 => {
-                let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
-                let made = EcdsaKeyPair::generate_pkcs8(curve, &random).expect("ring makes keys");
-                let pair = EcdsaKeyPair::from_pkcs8(curve, made.as_ref(), &random);
-                let pair = pair.expect("the key can be read");
-                let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-                let jwk = json!({ "kty": "EC", "crv": "P-256", "x": base64(x), "y": base64(y) });
-                (made.as_ref().to_vec(), jwk)
-            }
-            Algorithm::EdDSA => {
-                let made = Ed25519KeyPair::generate_pkcs8(&random).expect("ring makes keys");
-                let pair = Ed25519KeyPair::from_pkcs8(made.as_ref()).expect("the key can be read");
-                let x = base64(pair.public_key().as_ref());
-                (made.as_ref().to_vec(), json!({ "kty": "OKP", "crv": "Ed25519", "x": x }))
-            }
-            other => panic!("no key is made for {other:?}"),
-        };
-        jwk["kid"] = id.into();
-        jwk["use"] = "sig".into();
-        jwk["alg"] = json!(algorithm);
-        Self { id: id.into(), algorithm, private, jwk }
-    }
-
-    /// Returns a token with these claims.
-    pub fn sign(&self, claims: &Value) -> String {
-        let head = Header { kid: Some(self.id.clone()), ..Header::new(self.algorithm) };
-        self.sign_as(&head, claims)
-    }
-
-    /// Returns a token with this head, whose algorithm must be one of the key.
-    pub fn sign_as(&self, head: &Header, claims: &Value) -> String {
-        let key = match self.algorithm {
-            Algorithm::RS256 => EncodingKey::from_rsa_der(&self.private),
-            Algorithm::ES256 => EncodingKey::from_ec_der(&self.private),
-            _ => EncodingKey::from_ed_der(&self.private),
-        };
-        encode(head, claims, &key).expect("claims are JSON")
-    }
-
-    /// Returns the public key as a JWKS has it.
-    pub fn jwk(&self) -> &Value {
-        &self.jwk
-    }
+    /// What it answers to token requests, the first first.
+    token_answers: Mutex<VecDeque<(StatusCode, Value)>>,
+    /// The bodies of the token requests.
+    token_requests: Mutex<Vec<String>>,
 }
 
 impl TestIssuer {
     /// Starts an issuer with one key of ES256, called `first`.
     pub async fn start() -> Self {
-        Self::with(vec![SigningKey::new("first", Algorithm::ES256)]).await
+        Self::with(vec![signing_key("first", Algorithm::ES256)]).await
     }
 
     /// Starts an issuer with these keys.
@@ -127,6 +63,7 @@ impl TestIssuer {
         let routes = Router::new()
             .route("/.well-known/openid-configuration", get(discovery))
             .route("/keys", get(keys_document))
+            .route("/token", post(token))
             .with_state(issuer.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         issuer
@@ -155,6 +92,18 @@ impl TestIssuer {
         self.shared.away.store(away, Ordering::Relaxed);
     }
 
+    /// Answers the next token request that has no answer yet with this status and body.
+    pub fn will_answer(&self, status: u16, body: Value) {
+        let status = StatusCode::from_u16(status).expect("it is a status");
+        let mut answers = self.shared.token_answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push_back((status, body));
+    }
+
+    /// Returns the bodies of the token requests until now.
+    pub fn token_requests(&self) -> Vec<String> {
+        self.shared.token_requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Returns how often its keys were asked for.
     pub fn looks(&self) -> usize {
         self.shared.looks.load(Ordering::Relaxed)
@@ -177,13 +126,28 @@ impl TestIssuer {
 
 async fn discovery(State(issuer): State<TestIssuer>) -> Result<Json<Value>, StatusCode> {
     let url = &issuer.url;
-    here(&issuer, json!({ "issuer": url, "jwks_uri": format!("{url}/keys") }))
+    let document = json!({
+        "issuer": url, "jwks_uri": format!("{url}/keys"), "token_endpoint": format!("{url}/token"),
+        "authorization_endpoint": format!("{url}/authorize"), "end_session_endpoint": format!("{url}/sign-out"),
+    });
+    here(&issuer, document)
+}
+
+async fn token(State(issuer): State<TestIssuer>, form: String) -> (StatusCode, Json<Value>) {
+    let shared = &issuer.shared;
+    shared.token_requests.lock().unwrap_or_else(PoisonError::into_inner).push(form);
+    let answer = shared.token_answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let (status, body) = answer.unwrap_or((StatusCode::SERVICE_UNAVAILABLE, Value::Null));
+    (status, Json(body))
 }
 
 async fn keys_document(State(issuer): State<TestIssuer>) -> Result<Json<Value>, StatusCode> {
     issuer.shared.looks.fetch_add(1, Ordering::Relaxed);
     let keys = issuer.shared.published.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    here(&issuer, json!({ "keys": keys.into_iter().map(|key| key.jwk).collect::<Vec<_>>() }))
+    here(
+        &issuer,
+        json!({ "keys": keys.into_iter().map(|key| key.jwk().clone()).collect::<Vec<_>>() }),
+    )
 }
 
 fn here(issuer: &TestIssuer, document: Value) -> Result<Json<Value>, StatusCode> {

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use chassis::auth::{Authenticator, Denied, Principal, Role};
 use chassis::base::config::{Auth, AuthAlgorithm, Guests};
 use chassis::base::metrics::Metrics;
-use chassis::testing::{Algorithm, Header, SigningKey, TestIssuer, eventually};
+use chassis::testing::{Algorithm, Header, TestIssuer, eventually, signing_key};
 use common_events::Owner;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn ready(issuer: &TestIssuer) -> Authenticator {
 #[tokio::test]
 async fn a_token_says_who_and_what_they_may() {
     let algorithms = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
-    let keys = algorithms.map(|algorithm| SigningKey::new(&format!("{algorithm:?}"), algorithm));
+    let keys = algorithms.map(|algorithm| signing_key(&format!("{algorithm:?}"), algorithm));
     let issuer = TestIssuer::with(keys.to_vec()).await;
     let authenticator = ready(&issuer).await;
     for key in &keys {
@@ -54,8 +54,8 @@ async fn a_token_says_who_and_what_they_may() {
 /// Each with why it is none.
 #[tokio::test]
 async fn a_token_that_is_not_whole_and_ours_is_refused() {
-    let rsa = SigningKey::new("rsa", Algorithm::RS256);
-    let ec = SigningKey::new("ec", Algorithm::ES256);
+    let rsa = signing_key("rsa", Algorithm::RS256);
+    let ec = signing_key("ec", Algorithm::ES256);
     let issuer = TestIssuer::with(vec![ec.clone(), rsa.clone()]).await;
     let authenticator = ready(&issuer).await;
     let claims = issuer.claims("alice", &["customer"]);
@@ -81,7 +81,7 @@ async fn a_token_that_is_not_whole_and_ours_is_refused() {
     let secret = rsa.jwk()["n"].as_str().unwrap();
     let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     let tag = chassis::testing::base64url(ring::hmac::sign(&secret, signed.as_bytes()).as_ref());
-    let foreign = SigningKey::new("ec", Algorithm::ES256); // the same `kid`
+    let foreign = signing_key("ec", Algorithm::ES256); // the same `kid`
     let other_family = Header { kid: Some("rsa".into()), ..Header::new(Algorithm::ES256) };
     let mut admin = claims.clone();
     admin["realm_access"]["roles"] = json!(["operator"]);
@@ -186,7 +186,7 @@ async fn ten_thousand_unknown_keys_are_one_look() {
     let issuer = TestIssuer::start().await;
     let authenticator = ready(&issuer).await;
     let (before, began) = (issuer.looks(), Instant::now());
-    let stranger = SigningKey::new("x", Algorithm::ES256);
+    let stranger = signing_key("x", Algorithm::ES256);
     let claims = issuer.claims("mallory", &["operator"]);
     let one = stranger.sign(&claims);
     let (_, rest) = one.split_once('.').unwrap();
@@ -210,7 +210,7 @@ async fn ten_thousand_unknown_keys_are_one_look() {
 async fn a_key_that_the_issuer_rotates_is_taken_within_seconds() {
     let issuer = TestIssuer::start().await;
     let authenticator = ready(&issuer).await;
-    let (old, new) = (issuer.key(), SigningKey::new("second", Algorithm::EdDSA));
+    let (old, new) = (issuer.key(), signing_key("second", Algorithm::EdDSA));
     let claims = issuer.claims("alice", &[]);
     issuer.publish(vec![new.clone(), old.clone()]);
     let began = Instant::now();
@@ -235,7 +235,7 @@ async fn an_issuer_that_is_away_harms_nobody_whose_key_is_known() {
     issuer.is_away(true);
     let fresh = issuer.token("bob", &["customer"]);
     assert!(asked(&authenticator, &fresh).await.is_ok(), "its key is known");
-    let unknown = SigningKey::new("second", Algorithm::ES256).sign(&issuer.claims("eve", &[]));
+    let unknown = signing_key("second", Algorithm::ES256).sign(&issuer.claims("eve", &[]));
     assert_eq!(asked(&authenticator, &unknown).await, REFUSED);
 }
 

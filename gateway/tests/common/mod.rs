@@ -15,7 +15,7 @@ use chassis::Running;
 use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 use chassis::testing::peer;
 use gateway::services::Upstreams;
-use gateway::{Cors, GatewayConfig, Proxies};
+use gateway::{Cors, GatewayConfig, Proxies, SignInConfig};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,6 +55,14 @@ pub(crate) async fn with_tls(upstream: &str, tls: TlsFiles) -> Running {
     start(upstream, &[], &[], StreamsLimit::default(), tls)
 }
 
+/// Starts the gateway with an issuer at which people sign in.
+pub(crate) fn with_sign_in(upstream: &str, auth: Auth) -> Running {
+    let sign_in = SignInConfig { oidc_client_id: Some("pages".into()), ..SignInConfig::default() };
+    let none = (StreamsLimit::default(), TlsFiles::default());
+    gateway::start(GatewayConfig { auth, sign_in, ..config(upstream, &[], &[], none.0, none.1) })
+        .unwrap()
+}
+
 fn start(
     upstream: &str,
     origins: &[&'static str],
@@ -62,8 +70,18 @@ fn start(
     streams: StreamsLimit,
     tls: TlsFiles,
 ) -> Running {
+    gateway::start(config(upstream, origins, proxies, streams, tls)).unwrap()
+}
+
+fn config(
+    upstream: &str,
+    origins: &[&'static str],
+    proxies: &[&str],
+    streams: StreamsLimit,
+    tls: TlsFiles,
+) -> GatewayConfig {
     let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
-    let config = GatewayConfig {
+    GatewayConfig {
         listen: Listen::free(),
         tls,
         proxies: Proxies { trusted_proxies, ..Proxies::default() },
@@ -71,8 +89,8 @@ fn start(
         upstreams: Upstreams::new(|_| upstream.to_owned()),
         streams,
         auth: Auth::open(),
-    };
-    gateway::start(config).unwrap()
+        sign_in: SignInConfig::default(),
+    }
 }
 
 /// Starts a stand-in that returns the request that it received, as JSON.

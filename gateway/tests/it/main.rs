@@ -8,5 +8,6 @@ mod headers;
 mod pages;
 mod proxy;
 mod refusals;
+mod sign_in;
 mod streams;
 mod tls;

@@ -6,7 +6,7 @@ use crate::register;
 use chassis::base::config::{Auth, Listen};
 use chassis::testing::eventually;
 use gateway::services::Upstreams;
-use gateway::{Cors, GatewayConfig, Proxies};
+use gateway::{Cors, GatewayConfig, Proxies, SignInConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -79,6 +79,7 @@ fn gateway(shop: &Shop, listen_addr: SocketAddr) -> chassis::Running {
         proxies: Proxies::default(),
         upstreams: Upstreams::new(|service| shop.direct[service.name].base.clone()),
         auth: Auth::open(),
+        sign_in: SignInConfig::default(),
         streams: chassis::base::config::StreamsLimit::default(),
     })
     .unwrap()

@@ -47,6 +47,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         proxies: gateway::Proxies::default(),
         streams: StreamsLimit::default(),
         auth: Auth::open(),
+        sign_in: gateway::SignInConfig::default(),
         service_token: ServiceToken::default(),
         rate_limit: RateLimit::default(),
         tls: TlsFiles::default(),

@@ -4,6 +4,7 @@ use anyhow::Context;
 use axum::http::Method;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use chassis::auth::Authenticator;
 use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
@@ -31,7 +32,9 @@ fn serve(name: &'static str, routes: Router) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::default());
     let address = PublicAddress { listen: &Listen::free(), tls: &TlsFiles::default() };
     let tracer = Tracer::default();
-    serve_bare(name, address, metrics, tracer, None, surface, routes, |routes| routes)
+    serve_bare(name, address, metrics, tracer, Authenticator::open(), surface, routes, |routes| {
+        routes
+    })
 }
 
 /// Serves a floor in this process until it is killed, and prints its addresses as the shop's processes do.
@@ -78,6 +81,7 @@ fn pipeline() -> anyhow::Result<Vec<Running>> {
         }),
         streams: StreamsLimit::default(),
         auth: Auth::open(),
+        sign_in: gateway::SignInConfig::default(),
     })?;
     Ok(vec![gifticon, cart, gateway])
 }

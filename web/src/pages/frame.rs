@@ -28,6 +28,9 @@ pub(crate) struct Frame {
     pub(crate) prefix: String,
     pub(crate) path: &'static str,
     pub(crate) tabs: Vec<Tab>,
+    /// What somebody is called who is signed in.
+    pub(crate) account: Option<String>,
+    pub(crate) can_sign_in: bool,
     pub(crate) style: String,
     pub(crate) icon: String,
     pub(crate) scripts: Vec<String>,
@@ -63,12 +66,17 @@ impl Frame {
             },
             prefix: visit.prefix.clone(),
             path,
-            tabs: vec![
-                tab("/shop", t.tab_shop, "shop"),
-                tab("/me", t.tab_me, "me"),
-                tab("/md", t.tab_md, "md"),
-                tab("/live", t.tab_live, "live"),
-            ],
+            tabs: [
+                Some(tab("/shop", t.tab_shop, "shop")),
+                Some(tab("/me", t.tab_me, "me")),
+                visit.visitor.may_manage().then(|| tab("/md", t.tab_md, "md")),
+                Some(tab("/live", t.tab_live, "live")),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            account: visit.visitor.name().map(ToOwned::to_owned),
+            can_sign_in: visit.visitor.can_sign_in(),
             style: visit.path(&assets::path("style.css")),
             icon: visit.path(&assets::path("icon.svg")),
             scripts: [Some("page.js"), script]

@@ -4,6 +4,7 @@ use crate::answer::{self, see};
 use crate::form::Form;
 use crate::format::{count, time, won};
 use crate::pages::pager::{Collection, Pager, asked};
+use crate::pages::sign_in::barred;
 use crate::pages::{Frame, Summary, trouble};
 use crate::visit::Visit;
 use crate::voucher;
@@ -180,6 +181,9 @@ pub(crate) async fn cart(visit: Visit, Id(id): Id) -> Response {
 
 /// Returns the page, after a form that was refused if there is one.
 async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response {
+    if let Some(barred) = barred(visit, "/me", visit.visitor.may_buy()) {
+        return barred;
+    }
     let number = asked(visit);
     let path = format!("/mypages?page={number}&size={PAGE_SIZE}&sort=id,desc");
     let list = match (visit.client.get::<Collection<Mypages>>(&path).await, &refused) {
@@ -201,6 +205,9 @@ async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response
 /// Handles `POST /me/cancel`. A cart that is cancelled twice is cancelled.
 pub(crate) async fn cancel(form: Form) -> Response {
     let (visit, t) = (&form.visit, form.visit.words());
+    if let Some(barred) = barred(visit, "/me", visit.visitor.may_buy()) {
+        return barred;
+    }
     let cart_id = form.number("cartId").unwrap_or(0);
     let cancelled =
         visit.client.send(Method::DELETE, &format!("/carts/{cart_id}"), &[], None).await;

@@ -6,6 +6,7 @@ pub(crate) mod md;
 pub(crate) mod me;
 pub(crate) mod pager;
 pub(crate) mod shop;
+pub(crate) mod sign_in;
 pub(crate) mod theme;
 pub(crate) mod trouble;
 

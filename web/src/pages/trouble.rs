@@ -4,6 +4,7 @@ use crate::answer;
 use crate::pages::Frame;
 use crate::services::Refusal;
 use crate::visit::Visit;
+use crate::visitor::Visitor;
 use askama::Template;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -12,11 +13,11 @@ use chassis::base::accept::prefers_html;
 #[derive(Template)]
 #[template(path = "trouble.html")]
 pub(crate) struct TroublePage {
-    frame: Frame,
-    title: &'static str,
-    text: &'static str,
-    href: String,
-    link: &'static str,
+    pub(super) frame: Frame,
+    pub(super) title: &'static str,
+    pub(super) text: &'static str,
+    pub(super) href: String,
+    pub(super) link: &'static str,
 }
 
 /// Returns a page that says what is wrong, with a link to `path`.
@@ -44,6 +45,10 @@ pub(crate) async fn missing(visit: Visit, headers: HeaderMap) -> Response {
 /// Returns the page at `path` while a service refuses what it needs.
 pub(crate) fn unavailable(visit: &Visit, path: &'static str, refusal: &Refusal) -> Response {
     let t = visit.words();
+    if refusal.status == StatusCode::UNAUTHORIZED && visit.visitor == Visitor::Anybody {
+        let page = page(visit, "/shop", t.no_sign_in_title, t.no_sign_in_text);
+        return answer::page(refusal.status, visit, &TroublePage { link: t.to_shop, ..page });
+    }
     let status = if refusal.is_passing() { refusal.status } else { StatusCode::BAD_GATEWAY };
     answer::page(status, visit, &page(visit, path, t.trouble_title, t.trouble_text))
 }

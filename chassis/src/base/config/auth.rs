@@ -5,7 +5,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 /// Lower bound for a service token, in characters.
-const SERVICE_TOKEN_LENGTH_MIN: usize = 32;
+const SECRET_LENGTH_MIN: usize = 32;
 
 /// Whose tokens are believed, and what they need.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,6 +25,10 @@ pub struct Auth {
     /// Whether somebody without a token is a guest, who may buy; only with an issuer
     #[arg(long, env, default_value = "deny")]
     pub auth_guests: Guests,
+
+    /// Whose token makes a customer: that with the role, or everybody's; for issuers that know no roles
+    #[arg(long, env, default_value = "with-role")]
+    pub auth_customers: Customers,
 
     /// Algorithms that a token may be signed with, comma separated
     #[arg(long, env, value_delimiter = ',', default_value = "RS256,ES256,EdDSA")]
@@ -51,6 +55,7 @@ impl Auth {
             auth_audience: Self::AUDIENCE.into(),
             auth_roles_claim: Self::ROLES_CLAIM.into(),
             auth_guests: Guests::Deny,
+            auth_customers: Customers::WithRole,
             auth_algorithms: AuthAlgorithm::DEFAULT.to_vec(),
             auth_jwks_url: None,
         }
@@ -76,6 +81,15 @@ pub enum Guests {
     Deny,
     /// They are a guest's, who may buy as a customer may. What guests own belongs to all of them.
     Allow,
+}
+
+/// Whose token makes a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Customers {
+    /// That which has the role `customer`.
+    WithRole,
+    /// Every token that the issuer signed for this audience.
+    Everybody,
 }
 
 /// An algorithm of signatures. Those with a shared secret (HS256) are none of them: who can check such a token can make it.
@@ -112,40 +126,45 @@ pub struct ServiceToken {
     /// Secret of at least 32 characters that cart sends to gifticon with reservations; gifticon takes each of several, comma
     /// separated, and cart sends the first
     #[arg(long, env, hide_env_values = true)]
-    pub service_token: Option<ServiceTokens>,
+    pub service_token: Option<SharedSecrets>,
 }
 
 impl ServiceToken {
     /// Returns a token that nobody else knows.
     pub fn random() -> Self {
-        let token = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
-        Self { service_token: token.parse().ok() }
+        Self { service_token: Some(SharedSecrets::random()) }
     }
 }
 
-/// The service tokens that are accepted. Their `Debug` hides them.
+/// Secrets of at least 32 characters that processes share: the first is used, and each is accepted. Their `Debug` hides them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceTokens(Vec<Secret>);
+pub struct SharedSecrets(Vec<Secret>);
 
-impl ServiceTokens {
-    /// Returns the token to send. Never log it.
+impl SharedSecrets {
+    /// Returns a secret that nobody else knows.
+    pub fn random() -> Self {
+        let secret = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
+        Self(vec![Secret(secret.concat())])
+    }
+
+    /// Returns the secret to use. Never log it.
     pub fn first(&self) -> &str {
         self.0[0].reveal()
     }
 
-    /// Returns the tokens to accept. Never log them.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &str> {
+    /// Returns the secrets to accept. Never log them.
+    pub fn each(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(Secret::reveal)
     }
 }
 
-impl FromStr for ServiceTokens {
+impl FromStr for SharedSecrets {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let token = |token: &str| {
             let token = token.trim();
-            let valid = token.len() >= SERVICE_TOKEN_LENGTH_MIN
+            let valid = token.len() >= SECRET_LENGTH_MIN
                 && token.bytes().all(|byte| byte.is_ascii_graphic());
             let secret = || token.parse::<Secret>().ok();
             valid.then(secret).flatten().ok_or("it has at least 32 visible ASCII characters")
@@ -154,8 +173,14 @@ impl FromStr for ServiceTokens {
     }
 }
 
+/// The value of `AUTH_ISSUER` that means the issuer of `standalone`.
+pub const DEV_ISSUER: &str = "dev";
+
 /// Checks an issuer, and returns it unchanged: tokens name it letter by letter.
 fn issuer(text: &str) -> Result<String, String> {
+    if text == DEV_ISSUER {
+        return Ok(text.to_owned());
+    }
     let url = http_url(text)?;
     if url.contains(['?', '#']) {
         return Err("an issuer has neither a query nor a fragment".into());
@@ -214,9 +239,7 @@ mod tests {
         for right in ["https://id.example/realms/shop", "http://127.0.0.1:1/"] {
             assert_eq!(issuer(right), Ok(right.to_owned()));
         }
-        for wrong in
-            ["", "dev", "id.example", "ftp://x", "https://x?a", "https://", "https://u:p@x/"]
-        {
+        for wrong in ["", "id.example", "ftp://x", "https://x?a", "https://", "https://u:p@x/"] {
             assert!(issuer(wrong).is_err(), "{wrong} was taken");
         }
         assert!(claim_path("roles").is_ok() && claim_path("a.b.c").is_ok());
@@ -228,12 +251,12 @@ mod tests {
     #[test]
     fn service_tokens_are_long_and_hidden() {
         let (old, new) = ("o".repeat(32), "n".repeat(40));
-        let tokens: ServiceTokens = format!("{new}, {old}").parse().unwrap();
+        let tokens: SharedSecrets = format!("{new}, {old}").parse().unwrap();
         assert_eq!(tokens.first(), new);
         assert_eq!(tokens.each().collect::<Vec<_>>(), [&new, &old]);
         assert!(!format!("{tokens:?}").contains("nnn"));
         for wrong in ["", "short", &format!("{new},"), &format!("{new},{}", " ".repeat(40))] {
-            assert!(wrong.parse::<ServiceTokens>().is_err(), "{wrong} was taken");
+            assert!(wrong.parse::<SharedSecrets>().is_err(), "{wrong} was taken");
         }
     }
 }

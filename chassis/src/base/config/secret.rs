@@ -9,7 +9,7 @@ pub struct Secret(pub(super) String);
 
 impl Secret {
     /// Returns the secret itself. Never log it.
-    pub(crate) fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -4,6 +4,7 @@ use crate::answer;
 use crate::format::{count, won};
 use crate::pages::pager::{Collection, Pager, asked};
 use crate::pages::shop::{Gifticon, Gifticons};
+use crate::pages::sign_in::barred;
 use crate::pages::{Frame, Summary, trouble};
 use crate::services::Refusal;
 use crate::visit::Visit;
@@ -188,6 +189,9 @@ async fn listed(
 
 /// Returns the page, after a form that was refused if there is one.
 pub(super) async fn show(visit: &Visit, refused: Refused) -> Response {
+    if let Some(barred) = barred(visit, "/md", visit.visitor.may_manage()) {
+        return barred;
+    }
     let (t, number) = (visit.words(), asked(visit));
     let (listed, counted) = futures_util::join!(listed(visit, number), counted(visit));
     let (items, list) = match listed {

@@ -5,6 +5,7 @@ use crate::answer::see;
 use crate::form::{Form, new_key};
 use crate::format::{count, won};
 use crate::pages::Summary;
+use crate::pages::sign_in::barred;
 use crate::services::{Client, Refusal};
 use crate::words::fill;
 use axum::http::{Method, StatusCode};
@@ -14,6 +15,9 @@ use serde_json::json;
 /// Handles the form of a card: makes one cart, however often the form is sent.
 pub(crate) async fn buy(form: Form) -> Response {
     let visit = &form.visit;
+    if let Some(barred) = barred(visit, "/shop", visit.visitor.may_buy()) {
+        return barred;
+    }
     let number = form.number("page").unwrap_or(0).clamp(0, 5_000);
     let gifticon_id = form.number("gifticonId").unwrap_or(0);
     let quantity =

@@ -6,6 +6,7 @@ use crate::format::{count, won};
 use crate::pages::pager::{Collection, Pager, asked};
 use crate::pages::{Frame, Summary, trouble};
 use crate::visit::Visit;
+use crate::visitor::Visitor;
 use crate::voucher;
 use crate::words::fill;
 use askama::Template;
@@ -82,6 +83,11 @@ struct Card {
     is_sold_out: bool,
     quantity_name: String,
     add_name: String,
+    /// Where to sign in, for somebody who has to before they buy.
+    sign_in: Option<String>,
+    sign_in_name: String,
+    /// True for an account that buys nothing.
+    is_barred: bool,
     quantity: String,
     key: String,
     error: Option<String>,
@@ -133,6 +139,9 @@ impl Card {
             is_sold_out: left == 0,
             quantity_name: fill(t.quantity, &[("name", &gifticon.name)]),
             add_name: fill(t.add_named, &[("name", &gifticon.name)]),
+            sign_in: (visit.visitor == Visitor::Stranger).then(|| visit.path("/sign-in?to=/shop")),
+            sign_in_name: fill(t.sign_in_to_buy_named, &[("name", &gifticon.name)]),
+            is_barred: visit.visitor != Visitor::Stranger && !visit.visitor.may_buy(),
             quantity: "1".into(),
             key: new_key(),
             error: None,

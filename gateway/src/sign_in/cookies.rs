@@ -1,0 +1,247 @@
+//! Sealed cookies. What is in them cannot be read or changed by who has them.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use chassis::base::config::SharedSecrets;
+use chassis::http::BaseUrl;
+use cookie::time::Duration;
+use cookie::{Cookie, CookieJar, Key, SameSite};
+
+/// Bytes of one cookie before it is sealed. Browsers take 4,096 of its name, value and attributes; sealing adds a third.
+const PIECE_SIZE: usize = 2_700;
+/// Cookies that one value may take.
+const PIECES_MAX: usize = 6;
+
+/// Bytes that a value may have.
+pub(super) const SIZE_MAX: usize = PIECE_SIZE * PIECES_MAX;
+
+/// The keys of sealed cookies: the first seals, and each opens.
+pub(super) struct Seal(Vec<Key>);
+
+/// Where a cookie belongs.
+pub(super) struct Place {
+    name: String,
+    path: String,
+    secure: bool,
+    max_age: Option<Duration>,
+    /// How many pieces the browser has.
+    sent: usize,
+}
+
+impl Place {
+    /// Returns the cookie `name` for the path `path` of the shop, as the browser knows it that sent `headers`, until it is
+    /// closed. Over HTTPS no other host can set a cookie of this name, if it is for all paths.
+    pub(super) fn new(headers: &HeaderMap, name: &str, path: &str) -> Self {
+        let base = BaseUrl::of(headers);
+        let (path, secure) = (base.path(path), base.origin().starts_with("https:"));
+        let prefix = if secure && path == "/" { "__Host-" } else { "" };
+        let mut place =
+            Self { name: format!("{prefix}{name}"), path, secure, max_age: None, sent: 0 };
+        let is_piece = |cookie: &Cookie<'_>| place.has(cookie.name());
+        place.sent = parsed(headers).filter(is_piece).count();
+        place
+    }
+
+    /// Bounds the age of the cookie.
+    pub(super) fn for_seconds(self, seconds: i64) -> Self {
+        Self { max_age: Some(Duration::seconds(seconds)), ..self }
+    }
+
+    /// Returns the name of a piece of the value.
+    fn piece(&self, number: usize) -> String {
+        if number == 0 { self.name.clone() } else { format!("{}_{number}", self.name) }
+    }
+
+    /// Returns true if `name` is that of a piece.
+    fn has(&self, name: &str) -> bool {
+        (0..PIECES_MAX).any(|number| self.piece(number) == name)
+    }
+
+    /// Removes the value from the browser, by the headers of a response.
+    pub(super) fn remove(&self, headers: &mut HeaderMap) {
+        self.remove_from(headers, 0);
+    }
+
+    /// Removes the pieces from `first` on.
+    fn remove_from(&self, headers: &mut HeaderMap, first: usize) {
+        for number in first..self.sent {
+            let mut gone = self.cookie(self.piece(number), String::new());
+            gone.make_removal();
+            add(headers, Some(&gone));
+        }
+    }
+
+    fn cookie(&self, name: String, value: String) -> Cookie<'static> {
+        let cookie = Cookie::build((name, value)).path(self.path.clone()).http_only(true);
+        let mut cookie = cookie.secure(self.secure).same_site(SameSite::Lax).build();
+        cookie.set_max_age(self.max_age);
+        cookie
+    }
+}
+
+impl Seal {
+    /// Returns the keys of these secrets, or of a random one.
+    pub(super) fn new(secrets: Option<SharedSecrets>) -> Self {
+        let secrets = secrets.unwrap_or_else(SharedSecrets::random);
+        Self(secrets.each().map(|secret| Key::derive_from(secret.as_bytes())).collect())
+    }
+
+    /// Returns the value that the headers have at `place`, if it was sealed by one of the keys.
+    pub(super) fn open(&self, headers: &HeaderMap, place: &Place) -> Option<String> {
+        let cookies: Vec<_> = parsed(headers).collect();
+        let mut value = String::new();
+        for number in 0..PIECES_MAX {
+            let name = place.piece(number);
+            let Some(sealed) = cookies.iter().find(|cookie| cookie.name() == name) else { break };
+            let open = |key| CookieJar::new().private(key).decrypt(sealed.clone().into_owned());
+            value.push_str(self.0.iter().find_map(open)?.value());
+        }
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Adds a sealed value to the headers of a response, and removes what is left there of a longer one. Returns false, and
+    /// adds nothing, if it is too long for a browser.
+    #[must_use]
+    pub(super) fn put(&self, headers: &mut HeaderMap, place: &Place, value: &str) -> bool {
+        let pieces: Vec<_> = pieces(value).collect();
+        if pieces.len() > PIECES_MAX {
+            return false;
+        }
+        for (number, piece) in pieces.iter().enumerate() {
+            let name = place.piece(number);
+            let mut jar = CookieJar::new();
+            jar.private_mut(&self.0[0]).add(place.cookie(name.clone(), (*piece).to_owned()));
+            add(headers, jar.get(&name));
+        }
+        place.remove_from(headers, pieces.len());
+        true
+    }
+}
+
+/// Takes the cookies of `place` out of the headers of a request: nobody behind the gateway needs them.
+pub(super) fn hide(headers: &mut HeaderMap, place: &Place) {
+    let others = parsed(headers).filter(|cookie| !place.has(cookie.name()));
+    let others = others.map(|cookie| cookie.to_string()).collect::<Vec<_>>().join("; ");
+    headers.remove(header::COOKIE);
+    if !others.is_empty()
+        && let Ok(others) = HeaderValue::try_from(others)
+    {
+        headers.insert(header::COOKIE, others);
+    }
+}
+
+fn parsed(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(Cookie::split_parse).flatten()
+}
+
+/// Returns the parts of a value that fit into a cookie each.
+fn pieces(value: &str) -> impl Iterator<Item = &str> {
+    let mut rest = value;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut end = PIECE_SIZE.min(rest.len());
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (piece, left) = rest.split_at(end);
+        rest = left;
+        Some(piece)
+    })
+}
+
+fn add(headers: &mut HeaderMap, cookie: Option<&Cookie<'_>>) {
+    let value = cookie.and_then(|cookie| HeaderValue::try_from(cookie.to_string()).ok());
+    headers.extend(value.map(|value| (header::SET_COOKIE, value)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(scheme: &str) -> HeaderMap {
+        let headers = [("x-forwarded-proto", scheme), ("host", "shop.example")];
+        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        headers.into_iter().collect()
+    }
+
+    /// Returns the request headers of a browser that got `answer`.
+    fn sent(answer: &HeaderMap) -> HeaderMap {
+        let cookies = answer.get_all(header::SET_COOKIE).iter().map(|set| set.to_str().unwrap());
+        let kept = cookies.filter(|set| !set.contains("Max-Age=0"));
+        let pairs: Vec<_> = kept.map(|set| set.split(';').next().unwrap()).collect();
+        [(header::COOKIE, pairs.join("; ").parse().unwrap())].into_iter().collect()
+    }
+
+    #[test]
+    fn a_value_comes_back_whole_however_long_it_is() {
+        let (seal, place) = (Seal::new(None), Place::new(&request("https"), "s", "/"));
+        for length in [1, PIECE_SIZE, PIECE_SIZE + 1, 3 * PIECE_SIZE, PIECES_MAX * PIECE_SIZE] {
+            let (value, mut answer) = ("v".repeat(length), HeaderMap::new());
+            assert!(seal.put(&mut answer, &place, &value));
+            for set in answer.get_all(header::SET_COOKIE) {
+                assert!(set.len() <= 4_096, "{} bytes", set.len());
+                assert!(!set.to_str().unwrap().contains("vvvv"));
+            }
+            assert_eq!(seal.open(&sent(&answer), &place), Some(value));
+        }
+        let mut answer = HeaderMap::new();
+        assert!(!seal.put(&mut answer, &place, &"v".repeat(PIECES_MAX * PIECE_SIZE + 1)));
+        assert!(answer.is_empty());
+    }
+
+    #[test]
+    fn a_shorter_value_leaves_nothing_of_a_longer_one() {
+        let (seal, mut answer) = (Seal::new(None), HeaderMap::new());
+        let long = "v".repeat(2 * PIECE_SIZE);
+        assert!(seal.put(&mut answer, &Place::new(&request("http"), "s", "/"), &long));
+        let mut request = request("http");
+        request.extend(sent(&answer));
+        let (place, mut answer) = (Place::new(&request, "s", "/"), HeaderMap::new());
+        assert!(seal.put(&mut answer, &place, "short"));
+        let set: Vec<_> = answer.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(set.len(), 2, "{set:?}");
+        assert!(set[1].to_str().unwrap().starts_with("s_1=; "), "{set:?}");
+    }
+
+    #[test]
+    fn what_others_sealed_or_changed_is_not_opened() {
+        let place = Place::new(&request("http"), "s", "/");
+        let (new, old) = ("n".repeat(32), "o".repeat(32));
+        let ours = Seal::new(Some(format!("{new},{old}").parse().unwrap()));
+        let sealed = |seal: &Seal| {
+            let mut answer = HeaderMap::new();
+            assert!(seal.put(&mut answer, &place, "value"));
+            sent(&answer)
+        };
+        let with_old = Seal::new(Some(old.parse().unwrap()));
+        assert_eq!(ours.open(&sealed(&with_old), &place).as_deref(), Some("value"));
+        assert_eq!(ours.open(&sealed(&Seal::new(None)), &place), None);
+        let other = Place::new(&request("http"), "t", "/");
+        let renamed = sealed(&ours)[header::COOKIE].to_str().unwrap().replacen("s=", "t=", 1);
+        let renamed = [(header::COOKIE, renamed.parse().unwrap())].into_iter().collect();
+        assert_eq!(ours.open(&renamed, &other), None);
+    }
+
+    #[test]
+    fn cookies_are_for_this_host_alone_and_no_script_reads_them() {
+        let (seal, mut answer) = (Seal::new(None), HeaderMap::new());
+        assert!(seal.put(&mut answer, &Place::new(&request("https"), "s", "/"), "v"));
+        let set = answer[header::SET_COOKIE].to_str().unwrap();
+        assert!(set.starts_with("__Host-s="), "{set}");
+        for attribute in ["HttpOnly", "Secure", "SameSite=Lax", "Path=/"] {
+            assert!(set.split("; ").any(|one| one == attribute), "{set}");
+        }
+        assert!(!set.contains("Domain"), "{set}");
+    }
+
+    #[test]
+    fn the_others_of_a_request_stay() {
+        let place = Place::new(&request("http"), "s", "/");
+        let line = "a=1; s=x; s_1=y; s_more=2".parse().unwrap();
+        let mut headers = HeaderMap::from_iter([(header::COOKIE, line)]);
+        hide(&mut headers, &place);
+        assert_eq!(headers[header::COOKIE], "a=1; s_more=2");
+    }
+}

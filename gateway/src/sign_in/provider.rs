@@ -1,0 +1,304 @@
+//! The issuer, as its client sees it.
+
+use super::config::SessionToken;
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use chassis::auth::{Discovery, HttpsClient};
+use chassis::base::config::Secret;
+use chassis::base::outage::Outage;
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+    BasicTokenType,
+};
+use oauth2::{
+    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier,
+    RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardRevocableToken,
+    StandardTokenResponse, TokenResponse, TokenUrl,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// How long what the issuer says of itself is believed.
+const DISCOVERY_LIFETIME: Duration = Duration::from_mins(5);
+
+/// The issuer, as its client sees it.
+pub(super) struct Provider {
+    issuer: String,
+    pub(super) client_id: String,
+    client_secret: Option<Secret>,
+    scopes: Vec<String>,
+    token: SessionToken,
+    https: HttpsClient,
+    known: Mutex<Option<(Instant, Arc<Discovery>)>>,
+    /// Connections belong to it: they outlive the request that they were made for.
+    runtime: Handle,
+    outage: Outage,
+}
+
+/// The tokens of somebody.
+pub(super) struct Tokens {
+    /// What the services check.
+    pub(super) token: String,
+    pub(super) refresh_token: Option<String>,
+    pub(super) id_token: Option<String>,
+}
+
+/// A sign-in that the issuer is to be asked for.
+pub(super) struct Question {
+    /// Where the browser goes.
+    pub(super) url: String,
+    pub(super) state: String,
+    pub(super) nonce: String,
+    pub(super) verifier: String,
+}
+
+/// Why there are no tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The issuer refused them.
+    Refused,
+    /// The issuer could not be asked.
+    Away,
+}
+
+/// `id_token` of a token response (OpenID Connect Core, section 3.1.3.3).
+#[derive(Debug, Deserialize, Serialize)]
+struct IdToken {
+    id_token: Option<String>,
+}
+
+impl ExtraTokenFields for IdToken {}
+
+type Response = StandardTokenResponse<IdToken, BasicTokenType>;
+type Client = oauth2::Client<
+    BasicErrorResponse,
+    Response,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// The issuer did not answer.
+#[derive(Debug)]
+struct NoAnswer(anyhow::Error);
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
+impl Provider {
+    /// Returns the client `client_id` at `issuer`.
+    pub(super) fn new(
+        issuer: String,
+        client_id: String,
+        client_secret: Option<Secret>,
+        scopes: Vec<String>,
+        token: SessionToken,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            issuer,
+            client_id,
+            client_secret,
+            scopes,
+            token,
+            https: HttpsClient::new()?,
+            known: Mutex::default(),
+            runtime: Handle::current(),
+            outage: Outage::new("requests of the sign-in to the issuer"),
+        })
+    }
+
+    /// Returns `iss` of its tokens.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Returns a sign-in to ask for, whose answer comes to `redirect`.
+    pub(super) async fn question(self: &Arc<Self>, redirect: &str) -> Result<Question, Failure> {
+        let provider = Arc::clone(self);
+        let redirect = redirect.to_owned();
+        self.in_task(async move {
+            let client = provider.client(&redirect).await?;
+            let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+            let nonce = CsrfToken::new_random().into_secret();
+            let asked = client
+                .authorize_url(CsrfToken::new_random)
+                .add_scopes(provider.scopes.iter().cloned().map(Scope::new))
+                .add_extra_param("nonce", &nonce)
+                .set_pkce_challenge(challenge);
+            let (url, state) = asked.url();
+            let (state, verifier) = (state.into_secret(), verifier.into_secret());
+            Ok(Question { url: url.into(), state, nonce, verifier })
+        })
+        .await
+    }
+
+    /// Returns the tokens for a code.
+    pub(super) async fn redeem(
+        self: &Arc<Self>,
+        code: String,
+        verifier: String,
+        redirect: String,
+    ) -> Result<Tokens, Failure> {
+        let provider = Arc::clone(self);
+        self.in_task(async move {
+            let client = provider.client(&redirect).await?;
+            let asked = client.exchange_code(AuthorizationCode::new(code));
+            let asked = asked.set_pkce_verifier(PkceCodeVerifier::new(verifier));
+            let https = provider.https.clone();
+            let answer = asked.request_async(&move |request| send(https.clone(), request)).await;
+            provider.tokens(answer)
+        })
+        .await
+    }
+
+    /// Returns new tokens for a refresh token.
+    pub(super) async fn renew(self: &Arc<Self>, refresh: String) -> Result<Tokens, Failure> {
+        let provider = Arc::clone(self);
+        self.in_task(async move {
+            let client = provider.client("http://localhost").await?; // nobody is redirected
+            let refresh = RefreshToken::new(refresh);
+            let asked = client.exchange_refresh_token(&refresh);
+            let https = provider.https.clone();
+            let answer = asked.request_async(&move |request| send(https.clone(), request)).await;
+            provider.tokens(answer)
+        })
+        .await
+    }
+
+    /// Returns where to sign out at the issuer, which then sends the browser to `back`. `None` if it has no such place.
+    pub(super) async fn sign_out_url(
+        self: &Arc<Self>,
+        id_token: Option<&str>,
+        back: &str,
+    ) -> Option<String> {
+        let provider = Arc::clone(self);
+        let known = self.in_task(async move { provider.discovery().await }).await.ok()?;
+        let mut url = oauth2::url::Url::parse(known.end_session_endpoint.as_deref()?).ok()?;
+        let mut query = url.query_pairs_mut();
+        query.append_pair("client_id", &self.client_id);
+        query.append_pair("post_logout_redirect_uri", back);
+        query.extend_pairs(id_token.map(|token| ("id_token_hint", token)));
+        drop(query);
+        Some(url.into())
+    }
+
+    /// Asks the issuer in a task: what is asked is asked to its end, also if the request that needs it is dropped.
+    async fn in_task<T: Send + 'static>(
+        &self,
+        asked: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let answer = self.runtime.spawn(asked).await.map_err(|_| Failure::Away)?;
+        match answer {
+            Ok(answer) => {
+                self.outage.works();
+                Ok(answer)
+            }
+            Err(error) if error.is::<Refused>() => {
+                tracing::warn!("{error:#}");
+                Err(Failure::Refused)
+            }
+            Err(error) => {
+                self.outage.failed(&format!("{error:#}"));
+                Err(Failure::Away)
+            }
+        }
+    }
+
+    /// Returns what the issuer says of itself; what it said before while it is away.
+    async fn discovery(&self) -> anyhow::Result<Arc<Discovery>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, known)) = &known
+            && at.elapsed() < DISCOVERY_LIFETIME
+        {
+            return Ok(Arc::clone(known));
+        }
+        match (Discovery::read(&self.https, &self.issuer).await, known) {
+            (Ok(read), _) => {
+                let read = Arc::new(read);
+                let entry = Some((Instant::now(), Arc::clone(&read)));
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+                Ok(read)
+            }
+            (Err(_), Some((_, known))) => Ok(known),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    async fn client(&self, redirect: &str) -> anyhow::Result<Client> {
+        let known = self.discovery().await?;
+        let endpoint = |url: &Option<String>, name| {
+            url.clone().with_context(|| format!("the issuer names no {name}"))
+        };
+        let authorize = endpoint(&known.authorization_endpoint, "authorization_endpoint")?;
+        let token = endpoint(&known.token_endpoint, "token_endpoint")?;
+        let methods = &known.token_endpoint_auth_methods_supported;
+        // Without a list, it takes the secret in a header (OpenID Connect Discovery 1.0, section 3).
+        let in_header =
+            methods.is_empty() || methods.iter().any(|one| one == "client_secret_basic");
+        let mut client = oauth2::Client::new(ClientId::new(self.client_id.clone()))
+            .set_auth_uri(AuthUrl::new(authorize)?)
+            .set_token_uri(TokenUrl::new(token)?)
+            .set_redirect_uri(RedirectUrl::new(redirect.to_owned())?)
+            .set_auth_type(if in_header { AuthType::BasicAuth } else { AuthType::RequestBody });
+        if let Some(secret) = &self.client_secret {
+            client = client.set_client_secret(ClientSecret::new(secret.reveal().to_owned()));
+        }
+        Ok(client)
+    }
+
+    fn tokens(
+        &self,
+        answer: Result<Response, RequestTokenError<NoAnswer, BasicErrorResponse>>,
+    ) -> anyhow::Result<Tokens> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(RequestTokenError::ServerResponse(refusal)) => {
+                return Err(Refused(refusal.error().to_string()).into());
+            }
+            Err(RequestTokenError::Request(NoAnswer(error))) => return Err(error),
+            // The response may have tokens in it: say nothing of what it is.
+            Err(_) => return Err(anyhow!("the issuer's token response cannot be read")),
+        };
+        let id_token = answer.extra_fields().id_token.clone();
+        let token = match self.token {
+            SessionToken::Access => answer.access_token().secret().clone(),
+            SessionToken::Id => id_token.clone().context("the issuer gave no ID token")?,
+        };
+        let refresh_token = answer.refresh_token().map(|token| token.secret().clone());
+        Ok(Tokens { token, refresh_token, id_token })
+    }
+}
+
+/// The issuer refused tokens, with an error code of RFC 6749, section 5.2.
+#[derive(Debug)]
+struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the issuer refused tokens: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+async fn send(https: HttpsClient, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
+    let answer = https.send(request.map(Bytes::from)).await.map_err(NoAnswer)?;
+    if answer.status().is_server_error() {
+        return Err(NoAnswer(anyhow!("the issuer answered {}", answer.status())));
+    }
+    Ok(answer.map(Vec::from))
+}

@@ -1,0 +1,138 @@
+//! The layer that knows who is signed in.
+
+use super::provider::Failure;
+use super::session::{Change, Session};
+use super::{SignIn, cookies, routes};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use chassis::auth::{Denied, Principal, Role};
+use chassis::http::BaseUrl;
+use web::{Account, Visitor, Web};
+
+/// What the layer and the routes of signing in need.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) sign_in: SignIn,
+    pub(super) web: Web,
+}
+
+/// A session, after a look at its token.
+enum Found {
+    /// There is none, or it is not good any more.
+    Nobody,
+    /// The issuer would have to be asked, and is away. The session stays.
+    Unknown,
+    Known {
+        session: Session,
+        principal: Principal,
+        is_renewed: bool,
+    },
+}
+
+/// Returns `routes` for requests whose session is known, and those of signing in and out.
+pub(crate) fn around(sign_in: SignIn, web: &Web, routes: Router) -> Router {
+    let shared = Shared { sign_in, web: web.clone() };
+    let recognised = axum::middleware::from_fn_with_state(shared.clone(), recognise);
+    routes.merge(routes::routes(shared)).layer(recognised)
+}
+
+/// Puts the token of a session into the request, and who that is into its extensions. Who sends a token has no session.
+async fn recognise(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let SignIn(parts) = &shared.sign_in;
+    let place = Session::place(request.headers());
+    let stranger = if parts.guests_buy { Visitor::Guest } else { Visitor::Stranger };
+    let session = Session::of(request.headers(), &place, &parts.seal);
+    let session = session.filter(|_| !request.headers().contains_key(header::AUTHORIZATION));
+    let Some(session) = session else {
+        cookies::hide(request.headers_mut(), &place);
+        request.extensions_mut().insert(stranger);
+        let mut response = next.run(request).await;
+        if let Some(change) = response.extensions_mut().remove::<Change>() {
+            change.write(response.headers_mut(), &place, &parts.seal);
+        }
+        return response;
+    };
+    if changes_something(request.method()) && !is_of_our_page(request.headers()) {
+        let (mut head, _) = request.into_parts();
+        head.extensions.insert(stranger);
+        return shared.web.refuse_cross_site(&mut head).await;
+    }
+    let found = shared.sign_in.look_at(session).await;
+    cookies::hide(request.headers_mut(), &place);
+    let mut change = None;
+    match found {
+        Found::Known { session, principal, is_renewed } => {
+            request.extensions_mut().insert(Visitor::Account(account(&session, &principal)));
+            let bearer = HeaderValue::try_from(format!("Bearer {}", session.token));
+            if let Ok(mut bearer) = bearer {
+                bearer.set_sensitive(true);
+                request.headers_mut().insert(header::AUTHORIZATION, bearer);
+            }
+            request.extensions_mut().insert(session.clone());
+            change = is_renewed.then_some(Change::Begins(session));
+        }
+        Found::Unknown => {
+            request.extensions_mut().insert(stranger);
+        }
+        Found::Nobody => {
+            request.extensions_mut().insert(stranger);
+            change = Some(Change::Ends);
+        }
+    }
+    let mut response = next.run(request).await;
+    let change = response.extensions_mut().remove().or(change);
+    let headers = response.headers_mut();
+    // The response is this person's, and a cache does not see the token.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+    if let Some(change) = change {
+        change.write(headers, &place, &parts.seal);
+    }
+    response
+}
+
+impl SignIn {
+    /// Looks at the token of a session, and renews it if it expires soon or is refused.
+    async fn look_at(&self, session: Session) -> Found {
+        let parts = &self.0;
+        if !session.expires_soon() {
+            match parts.authenticator.principal_of(&session.token).await {
+                Ok(principal) => return Found::Known { session, principal, is_renewed: false },
+                Err(Denied::IssuerAway) => return Found::Unknown,
+                Err(Denied::InvalidToken) => {}
+            }
+        }
+        let renewed = parts.renewals.renew(&parts.provider, &session).await;
+        let (session, is_renewed) = match renewed {
+            Ok(session) => (session, true),
+            Err(Failure::Refused) => return Found::Nobody,
+            Err(Failure::Away) => (session, false), // it may be good for some seconds more
+        };
+        match parts.authenticator.principal_of(&session.token).await {
+            Ok(principal) => Found::Known { session, principal, is_renewed },
+            Err(Denied::InvalidToken) if is_renewed => Found::Nobody,
+            Err(_) => Found::Unknown,
+        }
+    }
+}
+
+fn account(session: &Session, principal: &Principal) -> Account {
+    Account {
+        name: session.name.clone(),
+        is_customer: principal.has(Role::Customer),
+        is_md: principal.has(Role::Md),
+    }
+}
+
+fn changes_something(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Returns true if a page of ours sent the request. Every browser says so of requests that change something; one that does not
+/// is refused, because the session is sent along whoever made the page.
+fn is_of_our_page(headers: &HeaderMap) -> bool {
+    let says = headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
+    says && web::is_same_origin(headers, BaseUrl::of(headers).origin())
+}

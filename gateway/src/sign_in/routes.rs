@@ -1,0 +1,187 @@
+//! `/sign-in` and `/sign-out`.
+
+use super::SignIn;
+use super::attempt::Attempt;
+use super::provider::{Failure, Question, Tokens};
+use super::recognise::Shared;
+use super::session::{Change, Session};
+use axum::Router;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use chassis::auth::Denied;
+use chassis::http::{BaseUrl, Query};
+use std::convert::Infallible;
+use tracing::{info, warn};
+use web::Trouble;
+
+/// Where the issuer sends browsers back to. It has to know this address.
+const DONE: &str = "/sign-in/done";
+/// Upper bound for what somebody is called, in characters.
+const NAME_LENGTH_MAX: usize = 40;
+
+/// Returns the routes.
+pub(super) fn routes(shared: Shared) -> Router {
+    Router::new()
+        .route("/sign-in", get(begin))
+        .route(DONE, get(finish))
+        .route("/sign-out", post(sign_out))
+        .with_state(shared)
+}
+
+/// A request without its body.
+struct Head(Parts);
+
+impl<S: Sync> FromRequestParts<S> for Head {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.clone()))
+    }
+}
+
+impl Head {
+    fn base(&self) -> BaseUrl {
+        BaseUrl::of(&self.0.headers)
+    }
+
+    fn query(&self) -> Query {
+        Query::parse(self.0.uri.query().unwrap_or_default()).unwrap_or(Query(Vec::new()))
+    }
+}
+
+/// Handles `GET /sign-in?to=PAGE`: leads to the issuer.
+async fn begin(State(Shared { sign_in, web }): State<Shared>, mut head: Head) -> Response {
+    let (SignIn(parts), base, query) = (&sign_in, head.base(), head.query());
+    let asked = query.get(&["to"]);
+    // One of our own pages: the address of another site would lead people there from ours.
+    let to = web::PATHS.into_iter().find(|path| Some(*path) == asked).unwrap_or("/shop");
+    let redirect = base.url(DONE);
+    let Ok(question) = parts.provider.question(&redirect).await else {
+        return web.trouble(&mut head.0, Trouble::Away).await;
+    };
+    let Question { url, state, nonce, verifier } = question;
+    let attempt = Attempt::new(state, nonce, verifier, redirect, to.to_owned());
+    let mut response = redirected(&url);
+    if !attempt.put(response.headers_mut(), &Attempt::place(&head.0.headers), &parts.seal) {
+        warn!("a sign-in cannot begin: the address of the shop is too long");
+        return web.trouble(&mut head.0, Trouble::Away).await;
+    }
+    response
+}
+
+/// Handles `GET /sign-in/done`: the answer of the issuer.
+async fn finish(State(Shared { sign_in, web }): State<Shared>, mut head: Head) -> Response {
+    let (SignIn(parts), base) = (&sign_in, head.base());
+    let place = Attempt::place(&head.0.headers);
+    let attempt = Attempt::of(&head.0.headers, &place, &parts.seal);
+    let mut response = match sign_in.finish(attempt, &head.query()).await {
+        Ok((session, to)) => {
+            let mut response = redirected(&base.url(&to));
+            response.extensions_mut().insert(Change::Begins(session));
+            response
+        }
+        Err(trouble) => web.trouble(&mut head.0, trouble).await,
+    };
+    place.remove(response.headers_mut());
+    response
+}
+
+/// Handles `POST /sign-out`: forgets the session, and leads to where the issuer does.
+async fn sign_out(State(Shared { sign_in, web }): State<Shared>, mut head: Head) -> Response {
+    let (SignIn(parts), base) = (&sign_in, head.base());
+    let shop = base.url("/shop");
+    let id_token = head.0.extensions.get::<Session>().and_then(|session| session.id_token.clone());
+    let mut response = match parts.provider.sign_out_url(id_token.as_deref(), &shop).await {
+        Some(url) => {
+            let stranger =
+                if parts.guests_buy { web::Visitor::Guest } else { web::Visitor::Stranger };
+            head.0.extensions.insert(stranger);
+            web.leave(&mut head.0, &url).await
+        }
+        None => redirected(&shop),
+    };
+    response.extensions_mut().insert(Change::Ends);
+    response
+}
+
+impl SignIn {
+    /// Returns the session of somebody whom the issuer sent back, and the page to show.
+    async fn finish(
+        &self,
+        attempt: Option<Attempt>,
+        answer: &Query,
+    ) -> Result<(Session, String), Trouble> {
+        let parts = &self.0;
+        let attempt = attempt.ok_or(Trouble::Gone)?;
+        let issuer = answer.get(&["iss"]);
+        // Of this browser (RFC 6749, section 10.12), and of this issuer (RFC 9207).
+        if answer.get(&["state"]) != Some(&attempt.state)
+            || issuer.is_some_and(|issuer| issuer != parts.provider.issuer())
+        {
+            return Err(Trouble::Gone);
+        }
+        let Some(code) = answer.get(&["code"]) else {
+            info!("a sign-in was refused at the issuer");
+            return Err(Trouble::Denied);
+        };
+        let Attempt { nonce, verifier, redirect, to, .. } = attempt;
+        let tokens = parts.provider.redeem(code.to_owned(), verifier, redirect).await;
+        let tokens = tokens.map_err(|failure| match failure {
+            Failure::Refused => Trouble::Denied,
+            Failure::Away => Trouble::Away,
+        })?;
+        Ok((self.session(tokens, &nonce).await?, to))
+    }
+
+    /// Returns the session of these tokens: both of them are of one person, and of this sign-in.
+    async fn session(&self, tokens: Tokens, nonce: &str) -> Result<Session, Trouble> {
+        let parts = &self.0;
+        let trouble = |denied| match denied {
+            Denied::IssuerAway => Trouble::Away,
+            Denied::InvalidToken => {
+                warn!(
+                    "the issuer gave a token that is not accepted: look at AUTH_AUDIENCE, OIDC_TOKEN and OIDC_CLIENT_ID"
+                );
+                Trouble::Denied
+            }
+        };
+        let Some(id_token) = tokens.id_token else {
+            warn!("the issuer gave no ID token: is `openid` in OIDC_SCOPES?");
+            return Err(Trouble::Denied);
+        };
+        let client = &parts.provider.client_id;
+        let identity = parts.authenticator.identity(&id_token, client, nonce).await;
+        let identity = identity.map_err(trouble)?;
+        let principal = parts.authenticator.principal_of(&tokens.token).await.map_err(trouble)?;
+        if *principal.owner() != identity.owner {
+            warn!("the issuer gave the tokens of two people");
+            return Err(Trouble::Denied);
+        }
+        let name =
+            identity.name.chars().filter(|letter| !letter.is_control()).take(NAME_LENGTH_MAX);
+        let session = Session {
+            token: tokens.token,
+            renewal: tokens.refresh_token,
+            id_token: Some(id_token),
+            name: name.collect(),
+        };
+        if !session.fits() {
+            warn!("the tokens of the issuer are too long for the cookies of a browser");
+            return Err(Trouble::Denied);
+        }
+        Ok(session)
+    }
+}
+
+/// Returns a redirect that no cache keeps.
+fn redirected(url: &str) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 2] = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    let location = HeaderValue::try_from(url).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, HEADERS, [(header::LOCATION, location)]).into_response()
+}

@@ -1,0 +1,333 @@
+//! Signing in on the pages, at an issuer that answers what each test tells it.
+
+use crate::common::{header_values, mirror, with_sign_in};
+use chassis::Running;
+use chassis::auth::base64url;
+use chassis::testing::{Algorithm, TestIssuer, signing_key};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const OURS: (&str, &str) = ("sec-fetch-site", "same-origin");
+
+/// A browser: it keeps cookies, and follows no redirect.
+struct Browser {
+    client: Client,
+    base: String,
+    cookies: Mutex<BTreeMap<String, String>>,
+}
+
+impl Browser {
+    fn new(gateway: &Running) -> Self {
+        let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+        Self { client, base: gateway.url(), cookies: Mutex::default() }
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.base))
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.base)).json(&json!({}))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Response {
+        let cookies = self.cookies.lock().unwrap().clone().into_iter();
+        let cookies: Vec<_> = cookies.map(|(name, value)| format!("{name}={value}")).collect();
+        let request =
+            if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
+        let answer = request.send().await.unwrap();
+        for set in answer.headers().get_all("set-cookie") {
+            let set = set.to_str().unwrap();
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            let mut cookies = self.cookies.lock().unwrap();
+            if set.contains("Max-Age=0") {
+                cookies.remove(name);
+            } else {
+                assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
+                cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        answer
+    }
+
+    async fn json(&self, request: RequestBuilder) -> Value {
+        self.send(request).await.json().await.unwrap()
+    }
+
+    fn has_session(&self) -> bool {
+        self.cookies.lock().unwrap().contains_key("gifticon_session")
+    }
+
+    /// Begins to sign in. Returns what the issuer is asked.
+    async fn begin(&self, path: &str) -> BTreeMap<String, String> {
+        let answer = self.send(self.get(path)).await;
+        assert_eq!(answer.status(), 303);
+        let url = answer.headers()["location"].to_str().unwrap();
+        reqwest::Url::parse(url).unwrap().query_pairs().into_owned().collect()
+    }
+
+    /// Signs in as `subject` with the tokens that `tokens` makes of the question.
+    async fn sign_in(&self, issuer: &TestIssuer, tokens: impl FnOnce(&str) -> Value) -> Response {
+        let asked = self.begin("/sign-in?to=/me").await;
+        issuer.will_answer(200, tokens(&asked["nonce"]));
+        self.send(self.get(&format!("/sign-in/done?code=c&state={}", asked["state"]))).await
+    }
+}
+
+/// Returns the tokens of a customer for a sign-in with this nonce.
+fn tokens(issuer: &TestIssuer, subject: &str, nonce: &str) -> Value {
+    let mut identity = issuer.claims(subject, &[]);
+    identity["aud"] = "pages".into();
+    identity["nonce"] = nonce.into();
+    identity["name"] = "김하나".into();
+    json!({
+        "access_token": issuer.token(subject, &["customer"]), "token_type": "Bearer",
+        "id_token": issuer.key().sign(&identity), "refresh_token": format!("{subject}-1"),
+    })
+}
+
+/// Returns an access token of `subject` that expires in `seconds`.
+fn expiring(issuer: &TestIssuer, subject: &str, seconds: u64) -> String {
+    let mut claims = issuer.claims(subject, &["customer"]);
+    claims["exp"] = (claims["iat"].as_u64().unwrap() + seconds).into();
+    issuer.key().sign(&claims)
+}
+
+async fn start() -> (TestIssuer, Running) {
+    let issuer = TestIssuer::start().await;
+    let gateway = with_sign_in(&mirror().await, issuer.auth());
+    (issuer, gateway)
+}
+
+#[tokio::test]
+async fn who_signed_in_is_known_to_the_services_by_their_token() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    let asked = browser.begin("/sign-in?to=/me").await;
+    assert_eq!(asked["redirect_uri"], format!("{}/sign-in/done", gateway.url()));
+    assert_eq!((&*asked["client_id"], &*asked["scope"]), ("pages", "openid profile"));
+    let answer = tokens(&issuer, "hana", &asked["nonce"]);
+    issuer.will_answer(200, answer.clone());
+    let done = format!("/sign-in/done?code=a%2Fcode&state={}&iss={}", asked["state"], issuer.url);
+    let back = browser.send(browser.get(&done)).await;
+    assert_eq!(back.status(), 303);
+    assert_eq!(back.headers()["location"], format!("{}/me", gateway.url()));
+
+    // The code is redeemed with the verifier whose hash was asked with.
+    let redeemed = issuer.token_requests().remove(0);
+    let form: BTreeMap<_, _> =
+        redeemed.split('&').filter_map(|pair| pair.split_once('=')).collect();
+    assert_eq!((form["grant_type"], form["code"]), ("authorization_code", "a%2Fcode"));
+    let hash = ring::digest::digest(&ring::digest::SHA256, form["code_verifier"].as_bytes());
+    assert_eq!(asked["code_challenge"], base64url(hash.as_ref()));
+
+    let seen = browser.json(browser.get("/carts")).await;
+    let bearer = format!("Bearer {}", answer["access_token"].as_str().unwrap());
+    assert_eq!(header_values(&seen, "authorization"), [bearer]);
+    assert!(header_values(&seen, "cookie").is_empty(), "a service saw the session");
+    let answer = browser.send(browser.get("/carts")).await;
+    assert_eq!(answer.headers()["cache-control"], "private, no-cache");
+
+    // Nobody else is.
+    let stranger = Browser::new(&gateway);
+    assert!(
+        header_values(&stranger.json(stranger.get("/carts")).await, "authorization").is_empty()
+    );
+    let replayed = stranger.send(stranger.get(&done)).await;
+    assert_eq!((replayed.status().as_u16(), stranger.has_session()), (400, false));
+}
+
+#[tokio::test]
+async fn a_sign_in_leads_to_our_own_pages_alone() {
+    let (issuer, gateway) = start().await;
+    for to in
+        ["https://evil.example", "//evil.example", "/\\evil.example", "/carts", "", "/me/../x"]
+    {
+        let browser = Browser::new(&gateway);
+        let asked = browser.begin(&format!("/sign-in?to={to}")).await;
+        issuer.will_answer(200, tokens(&issuer, "hana", &asked["nonce"]));
+        let back = format!("/sign-in/done?code=c&state={}", asked["state"]);
+        let back = browser.send(browser.get(&back)).await;
+        assert_eq!(back.headers()["location"], format!("{}/shop", gateway.url()), "{to}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_of_this_sign_in_begins_no_session() {
+    let (issuer, gateway) = start().await;
+    for (query, status) in [
+        ("code=c&state=other", 400),
+        ("code=c", 400),
+        ("code=c&state={state}&iss=https://evil.example", 400),
+        ("error=access_denied&state={state}", 403),
+        ("state={state}", 403),
+    ] {
+        let browser = Browser::new(&gateway);
+        let asked = browser.begin("/sign-in").await;
+        let query = query.replace("{state}", &asked["state"]);
+        let answer = browser.send(browser.get(&format!("/sign-in/done?{query}"))).await;
+        assert_eq!((answer.status().as_u16(), browser.has_session()), (status, false), "{query}");
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    }
+    assert!(issuer.token_requests().is_empty(), "a code was redeemed");
+}
+
+#[tokio::test]
+async fn tokens_that_cannot_be_believed_begin_no_session() {
+    let (issuer, gateway) = start().await;
+    let stranger = signing_key("first", Algorithm::ES256);
+    let with = |nonce: &str, name: &str, value: Value| {
+        let mut tokens = tokens(&issuer, "hana", nonce);
+        tokens[name] = value;
+        tokens
+    };
+    let identity = |nonce: &str, name: &str, value: Value| {
+        let mut claims = issuer.claims("hana", &[]);
+        (claims["aud"], claims["nonce"]) = ("pages".into(), nonce.into());
+        claims[name] = value;
+        with(nonce, "id_token", issuer.key().sign(&claims).into())
+    };
+    let cases: [(&str, &dyn Fn(&str) -> Value); 8] = [
+        ("another nonce", &|nonce| identity(nonce, "nonce", "other".into())),
+        ("another client", &|nonce| identity(nonce, "aud", "other".into())),
+        ("another party", &|nonce| identity(nonce, "azp", "other".into())),
+        ("another issuer", &|nonce| identity(nonce, "iss", "https://evil.example".into())),
+        ("an old one", &|nonce| identity(nonce, "exp", 1_000_000_000.into())),
+        ("no ID token", &|nonce| with(nonce, "id_token", Value::Null)),
+        ("the access token of another", &|nonce| {
+            with(nonce, "access_token", issuer.token("duri", &["customer"]).into())
+        }),
+        ("a foreign key", &|nonce| {
+            let foreign = stranger.sign(&issuer.claims("hana", &["customer"]));
+            with(nonce, "access_token", foreign.into())
+        }),
+    ];
+    for (case, tokens) in cases {
+        let browser = Browser::new(&gateway);
+        let answer = browser.sign_in(&issuer, tokens).await;
+        assert_eq!((answer.status().as_u16(), browser.has_session()), (403, false), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn other_sites_change_nothing_with_a_session() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    browser.sign_in(&issuer, |nonce| tokens(&issuer, "hana", nonce)).await;
+    let ours = gateway.url();
+    for (headers, is_served) in [
+        (&[OURS][..], true),
+        (&[("origin", &*ours)], true),
+        (&[], false), // no browser
+        (&[("sec-fetch-site", "cross-site")], false),
+        (&[("sec-fetch-site", "same-site")], false),
+        (&[("origin", "https://evil.example")], false),
+        (&[("origin", "null")], false),
+    ] {
+        for path in ["/carts", "/gifticons", "/sign-out", "/me/cancel"] {
+            let mut request = browser.post(path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let copy = Browser {
+                cookies: Mutex::new(browser.cookies.lock().unwrap().clone()),
+                ..Browser::new(&gateway)
+            };
+            let status = copy.send(request).await.status();
+            assert_eq!(status != 403, is_served, "{path} {headers:?}: {status}");
+        }
+    }
+    // Who sends a token is no browser that was talked into it.
+    let token = issuer.token("hana", &["customer"]);
+    let answer = browser.send(browser.post("/carts").bearer_auth(&token)).await;
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_token_that_expires_is_renewed_once_for_all_requests() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    browser
+        .sign_in(&issuer, |nonce| {
+            let mut tokens = tokens(&issuer, "hana", nonce);
+            tokens["access_token"] = expiring(&issuer, "hana", 5).into();
+            tokens
+        })
+        .await;
+    let fresh = issuer.token("hana", &["customer"]);
+    issuer.will_answer(
+        200,
+        json!({ "access_token": fresh, "token_type": "bearer", "refresh_token": "hana-2" }),
+    );
+    let seen = (0..5).map(|_| browser.json(browser.get("/carts")));
+    for seen in futures_util::future::join_all(seen).await {
+        assert_eq!(header_values(&seen, "authorization"), [format!("Bearer {fresh}")]);
+    }
+    let requests = issuer.token_requests();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    assert!(requests[1].contains("grant_type=refresh_token") && requests[1].contains("hana-1"));
+    // The new session is in the browser.
+    let seen = browser.json(browser.get("/carts")).await;
+    assert_eq!(header_values(&seen, "authorization"), [format!("Bearer {fresh}")]);
+    assert_eq!(issuer.token_requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_that_the_issuer_ended_is_over_and_one_that_it_cannot_say_stays() {
+    let (issuer, gateway) = start().await;
+    let old = |nonce: &str| {
+        let mut tokens = tokens(&issuer, "hana", nonce);
+        tokens["access_token"] = expiring(&issuer, "hana", 0).into();
+        tokens
+    };
+    let browser = Browser::new(&gateway);
+    browser.sign_in(&issuer, old).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    issuer.will_answer(400, json!({ "error": "invalid_grant" }));
+    let seen = browser.json(browser.get("/carts")).await;
+    assert!(header_values(&seen, "authorization").is_empty());
+    assert!(!browser.has_session());
+
+    let browser = Browser::new(&gateway);
+    browser
+        .sign_in(&issuer, |nonce| {
+            let mut tokens = old(nonce);
+            tokens["refresh_token"] = "away".into();
+            tokens
+        })
+        .await;
+    // Nothing is told what to answer: 503. The token is good for the seconds that clocks may differ by.
+    let seen = browser.json(browser.get("/carts")).await;
+    assert_eq!(header_values(&seen, "authorization").len(), 1);
+    assert!(browser.has_session());
+}
+
+#[tokio::test]
+async fn who_signs_out_is_forgotten_here_and_at_the_issuer() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    browser.sign_in(&issuer, |nonce| tokens(&issuer, "hana", nonce)).await;
+    let out = browser.send(browser.post("/sign-out").header(OURS.0, OURS.1)).await;
+    assert_eq!((out.status().as_u16(), browser.has_session()), (200, false));
+    let page = out.text().await.unwrap();
+    assert!(page.contains(&format!("{}/sign-out?client_id=pages", issuer.url)), "{page}");
+    assert!(page.contains("id_token_hint="));
+    assert!(!page.contains("김하나"), "the page still knows them");
+    assert_eq!(browser.send(browser.get("/sign-out")).await.status(), 405);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_is_a_page_that_says_so() {
+    let (issuer, gateway) = start().await;
+    issuer.is_away(true);
+    let browser = Browser::new(&gateway);
+    let answer = browser.send(browser.get("/sign-in")).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    issuer.is_away(false);
+    browser.begin("/sign-in").await;
+}

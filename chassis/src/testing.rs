@@ -4,6 +4,7 @@ mod certificate;
 mod collector;
 mod event_reader;
 mod issuer;
+mod page_client;
 mod principals;
 
 pub use crate::auth::{SigningKey, base64url};
@@ -13,6 +14,7 @@ pub use event_reader::{EventReader, SentEvent};
 pub use issuer::{TestIssuer, signing_key};
 pub use jsonwebtoken::{Algorithm, Header};
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+pub use page_client::PageClient;
 pub use principals::{answer, client_as, principal, with_principals, without_path};
 
 use crate::base::config::{DatabaseUrl, Host, Listen};

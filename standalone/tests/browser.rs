@@ -14,6 +14,8 @@ mod pictures;
 mod plain;
 #[path = "browser/purchase.rs"]
 mod purchase;
+#[path = "browser/sign_in.rs"]
+mod sign_in;
 
 use common::Shop;
 use serde_json::json;

@@ -74,9 +74,10 @@ fn every_secret_of_every_process_is_hidden_in_help_and_debug() {
             "KAFKA_SSL_KEY_PASSWORD",
             "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET",
         ];
+        let sign_in = ["OIDC_CLIENT_SECRET", "SESSION_SECRET"];
         let expected = match &*name {
-            "gateway" => vec!["OTEL_EXPORTER_OTLP_HEADERS"],
-            "standalone" => [&["OTEL_EXPORTER_OTLP_HEADERS"][..], &kafka].concat(),
+            "gateway" => [&["OTEL_EXPORTER_OTLP_HEADERS"][..], &sign_in].concat(),
+            "standalone" => [&["OTEL_EXPORTER_OTLP_HEADERS"][..], &kafka, &sign_in].concat(),
             _ => [&["OTEL_EXPORTER_OTLP_HEADERS", "DATABASE_URL"][..], &kafka].concat(),
         };
         for secret in expected {

@@ -181,11 +181,16 @@ impl Authenticator {
 }
 
 /// Returns `exp` of a token, whose signature is not checked.
-pub fn expiry(token: &str) -> Option<SystemTime> {
+fn expiry(token: &str) -> Option<SystemTime> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
     let seconds = claims["exp"].as_f64().filter(|seconds| (0.0..1e12).contains(seconds))?;
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
+}
+
+/// Returns true if a token, whose signature is not checked, is no longer good after `time`.
+pub fn expires_within(token: &str, time: Duration) -> bool {
+    expiry(token).is_none_or(|expiry| expiry < SystemTime::now() + time)
 }
 
 /// Refuses a token. Says why in a line of the log that has nothing of the token.

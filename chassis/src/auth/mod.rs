@@ -10,7 +10,7 @@ mod keys;
 mod principal;
 mod signing_key;
 
-pub use authenticator::{Authenticator, Denied, Identity, expiry, log_mode};
+pub use authenticator::{Authenticator, Denied, Identity, expires_within, log_mode};
 pub use crypto::install as install_crypto;
 pub use discovery::Discovery;
 pub use https::HttpsClient;

@@ -19,7 +19,7 @@ pub struct SignInConfig {
 
     /// Which token of the issuer the services get; the ID token where the access token is none that they can check
     #[arg(long, env, default_value = "access")]
-    pub oidc_token: SessionToken,
+    pub oidc_token_type: SessionToken,
 
     /// Secret of at least 32 characters that seals sessions, the same in all replicas; of several, comma separated, the first
     /// seals and each opens; unset takes a random one, and sessions end with the process
@@ -43,7 +43,7 @@ impl Default for SignInConfig {
             oidc_client_id: None,
             oidc_client_secret: None,
             oidc_scopes: vec!["openid".into(), "profile".into()],
-            oidc_token: SessionToken::Access,
+            oidc_token_type: SessionToken::Access,
             session_secret: None,
         }
     }

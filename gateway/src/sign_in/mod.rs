@@ -11,56 +11,19 @@ mod recognise;
 mod renewals;
 mod routes;
 mod session;
+mod state;
 
 pub use config::{SessionToken, SignInConfig};
-pub(crate) use recognise::around;
+pub(crate) use state::SignIn;
 
-use chassis::auth::Authenticator;
-use chassis::base::config::{Auth, Guests};
-use cookies::Seal;
-use provider::Provider;
-use renewals::Renewals;
-use std::sync::Arc;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use recognise::{Shared, recognise};
+use web::Web;
 
-/// Signing in. Clones share everything.
-#[derive(Clone)]
-pub(crate) struct SignIn(Arc<Parts>);
-
-struct Parts {
-    provider: Arc<Provider>,
-    /// Whether somebody who is not signed in may buy.
-    guests_buy: bool,
-    authenticator: Authenticator,
-    seal: Seal,
-    renewals: Renewals,
-}
-
-impl SignIn {
-    /// Returns the client of the issuer, or `None` if the settings name no client or no issuer.
-    pub(crate) fn new(
-        config: SignInConfig,
-        auth: &Auth,
-        authenticator: &Authenticator,
-    ) -> anyhow::Result<Option<Self>> {
-        let (Some(client_id), Some(issuer)) = (config.oidc_client_id, &auth.auth_issuer) else {
-            return Ok(None);
-        };
-        if config.session_secret.is_none() {
-            tracing::info!("sessions end when this process does: SESSION_SECRET is not set");
-        }
-        let provider = Provider::new(
-            issuer.clone(),
-            client_id,
-            config.oidc_client_secret,
-            config.oidc_scopes,
-            config.oidc_token,
-        )?;
-        Ok(Some(Self(Arc::new(Parts {
-            provider: Arc::new(provider),
-            guests_buy: auth.auth_guests == Guests::Allow,
-            authenticator: authenticator.clone(),
-            seal: Seal::new(config.session_secret),
-            renewals: Renewals::default(),
-        }))))
-    }
+/// Returns `routes` for requests whose session is known, and those of signing in and out.
+pub(crate) fn around(sign_in: SignIn, web: &Web, routes: Router) -> Router {
+    let shared = Shared { sign_in, web: web.clone() };
+    let recognised = from_fn_with_state(shared.clone(), recognise);
+    routes.merge(routes::routes(shared)).layer(recognised)
 }

@@ -1,9 +1,9 @@
 //! The layer that knows who is signed in.
 
+use super::cookies;
 use super::provider::Failure;
 use super::session::{Change, Session};
-use super::{SignIn, cookies, routes};
-use axum::Router;
+use super::state::SignIn;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
@@ -32,15 +32,12 @@ enum Found {
     },
 }
 
-/// Returns `routes` for requests whose session is known, and those of signing in and out.
-pub(crate) fn around(sign_in: SignIn, web: &Web, routes: Router) -> Router {
-    let shared = Shared { sign_in, web: web.clone() };
-    let recognised = axum::middleware::from_fn_with_state(shared.clone(), recognise);
-    routes.merge(routes::routes(shared)).layer(recognised)
-}
-
 /// Puts the token of a session into the request, and who that is into its extensions. Who sends a token has no session.
-async fn recognise(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+pub(super) async fn recognise(
+    State(shared): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let SignIn(parts) = &shared.sign_in;
     let place = Session::place(request.headers());
     let stranger = if parts.guests_buy { Visitor::Guest } else { Visitor::Stranger };

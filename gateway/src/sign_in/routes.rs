@@ -1,10 +1,10 @@
 //! `/sign-in` and `/sign-out`.
 
-use super::SignIn;
 use super::attempt::Attempt;
 use super::provider::{Failure, Question, Tokens};
 use super::recognise::Shared;
 use super::session::{Change, Session};
+use super::state::SignIn;
 use axum::Router;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -143,7 +143,7 @@ impl SignIn {
             Denied::IssuerAway => Trouble::Away,
             Denied::InvalidToken => {
                 warn!(
-                    "the issuer gave a token that is not accepted: look at AUTH_AUDIENCE, OIDC_TOKEN and OIDC_CLIENT_ID"
+                    "the issuer gave a token that is not accepted: look at AUTH_AUDIENCE, OIDC_TOKEN_TYPE and OIDC_CLIENT_ID"
                 );
                 Trouble::Denied
             }

@@ -4,7 +4,7 @@ use super::cookies::{Place, SIZE_MAX, Seal};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const COOKIE: &str = "gifticon_session";
 /// A token is renewed when so little of its time is left.
@@ -68,7 +68,6 @@ impl Session {
 
     /// Returns true if the token is no longer good, or soon not.
     pub(super) fn expires_soon(&self) -> bool {
-        let expiry = chassis::auth::expiry(&self.token);
-        expiry.is_none_or(|expiry| expiry < SystemTime::now() + RENEWED_BEFORE)
+        chassis::auth::expires_within(&self.token, RENEWED_BEFORE)
     }
 }

@@ -3,55 +3,32 @@
 use crate::common::{header_values, mirror, with_sign_in};
 use chassis::Running;
 use chassis::auth::base64url;
-use chassis::testing::{Algorithm, TestIssuer, signing_key};
-use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response};
+use chassis::testing::{Algorithm, PageClient, TestIssuer, signing_key};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 const OURS: (&str, &str) = ("sec-fetch-site", "same-origin");
 
-/// A browser: it keeps cookies, and follows no redirect.
-struct Browser {
-    client: Client,
-    base: String,
-    cookies: Mutex<BTreeMap<String, String>>,
-}
+/// A browser at the pages.
+struct Browser(PageClient);
 
 impl Browser {
     fn new(gateway: &Running) -> Self {
-        let client = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
-        Self { client, base: gateway.url(), cookies: Mutex::default() }
+        Self(PageClient::new(gateway.url()))
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(format!("{}{path}", self.base))
+        self.0.request(Method::GET, path)
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
-        self.client.post(format!("{}{path}", self.base)).json(&json!({}))
+        self.0.request(Method::POST, path).json(&json!({}))
     }
 
     async fn send(&self, request: RequestBuilder) -> Response {
-        let cookies = self.cookies.lock().unwrap().clone().into_iter();
-        let cookies: Vec<_> = cookies.map(|(name, value)| format!("{name}={value}")).collect();
-        let request =
-            if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
-        let answer = request.send().await.unwrap();
-        for set in answer.headers().get_all("set-cookie") {
-            let set = set.to_str().unwrap();
-            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
-            let mut cookies = self.cookies.lock().unwrap();
-            if set.contains("Max-Age=0") {
-                cookies.remove(name);
-            } else {
-                assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
-                cookies.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        answer
+        self.0.send(request).await
     }
 
     async fn json(&self, request: RequestBuilder) -> Value {
@@ -59,15 +36,13 @@ impl Browser {
     }
 
     fn has_session(&self) -> bool {
-        self.cookies.lock().unwrap().contains_key("gifticon_session")
+        self.0.has_cookie("gifticon_session")
     }
 
     /// Begins to sign in. Returns what the issuer is asked.
     async fn begin(&self, path: &str) -> BTreeMap<String, String> {
-        let answer = self.send(self.get(path)).await;
-        assert_eq!(answer.status(), 303);
-        let url = answer.headers()["location"].to_str().unwrap();
-        reqwest::Url::parse(url).unwrap().query_pairs().into_owned().collect()
+        let url = self.0.led_to(self.get(path)).await;
+        reqwest::Url::parse(&url).unwrap().query_pairs().into_owned().collect()
     }
 
     /// Signs in as `subject` with the tokens that `tokens` makes of the question.
@@ -77,6 +52,9 @@ impl Browser {
         self.send(self.get(&format!("/sign-in/done?code=c&state={}", asked["state"]))).await
     }
 }
+
+/// Makes tokens for a sign-in with a nonce.
+type Made<'a> = dyn Fn(&str) -> Value + 'a;
 
 /// Returns the tokens of a customer for a sign-in with this nonce.
 fn tokens(issuer: &TestIssuer, subject: &str, nonce: &str) -> Value {
@@ -191,7 +169,7 @@ async fn tokens_that_cannot_be_believed_begin_no_session() {
         claims[name] = value;
         with(nonce, "id_token", issuer.key().sign(&claims).into())
     };
-    let cases: [(&str, &dyn Fn(&str) -> Value); 8] = [
+    let cases: [(&str, &Made); 8] = [
         ("another nonce", &|nonce| identity(nonce, "nonce", "other".into())),
         ("another client", &|nonce| identity(nonce, "aud", "other".into())),
         ("another party", &|nonce| identity(nonce, "azp", "other".into())),
@@ -233,10 +211,7 @@ async fn other_sites_change_nothing_with_a_session() {
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let copy = Browser {
-                cookies: Mutex::new(browser.cookies.lock().unwrap().clone()),
-                ..Browser::new(&gateway)
-            };
+            let copy = Browser(browser.0.copy());
             let status = copy.send(request).await.status();
             assert_eq!(status != 403, is_served, "{path} {headers:?}: {status}");
         }

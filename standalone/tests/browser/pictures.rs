@@ -19,7 +19,7 @@ fn folder() -> PathBuf {
     folder
 }
 
-async fn take(browser: &Browser, name: &str, whole: bool) {
+pub(crate) async fn take(browser: &Browser, name: &str, whole: bool) {
     browser.run("document.activeElement.blur(); scrollTo(0, 0)", &[]).await;
     let picture = browser.picture(whole).await;
     assert!(picture.starts_with(b"\x89PNG"), "{name}");

@@ -61,6 +61,8 @@ pub struct Shop {
     pub direct: Clients,
     /// The management routes of the services and of the gateway.
     pub management: Clients,
+    /// The base URL of the issuer `dev`, if there is one.
+    pub issuer: Option<String>,
     parts: Vec<Running>,
     pub log: Option<EmbeddedLog>,
     pub dir: TempDir,
@@ -101,8 +103,9 @@ impl Shop {
         let direct = names().into_iter().map(client).collect();
         let managed = |name| (name, ShopClient::new(format!("{}/{name}", urls["management"])));
         let management = processes().into_iter().map(managed).collect();
+        let issuer = urls.get("issuer").cloned();
         let (parts, log) = shop.into_parts();
-        Self { web, direct, management, parts, log, dir }
+        Self { web, direct, management, issuer, parts, log, dir }
     }
 
     /// Stops it in order, and returns the directory with its databases.

@@ -1,0 +1,112 @@
+//! Signing in and out, in a browser.
+
+use crate::common::Shop;
+use crate::driver::Browser;
+use crate::pictures::take;
+use crate::plain::violations;
+
+/// Checks what nobody may meet on a page.
+async fn is_sound(browser: &Browser, place: &str) {
+    assert_eq!(violations(browser).await, Vec::<String>::new(), "{place}");
+    let last = "return innerWidth - (document.querySelector('.tools')?.getBoundingClientRect().right ?? 0)";
+    let room = browser.run(last, &[]).await;
+    assert!(room.as_f64().is_some_and(|room| room >= 0.0), "{place}: the bar is cut: {room}");
+    let wide = browser.run("return document.scrollingElement.scrollWidth - innerWidth", &[]).await;
+    assert!(wide.as_i64().is_some_and(|wide| wide <= 0), "{place} is {wide} px too wide");
+}
+
+async fn choose(browser: &Browser, account: &str) {
+    browser.click(&format!("button[value='{account}']")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_customer_and_an_md_sign_in_and_out() {
+    let shop = Shop::with(|config| config.auth.auth_issuer = Some("dev".into())).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+
+    // The MD puts something on sale, and is led back to where they came from.
+    browser.open("/shop").await;
+    browser.says(".tools", "로그인").await;
+    assert_eq!(browser.count(".tabs a[href='/md']").await, 0);
+    browser.click(".tools a[href^='/sign-in']").await;
+    browser.says("h1", "계정을 골라 주세요").await;
+    choose(&browser, "md").await;
+    browser.says(".who", "박엠디").await;
+    browser.click(".tabs a[href='/md']").await;
+    for (field, value) in [("name", "카페라떼"), ("availableQuantity", "20"), ("price", "5000")]
+    {
+        browser.fill(&format!("form[action='/md/gifticons'] [name='{field}']"), value).await;
+    }
+    browser.click("form[action='/md/gifticons'] button").await;
+    browser.says("main", "카페라떼").await;
+    browser.click(".tabs a[href='/me']").await;
+    browser.says("h1", "이 계정으로는 볼 수 없어요").await;
+    browser.click(".account button").await;
+    browser.says(".tools", "로그인").await;
+
+    // A customer is asked to sign in where it is needed, buys, and sees it paid without a reload.
+    browser.open("/shop").await;
+    browser.says("#g-1 .buy", "로그인하고 담기").await;
+    browser.click("#g-1 .buy a").await;
+    choose(&browser, "hana").await;
+    browser.says(".who", "김하나").await;
+    browser.click("#g-1 .buy button.primary").await;
+    browser.says("#g-1 .notice", "결제 완료").await;
+    browser.open("/me").await;
+    browser.is_live().await;
+    browser.says("#c-1 .chip", "결제 완료").await;
+    browser.click(".account button").await;
+    browser.says(".tools", "로그인").await;
+
+    // Another customer sees none of it.
+    browser.open("/me").await;
+    browser.says("h1", "로그인이 필요해요").await;
+    browser.click("main a.button").await;
+    choose(&browser, "duri").await;
+    browser.says(".who", "이두리").await;
+    assert_eq!(browser.count("#c-1").await, 0);
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn the_pages_of_signing_in_are_sound() {
+    let shop = Shop::with(|config| config.auth.auth_issuer = Some("dev".into())).await;
+    for lang in ["ko", "en"] {
+        let browser = Browser::start(&shop.web.base, lang).await;
+        for (width, is_phone) in [(1200, false), (320, true)] {
+            browser.viewport(width, 900, is_phone).await;
+            for scheme in ["light", "dark"] {
+                browser.prefers("prefers-color-scheme", scheme).await;
+                let place = format!("{lang} {scheme} {width}");
+                browser.open("/me").await;
+                is_sound(&browser, &format!("asked to sign in, {place}")).await;
+                browser.open("/sign-in/done?state=x").await;
+                is_sound(&browser, &format!("a sign-in that is over, {place}")).await;
+                browser.open("/sign-in?to=/me").await;
+                is_sound(&browser, &format!("the accounts, {place}")).await;
+                if lang == "ko" {
+                    let name = if is_phone { "accounts-phone" } else { "accounts" };
+                    take(&browser, &format!("{name}-{scheme}"), false).await;
+                }
+                choose(&browser, "hana").await;
+                browser.says(".who", "김하나").await;
+                is_sound(&browser, &format!("signed in, {place}")).await;
+                if lang == "ko" && is_phone && scheme == "light" {
+                    take(&browser, "me-signed-in-phone", false).await;
+                }
+                browser.click(".account button").await;
+                browser
+                    .until("the sign-out", async || {
+                        (browser.count(".tools a[href^='/sign-in']").await == 1).then_some(())
+                    })
+                    .await;
+            }
+        }
+        browser.has_no_complaints().await;
+    }
+    shop.stop().await;
+}

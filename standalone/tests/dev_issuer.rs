@@ -1,0 +1,138 @@
+//! The issuer `dev`: sample accounts on the page, and tokens from the command line.
+
+mod common;
+
+use chassis::http::client;
+use chassis::testing::{PageClient, eventually};
+use common::Shop;
+use serde_json::json;
+use standalone::dev_issuer::ACCOUNTS;
+use std::net::SocketAddr;
+use std::process::Command;
+
+async fn start() -> Shop {
+    Shop::with(|config| config.auth.auth_issuer = Some("dev".into())).await
+}
+
+/// Signs in as one of the accounts, as a browser does.
+async fn sign_in(browser: &PageClient, subject: &str) {
+    let chooser = browser.led_to(browser.get("/sign-in?to=/me")).await;
+    let page = browser.page(&chooser).await;
+    assert!(page.contains(&format!("value=\"{subject}\"")), "{page}");
+    let query = reqwest::Url::parse(&chooser).unwrap();
+    let mut fields: Vec<_> = query.query_pairs().into_owned().collect();
+    fields.push(("account".into(), subject.into()));
+    let fields: Vec<_> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let chosen = format!("{}/authorize", query.origin().ascii_serialization());
+    let done = browser.led_to(browser.form(&chosen, &fields)).await;
+    let home = browser.led_to(browser.get(&done)).await;
+    assert!(home.ends_with("/me"), "{home}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_account_sees_its_own_pages() {
+    let shop = start().await;
+    for account in ACCOUNTS {
+        let browser = PageClient::new(shop.web.base.clone());
+        assert!(browser.page("/me").await.contains("/sign-in?to=/me"));
+        sign_in(&browser, account.subject).await;
+        let (is_customer, is_md) = (account.role == "customer", account.role == "md");
+        assert!(browser.page("/shop").await.contains(account.name));
+        for (path, may) in [("/shop", true), ("/me", is_customer), ("/md", is_md)] {
+            let status = browser.send(browser.get(path)).await.status();
+            assert_eq!(status, if may { 200 } else { 403 }, "{path} of {}", account.subject);
+        }
+    }
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_account_buys_another_does_not_see() {
+    let shop = start().await;
+    let accounts = ["hana", "duri", "md"].map(|_| PageClient::new(shop.web.base.clone()));
+    let [hana, duri, md] = &accounts;
+    for (browser, subject) in [(hana, "hana"), (duri, "duri"), (md, "md")] {
+        sign_in(browser, subject).await;
+    }
+    let gifticon =
+        [("gifticonId", "1"), ("name", "카페라떼"), ("availableQuantity", "5"), ("price", "5,000")];
+    let registered = md.led_to(md.form("/md/gifticons", &gifticon)).await;
+    assert!(registered.contains("done=registered"), "{registered}");
+    let purchase = [("gifticonId", "1"), ("quantity", "2"), ("price", "5000")];
+    let bought = hana.led_to(hana.form("/shop/carts", &purchase)).await;
+    assert!(bought.contains("bought=1"), "{bought}");
+    eventually("hana's cart is in her page", async || {
+        hana.page("/me").await.contains("카페라떼").then_some(())
+    })
+    .await;
+    assert!(!duri.page("/me").await.contains("카페라떼"));
+    let theft = duri.send(duri.form("/me/cancel", &[("cartId", "1")])).await;
+    assert_eq!(theft.status(), 404);
+
+    // A customer may not sell, and who signed out may not buy.
+    let forged = duri.send(duri.form("/md/gifticons", &gifticon)).await;
+    assert_eq!(forged.status(), 403);
+    hana.send(hana.form("/sign-out", &[])).await;
+    let again = hana.send(hana.form("/shop/carts", &purchase)).await;
+    assert_eq!(again.status(), 401);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_command_line_is_good() {
+    let shop = start().await;
+    let issuer = shop.issuer.clone().unwrap();
+    let token = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+        command
+            .env_clear()
+            .arg("token")
+            .args(["--dev-issuer-addr", issuer.trim_start_matches("http://")]);
+        command.arg("--data-dir").arg(shop.dir.path()).args(arguments).output().unwrap()
+    };
+    let ask = async |token: &str| {
+        let url = format!("{}/gifticons", shop.web.base);
+        let body = json!({ "gifticonId": 7, "name": "라떼", "availableQuantity": 1, "price": 1 });
+        client::new()
+            .unwrap()
+            .post(url)
+            .bearer_auth(token)
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+            .status()
+    };
+    let md = token(&["--subject", "demo", "--role", "md", "--ttl", "8h"]);
+    let md = String::from_utf8(md.stdout).unwrap();
+    assert_eq!(ask(md.trim()).await, 201);
+    let customer = token(&["--subject", "demo", "--role", "customer"]);
+    let customer = String::from_utf8(customer.stdout).unwrap();
+    assert_eq!(ask(customer.trim()).await, 403);
+    for wrong in
+        [&["--subject", "demo", "--role", "king"][..], &["--subject", "demo", "--ttl", "8"], &[]]
+    {
+        let output = token(wrong);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{wrong:?}");
+    }
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_without_passwords_are_for_this_machine_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let open: [fn(&mut standalone::Listeners, SocketAddr); 3] = [
+        |listeners, address| listeners.gateway_addr = address,
+        |listeners, address| listeners.cart_addr = address,
+        |listeners, address| listeners.dev_issuer_addr = address,
+    ];
+    for open in open {
+        let mut config = common::config(dir.path(), None);
+        config.auth.auth_issuer = Some("dev".into());
+        open(&mut config.listeners, everywhere);
+        let refused = standalone::start(config).await.err().unwrap();
+        let text = format!("{refused:#}");
+        assert!(text.contains("AUTH_ISSUER") && text.contains("loopback"), "{text}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The shop with a real Keycloak, whose realm `gifticon` has a client and accounts. `.ci/run keycloak` starts it.
+
+mod common;
+
+use chassis::base::config::Auth;
+use chassis::http::client;
+use chassis::testing::{PageClient, eventually};
+use common::Shop;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How long tokens of a new key may be refused.
+const ROTATION_TIME_MAX: Duration = Duration::from_secs(10);
+
+fn keycloak() -> String {
+    #[expect(clippy::disallowed_methods, reason = "the gate says where it is")]
+    std::env::var("TEST_KEYCLOAK").expect("TEST_KEYCLOAK is the base URL of a Keycloak")
+}
+
+async fn start() -> Shop {
+    Shop::with(|config| {
+        config.auth = Auth::with_issuer(format!("{}/realms/gifticon", keycloak()));
+        config.sign_in.oidc_client_id = Some("gifticon-web".into());
+    })
+    .await
+}
+
+/// Returns an access token by the password of an account, as a program gets it.
+async fn token(realm: &str, client: &str, account: &str) -> String {
+    let url = format!("{}/realms/{realm}/protocol/openid-connect/token", keycloak());
+    let form =
+        format!("grant_type=password&client_id={client}&username={account}&password={account}");
+    let request = client::new()
+        .unwrap()
+        .post(url)
+        .header("content-type", "application/x-www-form-urlencoded");
+    let answer: Value = request.body(form).send().await.unwrap().json().await.unwrap();
+    answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+}
+
+/// Types name and password into Keycloak's page. Returns where it leads, or the page if it was refused.
+async fn type_in(browser: &PageClient, account: &str, password: &str) -> Result<String, String> {
+    let page = browser.led_to(browser.get("/sign-in?to=/me")).await;
+    let page = browser.page(&page).await;
+    let action = page.split("action=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let action = action.unwrap_or_else(|| panic!("no form: {page}")).replace("&amp;", "&");
+    let form = browser.form(&action, &[("username", account), ("password", password)]);
+    let answer = browser.send(form).await;
+    match answer.headers().get("location") {
+        Some(url) => Ok(url.to_str().unwrap().to_owned()),
+        None => Err(answer.text().await.unwrap()),
+    }
+}
+
+async fn sign_in(browser: &PageClient, account: &str) {
+    let done = type_in(browser, account, account).await.expect("the password is right");
+    let home = browser.led_to(browser.get(&done)).await;
+    assert!(home.ends_with("/me"), "{home}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_KEYCLOAK"]
+async fn people_sign_in_buy_and_sign_out() {
+    let shop = start().await;
+    let browsers = [(); 3].map(|()| PageClient::new(shop.web.base.clone()));
+    let [alice, bob, minji] = &browsers;
+    let refused = type_in(alice, "alice", "wrong").await.expect_err("the password is wrong");
+    assert!(refused.contains("Invalid username or password"), "{refused}");
+    for (browser, account) in [(alice, "alice"), (bob, "bob"), (minji, "minji")] {
+        sign_in(browser, account).await;
+    }
+    assert!(alice.page("/shop").await.contains("Alice Kim"));
+    let gifticon =
+        [("gifticonId", "1"), ("name", "카페라떼"), ("availableQuantity", "5"), ("price", "5000")];
+    let registered = minji.led_to(minji.form("/md/gifticons", &gifticon)).await;
+    assert!(registered.contains("done=registered"), "{registered}");
+    assert_eq!(alice.send(alice.form("/md/gifticons", &gifticon)).await.status(), 403);
+    let purchase = [("gifticonId", "1"), ("quantity", "2"), ("price", "5000")];
+    assert!(alice.led_to(alice.form("/shop/carts", &purchase)).await.contains("bought=1"));
+    eventually("alice's cart is in her page", async || {
+        alice.page("/me").await.contains("카페라떼").then_some(())
+    })
+    .await;
+    assert!(!bob.page("/me").await.contains("카페라떼"));
+
+    // Signing out ends the session at Keycloak as well: the next sign-in asks for the password again.
+    let out = alice.send(alice.form("/sign-out", &[])).await.text().await.unwrap();
+    let url = out.split("url=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let back = alice.led_to(alice.get(&url.replace("&#38;", "&"))).await;
+    assert!(back.ends_with("/shop"), "{back}");
+    assert!(alice.page("/me").await.contains("/sign-in?to=/me"));
+    let again = alice.led_to(alice.get("/sign-in?to=/me")).await;
+    assert!(alice.page(&again).await.contains("password"), "Keycloak still knows her");
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_KEYCLOAK"]
+async fn tokens_of_programs_have_their_rights() {
+    let shop = start().await;
+    let url = format!("{}/gifticons", shop.web.base);
+    let body = json!({ "gifticonId": 7, "name": "라떼", "availableQuantity": 1, "price": 1 });
+    for (account, status) in [("alice", 403), ("pos", 403), ("ops", 403), ("minji", 201)] {
+        let token = token("gifticon", "gifticon-cli", account).await;
+        let request = client::new().unwrap().post(&url).bearer_auth(token).json(&body);
+        assert_eq!(request.send().await.unwrap().status(), status, "{account}");
+    }
+    // Of the same Keycloak, but of another realm.
+    let foreign = token("master", "admin-cli", "admin").await;
+    let request = client::new().unwrap().get(&url).bearer_auth(foreign);
+    assert_eq!(request.send().await.unwrap().status(), 401);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_KEYCLOAK"]
+async fn a_key_that_keycloak_rotates_under_load_is_taken_within_seconds() {
+    let shop = start().await;
+    let admin = token("master", "admin-cli", "admin").await;
+    let old = token("gifticon", "gifticon-cli", "alice").await;
+    let key = json!({
+        "name": "rotated", "providerId": "rsa-generated", "providerType": "org.keycloak.keys.KeyProvider",
+        "config": { "priority": ["200"], "enabled": ["true"], "active": ["true"], "algorithm": ["RS256"], "keySize": ["2048"] },
+    });
+    let rotate = async || {
+        let url = format!("{}/admin/realms/gifticon/components", keycloak());
+        let request = client::new().unwrap().post(url).bearer_auth(&admin).json(&key);
+        assert_eq!(request.send().await.unwrap().status(), 201);
+    };
+    let head = |token: &str| token.split('.').next().unwrap().to_owned();
+    let status = async |token: &str| {
+        let request =
+            client::new().unwrap().get(format!("{}/carts", shop.web.base)).bearer_auth(token);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (mut refused_since, mut rotated, mut served) = (None::<Instant>, false, 0);
+    let began = Instant::now();
+    while began.elapsed() < ROTATION_TIME_MAX + Duration::from_secs(5) {
+        if !rotated && began.elapsed() > Duration::from_secs(2) {
+            rotate().await;
+            rotated = true;
+        }
+        let fresh = token("gifticon", "gifticon-cli", "alice").await;
+        assert_eq!(status(&old).await, 200, "a token of the old key is still good");
+        if status(&fresh).await == 200 {
+            refused_since = None;
+            served += i32::from(head(&fresh) != head(&old));
+        } else {
+            let since = *refused_since.get_or_insert_with(Instant::now);
+            assert!(since.elapsed() < ROTATION_TIME_MAX, "tokens of the new key are refused");
+        }
+    }
+    assert!(served > 10, "tokens of the new key were served {served} times");
+    assert!(refused_since.is_none());
+    shop.stop().await;
+}

@@ -121,6 +121,20 @@ fn the_front_page_is_short_and_says_how_to_test() {
     }
 }
 
+/// Checks that each test in the tables of a section exists. Returns how many there are.
+fn tests_named(section: &str) -> usize {
+    let mut count = 0;
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let (names, file) = row.trim_matches('|').split_once('|').unwrap();
+        let (names, file) = (names.split(" (").next().unwrap(), quoted(file)[0]);
+        for name in quoted(names) {
+            assert!(is_a_test(name, file), "{file} has no test {name}");
+            count += 1;
+        }
+    }
+    count
+}
+
 #[test]
 fn every_guarantee_is_shown_by_tests_that_exist() {
     let page = text("docs/how/guarantees.md");
@@ -129,16 +143,20 @@ fn every_guarantee_is_shown_by_tests_that_exist() {
     for (number, section) in (1..).zip(sections) {
         assert!(section.starts_with(&format!("G{number} ")), "{section}");
         assert!(text("README.md").contains(&format!("| G{number} |")), "README lacks G{number}");
-        let mut count = 0;
-        for row in section.lines().filter(|line| line.starts_with("| `")) {
-            let (names, file) = row.trim_matches('|').split_once('|').unwrap();
-            let file = quoted(file)[0];
-            for name in quoted(names) {
-                assert!(is_a_test(name, file), "G{number}: {file} has no test {name}");
-                count += 1;
-            }
-        }
+        let count = tests_named(section);
         assert!(count >= 2, "G{number} is shown by {count} tests");
+    }
+}
+
+#[test]
+fn every_risk_of_owasp_is_answered_by_tests_that_exist() {
+    let page = text("docs/how/owasp.md");
+    let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
+    assert_eq!(sections.len(), 10);
+    for (number, section) in (1..).zip(sections) {
+        assert!(section.starts_with(&format!("API{number} ")), "{section}");
+        let count = tests_named(section);
+        assert!(count >= 2, "API{number} is answered by {count} tests");
     }
 }
 
@@ -151,7 +169,7 @@ fn is_a_test(name: &str, file: &str) -> bool {
         let after = source[at + name.len()..].chars().next();
         !before.is_some_and(is_part) && after.is_some_and(|c| matches!(c, '(' | ',' | ':'))
     });
-    found && source.contains("test")
+    found && (file.contains("/tests/") || source.contains("test"))
 }
 
 /// Decisions and other pages say "`name` in `file.rs`", and name files of the repository.

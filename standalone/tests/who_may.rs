@@ -1,5 +1,7 @@
 //! Who may do what, with an issuer: every route of the OpenAPI document, by everybody, with every kind of token.
 
+#[path = "who_may/abuse.rs"]
+mod abuse;
 mod common;
 
 use chassis::testing::{Algorithm, TestIssuer, base64url, eventually, signing_key};
@@ -61,9 +63,18 @@ struct Walk {
 
 impl Walk {
     async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Starts a shop with an issuer and settings that `change` changes.
+    async fn with(change: impl FnOnce(&mut standalone::StandaloneConfig)) -> Self {
         let issuer = TestIssuer::start().await;
         let auth = issuer.auth();
-        let shop = Shop::with(|config| config.auth = auth.clone()).await;
+        let shop = Shop::with(|config| {
+            config.auth = auth.clone();
+            change(config);
+        })
+        .await;
         let walk = Self { shop, issuer, client: Client::builder().no_proxy().build().unwrap() };
         let url = format!("{}/carts", walk.shop.web.base);
         let token = walk.issuer.token("alice", &["customer"]);

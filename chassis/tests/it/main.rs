@@ -5,6 +5,7 @@
 mod common;
 
 mod dead_letters;
+mod hostile_issuer;
 mod inbox;
 mod kafka;
 mod outbox;

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod fixed_upstreams;
 mod headers;
 mod pages;
 mod proxy;

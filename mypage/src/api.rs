@@ -19,7 +19,9 @@ use chassis::base::i18n::Text;
 use chassis::base::problem::{Kind, Problem};
 use chassis::http::event_stream::{Streams, event_stream, last_event_id};
 use chassis::http::hal::{Collection, Item};
-use chassis::http::{Access, BaseUrl, Conditions, EntityTag, Id, Query, Surface, bad_query};
+use chassis::http::{
+    Access, BaseUrl, Caller, Conditions, EntityTag, Id, Query, Surface, bad_query,
+};
 use chassis::listing::Scope;
 use chassis::service::HEALTH_PATH;
 use chassis::storage::Db;
@@ -279,13 +281,14 @@ async fn stream_views(
     State(streams): State<Streams>,
     State(feed): State<Arc<ViewFeed>>,
     principal: Principal,
+    client: Caller,
     base: BaseUrl,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let scope = Scope::asked(&principal, &query);
     let interest = Interest { scope, carts: carts(&query)? };
-    let permit = streams.enter()?;
+    let permit = streams.enter_as(client)?;
     let (watching, frames) = feed.watch(interest.clone(), base.clone()).await?;
     let first = feed.catch_up(&watching, &interest, &base, last_event_id(&headers)).await?;
     Ok(event_stream(permit, &first, frames, move || watching.heartbeat()))
@@ -309,9 +312,10 @@ fn carts(query: &Query) -> Result<Option<BTreeSet<i64>>, Problem> {
 async fn stream_events(
     State(streams): State<Streams>,
     State(feed): State<Arc<EventFeed>>,
+    client: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let permit = streams.enter()?;
+    let permit = streams.enter_as(client)?;
     let (watching, first, frames) = feed.watch(last_event_id(&headers)).await?;
     Ok(event_stream(permit, &first, frames, move || watching.heartbeat()))
 }

@@ -11,7 +11,7 @@ pub mod projection;
 pub mod rebuild;
 pub mod store;
 
-use chassis::base::config::{Host, StreamsLimit};
+use chassis::base::config::{ClientStreams, Host, StreamsLimit};
 use chassis::base::metrics::Counter;
 use chassis::bus::Bus;
 use chassis::http::event_stream::Streams;
@@ -29,6 +29,9 @@ pub struct MypageConfig {
 
     #[command(flatten)]
     pub streams: StreamsLimit,
+
+    #[command(flatten)]
+    pub client_streams: ClientStreams,
 }
 
 /// Starts the service on `bus`.
@@ -45,8 +48,11 @@ pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Ru
         "Event streams ended since their client was too slow",
         slow.clone(),
     );
+    let max_of_client = config.client_streams.max(!config.host.auth.is_open());
+    let metrics = chassis.metrics();
+    let streams = Streams::new(config.streams, metrics).with_max_of_client(max_of_client, metrics);
     let api = api::Api {
-        streams: Streams::new(config.streams, chassis.metrics()),
+        streams,
         views: live::views::ViewFeed::new(db.clone(), api::streamed, slow.clone()),
         events: live::events::EventFeed::new(Arc::clone(chassis.bus()), slow),
         db,

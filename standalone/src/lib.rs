@@ -13,8 +13,8 @@ use anyhow::Context;
 use chassis::Running;
 use chassis::auth::Authenticator;
 use chassis::base::config::{
-    Auth, DEV_ISSUER, DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen, RateLimit,
-    ServiceToken, StreamsLimit, TlsFiles, Topic,
+    Auth, ClientStreams, DEV_ISSUER, DatabaseUrl, Host, InvalidSetting, KafkaSecurity, Listen,
+    RateLimit, ServiceToken, StreamsLimit, TlsFiles, Topic,
 };
 use chassis::base::metrics::Metrics;
 use chassis::bus::{Bus, EmbeddedLog, KafkaBus};
@@ -81,6 +81,9 @@ pub struct StandaloneConfig {
 
     #[command(flatten)]
     pub streams: StreamsLimit,
+
+    #[command(flatten)]
+    pub client_streams: ClientStreams,
 
     #[command(flatten)]
     pub auth: Auth,
@@ -274,8 +277,11 @@ impl Shop {
             payment::PaymentConfig { host: host("payment", at.payment_addr)?, limit: config.limit };
         let payment = payment::start(payment, Arc::clone(&bus)).await;
         self.add(payment, "PAYMENT_ADDR")?;
-        let mypage =
-            mypage::MypageConfig { host: host("mypage", at.mypage_addr)?, streams: config.streams };
+        let mypage = mypage::MypageConfig {
+            host: host("mypage", at.mypage_addr)?,
+            streams: config.streams,
+            client_streams: config.client_streams,
+        };
         let mypage = mypage::start(mypage, Arc::clone(&bus)).await;
         self.add(mypage, "MYPAGE_ADDR")?;
         let cart = cart::CartConfig {

@@ -18,7 +18,7 @@ pub use otel::{Otel, Pairs, TraceSampler};
 pub use rate_limit::RateLimit;
 pub(crate) use secret::ClientSetting;
 pub use secret::Secret;
-pub use streams::StreamsLimit;
+pub use streams::{ClientStreams, StreamsLimit};
 pub use tls::TlsFiles;
 pub(crate) use tls::{TLS_CERTIFICATE, TLS_KEY};
 

@@ -7,6 +7,8 @@ use crate::base::i18n::Text;
 use crate::base::limits::STREAM_HEARTBEAT;
 use crate::base::metrics::{Counter, Gauge, Metrics};
 use crate::base::problem::{Problem, kind};
+use crate::http::caller::Caller;
+use crate::http::client_streams::{Counted, StreamsOfClients};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +17,7 @@ use futures_util::stream;
 use http_body::{Frame, SizeHint};
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,6 +45,7 @@ const RESET: &str = "id:\nevent: reset\ndata: {}\n\n";
 #[derive(Clone)]
 pub struct Streams {
     permits: Arc<Semaphore>,
+    of_clients: Option<StreamsOfClients>,
     open: Gauge,
     refused: Counter,
 }
@@ -50,6 +54,7 @@ pub struct Streams {
 pub struct StreamPermit {
     open: Gauge,
     _permit: OwnedSemaphorePermit,
+    counted: Option<Counted>,
 }
 
 impl Drop for StreamPermit {
@@ -85,6 +90,11 @@ impl HttpBody for HeldBody {
 }
 
 impl StreamPermit {
+    fn counted(mut self, counted: Option<Counted>) -> Self {
+        self.counted = counted;
+        self
+    }
+
     /// Returns `body`, which keeps the permit as long as it is read.
     pub fn held_by(self, body: Body) -> Body {
         Body::new(HeldBody { body, _permit: self })
@@ -102,7 +112,23 @@ impl Streams {
             "Event streams refused since too many are open",
             refused.clone(),
         );
-        Self { permits: Arc::new(Semaphore::new(max)), open, refused }
+        Self { permits: Arc::new(Semaphore::new(max)), of_clients: None, open, refused }
+    }
+
+    /// Returns them with a bound on the streams of each client, whose metric it registers. `None` means any number.
+    #[must_use]
+    pub fn with_max_of_client(self, max: Option<NonZeroUsize>, metrics: &Metrics) -> Self {
+        Self { of_clients: Some(StreamsOfClients::new(max, metrics)), ..self }
+    }
+
+    /// Returns the right to serve one more stream to a client.
+    ///
+    /// # Errors
+    /// 429 if they have too many open, and 503 if all together have.
+    pub fn enter_as(&self, client: Caller) -> Result<StreamPermit, Problem> {
+        let counted = self.of_clients.as_ref().map(|streams| streams.count(client)).transpose()?;
+        let permit = self.enter()?;
+        Ok(permit.counted(counted.flatten()))
     }
 
     /// Returns the right to serve one more stream.
@@ -119,7 +145,7 @@ impl Streams {
             return Err(Problem::new(kind::UNAVAILABLE, text).retry_after(RETRY_AFTER_SECONDS));
         };
         self.open.inc();
-        Ok(StreamPermit { open: self.open.clone(), _permit: permit })
+        Ok(StreamPermit { open: self.open.clone(), _permit: permit, counted: None })
     }
 }
 

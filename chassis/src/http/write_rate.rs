@@ -8,12 +8,10 @@ use crate::auth::Principal;
 use crate::base::i18n::Text;
 use crate::base::metrics::{Counter, Metrics};
 use crate::base::problem::{Problem, kind};
-use crate::http::peer::PeerAddr;
+use crate::http::caller::Caller;
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method};
-use common_events::Owner;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,15 +21,6 @@ use std::time::{Duration, Instant};
 const BURST: Duration = Duration::from_secs(1);
 /// Clients from which on those are forgotten that have paid.
 const CLIENTS_KEPT: usize = 1_024;
-/// The address of the client, which only the gateway may send.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// Who makes writes: an owner, or a guest's address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Client {
-    Owner(Owner),
-    Address(IpAddr),
-}
 
 /// The bound on the writes of each client. Clones share it.
 #[derive(Clone)]
@@ -48,7 +37,7 @@ struct Shared {
 #[derive(Default)]
 struct Clients {
     /// Up to when the writes of each are paid for.
-    paid_until: HashMap<Client, Instant>,
+    paid_until: HashMap<Caller, Instant>,
     /// Those that have paid are forgotten once there are so many.
     kept: usize,
 }
@@ -83,18 +72,21 @@ impl WriteRate {
         request: &Parts,
         principal: Option<&Principal>,
     ) -> Result<(), Problem> {
-        if is_write(&request.method)
-            && let Some(client) = client(request, principal)
-            && let Err(wait) = self.count(client, Instant::now())
-        {
-            self.0.refused.inc();
-            return Err(too_many(whole_seconds(wait)));
+        if !is_write(&request.method) {
+            return Ok(());
         }
-        Ok(())
+        let counted = match Caller::of(request, principal) {
+            Caller::Unknown => Ok(()),
+            client => self.count(client, Instant::now()),
+        };
+        counted.map_err(|wait| {
+            self.0.refused.inc();
+            too_many(whole_seconds(wait))
+        })
     }
 
     /// Counts a write of a client at the moment `now`. Returns how long the client has to wait if it made too many.
-    fn count(&self, client: Client, now: Instant) -> Result<(), Duration> {
+    fn count(&self, client: Caller, now: Instant) -> Result<(), Duration> {
         let replicas = self.0.replicas.load(Ordering::Relaxed);
         let pays_for = BURST * replicas / self.0.per_second.get();
         let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,31 +113,6 @@ fn is_write(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
 }
 
-/// Returns whose rate a request counts to. `None` only in tests that call the routes without a connection.
-fn client(request: &Parts, principal: Option<&Principal>) -> Option<Client> {
-    if let Some(principal) = principal.filter(|principal| !principal.is_guest()) {
-        return Some(Client::Owner(principal.owner().clone()));
-    }
-    let peer = || Some(request.extensions.get::<PeerAddr>()?.0.ip());
-    let address = forwarded_for(&request.headers).or_else(peer)?;
-    Some(Client::Address(network(address)))
-}
-
-/// Returns the address that the gateway got the request from.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get(FORWARDED_FOR)?.to_str().ok()?.parse().ok()
-}
-
-/// Returns the address, and of IPv6 the network of 64 bits that one customer gets.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 fn too_many(seconds: u16) -> Problem {
     let text = Text::fixed(
         "you changed too much in a short time; nothing was done; wait a moment",
@@ -157,14 +124,14 @@ fn too_many(seconds: u16) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::Request;
+    use std::net::IpAddr;
 
     fn rate(per_second: u32) -> WriteRate {
         WriteRate::new(NonZeroU32::new(per_second), &Metrics::default()).unwrap()
     }
 
-    fn client(number: u32) -> Client {
-        Client::Address(IpAddr::V4(number.into()))
+    fn client(number: u32) -> Caller {
+        Caller::Address(IpAddr::V4(number.into()))
     }
 
     /// Returns how many writes are taken of one client that makes one each millisecond.
@@ -236,29 +203,5 @@ mod tests {
         }
         let clients = rate.0.clients.lock().unwrap();
         assert!(clients.paid_until.len() <= CLIENTS_KEPT + 1, "{}", clients.paid_until.len());
-    }
-
-    #[test]
-    fn an_address_is_that_of_the_gateway_s_client() {
-        for (forwarded, counts_to) in [
-            (Some("203.0.113.7"), "203.0.113.7"),
-            (Some("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::"),
-            (Some("::ffff:203.0.113.7"), "203.0.113.7"),
-            (Some("unknown"), "127.0.0.1"),
-            (None, "127.0.0.1"),
-        ] {
-            let (mut request, ()) = Request::new(()).into_parts();
-            request.extensions.insert(PeerAddr(([127, 0, 0, 1], 1).into()));
-            if let Some(address) = forwarded {
-                request.headers.insert(FORWARDED_FOR, address.parse().unwrap());
-            }
-            let address = Client::Address(counts_to.parse().unwrap());
-            assert_eq!(super::client(&request, None), Some(address.clone()), "{forwarded:?}");
-            let guest = super::client(&request, Some(&Principal::open()));
-            assert_eq!(guest, Some(address), "guests share an owner and not a rate");
-            let owner = Owner::of_subject("issuer", "alice");
-            let alice = Principal::new(owner.clone(), []);
-            assert_eq!(super::client(&request, Some(&alice)), Some(Client::Owner(owner)));
-        }
     }
 }

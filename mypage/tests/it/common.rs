@@ -1,7 +1,7 @@
 //! The mypage service in process.
 
 use chassis::Running;
-use chassis::base::config::StreamsLimit;
+use chassis::base::config::{ClientStreams, StreamsLimit};
 use chassis::bus::{Bus, Message};
 use chassis::testing::{TestDb, TestLog, eventually};
 use mypage::MypageConfig;
@@ -28,15 +28,24 @@ impl Mypage {
     }
 
     pub(crate) async fn start_with(db: TestDb, streams: StreamsLimit) -> Self {
+        Self::start_limited(db, streams, ClientStreams::default()).await
+    }
+
+    pub(crate) async fn start_limited(
+        db: TestDb,
+        streams: StreamsLimit,
+        client_streams: ClientStreams,
+    ) -> Self {
         let log = TestLog::open().await;
-        let running = serve(&db, &log, streams).await;
+        let running = serve(&db, &log, streams, client_streams).await;
         Self { client: Client::builder().no_proxy().build().unwrap(), running, log, db }
     }
 
     /// As after a restart of the process.
     pub(crate) async fn restart(mut self) -> Self {
         self.running.stop(Duration::from_secs(5)).await;
-        self.running = serve(&self.db, &self.log, StreamsLimit::default()).await;
+        self.running =
+            serve(&self.db, &self.log, StreamsLimit::default(), ClientStreams::default()).await;
         self
     }
 
@@ -96,8 +105,13 @@ impl Mypage {
     }
 }
 
-async fn serve(db: &TestDb, log: &TestLog, streams: StreamsLimit) -> Running {
-    let config = MypageConfig { host: db.host(), streams };
+async fn serve(
+    db: &TestDb,
+    log: &TestLog,
+    streams: StreamsLimit,
+    client_streams: ClientStreams,
+) -> Running {
+    let config = MypageConfig { host: db.host(), streams, client_streams };
     mypage::start(config, Arc::new(log.log.clone())).await.unwrap()
 }
 

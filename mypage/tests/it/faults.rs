@@ -1,7 +1,7 @@
 //! Damaged events, and rebuilds that meet a fault or a stop.
 
 use crate::common::{Mypage, at, event};
-use chassis::base::config::StreamsLimit;
+use chassis::base::config::{ClientStreams, StreamsLimit};
 use chassis::testing::{EndlessReplay, TestDb, TestLog};
 use mypage::MypageConfig;
 use reqwest::{Client, Method};
@@ -102,7 +102,11 @@ async fn a_rebuild_outlives_a_fault_that_passes_and_ends_with_one_that_does_not(
 #[tokio::test]
 async fn a_service_that_stops_does_not_wait_for_a_rebuild() {
     let (log, db) = (TestLog::open().await, TestDb::sqlite());
-    let config = MypageConfig { host: db.host(), streams: StreamsLimit::default() };
+    let config = MypageConfig {
+        host: db.host(),
+        streams: StreamsLimit::default(),
+        client_streams: ClientStreams::default(),
+    };
     let running = mypage::start(config, Arc::new(EndlessReplay(log.log.clone()))).await.unwrap();
     let client = Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/admin/rebuild", running.management_url().unwrap());

@@ -1,7 +1,7 @@
 //! The event streams of the mypage service.
 
 use crate::common::{Mypage, at, event};
-use chassis::base::config::StreamsLimit;
+use chassis::base::config::{ClientStreams, StreamsLimit};
 use chassis::bus::{Bus, KafkaBus, Message};
 use chassis::testing::{EventReader, SentEvent, TestDb, eventually, server};
 use mypage::MypageConfig;
@@ -220,6 +220,33 @@ async fn streams_are_limited_and_free_again_soon_after_their_client_has_gone() {
 }
 
 #[tokio::test]
+async fn a_client_has_so_many_streams_and_others_have_theirs() {
+    let of_clients = ClientStreams { streams_per_client_max: Some(2) };
+    let mypage = Mypage::start_limited(TestDb::sqlite(), StreamsLimit::default(), of_clients).await;
+    let open = async |client: &str| {
+        let url = format!("{}/mypages/stream", mypage.running.url());
+        mypage.client.get(url).header("x-forwarded-for", client).send().await.unwrap()
+    };
+    let (first, _second) = (open("203.0.113.7").await, open("203.0.113.7").await);
+    let _events = mypage.stream("/live/stream", "").await; // of 127.0.0.1
+    let refused = open("203.0.113.7").await;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (429, &"5".parse().unwrap())
+    );
+    assert_eq!(refused.json::<Value>().await.unwrap()["type"], "/problems/too-many-requests");
+    let _other = open("203.0.113.8").await.error_for_status().unwrap();
+    assert_eq!(mypage.metric("event_streams_open").await, 4);
+    assert_eq!(mypage.metric("event_streams_refused_by_client_total").await, 1);
+    assert_eq!(mypage.metric("event_streams_refused_total").await, 0);
+    drop(first);
+    eventually("a stream to be free again", async || {
+        (open("203.0.113.7").await.status() == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_stream_without_news_has_a_heartbeat_with_its_position() {
     let mypage = Mypage::start().await;
     let mut stream = mypage.stream("/mypages/stream?cartId=1", "").await;
@@ -317,7 +344,11 @@ async fn every_replica_tells_every_change() {
     let bus: Arc<dyn Bus> = Arc::new(KafkaBus::new(&server("TEST_KAFKA_BROKERS"), &topic));
     let mut replicas = Vec::new();
     for _ in 0..2 {
-        let config = MypageConfig { host: db.host(), streams: StreamsLimit::default() };
+        let config = MypageConfig {
+            host: db.host(),
+            streams: StreamsLimit::default(),
+            client_streams: ClientStreams::default(),
+        };
         replicas.push(mypage::start(config, Arc::clone(&bus)).await.unwrap());
     }
     let client = Client::builder().no_proxy().build().unwrap();

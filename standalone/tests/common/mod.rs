@@ -16,7 +16,7 @@ use chaos::ledger::Ledger;
 pub use chaos::{Dice, ShopClient};
 use chassis::Running;
 use chassis::base::config::{
-    Auth, KafkaSecurity, RateLimit, ServiceToken, StreamsLimit, TlsFiles, Topic,
+    Auth, ClientStreams, KafkaSecurity, RateLimit, ServiceToken, StreamsLimit, TlsFiles, Topic,
 };
 use chassis::bus::EmbeddedLog;
 use chassis::testing::eventually;
@@ -46,6 +46,7 @@ pub fn config(dir: &Path, kafka_brokers: Option<String>) -> StandaloneConfig {
         cors: gateway::Cors { cors_origins: vec![] },
         proxies: gateway::Proxies::default(),
         streams: StreamsLimit::default(),
+        client_streams: ClientStreams::default(),
         auth: Auth::open(),
         sign_in: gateway::SignInConfig::default(),
         service_token: ServiceToken::default(),

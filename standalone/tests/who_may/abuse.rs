@@ -1,4 +1,5 @@
-//! What a customer with a good token may not get by it: fields that are not theirs to set, and stock that they do not pay for.
+//! What a customer with a good token may not get by it: fields that are not theirs to set, stock that they do not pay for, and
+//! any number of streams.
 
 use super::Walk;
 use chassis::testing::eventually;
@@ -97,5 +98,31 @@ async fn a_program_that_buys_again_and_again_does_not_empty_the_shop() {
     let allowed = 20 + 20 * (began.elapsed().as_secs() + 1);
     assert!(bought <= allowed && refused > 0, "{bought} of {allowed}, {refused} refused");
     assert_eq!(walk.buy("alice", 1).await.0, 201, "others buy");
+    walk.shop.stop().await;
+}
+
+/// OWASP API4: the streams of one owner are bounded, those of others are not harmed.
+#[tokio::test]
+async fn an_owner_has_so_many_streams_and_no_more() {
+    let walk = Walk::with(|config| config.client_streams.streams_per_client_max = Some(3)).await;
+    let open = async |name: &str, path: &str| {
+        let request = walk.client.get(format!("{}{path}", walk.shop.web.base));
+        let token = walk.issuer.token(name, &["customer"]);
+        request.bearer_auth(token).send().await.unwrap()
+    };
+    let mut held = Vec::new();
+    for path in ["/mypages/stream", "/live/stream", "/mypages/stream?cartId=1"] {
+        held.push(open("alice", path).await.error_for_status().unwrap());
+    }
+    for path in ["/mypages/stream", "/live/stream"] {
+        let refused = open("alice", path).await;
+        assert_eq!(
+            (refused.status(), &refused.headers()["retry-after"]),
+            (StatusCode::TOO_MANY_REQUESTS, &"5".parse().unwrap())
+        );
+        held.push(open("bob", path).await.error_for_status().unwrap());
+    }
+    assert_eq!(open("alice", "/mypages").await.status(), 200, "the list goes on");
+    drop(held);
     walk.shop.stop().await;
 }

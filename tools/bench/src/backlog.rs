@@ -7,7 +7,7 @@ use crate::shop::Shop;
 use crate::storage::{Storage, database_in};
 use anyhow::{bail, ensure};
 use chaos::progress::Progress;
-use chassis::base::config::{Host, Listen, StreamsLimit};
+use chassis::base::config::{ClientStreams, Host, Listen, StreamsLimit};
 use chassis::bus::EmbeddedLog;
 use sqlx::{AnyConnection, Connection};
 use std::path::Path;
@@ -60,8 +60,15 @@ pub(crate) async fn serve_service(service: &str, dir: &Path) -> anyhow::Result<(
             cart::start(cart::CartConfig { host, timeout, gifticon_url }, bus).await?
         }
         "mypage" => {
-            mypage::start(mypage::MypageConfig { host, streams: StreamsLimit::default() }, bus)
-                .await?
+            mypage::start(
+                mypage::MypageConfig {
+                    host,
+                    streams: StreamsLimit::default(),
+                    client_streams: ClientStreams::default(),
+                },
+                bus,
+            )
+            .await?
         }
         other => bail!("no service is called {other}"),
     };

@@ -1,6 +1,8 @@
 //! Properties of the manifests: network policies, repeated `apply`, volumes, rollouts and images.
 
 mod common;
+#[path = "cluster/pods.rs"]
+mod pods;
 
 use common::files::{documents, items, text, yaml};
 use gateway::services::{names, processes};
@@ -15,7 +17,8 @@ const CARTS: u64 = 5_000_000;
 /// Returns all objects of base, components, the production overlay and monitoring, with their files.
 fn objects() -> Vec<(String, Value)> {
     let dirs = ["base", "components/kafka", "components/postgres", "components/sqlite"];
-    let dirs = dirs.into_iter().chain(["overlays/production", "monitoring"]);
+    let dirs = dirs.into_iter().chain(["components/issuer", "components/tls"]);
+    let dirs = dirs.chain(["overlays/production", "monitoring"]);
     let mut found = vec![];
     for dir in dirs.map(|dir| format!("kubernetes/{dir}")) {
         let kustomization = yaml(&format!("{dir}/kustomization.yaml"));

@@ -2,6 +2,8 @@
 //! to stop.
 
 mod common;
+#[path = "manifests/components.rs"]
+mod components;
 
 use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 use common::files::{documents, items, text, yaml};
@@ -17,13 +19,22 @@ fn process(name: &str) -> clap::Command {
     commands().into_iter().find(|command| command.get_name() == name).expect("there is one")
 }
 
+/// Returns a setting and its value. Of a setting from a file, it is the setting and what may be in the file.
+fn setting<'a>(variable: &'a str, value: &'a str) -> (&'a str, &'a str) {
+    match variable.strip_suffix("_FILE") {
+        Some("DATABASE_URL") => ("DATABASE_URL", "postgres://x:x@postgres/x"),
+        Some(secret) => (secret, "a-secret-of-at-least-32-characters"),
+        None => (variable, value),
+    }
+}
+
 /// Checks that a process accepts these settings and requires no others.
 fn starts_with(name: &str, settings: &BTreeMap<String, String>, whence: &str) {
     let mut arguments = vec![name.to_owned()];
     for (variable, value) in settings {
-        let value = value.replace("$(DB_USER)", "x").replace("$(DB_PASSWORD)", "x");
+        let (variable, value) = setting(variable, value);
         let flag = variable.to_lowercase().replace('_', "-");
-        arguments.push(format!("--{flag}={}", with_defaults(&value)));
+        arguments.push(format!("--{flag}={}", with_defaults(value)));
     }
     if let Err(error) = process(name).try_get_matches_from(arguments) {
         panic!("{whence}: {name} does not start: {error}");

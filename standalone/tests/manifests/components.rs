@@ -20,10 +20,10 @@ fn patch(component: &Value, kind: &str, name: &str) -> Value {
     serde_saphyr::from_str(text.unwrap()).unwrap()
 }
 
-/// Returns what a patch adds at a path.
-fn added<'a>(patch: &'a Value, path: &str) -> &'a Value {
-    let step = items(patch).iter().find(|step| step["path"].as_str().unwrap().ends_with(path));
-    &step.unwrap_or_else(|| panic!("nothing is added at {path}"))["value"]
+/// Returns what the steps of a patch add at a path that ends so.
+fn added<'a>(steps: &'a Value, end: &str) -> &'a Value {
+    let step = items(steps).iter().find(|step| step["path"].as_str().unwrap().ends_with(end));
+    &step.unwrap_or_else(|| panic!("nothing is added at {end}"))["value"]
 }
 
 /// Returns the settings in a ConfigMap of a component.
@@ -111,8 +111,21 @@ fn the_component_issuer_tells_every_process_the_same_issuer() {
     for name in processes() {
         let patch = patch(&component, "Deployment", name);
         assert_eq!(added(&patch, "/envFrom/-")["configMapRef"]["name"], "issuer");
-        let own = settings_in(&container(name)["env"]).into_iter().chain(config_map(name));
-        starts_with(name, &own.chain(issuer.clone()).collect(), "issuer");
+        let mut all = config_map(name);
+        all.extend(settings_in(&container(name)["env"]));
+        all.extend(issuer.clone());
+        if name == "gateway" {
+            all.extend(config_of(&component, name));
+        }
+        starts_with(name, &all, "issuer");
+    }
+    let patches = items(&component["patches"]);
+    let text = patches.last().unwrap()["patch"].as_str().unwrap();
+    let files: Value = serde_saphyr::from_str(text).unwrap();
+    let pod = &files["spec"]["template"]["spec"];
+    for secret in ["OIDC_CLIENT_SECRET_FILE", "SESSION_SECRET_FILE"] {
+        let file = &config_of(&component, "gateway")[secret];
+        is_mounted(file, &pod["containers"][0]["volumeMounts"], &pod["volumes"]);
     }
 }
 

@@ -262,19 +262,31 @@ impl Browser {
         base64(picture["data"].as_str().unwrap())
     }
 
-    /// Asserts that the browser has complained of nothing since the last time: no error of a script, no violation of the
+    /// Puts HTML in place of the footer of the page, whose scripts may be off.
+    pub(crate) async fn insert(&self, html: &str) {
+        let document = self.cdp("DOM.getDocument", json!({})).await;
+        let footer = json!({ "nodeId": document["root"]["nodeId"], "selector": "footer" });
+        let node = self.cdp("DOM.querySelector", footer).await["nodeId"].take();
+        self.cdp("DOM.setOuterHTML", json!({ "nodeId": node, "outerHTML": html })).await;
+    }
+
+    /// Returns what the browser has complained of since the last time: errors of scripts, violations of the
     /// Content-Security-Policy. It also logs each answer that is no 200, which tests ask for.
-    pub(crate) async fn has_no_complaints(&self) {
+    pub(crate) async fn complaints(&self) -> Vec<String> {
         let log = self.must("se/log", json!({ "type": "browser" })).await;
         let entries = log.as_array().unwrap().iter();
-        let complaints: Vec<_> = entries
+        entries
             .filter(|entry| entry["level"] == "SEVERE" || entry["level"] == "WARNING")
             .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
             .filter(|message| {
                 !message.contains("Failed to load resource") && !message.contains("net::ERR")
             })
-            .collect();
-        assert_eq!(complaints, Vec::<String>::new());
+            .collect()
+    }
+
+    /// Asserts that the browser has complained of nothing since the last time.
+    pub(crate) async fn has_no_complaints(&self) {
+        assert_eq!(self.complaints().await, Vec::<String>::new());
     }
 }
 

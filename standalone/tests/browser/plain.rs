@@ -54,6 +54,15 @@ async fn everything_works_without_javascript() {
     assert!(browser.text("h1").await.contains("라이브"));
     browser.click("a.tool").await;
     assert!(browser.text("h1").await.contains("Live"));
+    browser.has_no_complaints().await;
+    // The browser would complain: without scripts too it keeps to the Content-Security-Policy.
+    browser.insert("<img src='http://127.0.0.1:9/none.png'>").await;
+    browser
+        .until("a complaint", async || {
+            let complaints = browser.complaints().await;
+            complaints.iter().any(|one| one.contains("Content Security Policy")).then_some(())
+        })
+        .await;
     drop(browser);
     shop.stop().await;
 }
@@ -153,17 +162,20 @@ async fn axe_finds_nothing_and_nothing_is_cut_on_a_phone() {
     shop.web.cancel(2).await.unwrap();
     let browser = Browser::start(&shop.web.base, "ko").await;
     let wrong = "/shop/carts";
-    for (lang, scheme) in [("ko", "light"), ("en", "dark")] {
+    let both = |scheme| ["ko", "en"].map(|lang| (lang, scheme));
+    for (lang, scheme) in [both("light"), both("dark")].concat() {
         browser.prefers("prefers-color-scheme", scheme).await;
         for (width, is_phone) in [(1200, false), (320, true)] {
             browser.viewport(width, 900, is_phone).await;
-            for page in PAGES.into_iter().chain(["/shop?bought=1", wrong]) {
+            for page in PAGES.into_iter().chain(["/shop?bought=1", "/shop/none", wrong]) {
                 if page == wrong {
                     browser.open("/shop").await;
                     browser.run("document.querySelector('#g-2 form').noValidate = true", &[]).await;
                     browser.fill("#q-2", "99").await;
                     browser.click("#g-2 .buy button.primary").await;
                     browser.says(".summary", "5").await;
+                    let said = browser.run("return document.documentElement.lang", &[]).await;
+                    assert_eq!(said, lang, "the language is remembered");
                 } else {
                     browser
                         .open(&format!(
@@ -173,6 +185,8 @@ async fn axe_finds_nothing_and_nothing_is_cut_on_a_phone() {
                         .await;
                 }
                 let place = format!("{page} {lang} {scheme} {width}");
+                let dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
+                assert_eq!(browser.run(dark, &[]).await, scheme == "dark", "{place}");
                 let found = violations(&browser).await;
                 assert_eq!(found, Vec::<String>::new(), "{place}");
                 let cut = "const wide = document.scrollingElement.scrollWidth;

@@ -1,9 +1,12 @@
 // The shop, live: what is left, and whether the cart that was just made is paid.
-import { at, follow, part, showState } from "./stream.js";
+import { at, follow, part, parts, showState } from "./stream.js";
 
 const FEW = 10, FULL = 100;
+const ASKED_MS = 500; // in which the browsers that watch ask for a card
+const SEEN_MS = 1500; // until a customer has seen a new price
 const count = new Intl.NumberFormat('en-US');
 const list = document.querySelector('.cards');
+const announce = document.getElementById('announce');
 const words = list.dataset;
 
 function cardOf(gifticon) {
@@ -37,34 +40,88 @@ function show(card, left) {
   if (input) input.max = left;
 }
 
-// A card that sells out, or is there again, is another card. Not all browsers ask for it at once.
+const leftOf = (card) => Number(card.querySelector('[data-left]').dataset.left);
+const nameOf = (card) => card.querySelector('h2').textContent;
+const priceOf = (card) => card.querySelector('.price').dataset.price;
+
+// What a card says of its gifticon. Its form stays, with what was typed and the focus.
+function rename(card, fresh) {
+  const before = priceOf(card), now = priceOf(fresh);
+  if (before !== now) {
+    const name = nameOf(fresh), text = fresh.querySelector('.price').textContent;
+    announce.textContent = words.priceNow.replace('{name}', () => name).replace('{price}', () => text);
+    const label = document.createElement('span'), old = document.createElement('s');
+    label.className = 'unseen';
+    label.textContent = words.priceBefore;
+    old.textContent = card.querySelector('.price').firstChild.textContent;
+    fresh.querySelector('.price').append(label, old);
+    // Who clicks in this moment has seen the price before, and is asked.
+    setTimeout(() => {
+      if (priceOf(card) === now) card.querySelector('input[name="price"]').value = now;
+    }, SEEN_MS);
+  }
+  for (const css of ['input[name="quantity"]', '.buy button.primary']) {
+    const label = fresh.querySelector(css)?.getAttribute('aria-label');
+    const labelled = card.querySelector(css);
+    if (label && labelled?.hasAttribute('aria-label')) labelled.setAttribute('aria-label', label);
+  }
+  for (const css of ['.art', '.what']) card.querySelector(css).replaceWith(fresh.querySelector(css));
+}
+
+function replace(card, fresh) {
+  const notice = card.querySelector('.notice');
+  if (notice) fresh.querySelector('form').before(notice);
+  const hadFocus = card.contains(document.activeElement);
+  prepare(fresh);
+  card.replaceWith(fresh);
+  if (hadFocus) {
+    fresh.tabIndex = -1;
+    fresh.focus();
+  }
+}
+
+// Shows a card as the server renders it now. A card that sells out, or is there again, is another card.
+function renew(card, fresh) {
+  const left = leftOf(fresh);
+  if ((leftOf(card) > 0) !== (left > 0)) return replace(card, fresh);
+  if (nameOf(card) !== nameOf(fresh) || priceOf(card) !== priceOf(fresh)) rename(card, fresh);
+  show(card, left);
+}
+
+// Events only say that something changed, since one may be old: the server says what. Not all browsers ask at once.
 const asked = new Set();
-function renew(card) {
-  const row = card.dataset.row;
+function ask(row) {
   if (asked.has(row)) return;
   asked.add(row);
   setTimeout(async () => {
     asked.delete(row);
     const fresh = await part('/shop/gifticons/' + row);
-    if (!fresh) return;
-    const notice = card.querySelector('.notice');
-    if (notice) fresh.querySelector('form').before(notice);
-    const hadFocus = card.contains(document.activeElement);
-    prepare(fresh);
-    card.replaceWith(fresh);
-    if (hadFocus) {
-      fresh.tabIndex = -1;
-      fresh.focus();
-    }
-  }, Math.random() * 500);
+    const card = list.querySelector(`[data-row="${Number(row)}"]`);
+    if (fresh && card) renew(card, fresh);
+  }, Math.random() * ASKED_MS);
 }
 
-function changed(gifticon, left) {
-  const card = cardOf(gifticon);
+function changed({ gifticonId, name, price, availableQuantity: left }) {
+  const card = cardOf(gifticonId);
   if (!card || left === undefined) return;
-  const before = Number(card.querySelector('[data-left]').dataset.left);
-  if ((before > 0) !== (left > 0)) renew(card);
-  else if (before !== left) show(card, left);
+  const before = leftOf(card);
+  const isOther = (name !== undefined && name !== nameOf(card)) || (price !== undefined && String(price) !== priceOf(card));
+  if (isOther || (before > 0) !== (left > 0)) ask(card.dataset.row);
+  if (before > 0 && left > 0 && before !== left) show(card, left);
+}
+
+// After a `reset` some changes are not told.
+let all;
+function askForAll() {
+  all ??= setTimeout(async () => {
+    all = undefined;
+    const page = new URLSearchParams(location.search).get('page') ?? 0;
+    const fresh = await parts(`/shop?page=${Number(page)}`, '.card');
+    for (const one of fresh) {
+      const card = cardOf(one.dataset.gifticon);
+      if (card) renew(card, one);
+    }
+  }, Math.random() * ASKED_MS);
 }
 
 // The cart that was just made.
@@ -75,21 +132,21 @@ function paid() {
   chip.classList.replace('wait', 'good');
   chip.textContent = chip.dataset.paid;
 }
-async function ask(tries) { // of many events only some are told
+async function askPaid(tries) { // of many events only some are told
   if (bought.querySelector('.chip.good') || tries === 0) return;
   try {
     const answer = await fetch(at('/carts/' + bought.dataset.bought), { headers: { accept: 'application/json' } });
     if (answer.ok && (await answer.json()).status === 'PaymentApproved') return paid();
     if (answer.status === 404) return;
   } catch { /* asked again */ }
-  setTimeout(() => ask(tries - 1), 2000);
+  setTimeout(() => askPaid(tries - 1), 2000);
 }
-if (bought) setTimeout(() => ask(20), 1000);
+if (bought) setTimeout(() => askPaid(20), 1000);
 
 follow(at('/live/stream'), ['event', 'reset'], (name, data) => {
-  if (name === 'reset') return;
+  if (name === 'reset') return askForAll();
   if (data.type === 'QuantityModified' || data.type === 'GifticonRegistered') {
-    changed(data.gifticonId, data.availableQuantity ?? data.quantity);
+    changed(data);
   } else if (data.type === 'PaymentApproved' && bought && String(data.cartId) === bought.dataset.bought) {
     paid();
   }

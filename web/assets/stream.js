@@ -99,14 +99,17 @@ export function showState(connected) {
 /** Returns the path at which the visitor finds ours. */
 export const at = (path) => document.body.dataset.base + path;
 
-/** Returns the first element of a part of a page that the server renders, or null. */
-export async function part(path) {
+/** Returns what `css` selects of a page, or of a part of one, that the server renders; nothing if it does not. */
+export async function parts(path, css) {
   try {
     const answer = await fetch(at(path), { headers: { accept: 'text/html' } });
-    if (!answer.ok) return null;
+    if (!answer.ok) return [];
     const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
-    return document.adoptNode(parsed.body.firstElementChild);
+    return [...parsed.querySelectorAll(css)].map((one) => document.adoptNode(one));
   } catch {
-    return null;
+    return [];
   }
 }
+
+/** Returns the first element of a part of a page that the server renders, or null. */
+export const part = async (path) => (await parts(path, 'body > :first-child'))[0] ?? null;

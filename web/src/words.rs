@@ -95,6 +95,8 @@ words! {
     bought_paying: "Payment under way", "결제하는 중";
     bought_paid: "Paid", "결제 완료";
     bought_gone: "This cart is cancelled.", "취소된 장바구니예요.";
+    price_before: "Price before", "바뀌기 전 가격";
+    price_now: "{name} costs {price} now.", "{name} 가격이 {price}으로 바뀌었어요.";
     previous: "Previous", "이전";
     next: "Next", "다음";
     page_of: "Page {n} of {of}", "{of}쪽 중 {n}쪽";

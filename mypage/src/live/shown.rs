@@ -17,6 +17,11 @@ pub(super) struct Shown {
     cart_id: Option<CartId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gifticon_id: Option<GifticonId>,
+    /// What customers see of a gifticon: its name, and its price in won.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quantity: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +51,8 @@ impl Shown {
             at: at.to_rfc3339_opts(SecondsFormat::Millis, true),
             cart_id: None,
             gifticon_id: None,
+            name: None,
+            price: None,
             quantity: None,
             available_quantity: None,
             amount: None,
@@ -63,6 +70,8 @@ impl Shown {
         | Event::GifticonDeleted(stock) = &envelope.event
         {
             shown.gifticon_id = stock.gifticon_id;
+            shown.name.clone_from(&stock.name);
+            shown.price = stock.price;
             shown.available_quantity = stock.available_quantity;
         }
         Some(shown)

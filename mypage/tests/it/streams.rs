@@ -303,7 +303,7 @@ async fn streams_go_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_happens_is_told_without_names_and_resumed() {
+async fn what_happens_is_told_without_personal_data_and_resumed() {
     let mypage = Mypage::start().await;
     mypage.hear(1, &event("CartAdded", 1, 1)).await;
     let mut stream = mypage.stream("/live/stream", "").await;
@@ -327,7 +327,7 @@ async fn what_happens_is_told_without_names_and_resumed() {
     let stock = mypage.next(&mut stream).await;
     let wanted = json!({
         "type": "QuantityModified", "service": "gifticon", "at": at(3), "gifticonId": 7,
-        "availableQuantity": 5,
+        "name": "아메리카노", "price": 5000, "availableQuantity": 5,
     });
     assert_eq!((stock.data, stream.last_id.as_str()), (wanted, "0:3"));
     let mut stream = mypage.stream("/live/stream", "0:4000").await;

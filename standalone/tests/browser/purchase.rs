@@ -2,11 +2,19 @@
 
 use crate::common::Shop;
 use crate::driver::Browser;
+use crate::plain::violations;
 use crate::{carts, register};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const BUY: &str = "#g-1 .buy button.primary";
+/// Returns the price that a form has.
+const FORM_PRICE: &str = "return document.querySelector('#g-1 [name=price]').value";
+
+/// Changes the gifticon, as a merchandiser does.
+async fn change(shop: &Shop, change: Value) {
+    shop.web.ask(Method::PATCH, "/gifticons/1", Some(change)).await.unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs TEST_CHROMEDRIVER"]
@@ -110,24 +118,75 @@ async fn a_double_click_is_one_cart_and_going_back_begins_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs TEST_CHROMEDRIVER"]
-async fn a_price_that_changes_while_a_customer_looks_is_asked_about() {
+async fn a_price_that_changes_while_a_customer_looks_is_seen() {
     let shop = Shop::start().await;
     register(&shop, 1, "카페라떼", 20, 5_000).await;
     let browser = Browser::start(&shop.web.base, "ko").await;
     browser.open("/shop").await;
+    browser.is_live().await;
     browser.says("#g-1 .price", "5,000원").await;
+    browser.mark().await;
+    browser.fill("#q-1", "2").await; // and the focus stays there
+    change(&shop, json!({ "price": 6_000, "name": "카페모카" })).await;
+    browser.says("#g-1 .price", "6,000원").await;
+    // A click in this moment meant the price before.
+    assert_eq!(browser.run(FORM_PRICE, &[]).await, "5000");
+    browser.says("#g-1 .price s", "5,000원").await;
+    browser.says("#g-1 h2", "카페모카").await;
+    browser.says("#announce", "카페모카 가격이 6,000원으로 바뀌었어요").await;
+    let kept = "const one = document.activeElement;
+        return [one.id, one.value, one.getAttribute('aria-label')].join()";
+    assert_eq!(browser.run(kept, &[]).await, "q-1,2,카페모카 수량");
+    assert_eq!(violations(&browser).await, Vec::<String>::new());
+    browser
+        .until("the form to have the price", async || {
+            (browser.run(FORM_PRICE, &[]).await == "6000").then_some(())
+        })
+        .await;
+    browser.was_not_reloaded().await;
+    browser.click(BUY).await;
+    browser.says("#g-1 .notice", "2개 · 12,000원").await;
+
+    // A stream that is out of date has the whole page asked for.
+    browser.is_live().await;
+    let first = browser.new_tab().await;
+    browser.open("/shop").await;
+    browser.is_live().await;
+    browser.run("document.querySelector('#g-1 .price').dataset.price = 1", &[]).await;
+    let second = browser.new_tab().await;
+    browser.to_tab(&first).await;
+    let reset =
+        "new BroadcastChannel('gifticon /live/stream').postMessage({ name: 'reset', data: {} })";
+    browser.run(reset, &[]).await;
+    browser.to_tab(&second).await;
+    browser.says("#announce", "6,000원").await;
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_form_with_an_old_price_is_asked_about() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "카페라떼", 20, 5_000).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.without_scripts().await; // with them the form would have the new price
+    browser.open("/shop").await;
+    assert!(browser.text("#g-1 .price").await.contains("5,000원"));
     // The merchandiser, in another tab of the same browser.
     let customer = browser.new_tab().await;
     browser.open("/md").await;
     browser.fill("#price-1", "6,000").await;
     browser.click(".inline button").await;
-    browser.says(".notice", "저장했어요").await;
+    assert!(browser.text(".notice").await.contains("저장했어요"));
     browser.to_tab(&customer).await;
     browser.click(BUY).await;
-    browser.says(".summary", "카페라떼 가격이 5,000원에서 6,000원으로 바뀌었어요").await;
+    let asked = browser.text(".summary").await;
+    assert!(asked.contains("카페라떼 가격이 5,000원에서 6,000원으로 바뀌었어요"), "{asked}");
     assert_eq!(carts(&shop).await, 0);
     browser.click(BUY).await;
-    browser.says("#g-1 .notice", "1개 · 6,000원").await;
+    assert!(browser.text("#g-1 .notice").await.contains("1개 · 6,000원"));
     browser.has_no_complaints().await;
     drop(browser);
     shop.stop().await;
@@ -141,8 +200,7 @@ async fn a_merchandiser_is_warned_of_the_change_of_another() {
     let browser = Browser::start(&shop.web.base, "ko").await;
     browser.open("/md").await;
     browser.fill("#restock-1", "30").await;
-    let change = json!({ "price": 5_500 });
-    shop.web.ask(Method::PATCH, "/gifticons/1", Some(change)).await.unwrap();
+    change(&shop, json!({ "price": 5_500 })).await;
     browser.click(".inline button").await;
     browser.says(".summary", "그사이 다른 사람이 카페라떼 상품을 바꿨어요").await;
     browser.fill("#price-1", "5500").await;

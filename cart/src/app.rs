@@ -7,6 +7,7 @@ use crate::stock::{HttpStock, ReserveError};
 use crate::store;
 use chassis::base::clock::now;
 use chassis::base::limits::PATIENCE;
+use chassis::base::metrics::Counter;
 use chassis::base::patience;
 use chassis::base::trace;
 use chassis::base::unavailable::Unavailable;
@@ -96,6 +97,8 @@ pub struct CartsApp {
     pub db: Db,
     pub writer: Writer<CartModel>,
     pub stock: HttpStock,
+    /// Counts the carts that are refused since not enough are left.
+    pub sold_out: Counter,
 }
 
 impl CartsApp {
@@ -194,6 +197,9 @@ impl CartsApp {
                 return self.confirm(reservation, confirm, caller).await;
             }
             Ok(Err(rejection)) => {
+                if let Rejection::InsufficientStock { .. } = rejection {
+                    self.sold_out.inc();
+                }
                 let refuse = Command::Refuse { reservation, rejection };
                 let written = self.writer.execute(refuse).await;
                 // Where the refusal could not be stored under the key, a retry might succeed: the customer gets 503 instead.

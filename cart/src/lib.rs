@@ -15,6 +15,7 @@ pub mod store;
 pub mod sweeper;
 
 use chassis::base::config::{Host, base_url};
+use chassis::base::metrics::Counter;
 use chassis::bus::Bus;
 use chassis::http::breaker::Breaker;
 use chassis::{Chassis, Running};
@@ -56,7 +57,14 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let breaker = Breaker::new("gifticon", timeout, chassis.metrics());
     let stock =
         stock::HttpStock::new(client, config.gifticon_url, breaker, chassis.tracer().clone());
-    let app = app::CartsApp { db, writer: writer.clone(), stock };
+    let sold_out = Counter::default();
+    chassis.metrics().register(
+        "carts_sold_out",
+        "Carts refused since not enough are left",
+        sold_out.clone(),
+    );
+    chassis.metrics().show_sold_out(sold_out.clone());
+    let app = app::CartsApp { db, writer: writer.clone(), stock, sold_out };
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);

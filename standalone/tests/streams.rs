@@ -82,6 +82,8 @@ async fn figures_come_from_each_service() {
         }
         let breaker = if name == "cart" { json!("closed") } else { Value::Null };
         assert_eq!(service["breaker"], breaker, "{name}");
+        let sold_out = if name == "cart" { json!(0) } else { Value::Null };
+        assert_eq!(service["soldOut"], sold_out, "{name}");
     }
     let (status, _) = shop.web.ask(Method::GET, "/figures", None).await.unwrap();
     assert_eq!(status, 404, "the figures of one service are not for everybody");

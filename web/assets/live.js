@@ -7,6 +7,7 @@ const DOTS_MAX = 80; // more than anybody can follow; further events are told in
 const TOLD_MAX = 20;
 const FIGURES_MS = 2000;
 const SPARK = 40;
+const FLASH_MS = 600;
 
 const ORDER = ['you-gateway', 'gateway-cart', 'cart-gifticon'];
 // What each event means: the calls that led to it, who sent it, and who acts on it.
@@ -20,6 +21,7 @@ const WALKS = {
   GifticonDeleted: { calls: ['you-gateway', 'gateway-gifticon'], from: 'gifticon', to: [] },
   QuantityModified: { calls: [], from: 'gifticon', to: [] },
 };
+const SOLD_OUT = 'SoldOut'; // no event: nothing happened. The figures tell how often.
 
 const count = new Intl.NumberFormat('en-US');
 const picture = document.getElementById('picture');
@@ -67,11 +69,22 @@ function walk(ids, kind, type) {
   });
 }
 
-function flash(name) {
+function flash(name, how = 'is-hot') {
   const node = document.getElementById('node-' + name);
-  node.classList.add('is-hot');
+  node.classList.add(how);
   clearTimeout(node.timer);
-  node.timer = setTimeout(() => node.classList.remove('is-hot'), 600);
+  node.timer = setTimeout(() => node.classList.remove('is-hot', 'is-refusing'), FLASH_MS);
+}
+
+// Purchases that gifticon has refused: one call stands for all of them.
+let refused;
+async function soldOut(total) {
+  const more = total - (refused ?? total);
+  refused = total; // fewer than before if another replica tells it, or one that began anew
+  if (!(more > 0)) return;
+  told({ type: SOLD_OUT, at: new Date().toISOString(), quantity: more });
+  if (!still.matches && !document.hidden) await walk(ORDER, 'call', SOLD_OUT);
+  flash('gifticon', 'is-refusing');
 }
 
 async function play(type) {
@@ -159,6 +172,7 @@ async function figures() {
       lag += one.lagEvents ?? 0;
       age = Math.max(age, one.outboxAgeSeconds ?? 0);
       breaker ??= one.breaker;
+      if (one.soldOut !== undefined) soldOut(one.soldOut);
     }
     set('carts', cartsPerSecond === null ? words.unknown : cartsPerSecond.toFixed(1), cartsPerSecond ?? 0);
     set('lag', count.format(lag), lag);

@@ -6,6 +6,7 @@ use axum::routing::put;
 use cart::app::{CartModel, CartRequest, CartsApp};
 use cart::stock::HttpStock;
 use cart::store;
+use chassis::base::metrics::Counter;
 use chassis::base::span::Tracer;
 use chassis::http::Surface;
 use chassis::http::breaker::Breaker;
@@ -43,7 +44,7 @@ impl Carts {
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
         let stock =
             HttpStock::new(chassis::http::client::new().unwrap(), url, breaker, Tracer::default());
-        let app = CartsApp { db: tables, writer, stock };
+        let app = CartsApp { db: tables, writer, stock, sold_out: Counter::default() };
         app.db.ready().await;
         let running = chassis.serve(Surface::default(), Router::new()).unwrap();
         Self { app, gifticon, db, running, log }

@@ -282,6 +282,7 @@ impl Metrics {
             lag_events: Some(self.consumer_lag.get()).filter(|lag| !lag.is_nan()),
             parked_events: self.parked_events.get(),
             breaker: self.extra.breaker(),
+            sold_out: self.extra.sold_out(),
         }
     }
 
@@ -293,6 +294,11 @@ impl Metrics {
     /// Shows the state of a circuit breaker in the figures: 0 closed, 1 half open, 2 open.
     pub(crate) fn show_breaker(&self, state: Gauge) {
         self.extra.set_breaker(state);
+    }
+
+    /// Shows the purchases that were refused since not enough are left in the figures.
+    pub fn show_sold_out(&self, refused: Counter) {
+        self.extra.set_sold_out(refused);
     }
 
     /// Returns all metrics in the format that the client accepts.

@@ -146,3 +146,36 @@ async fn events_walk_and_are_told_in_words() {
     drop(browser);
     shop.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_purchase_that_is_refused_is_seen_and_told() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "카페라떼", 3, 5_000).await;
+    let refuse = async || assert_eq!(shop.web.add(1, 4, None).await.unwrap().0, 409);
+    refuse().await; // before anybody watches
+    let browser = Browser::start(&shop.web.base, "en").await;
+    browser.open("/live").await;
+    browser.is_live().await;
+    browser.says("#numbers [data-number='lag']", "0").await;
+    browser.click(".slow").await;
+    refuse().await;
+    refuse().await;
+    browser.says("#happened", "Refused, not enough are left: ").await;
+    browser
+        .until("the call to walk", async || {
+            (browser.count("#dots .SoldOut").await > 0).then_some(())
+        })
+        .await;
+    browser
+        .until("gifticon to refuse", async || {
+            (browser.count("#node-gifticon.is-refusing").await == 1).then_some(())
+        })
+        .await;
+    let told = "return [...document.querySelectorAll('#happened .SoldOut')]
+        .reduce((sum, one) => sum + Number(one.innerText.split(': ')[1]), 0)";
+    assert_eq!(browser.run(told, &[]).await, 2, "that before is not told");
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}

@@ -1,5 +1,6 @@
 //! The figures of a process for the page `/live`: a few of its metrics, as JSON.
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,8 @@ pub(crate) struct Figures {
     pub(super) parked_events: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) breaker: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sold_out: Option<u64>,
 }
 
 /// What only the figures need.
@@ -28,6 +31,8 @@ pub(super) struct Extra {
     rate: Mutex<(u64, f64)>,
     /// The state of the circuit breaker, if there is one.
     breaker: OnceLock<Gauge>,
+    /// Purchases refused since not enough are left, if there are purchases.
+    sold_out: OnceLock<Counter>,
 }
 
 impl Extra {
@@ -49,6 +54,14 @@ impl Extra {
 
     pub(super) fn set_breaker(&self, state: Gauge) {
         let _ = self.breaker.set(state);
+    }
+
+    pub(super) fn set_sold_out(&self, refused: Counter) {
+        let _ = self.sold_out.set(refused);
+    }
+
+    pub(super) fn sold_out(&self) -> Option<u64> {
+        Some(self.sold_out.get()?.get())
     }
 
     pub(super) fn breaker(&self) -> Option<&'static str> {

@@ -106,7 +106,9 @@ impl Validate for AddRequest {
 /// A live cart: it holds stock. Name and price are those of the moment at which it was added.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Cart)]
+#[schema(as = Cart, examples(json!({
+    "id": 7, "gifticonId": 1, "quantity": 2, "status": "CartAdded", "name": "아메리카노", "price": 5000, "amount": 10000,
+})))]
 struct CartView {
     #[schema(value_type = i64)]
     id: CartId,

@@ -11,6 +11,7 @@ pub mod docs;
 mod figures;
 mod forwarded;
 mod hop_by_hop;
+pub mod openapi;
 pub mod proxy;
 mod routes;
 mod security_headers;

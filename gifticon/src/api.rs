@@ -154,7 +154,9 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::
 /// A gifticon on sale.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Gifticon)]
+#[schema(as = Gifticon, examples(json!({
+    "id": 1, "gifticonId": 1, "name": "아메리카노", "availableQuantity": 98, "price": 5000,
+})))]
 struct GifticonView {
     id: i64,
     /// The number that the merchandiser gave it.

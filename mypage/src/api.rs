@@ -110,7 +110,11 @@ pub fn management(rebuild: Rebuild) -> Router {
 // It is read from the columns of its row, whose names its fields have.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all(serialize = "camelCase"))]
-#[schema(as = Mypage, rename_all = "camelCase")]
+#[schema(as = Mypage, rename_all = "camelCase", examples(json!({
+    "id": 7, "cartId": 7, "gifticonId": 1, "name": "아메리카노", "price": 5000, "quantity": 2, "amount": 10000,
+    "paymentId": 7, "status": "PaymentApproved",
+    "createdAt": "2026-11-28T02:00:00.000Z", "updatedAt": "2026-11-28T02:00:00.021Z",
+})))]
 struct MypageView {
     id: i64,
     #[schema(value_type = i64)]
@@ -174,7 +178,9 @@ struct VersionedView {
 /// One step of a cart.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Step)]
+#[schema(as = Step, examples(json!({
+    "eventType": "PaymentApproved", "status": "PaymentApproved", "at": "2026-11-28T02:00:00.021Z",
+})))]
 struct StepView {
     event_type: &'static str,
     status: &'static str,

@@ -68,7 +68,9 @@ pub fn routes(db: Db) -> Router {
 /// The payment of a cart.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Payment)]
+#[schema(as = Payment, examples(json!({
+    "id": 7, "cartId": 7, "amount": 10000, "status": "PaymentApproved",
+})))]
 struct PaymentView {
     #[schema(value_type = Option<i64>)]
     id: Option<PaymentId>,

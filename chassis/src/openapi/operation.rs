@@ -36,6 +36,8 @@ pub struct Operation {
     responses: Map<String, Value>,
     /// `security`, and what it means in words.
     access: Option<(Value, &'static str)>,
+    /// True for a page, whose refusals are pages too.
+    is_page: bool,
 }
 
 impl Operation {
@@ -59,6 +61,7 @@ impl Operation {
             body: None,
             responses: Map::new(),
             access: None,
+            is_page: false,
         };
         if operation.path.contains("{id}") {
             let id = json!({ "type": "integer", "format": "int64", "minimum": 1 });
@@ -73,6 +76,13 @@ impl Operation {
     pub fn description(mut self, text: &'static str) -> Self {
         self.description = Some(text);
         self
+    }
+
+    /// Adds a parameter of the query, whose value matches `schema`.
+    pub fn query(self, name: &str, description: &str, schema: &Value) -> Self {
+        self.parameter(json!({
+            "name": name, "in": "query", "description": description, "schema": schema,
+        }))
     }
 
     /// Adds a parameter.
@@ -106,8 +116,60 @@ impl Operation {
 
     /// Adds problems that it may answer.
     pub fn refuses(mut self, kinds: &[Kind]) -> Self {
-        self.kinds.extend(kinds);
+        if !self.is_page {
+            self.kinds.extend(kinds);
+        }
         self
+    }
+
+    /// Makes it a page for people: HTML, whatever the status.
+    pub fn page(mut self) -> Self {
+        let html = json!({ "schema": { "type": "string" } });
+        let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+        let page = json!({ "description": "The page.", "content": { "text/html": html } });
+        let refusal = json!({
+            "description": "A page that says what is wrong; a problem if the request never came to the page.",
+            "content": { "text/html": html, "application/problem+json": problem },
+        });
+        self.responses.insert("200".into(), page);
+        self.responses.insert("default".into(), refusal);
+        (self.is_page, self.kinds) = (true, vec![]);
+        self
+    }
+
+    /// Adds the response with a stream of server-sent events. OpenAPI 3.1 has no words for what is in one, so `x-events` has
+    /// the schema of the data of each event. `example` is the text of one.
+    pub fn stream(self, example: &str, mut events: Value) -> Self {
+        events["reset"] = json!({
+            "type": "object", "description": "What the client has may be out of date. The stream may end.",
+        });
+        let last = json!({ "type": "string" });
+        let about = "The id of the last event that the client has seen. A browser sends it when it connects again.";
+        let mut stream = self.header("Last-Event-ID", about, &last);
+        let content = json!({
+            "schema": { "type": "string" }, "example": example, "x-events": events,
+        });
+        let response = json!({
+            "description": "Server-sent events, without end.", "content": { "text/event-stream": content },
+        });
+        stream.responses.insert("200".into(), response);
+        stream
+    }
+
+    /// Adds the schema of the items of a stream, whose fields `T` has. Returns a reference to it.
+    pub fn streamed_item<T: ToSchema>(&mut self) -> Value {
+        self.schemas.streamed_item::<T>()
+    }
+
+    /// Adds the schema of `T`. Returns a reference to it.
+    pub fn schema<T: ToSchema>(&mut self) -> Value {
+        self.schemas.of::<T>()
+    }
+
+    /// Adds the response with the JSON that `schema` describes, under the name of that schema.
+    pub fn json(mut self, description: &str, name: &str, schema: Value) -> Self {
+        let schema = self.schemas.add(name, schema);
+        self.response(StatusCode::OK, description, &schema)
     }
 
     /// Says who may use it, with an issuer.

@@ -54,11 +54,33 @@ impl Schemas {
 
     /// Adds the schema of an item with the fields of `T`. Returns a reference to it.
     pub(super) fn item<T: ToSchema>(&mut self) -> Value {
+        let schema = self.item_schema::<T>();
+        self.add(&T::name(), schema)
+    }
+
+    /// Adds the schema of such an item in a stream, which has a version. Returns a reference to it.
+    pub(super) fn streamed_item<T: ToSchema>(&mut self) -> Value {
+        let mut schema = self.item_schema::<T>();
+        schema["properties"]["version"] = json!({
+            "type": "integer", "format": "int64", "minimum": 1,
+            "description": "Of two states of an item the one with the higher version is newer.",
+        });
+        schema["required"].as_array_mut().expect("an item has an id").push("version".into());
+        schema["examples"][0]["version"] = 8.into();
+        self.add(&format!("Streamed{}", T::name()), schema)
+    }
+
+    /// Returns the schema of an item: the fields of `T` and its links, also in its example.
+    fn item_schema<T: ToSchema>(&mut self) -> Value {
         let links = self.links();
         let mut schema = to_json(&T::schema());
         schema["properties"]["_links"] = links;
         schema["required"].as_array_mut().expect("an item has an id").push("_links".into());
-        self.add(&T::name(), schema)
+        let kind = T::name().to_lowercase();
+        let example = &mut schema["examples"][0];
+        let link = json!({ "href": format!("http://127.0.0.1:8088/{kind}s/{}", example["id"]) });
+        example["_links"] = json!({ "self": link, kind: link });
+        schema
     }
 
     /// Adds the schema of a page of items with the fields of `T`. Returns a reference to it.

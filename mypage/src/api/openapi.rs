@@ -1,9 +1,11 @@
 //! The operations of the view, for the OpenAPI document.
 
-use crate::api::{MypageView, StepView, UNKNOWN_MYPAGE, surface};
+use crate::api::{MypageView, STREAMED_CARTS_MAX, StepView, UNKNOWN_MYPAGE, surface};
+use crate::live::shown::Shown;
 use crate::store::MYPAGES;
 use axum::http::Method;
 use chassis::openapi::{Api, Operation};
+use serde_json::json;
 
 /// Returns the operations that customers may call.
 pub fn openapi() -> Api {
@@ -21,4 +23,35 @@ pub fn openapi() -> Api {
     )
     .listing::<MypageView>(&MYPAGES, UNKNOWN_MYPAGE)
     .operation(history)
+    .operation(stream_views())
+    .operation(stream_events())
+}
+
+fn stream_views() -> Operation {
+    let carts = json!({
+        "type": "array", "maxItems": STREAMED_CARTS_MAX, "items": { "type": "integer", "format": "int64" },
+    });
+    let mut stream =
+        Operation::new(Method::GET, "/mypages/stream", "streamMypages", "The pages that change")
+            .description(
+                "Begins with the newest 20, or with those of the carts that are asked for.",
+            );
+    let view = stream.streamed_item::<MypageView>();
+    let text = "id: 41\nevent: mypage\ndata: {\"id\":7,\"cartId\":7,...,\"version\":8}\n\n";
+    stream
+        .query("cartId", "Only the pages of these carts.", &carts)
+        .stream(text, json!({ "mypage": view }))
+}
+
+fn stream_events() -> Operation {
+    let mut stream =
+        Operation::new(Method::GET, "/live/stream", "streamEvents", "What happens in the shop")
+            .description("Begins with the newest 20 events. There is no personal data in them.");
+    let event = stream.schema::<Shown>();
+    let sampled = json!({
+        "type": "object", "description": "From now on one purchase in so many is shown.",
+        "properties": { "oneIn": { "type": "integer", "minimum": 1 } }, "required": ["oneIn"],
+    });
+    let text = "id: 0:57\nevent: event\ndata: {\"type\":\"PaymentApproved\",...}\n\n";
+    stream.stream(text, json!({ "event": event, "sampled": sampled }))
 }

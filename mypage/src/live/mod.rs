@@ -6,7 +6,7 @@ mod budget;
 pub mod events;
 mod missed;
 mod sample;
-mod shown;
+pub(crate) mod shown;
 mod view_streams;
 pub mod views;
 mod watchers;

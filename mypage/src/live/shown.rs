@@ -4,18 +4,29 @@ use crate::policy;
 use chrono::{DateTime, SecondsFormat, Utc};
 use common_events::{CartId, Envelope, Event, GifticonId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What everybody may know of an event.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Shown {
+#[schema(as = LiveEvent, examples(json!({
+    "type": "PaymentApproved", "service": "payment", "at": "2026-11-28T02:00:00.021Z", "cartId": 7, "amount": 10000,
+    "status": "PaymentApproved",
+})))]
+pub(crate) struct Shown {
+    /// The `eventType`.
     #[serde(rename = "type")]
     event_type: &'static str,
+    /// The service that sent it.
     service: &'static str,
+    /// When it happened.
+    #[schema(format = DateTime)]
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
     cart_id: Option<CartId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
     gifticon_id: Option<GifticonId>,
     /// What customers see of a gifticon: its name, and its price in won.
     #[serde(skip_serializing_if = "Option::is_none")]

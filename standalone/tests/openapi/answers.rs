@@ -1,9 +1,15 @@
 //! Compares answers with a document.
 
 use crate::common::ShopClient;
+use chassis::testing::EventReader;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Bound for the first event of a stream.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A document, with which answers are compared.
 pub(crate) struct Document(pub(crate) Value);
@@ -53,7 +59,13 @@ impl Document {
             None => assert_eq!(text, "", "{request}"),
             Some(content) => {
                 let (kind, content) = content.iter().next().unwrap();
-                assert_eq!(headers["content-type"], kind.as_str(), "{request}");
+                let is_page = kind == "text/html";
+                let suffix = if is_page { "; charset=utf-8" } else { "" };
+                assert_eq!(headers["content-type"], format!("{kind}{suffix}"), "{request}");
+                if is_page {
+                    assert!(text.starts_with("<!doctype html>"), "{request}");
+                    return Described { request, status };
+                }
                 let value = serde_json::from_str(&text).unwrap();
                 if let Err(why) = self.check(&content["schema"], &value) {
                     panic!("{why}: {request}");
@@ -61,6 +73,16 @@ impl Document {
             }
         }
         Described { request, status }
+    }
+
+    /// Asserts that the first event of the stream at `path` is called `event`, and is as described.
+    pub(crate) async fn listen(&self, web: &ShopClient, path: &str, event: &str) {
+        let mut stream = EventReader::open(&web.client, &format!("{}{path}", web.base), "").await;
+        let sent = timeout(EVENT_TIMEOUT, stream.event()).await.expect("an event comes").unwrap();
+        assert_eq!(sent.event, event, "{path}");
+        let response = &self.0["paths"][path]["get"]["responses"]["200"];
+        let events = &response["content"]["text/event-stream"]["x-events"];
+        self.check(&events[event], &sent.data).unwrap_or_else(|why| panic!("{why}: {path}"));
     }
 
     fn check_headers(response: &Value, headers: &HeaderMap, request: &str) {
@@ -81,7 +103,7 @@ impl Document {
     }
 
     /// Returns why a value is not as a schema says. A property that the schema does not name is a fault.
-    fn check(&self, schema: &Value, value: &Value) -> Result<(), String> {
+    pub(crate) fn check(&self, schema: &Value, value: &Value) -> Result<(), String> {
         let schema = self.resolved(schema);
         let types = match &schema["type"] {
             Value::Array(types) => types.clone(),
@@ -92,6 +114,7 @@ impl Document {
             "array" => value.is_array(),
             "string" => value.is_string(),
             "integer" => value.is_i64(),
+            "number" => value.is_number(),
             "boolean" => value.is_boolean(),
             "null" => value.is_null(),
             other => panic!("the type {other} is not known here"),

@@ -7,6 +7,8 @@ use serde_json::Value;
 pub struct EventReader {
     response: Response,
     unread: Vec<u8>,
+    /// The bytes of `unread` in which no block ends.
+    searched: usize,
     /// The id up to which the client has seen everything. A browser sends it when it connects again.
     pub last_id: String,
 }
@@ -33,20 +35,23 @@ impl EventReader {
         let response = request.send().await.expect("the server answers");
         assert_eq!(response.status(), 200, "{url}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
-        Self { response, unread: Vec::new(), last_id: last_id.to_owned() }
+        Self { response, unread: Vec::new(), searched: 0, last_id: last_id.to_owned() }
     }
 
     /// Returns the next block of lines, or `None` at the end of the stream or of its connection.
     pub async fn block(&mut self) -> Option<String> {
         loop {
-            if let Some(end) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
-                let block: Vec<u8> = self.unread.drain(..end + 2).collect();
+            let mut pairs = self.unread[self.searched..].windows(2);
+            if let Some(end) = pairs.position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = self.unread.drain(..self.searched + end + 2).collect();
+                self.searched = 0;
                 let block = String::from_utf8(block).expect("a stream is UTF-8");
                 if let Some(id) = block.lines().find_map(|line| line.strip_prefix("id:")) {
                     id.trim_start().clone_into(&mut self.last_id);
                 }
                 return Some(block);
             }
+            self.searched = self.unread.len().saturating_sub(1);
             self.unread.extend(self.response.chunk().await.ok()??);
         }
     }

@@ -1,5 +1,7 @@
 //! The event streams of the mypage service.
 
+mod slow;
+
 use crate::common::{Mypage, at, event};
 use chassis::base::config::{ClientStreams, StreamsLimit};
 use chassis::bus::{Bus, KafkaBus, Message};

@@ -154,6 +154,45 @@ fn images_are_those_of_our_processes_with_this_version() {
     }
 }
 
+/// Returns the images of others that a file names.
+fn foreign_images(file: &str) -> Vec<String> {
+    let text = text(file);
+    let of_line = |line: &str| {
+        let line = line.trim();
+        let image = line.strip_prefix("image: ").or_else(|| line.strip_prefix("FROM "))?;
+        image.split_whitespace().next().map(ToOwned::to_owned)
+    };
+    let images = text.lines().filter_map(of_line);
+    images.filter(|image| !image.starts_with("gifticon/") && image != "scratch").collect()
+}
+
+#[test]
+fn images_of_others_have_a_version() {
+    let mut files = vec!["docker-compose.yml", "Dockerfile", "kubernetes/drills/siege/Dockerfile"];
+    files.extend([
+        "kubernetes/components/kafka/kafka.yaml",
+        "kubernetes/components/postgres/postgres.yaml",
+    ]);
+    let images: BTreeSet<String> = files.into_iter().flat_map(foreign_images).collect();
+    for image in &images {
+        let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+        let is_release =
+            tag.trim_start_matches('v').starts_with(|digit: char| digit.is_ascii_digit());
+        let is_debian = image == "debian:bookworm-slim"; // a release of Debian has a name
+        assert!(is_release || is_debian, "{image} is another one tomorrow");
+    }
+    for name in [
+        "prom/prometheus:",
+        "grafana/grafana:",
+        "jaegertracing/jaeger:",
+        "postgres:",
+        "apache/kafka:",
+        "rust:",
+    ] {
+        assert!(images.iter().any(|image| image.starts_with(name)), "{name} in {images:?}");
+    }
+}
+
 #[test]
 fn the_image_of_siege_has_this_version() {
     let image = Value::from(format!("gifticon/siege:{}", env!("CARGO_PKG_VERSION")));

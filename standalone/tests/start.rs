@@ -47,6 +47,7 @@ fn a_start_that_fails_half_way_says_one_line_and_no_thread_panics() {
             let output = run(dir.path(), &[(&setting, &taken)]);
             let stderr = refusal(&output);
             assert!(stderr.contains(&setting) && stderr.contains("in use"), "{stderr}");
+            assert!(stderr.contains("choose another port, or 0 for a free one"), "{stderr}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The ports of a process.
 
 use crate::base::config::{InvalidSetting, Listen};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -23,8 +24,11 @@ pub(super) fn listen_at(addr: SocketAddr, setting: &'static str) -> anyhow::Resu
         socket.listen(LISTEN_BACKLOG)
     };
     listen().map_err(|error| {
-        let why =
-            format!("{addr}: {error}; it looks like 127.0.0.1:8080, with port 0 for a free one");
+        let hint = match error.kind() {
+            ErrorKind::AddrInUse => "choose another port, or 0 for a free one",
+            _ => "it looks like 127.0.0.1:8080, with port 0 for a free one",
+        };
+        let why = format!("{addr}: {error}; {hint}");
         InvalidSetting { setting, why }.into()
     })
 }

@@ -18,7 +18,8 @@ const FIGURES: &[RouteAccess] = &[(Method::GET, FIGURES_PATH, Access::Reader)];
 /// Returns the operations that the gateway serves itself.
 pub fn openapi() -> [Api; 2] {
     let figures =
-        Operation::new(Method::GET, FIGURES_PATH, "getFigures", "How the services are, now");
+        Operation::new(Method::GET, FIGURES_PATH, "getFigures", "How the services are, now")
+            .description("Everybody gets the same.");
     let figures = figures.json("The figures.", "Figures", figures_schema());
     let live = Api::new("live", "The shop at work.", FIGURES).operation(figures);
     let about = "Pages for people: HTML, in Korean or English. `lang=ko` or `lang=en` chooses one and remembers it.";

@@ -17,10 +17,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Paths of the gateway and of services that are no part of the API, each with why.
-const NOT_API: [(&str, &str); 7] = [
+const NOT_API: [(&str, &str); 10] = [
     ("/", "links for people and programs that follow links"),
     ("/openapi.json", "the document itself"),
     ("/docs", "the browser for it"),
+    ("/sign-in", "for people: it leads to the issuer"),
+    ("/sign-in/done", "for people: the issuer leads here"),
+    ("/sign-out", "for people: a form"),
     ("/actuator/health", "for probes"),
     ("/admin/rebuild", "for operators, at the management address"),
     ("/reservations", "between services"),

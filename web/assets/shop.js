@@ -57,10 +57,11 @@ function rename(card, fresh) {
     fresh.querySelector('.price').append(label, old);
     // Who clicks in this moment has seen the price before, and is asked.
     setTimeout(() => {
-      if (priceOf(card) === now) card.querySelector('input[name="price"]').value = now;
+      const seen = card.querySelector('input[name="price"]'); // who may not buy has no form
+      if (seen && priceOf(card) === now) seen.value = now;
     }, SEEN_MS);
   }
-  for (const css of ['input[name="quantity"]', '.buy button.primary']) {
+  for (const css of ['input[name="quantity"]', '.buy .wide']) {
     const label = fresh.querySelector(css)?.getAttribute('aria-label');
     const labelled = card.querySelector(css);
     if (label && labelled?.hasAttribute('aria-label')) labelled.setAttribute('aria-label', label);
@@ -70,7 +71,7 @@ function rename(card, fresh) {
 
 function replace(card, fresh) {
   const notice = card.querySelector('.notice');
-  if (notice) fresh.querySelector('form').before(notice);
+  if (notice) fresh.querySelector('.what').after(notice);
   const hadFocus = card.contains(document.activeElement);
   prepare(fresh);
   card.replaceWith(fresh);

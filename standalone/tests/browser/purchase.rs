@@ -6,6 +6,8 @@ use crate::plain::violations;
 use crate::{carts, register};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::sleep;
 
 const BUY: &str = "#g-1 .buy button.primary";
 /// Returns the price that a form has.
@@ -160,6 +162,12 @@ async fn a_price_that_changes_while_a_customer_looks_is_seen() {
     browser.run(reset, &[]).await;
     browser.to_tab(&second).await;
     browser.says("#announce", "6,000원").await;
+
+    // Who may not buy has no form, and sees it as well.
+    browser.run("document.querySelector('#g-1 form').remove()", &[]).await;
+    change(&shop, json!({ "price": 7_000 })).await;
+    browser.says("#g-1 .price", "7,000원").await;
+    sleep(Duration::from_secs(2)).await; // until the form would have it
     browser.has_no_complaints().await;
     drop(browser);
     shop.stop().await;

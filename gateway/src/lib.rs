@@ -52,7 +52,7 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     let web = routes::web(upstreams, &Streams::new(streams, &metrics), &metrics, &tracer);
     let gated = |routes| behind_gateway_gate(authenticator.clone(), surface.access, routes);
     // Who is signed in has to be known before the gate looks for a token.
-    let routes = match SignIn::new(sign_in, &auth, &authenticator)? {
+    let routes = match SignIn::new(sign_in, &auth, &authenticator, &metrics)? {
         Some(sign_in) => sign_in::around(sign_in, &web, gated(routes::all(&web))),
         None => gated(routes::all(&web)),
     };

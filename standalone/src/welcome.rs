@@ -1,5 +1,6 @@
 //! What the shop says of itself when it has started.
 
+use crate::dev_issuer::ACCOUNTS;
 use chassis::service::launch::Welcome;
 use gateway::services::names;
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ pub(crate) struct Addresses {
     services: String,
     management: String,
     data: String,
+    /// The issuer `dev`, if there is one.
+    issuer: Option<String>,
 }
 
 impl Addresses {
@@ -36,15 +39,22 @@ impl Addresses {
             services: names().map(service).join(", "),
             management,
             data,
+            issuer: urls.get("issuer").cloned(),
         }
     }
 }
 
 impl Welcome for Addresses {
     fn lines(&self) -> String {
-        let Self { page, api, services, management, data } = self;
+        let Self { page, api, services, management, data, issuer } = self;
+        let accounts = issuer.as_ref().map(|issuer| {
+            let subjects = ACCOUNTS.map(|account| account.subject).join(", ");
+            format!("\x20 accounts    {subjects}, without passwords, at {issuer}\n")
+        });
+        let accounts = accounts.unwrap_or_default();
         format!(
             "The shop is open: {page}\n\
+             {accounts}\
              \x20 API         {api}\n\
              \x20 services    {services}\n\
              \x20 management  {management}, such as /cart/metrics\n\
@@ -54,7 +64,8 @@ impl Welcome for Addresses {
     }
 
     fn log(&self) {
-        let Self { page, api, services: _, management, data } = self;
-        info!(page, api, management, data, "the shop is open");
+        let Self { page, api, services: _, management, data, issuer } = self;
+        let issuer = issuer.as_deref().unwrap_or("none");
+        info!(page, api, management, data, issuer, "the shop is open");
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn page(status: StatusCode, visit: &Visit, template: &impl Template) 
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if let Some(lang) = visit.chosen {

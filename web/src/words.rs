@@ -53,6 +53,7 @@ words! {
     sign_in_denied_text: "The sign-in was cancelled, or refused. You can try it again.", "로그인이 취소되었거나 거절되었어요. 다시 시도할 수 있어요.";
     sign_in_away_title: "You cannot sign in right now", "지금은 로그인할 수 없어요";
     sign_in_away_text: "The sign-in service does not answer. Try again in a moment.", "로그인 서비스가 응답하지 않아요. 잠시 후 다시 시도해 주세요.";
+    sign_in_many_text: "There were too many attempts from your network. Try again in a minute.", "이 네트워크에서 시도가 너무 많았어요. 1분 뒤에 다시 시도해 주세요.";
     signed_out_title: "You are signed out", "로그아웃했어요";
     signed_out_text: "Go on, so that the sign-in service forgets you as well.", "계속하면 로그인 서비스에서도 로그아웃돼요.";
     go_on: "Go on", "계속";

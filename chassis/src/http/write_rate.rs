@@ -1,27 +1,20 @@
 //! How many writes a second somebody may make: the setting `RATE_LIMIT_WRITES`.
-//!
-//! This is the generic cell rate algorithm (ITU-T I.371): for each client one moment, up to which its writes are paid for. It is
-//! our own since the time that a write pays for grows with the number of replicas, without forgetting what was paid: the
-//! crate `governor` has a fixed one.
 
 use crate::auth::Principal;
 use crate::base::i18n::Text;
 use crate::base::metrics::{Counter, Metrics};
 use crate::base::problem::{Problem, kind};
 use crate::http::caller::Caller;
+use crate::http::caller_rate::{CallerRate, whole_seconds};
 use axum::http::Method;
 use axum::http::request::Parts;
-use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The writes of a second may be made at once.
 const BURST: Duration = Duration::from_secs(1);
-/// Clients from which on those are forgotten that have paid.
-const CLIENTS_KEPT: usize = 1_024;
-
 /// The bound on the writes of each client. Clones share it.
 #[derive(Clone)]
 pub(crate) struct WriteRate(Arc<Shared>);
@@ -30,16 +23,8 @@ struct Shared {
     per_second: NonZeroU32,
     /// How many replicas take writes: each allows its part.
     replicas: AtomicU32,
-    clients: Mutex<Clients>,
+    rate: CallerRate,
     refused: Counter,
-}
-
-#[derive(Default)]
-struct Clients {
-    /// Up to when the writes of each are paid for.
-    paid_until: HashMap<Caller, Instant>,
-    /// Those that have paid are forgotten once there are so many.
-    kept: usize,
 }
 
 impl WriteRate {
@@ -52,10 +37,9 @@ impl WriteRate {
             refused.clone(),
         );
         let per_second = per_second?;
-        let clients = Clients { paid_until: HashMap::new(), kept: CLIENTS_KEPT };
         let replicas = AtomicU32::new(1);
-        let clients = Mutex::new(clients);
-        Some(Self(Arc::new(Shared { per_second, replicas, clients, refused })))
+        let rate = CallerRate::default();
+        Some(Self(Arc::new(Shared { per_second, replicas, rate, refused })))
     }
 
     /// Sets how many replicas share the bound.
@@ -89,24 +73,8 @@ impl WriteRate {
     fn count(&self, client: Caller, now: Instant) -> Result<(), Duration> {
         let replicas = self.0.replicas.load(Ordering::Relaxed);
         let pays_for = BURST * replicas / self.0.per_second.get();
-        let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let paid_until = clients.paid_until.get(&client).copied().unwrap_or(now).max(now);
-        let wait = (paid_until + pays_for).duration_since(now).saturating_sub(BURST.max(pays_for));
-        if !wait.is_zero() {
-            return Err(wait);
-        }
-        clients.paid_until.insert(client, paid_until + pays_for);
-        if clients.paid_until.len() > clients.kept {
-            clients.paid_until.retain(|_, paid_until| *paid_until > now);
-            clients.kept = CLIENTS_KEPT.max(2 * clients.paid_until.len());
-        }
-        Ok(())
+        self.0.rate.count(client, pays_for, BURST, now)
     }
-}
-
-/// Returns the seconds after which the wait is over: 1 at least.
-fn whole_seconds(wait: Duration) -> u16 {
-    u16::try_from(wait.as_nanos().div_ceil(1_000_000_000).max(1)).unwrap_or(u16::MAX)
 }
 
 fn is_write(method: &Method) -> bool {
@@ -124,6 +92,7 @@ fn too_many(seconds: u16) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::caller_rate::CLIENTS_KEPT;
     use std::net::IpAddr;
 
     fn rate(per_second: u32) -> WriteRate {
@@ -152,18 +121,6 @@ mod tests {
         assert_eq!(rate.count(client(1), began + Duration::from_millis(50)), Ok(()));
         let later = began + Duration::from_mins(1);
         assert_eq!(taken(&[&rate], later, 10_000), 20 + 199);
-    }
-
-    #[test]
-    fn nobody_is_told_to_try_again_before_it_is_time() {
-        for (wait, seconds) in [
-            (Duration::from_micros(1), 1),
-            (Duration::from_secs(1), 1),
-            (Duration::from_millis(1_001), 2),
-            (Duration::MAX, u16::MAX),
-        ] {
-            assert_eq!(whole_seconds(wait), seconds, "{wait:?}");
-        }
     }
 
     #[test]
@@ -201,7 +158,7 @@ mod tests {
             let now = began + Duration::from_millis(number.into());
             assert!(rate.count(client(number), now).is_ok());
         }
-        let clients = rate.0.clients.lock().unwrap();
-        assert!(clients.paid_until.len() <= CLIENTS_KEPT + 1, "{}", clients.paid_until.len());
+        let clients = rate.0.rate.clients();
+        assert!(clients <= CLIENTS_KEPT + 1, "{clients}");
     }
 }

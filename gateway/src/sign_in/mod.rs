@@ -4,6 +4,7 @@
 //! Of a request with a session, the services see the token, as if the client had sent it.
 
 mod attempt;
+mod attempts;
 mod config;
 mod cookies;
 mod provider;

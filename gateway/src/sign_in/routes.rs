@@ -12,7 +12,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::auth::Denied;
-use chassis::http::{BaseUrl, Query};
+use chassis::http::{BaseUrl, Caller, Query};
 use std::convert::Infallible;
 use tracing::{info, warn};
 use web::Trouble;
@@ -53,8 +53,15 @@ impl Head {
 }
 
 /// Handles `GET /sign-in?to=PAGE`: leads to the issuer.
-async fn begin(State(Shared { sign_in, web }): State<Shared>, mut head: Head) -> Response {
+async fn begin(
+    State(Shared { sign_in, web }): State<Shared>,
+    caller: Caller,
+    mut head: Head,
+) -> Response {
     let (SignIn(parts), base, query) = (&sign_in, head.base(), head.query());
+    if !parts.attempts.count(caller) {
+        return web.trouble(&mut head.0, Trouble::TooMany).await;
+    }
     let asked = query.get(&["to"]);
     // One of our own pages: the address of another site would lead people there from ours.
     let to = web::PATHS.into_iter().find(|path| Some(*path) == asked).unwrap_or("/shop");
@@ -73,17 +80,28 @@ async fn begin(State(Shared { sign_in, web }): State<Shared>, mut head: Head) ->
 }
 
 /// Handles `GET /sign-in/done`: the answer of the issuer.
-async fn finish(State(Shared { sign_in, web }): State<Shared>, mut head: Head) -> Response {
+async fn finish(
+    State(Shared { sign_in, web }): State<Shared>,
+    caller: Caller,
+    mut head: Head,
+) -> Response {
     let (SignIn(parts), base) = (&sign_in, head.base());
+    if !parts.attempts.count(caller) {
+        return web.trouble(&mut head.0, Trouble::TooMany).await;
+    }
     let place = Attempt::place(&head.0.headers);
     let attempt = Attempt::of(&head.0.headers, &place, &parts.seal);
     let mut response = match sign_in.finish(attempt, &head.query()).await {
         Ok((session, to)) => {
+            parts.attempts.succeeded.inc();
             let mut response = redirected(&base.url(&to));
             response.extensions_mut().insert(Change::Begins(session));
             response
         }
-        Err(trouble) => web.trouble(&mut head.0, trouble).await,
+        Err(trouble) => {
+            parts.attempts.failed.inc();
+            web.trouble(&mut head.0, trouble).await
+        }
     };
     place.remove(response.headers_mut());
     response

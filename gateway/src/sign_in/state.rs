@@ -1,11 +1,13 @@
 //! What signing in consists of.
 
+use super::attempts::Attempts;
 use super::config::SignInConfig;
 use super::cookies::Seal;
 use super::provider::Provider;
 use super::renewals::Renewals;
 use chassis::auth::Authenticator;
 use chassis::base::config::{Auth, Guests};
+use chassis::base::metrics::Metrics;
 use std::sync::Arc;
 
 /// Signing in. Clones share everything.
@@ -19,6 +21,7 @@ pub(super) struct Parts {
     pub(super) authenticator: Authenticator,
     pub(super) seal: Seal,
     pub(super) renewals: Renewals,
+    pub(super) attempts: Attempts,
 }
 
 impl SignIn {
@@ -27,7 +30,9 @@ impl SignIn {
         config: SignInConfig,
         auth: &Auth,
         authenticator: &Authenticator,
+        metrics: &Metrics,
     ) -> anyhow::Result<Option<Self>> {
+        let attempts = Attempts::new(metrics);
         let (Some(client_id), Some(issuer)) = (config.oidc_client_id, &auth.auth_issuer) else {
             return Ok(None);
         };
@@ -47,6 +52,7 @@ impl SignIn {
             authenticator: authenticator.clone(),
             seal: Seal::new(config.session_secret),
             renewals: Renewals::default(),
+            attempts,
         }))))
     }
 }

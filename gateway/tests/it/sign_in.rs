@@ -306,3 +306,22 @@ async fn an_issuer_that_is_away_is_a_page_that_says_so() {
     issuer.is_away(false);
     browser.begin("/sign-in").await;
 }
+
+#[tokio::test]
+async fn an_address_that_tries_too_often_has_to_wait() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    let mut refused = None;
+    for _ in 0..70 {
+        let answer = browser.send(browser.get("/sign-in/done?code=guess&state=x")).await;
+        if answer.status() == 429 {
+            refused = Some(answer);
+            break;
+        }
+        assert_eq!(answer.status(), 400);
+    }
+    let refused = refused.expect("it may not go on for ever");
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(browser.send(browser.get("/sign-in")).await.status(), 429);
+    assert!(issuer.token_requests().is_empty());
+}

@@ -18,6 +18,8 @@ pub enum Trouble {
     Denied,
     /// The issuer cannot be asked now.
     Away,
+    /// Too many were tried from this address.
+    TooMany,
 }
 
 /// The page that leads to the issuer's sign-out.
@@ -36,6 +38,9 @@ pub(crate) fn trouble(visit: &Visit, trouble: Trouble) -> Response {
         Trouble::Denied => (StatusCode::FORBIDDEN, t.sign_in_denied_title, t.sign_in_denied_text),
         Trouble::Away => {
             (StatusCode::SERVICE_UNAVAILABLE, t.sign_in_away_title, t.sign_in_away_text)
+        }
+        Trouble::TooMany => {
+            (StatusCode::TOO_MANY_REQUESTS, t.sign_in_away_title, t.sign_in_many_text)
         }
     };
     let page = page(visit, "/shop", title, text);

@@ -11,7 +11,9 @@ const AGAIN_MS = 2000; // after an answer that a browser does not try again by i
  * @param {(connected: boolean) => void} changed called when the connection comes or goes
  */
 export function follow(path, names, heard, changed) {
-  const key = 'gifticon ' + path;
+  const { account, still } = document.body.dataset;
+  if (still !== undefined) return; // streams are for those who are signed in
+  const key = `gifticon ${account} ${path}`; // a tab of somebody else tells nothing
   const me = crypto.getRandomValues(new Uint32Array(2)).join('-');
   const kept = [];
   let channel, source, timer, connected, leave, abort;

@@ -40,7 +40,7 @@ words! {
     sign_in: "Sign in", "로그인";
     sign_out: "Sign out", "로그아웃";
     sign_in_title: "Sign in to go on", "로그인이 필요해요";
-    sign_in_text: "This page is yours alone, so the shop has to know you.", "나만 볼 수 있는 화면이라 누구인지 알아야 해요.";
+    sign_in_text: "This page is for those who are signed in.", "로그인한 분만 볼 수 있는 화면이에요.";
     sign_in_to_buy: "Sign in to buy", "로그인하고 담기";
     sign_in_to_buy_named: "Sign in to buy {name}", "로그인하고 {name} 담기";
     forbidden_title: "This page is not for your account", "이 계정으로는 볼 수 없어요";

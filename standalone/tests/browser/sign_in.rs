@@ -48,6 +48,8 @@ async fn a_customer_and_an_md_sign_in_and_out() {
     // A customer is asked to sign in where it is needed, buys, and sees it paid without a reload.
     browser.open("/shop").await;
     browser.says("#g-1 .buy", "로그인하고 담기").await;
+    let still = "return performance.getEntriesByName(new URL('/live/stream', location)).length";
+    assert_eq!(browser.run(still, &[]).await, 0, "a stream is not asked for in vain");
     browser.click("#g-1 .buy a").await;
     choose(&browser, "hana").await;
     browser.says(".who", "김하나").await;

@@ -2,6 +2,7 @@
 
 use crate::assets;
 use crate::visit::{Theme, Visit};
+use crate::visitor::Visitor;
 use crate::words::Words;
 
 /// The pages that a visitor can open.
@@ -31,6 +32,8 @@ pub(crate) struct Frame {
     /// What somebody is called who is signed in.
     pub(crate) account: Option<String>,
     pub(crate) can_sign_in: bool,
+    /// True for somebody to whom the services open no stream.
+    pub(crate) is_still: bool,
     pub(crate) style: String,
     pub(crate) icon: String,
     pub(crate) scripts: Vec<String>,
@@ -77,6 +80,7 @@ impl Frame {
             .collect(),
             account: visit.visitor.name().map(ToOwned::to_owned),
             can_sign_in: visit.visitor.can_sign_in(),
+            is_still: visit.visitor == Visitor::Stranger,
             style: visit.path(&assets::path("style.css")),
             icon: visit.path(&assets::path("icon.svg")),
             scripts: [Some("page.js"), script]

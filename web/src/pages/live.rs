@@ -5,7 +5,9 @@ use crate::format::count;
 use crate::pages::Frame;
 use crate::pages::pager::Collection;
 use crate::pages::shop::Gifticons;
+use crate::pages::sign_in::barred;
 use crate::visit::Visit;
+use crate::visitor::Visitor;
 use crate::words::{Words, fill};
 use askama::Template;
 use axum::http::StatusCode;
@@ -69,6 +71,9 @@ struct LivePage {
 
 /// Handles `GET /live`.
 pub(crate) async fn page(visit: Visit) -> Response {
+    if let Some(barred) = barred(&visit, "/live", visit.visitor != Visitor::Stranger) {
+        return barred;
+    }
     let list = format!("/gifticons?size={SUMMED_MAX}&sort=id,desc");
     let (figures, list) = futures_util::join!(
         visit.client.get::<Figures>("/live/figures"),

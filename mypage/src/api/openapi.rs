@@ -4,6 +4,7 @@ use crate::api::{MypageView, STREAMED_CARTS_MAX, StepView, UNKNOWN_MYPAGE, surfa
 use crate::live::shown::Shown;
 use crate::store::MYPAGES;
 use axum::http::Method;
+use chassis::base::problem::kind;
 use chassis::openapi::{Api, Operation};
 use serde_json::json;
 
@@ -40,6 +41,7 @@ fn stream_views() -> Operation {
     let text = "id: 41\nevent: mypage\ndata: {\"id\":7,\"cartId\":7,...,\"version\":8}\n\n";
     stream
         .query("cartId", "Only the pages of these carts.", &carts)
+        .refuses(&[kind::TOO_MANY])
         .stream(text, json!({ "mypage": view }))
 }
 
@@ -53,5 +55,5 @@ fn stream_events() -> Operation {
         "properties": { "oneIn": { "type": "integer", "minimum": 1 } }, "required": ["oneIn"],
     });
     let text = "id: 0:57\nevent: event\ndata: {\"type\":\"PaymentApproved\",...}\n\n";
-    stream.stream(text, json!({ "event": event, "sampled": sampled }))
+    stream.refuses(&[kind::TOO_MANY]).stream(text, json!({ "event": event, "sampled": sampled }))
 }

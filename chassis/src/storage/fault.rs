@@ -1,5 +1,6 @@
 //! Tells errors that are the database's fault from those of the statement.
 
+use crate::storage::sqlite_error::SqliteFailure;
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::SqliteError;
@@ -108,6 +109,9 @@ fn is_lost(error: &dyn DatabaseError) -> bool {
 
 /// Returns the extended result code of an error of SQLite, and `None` for Postgres.
 fn sqlite_code(error: &dyn DatabaseError) -> Option<i32> {
+    if let Some(error) = error.try_downcast_ref::<SqliteFailure>() {
+        return Some(error.code); // of a writer
+    }
     let error = error.try_downcast_ref::<SqliteError>()?;
     error.code()?.parse().ok()
 }

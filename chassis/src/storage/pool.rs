@@ -12,13 +12,11 @@ use crate::base::patience;
 use crate::storage::connection::{RawConnection, Role};
 use crate::storage::dialect::Dialect;
 use crate::storage::fault;
-use crate::storage::statement::Prepared;
 use crate::storage::target::Target;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Any, AnyConnection, Execute as _};
-use std::ops::{Deref, DerefMut};
+use sqlx::{Any, Execute as _};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -50,7 +48,7 @@ struct IdleConnections {
 
 /// A connection in use. Dropping it closes it.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     /// `None` only while it is given back.
     inner: Option<RawConnection>,
     permit: Option<OwnedSemaphorePermit>,
@@ -235,12 +233,13 @@ fn unavailable(cause: String) -> sqlx::Error {
 }
 
 impl Connection {
-    /// Returns the connection of a writer with the statements that are prepared on it.
-    pub(super) fn with_prepared(&mut self) -> (&mut AnyConnection, &mut Prepared) {
-        match self.inner.as_mut() {
-            Some(RawConnection::Any(connection, prepared)) => (connection, prepared),
-            _ => unreachable!("only a writer's connection prepares statements"),
-        }
+    pub(super) fn inner(&mut self) -> &mut RawConnection {
+        self.inner.as_mut().expect("it is in use")
+    }
+
+    /// Returns the kind of its database.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.inner.as_ref().expect("it is in use").dialect()
     }
 
     /// Returns all rows of a query.
@@ -248,15 +247,16 @@ impl Connection {
         &mut self,
         mut query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Vec<AnyRow>> {
-        match self.inner.as_mut().expect("it is in use") {
-            RawConnection::Any(connection, _) => query.fetch_all(connection).await,
-            RawConnection::Interruptible(connection, _) => {
+        match self.inner() {
+            RawConnection::Postgres(connection, _) => query.fetch_all(connection).await,
+            RawConnection::SqliteReader(connection, _) => {
                 let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
                 let arguments = arguments.unwrap_or_default().convert_into::<SqliteArguments>();
                 let arguments = arguments.map_err(sqlx::Error::Encode)?;
                 let rows = sqlx::query_with(query.sql(), arguments).fetch_all(connection).await?;
                 rows.iter().map(AnyRow::try_from).collect()
             }
+            RawConnection::SqliteWriter(_) => unreachable!("a writer reads in a transaction"),
         }
     }
 }
@@ -266,7 +266,7 @@ impl Drop for Connection {
     /// statement, so that there are never more statements than readers.
     fn drop(&mut self) {
         let Some(mut inner) = self.inner.take() else { return };
-        if let RawConnection::Interruptible(_, interrupt) = &inner {
+        if let RawConnection::SqliteReader(_, interrupt) = &inner {
             interrupt.store(true, Ordering::Relaxed);
         }
         let rest = READ_TIMEOUT.saturating_sub(self.taken_at.elapsed());
@@ -283,23 +283,5 @@ impl Drop for Connection {
                 drop(permit);
             });
         }
-    }
-}
-
-/// For the writer and its transactions.
-impl Deref for Connection {
-    type Target = AnyConnection;
-
-    fn deref(&self) -> &AnyConnection {
-        match self.inner.as_ref() {
-            Some(RawConnection::Any(connection, _)) => connection,
-            _ => unreachable!("only a writer's connection is dereferenced"),
-        }
-    }
-}
-
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        self.with_prepared().0
     }
 }

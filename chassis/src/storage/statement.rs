@@ -1,4 +1,4 @@
-//! Statements with their values, and how several of them become one text that goes to the database in one round trip.
+//! Statements with their values, and how several of them become one text that goes to Postgres in one round trip.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -45,27 +45,6 @@ impl From<String> for Statement {
     fn from(sql: String) -> Self {
         Self::new(sql)
     }
-}
-
-/// Returns several statements as one for SQLite, with their placeholders renumbered.
-pub(super) fn joined(statements: Vec<Statement>) -> Statement {
-    let mut joined = Statement::new("");
-    for Statement { sql, values } in statements {
-        let before = joined.values.len();
-        let mut parts = sql.split('$');
-        joined.sql.extend(parts.next());
-        for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-            let (number, rest) = part.split_at(end);
-            let _ = match number.parse::<usize>() {
-                Ok(number) => write!(joined.sql, "${}{rest}", number + before),
-                Err(_) => write!(joined.sql, "${part}"),
-            };
-        }
-        joined.sql.push_str(";\n");
-        joined.values.extend(values);
-    }
-    joined
 }
 
 /// The statements that are prepared on a connection to Postgres, each with the number in its name.
@@ -146,18 +125,6 @@ fn push_literal(text: &mut String, value: &Value) -> sqlx::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn placeholders_are_renumbered() {
-        let first = Statement::new("update a set b = $2 where c = $1 and d = '$'").number(1);
-        let second = Statement::new("delete from a where b = $1").number(3);
-        let joined = joined(vec![first.text("x"), second]);
-        assert_eq!(
-            joined.sql,
-            "update a set b = $2 where c = $1 and d = '$';\ndelete from a where b = $3;\n"
-        );
-        assert_eq!(joined.values, [Value::Number(1), Value::Text("x".into()), Value::Number(3)]);
-    }
 
     #[test]
     fn a_statement_is_prepared_once_and_its_values_are_literals() {

@@ -8,6 +8,7 @@ use crate::storage::connection::{RawConnection, Role};
 use crate::storage::dialect::Dialect;
 use crate::storage::file::SqliteFile;
 use crate::storage::pooler;
+use crate::storage::sqlite_writer::SqliteWriter;
 use crate::storage::statement::Prepared;
 use sqlx::any::{AnyConnectOptions, install_default_drivers};
 use sqlx::postgres::PgConnectOptions;
@@ -71,11 +72,15 @@ impl Target {
                     !is_interrupted.load(Ordering::Relaxed)
                 });
                 drop(handle);
-                Ok(RawConnection::Interruptible(connection, interrupt))
+                Ok(RawConnection::SqliteReader(connection, interrupt))
             }
-            Self::Sqlite { url, .. } => {
-                let connection = sqlite_writer(url, SQLITE_LOCK_TIMEOUT).await?;
-                Ok(RawConnection::Any(connection, Prepared::default()))
+            Self::Sqlite { file, .. } => {
+                let path = file.path().to_owned();
+                let open = move || SqliteWriter::open(&path, &pragmas(SQLITE_LOCK_TIMEOUT));
+                let opened = tokio::task::spawn_blocking(open).await;
+                let opened =
+                    opened.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
+                Ok(RawConnection::SqliteWriter(opened?))
             }
             Self::Postgres { url, .. } => {
                 let mut url = url.clone();
@@ -84,7 +89,7 @@ impl Target {
                 }
                 let mut connection = AnyConnection::connect_with(&url).await?;
                 connection.execute(AssertSqlSafe(session_settings(role))).await?;
-                Ok(RawConnection::Any(connection, Prepared::default()))
+                Ok(RawConnection::Postgres(connection, Prepared::default()))
             }
         }
     }
@@ -92,7 +97,12 @@ impl Target {
     /// Returns a connection for migrations. Fails if a pooler in transaction mode is in front of Postgres.
     pub(super) async fn connect_to_migrate(&self) -> anyhow::Result<AnyConnection> {
         match self {
-            Self::Sqlite { url, .. } => Ok(sqlite_writer(url, SQLITE_START_LOCK_TIMEOUT).await?),
+            Self::Sqlite { url, .. } => {
+                let mut connection = AnyConnection::connect_with(url).await?;
+                let settings = pragmas(SQLITE_START_LOCK_TIMEOUT);
+                connection.execute(AssertSqlSafe(settings)).await?;
+                Ok(connection)
+            }
             Self::Postgres { url, .. } => {
                 pooler::refuse(url).await?;
                 // Without timeouts: the migration of another replica, or of a large table, may take long.
@@ -142,15 +152,6 @@ fn session_settings(role: Role) -> String {
         LOCK_TIMEOUT.as_millis(),
         statement.as_millis(),
     )
-}
-
-async fn sqlite_writer(
-    url: &AnyConnectOptions,
-    lock_timeout: Duration,
-) -> sqlx::Result<AnyConnection> {
-    let mut connection = AnyConnection::connect_with(url).await?;
-    connection.execute(AssertSqlSafe(pragmas(lock_timeout))).await?;
-    Ok(connection)
 }
 
 fn pragmas(lock_timeout: Duration) -> String {

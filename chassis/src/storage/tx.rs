@@ -1,10 +1,11 @@
 //! A transaction that may write.
 
+use crate::storage::connection::RawConnection;
 use crate::storage::dialect::Dialect;
 use crate::storage::pool::Connection;
-use crate::storage::statement::{Statement, Value, joined};
+use crate::storage::statement::Statement;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Executor, query, raw_sql};
+use sqlx::{AssertSqlSafe, Executor as _, raw_sql};
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
@@ -38,15 +39,13 @@ impl<'c> Tx<'c> {
     /// Begins a transaction on `connection`.
     pub(super) async fn begin(connection: &'c mut Connection) -> sqlx::Result<Self> {
         connection.in_transaction = true;
-        let begin = begin(connection);
-        connection.execute(begin).await?;
+        connection.execute(begin(connection.dialect())).await?;
         Ok(Self { connection: TxConnection::Borrowed(connection), deferred: Vec::new() })
     }
 
     /// The same on its own connection.
     pub(super) async fn own(mut connection: Connection) -> sqlx::Result<Tx<'static>> {
-        let begin = begin(&connection);
-        connection.execute(begin).await?;
+        connection.execute(begin(connection.dialect())).await?;
         Ok(Tx { connection: TxConnection::Owned(connection), deferred: Vec::new() })
     }
 
@@ -56,13 +55,13 @@ impl<'c> Tx<'c> {
         connection: &'c mut Connection,
         first: Statement,
     ) -> sqlx::Result<Self> {
-        if dialect(connection) == Dialect::Sqlite {
+        if connection.dialect() == Dialect::Sqlite {
             let mut tx = Self::begin(connection).await?;
             tx.later(first);
             return Ok(tx);
         }
         connection.in_transaction = true;
-        let begin = Statement::new(begin(connection));
+        let begin = Statement::new(begin(connection.dialect()));
         let mut tx = Self { connection: TxConnection::Borrowed(connection), deferred: Vec::new() };
         tx.run(vec![begin, first, Statement::new(WAIT_FOR_TURN)]).await?;
         Ok(tx)
@@ -70,7 +69,7 @@ impl<'c> Tx<'c> {
 
     /// Returns the kind of its database.
     pub fn dialect(&self) -> Dialect {
-        dialect(self)
+        (**self).dialect()
     }
 
     /// Defers a statement: it runs before the commit, in the order of deferral. Its failure fails the transaction.
@@ -100,30 +99,20 @@ impl<'c> Tx<'c> {
         if statements.is_empty() {
             return Ok(vec![]);
         }
-        match self.dialect() {
-            Dialect::Sqlite => {
-                let Statement { sql, values } = joined(statements);
-                let mut query = query(AssertSqlSafe(sql));
-                for value in values {
-                    query = match value {
-                        Value::Number(number) => query.bind(number),
-                        Value::Text(text) => query.bind(text),
-                    };
-                }
-                query.fetch_all(&mut **self).await
-            }
-            Dialect::Postgres => {
-                let (connection, prepared) = self.connection_mut().with_prepared();
+        let began = Instant::now();
+        let rows = match self.connection_mut().inner() {
+            RawConnection::SqliteWriter(connection) => connection.run(&statements),
+            RawConnection::Postgres(connection, prepared) => {
                 if let Some(text) = prepared.prepare(&statements) {
                     raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await?;
                 }
                 let text = prepared.text(&statements)?;
-                let began = Instant::now();
-                let rows = raw_sql(AssertSqlSafe(text)).fetch_all(connection).await;
-                log(&statements, began.elapsed());
-                rows
+                raw_sql(AssertSqlSafe(text)).fetch_all(connection).await
             }
-        }
+            RawConnection::SqliteReader(..) => unreachable!("a reader begins no transaction"),
+        };
+        log(&statements, began.elapsed());
+        rows
     }
 
     fn connection_mut(&mut self) -> &mut Connection {
@@ -147,24 +136,20 @@ fn log(statements: &[Statement], took: Duration) {
     }
 }
 
-/// Returns the kind of database that a connection leads to.
-fn dialect(connection: &AnyConnection) -> Dialect {
-    if connection.backend_name() == "SQLite" { Dialect::Sqlite } else { Dialect::Postgres }
-}
-
 /// Returns the statement that begins a transaction. SQLite takes its write lock at once: a transaction that first reads and
 /// then writes would fail as busy instead of waiting.
-fn begin(connection: &AnyConnection) -> &'static str {
-    match dialect(connection) {
+fn begin(dialect: Dialect) -> &'static str {
+    match dialect {
         Dialect::Sqlite => "begin immediate",
         Dialect::Postgres => "begin",
     }
 }
 
+/// For statements whose result is needed before the commit.
 impl Deref for Tx<'_> {
-    type Target = AnyConnection;
+    type Target = Connection;
 
-    fn deref(&self) -> &AnyConnection {
+    fn deref(&self) -> &Connection {
         match &self.connection {
             TxConnection::Borrowed(connection) => connection,
             TxConnection::Owned(connection) => connection,
@@ -173,7 +158,7 @@ impl Deref for Tx<'_> {
 }
 
 impl DerefMut for Tx<'_> {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
         self.connection_mut()
     }
 }
@@ -182,7 +167,7 @@ impl DerefMut for Tx<'_> {
 mod tests {
     use super::*;
     use crate::storage::{Db, Schema};
-    use sqlx::Row as _;
+    use sqlx::{Row as _, query};
 
     crate::on_each_database!(
         Schema::new(&[(1001, "texts", "create table texts (id bigint primary key, text text)")]);

@@ -3,6 +3,7 @@
 //! Offsets have no gaps: a failed write takes none.
 
 use crate::base::config::DatabaseUrl;
+use crate::base::tasks::on_a_thread;
 use crate::bus::embedded::shared::{Positions, ReplayGuard, Shared, delivery};
 use crate::bus::embedded::write::{self, LogCommand};
 use crate::bus::interface::{Delivery, Message};
@@ -72,7 +73,8 @@ impl Log {
                 let shared = Arc::new(shared);
                 let (commands, receiver) = mpsc::channel(256);
                 let written = shared.positions().clone(); // they may change before the task runs
-                tokio::spawn(write::run(db.clone(), receiver, Arc::clone(&shared), written));
+                let write = write::run(db.clone(), receiver, Arc::clone(&shared), written);
+                tokio::spawn(on_a_thread("event-log", write)); // it waits for the disk
                 Ok(Self { db, commands, shared })
             }
             Err(error) => {

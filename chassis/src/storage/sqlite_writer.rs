@@ -1,0 +1,204 @@
+//! A connection to SQLite that works on the thread of its caller.
+//!
+//! A connection of sqlx has a thread of its own: each round trip wakes that thread, and then its caller, which costs as much CPU
+//! as the statements. The writers have threads of their own, which may wait for a disk: see
+//! docs/decisions/0046-sqlite-on-the-writers-thread.md.
+
+use crate::storage::sqlite_error::SqliteFailure;
+use crate::storage::statement::{Statement, Value};
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Batch, OpenFlags, Rows, ToSql};
+use sqlx::Either;
+use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow, AnyTypeInfo, AnyTypeInfoKind, AnyValue};
+use sqlx_core::HashMap;
+use sqlx_core::any::{AnyColumn, AnyValueKind};
+use sqlx_core::ext::ustr::UStr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Prepared statements that a connection keeps. A service has fewer texts.
+const CACHED_STATEMENTS_MAX: usize = 128;
+
+/// What a statement returns: rows, and at its end the number of rows that it changed.
+pub(super) type Step = Either<AnyQueryResult, AnyRow>;
+
+/// A connection to SQLite that blocks the thread of its caller while a statement runs.
+#[derive(Debug)]
+pub(super) struct SqliteWriter(rusqlite::Connection);
+
+impl SqliteWriter {
+    /// Opens the file at `path`, which must be there, and runs `settings`.
+    pub(super) fn open(path: &Path, settings: &str) -> sqlx::Result<Self> {
+        // The flags of sqlx. A file that was removed is not created again, empty.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.execute_batch(settings).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS_MAX);
+        Ok(Self(connection))
+    }
+
+    /// Runs statements in their order, up to the first that fails. Returns the rows of all.
+    pub(super) fn run(&mut self, statements: &[Statement]) -> sqlx::Result<Vec<AnyRow>> {
+        let mut all = Vec::new();
+        for Statement { sql, values } in statements {
+            let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
+            bind(&mut statement, values)?;
+            read(statement.raw_query(), &mut |row| all.push(row))?;
+        }
+        Ok(all)
+    }
+
+    /// Runs one statement with these arguments, or all statements in a text without any.
+    pub(super) fn steps(
+        &mut self,
+        sql: &str,
+        arguments: Option<AnyArguments>,
+    ) -> sqlx::Result<Vec<Step>> {
+        let values = arguments.map_or_else(Vec::new, |arguments| arguments.values.0);
+        let mut steps = Vec::new();
+        if values.is_empty() {
+            let mut statements = Batch::new(&self.0, sql);
+            while let Some(mut statement) = statements.next().map_err(failed)? {
+                self.step(&mut statement, &mut steps)?;
+            }
+        } else {
+            let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
+            bind(&mut statement, &values)?;
+            self.step(&mut statement, &mut steps)?;
+        }
+        Ok(steps)
+    }
+
+    fn step(
+        &self,
+        statement: &mut rusqlite::Statement<'_>,
+        steps: &mut Vec<Step>,
+    ) -> sqlx::Result<()> {
+        read(statement.raw_query(), &mut |row| steps.push(Either::Right(row)))?;
+        let rows_affected = if statement.readonly() { 0 } else { self.0.changes() };
+        steps.push(Either::Left(AnyQueryResult { rows_affected, last_insert_id: None }));
+        Ok(())
+    }
+}
+
+/// Binds values to the placeholders `$1`, `$2` and so on.
+fn bind<T>(statement: &mut rusqlite::Statement<'_>, values: &[T]) -> sqlx::Result<()>
+where
+    for<'v> Bound<'v, T>: ToSql,
+{
+    // SQLite numbers placeholders by where they stand first, and not by their names.
+    for index in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(index).unwrap_or_default();
+        let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
+        let value = number.and_then(|number| values.get(number.checked_sub(1)?));
+        let value = value.ok_or_else(|| unbound(name))?;
+        statement.raw_bind_parameter(index, Bound(value)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn unbound(name: &str) -> sqlx::Error {
+    sqlx::Error::Encode(format!("no value for the placeholder {name}").into())
+}
+
+/// A value to bind.
+struct Bound<'v, T>(&'v T);
+
+impl ToSql for Bound<'_, Value> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Number(number) => ValueRef::Integer(*number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+impl ToSql for Bound<'_, AnyValueKind> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            AnyValueKind::Null(_) => ValueRef::Null,
+            AnyValueKind::Bool(value) => ValueRef::Integer(i64::from(*value)),
+            AnyValueKind::SmallInt(value) => ValueRef::Integer(i64::from(*value)),
+            AnyValueKind::Integer(value) => ValueRef::Integer(i64::from(*value)),
+            AnyValueKind::BigInt(value) => ValueRef::Integer(*value),
+            AnyValueKind::Real(value) => ValueRef::Real(f64::from(*value)),
+            AnyValueKind::Double(value) => ValueRef::Real(*value),
+            AnyValueKind::Text(value) => ValueRef::Text(value.as_bytes()),
+            AnyValueKind::TextSlice(value) => ValueRef::Text(value.as_bytes()),
+            AnyValueKind::Blob(value) => ValueRef::Blob(value),
+            value => {
+                let error = format!("a value of an unknown kind: {value:?}");
+                return Err(rusqlite::Error::ToSqlConversionFailure(error.into()));
+            }
+        }))
+    }
+}
+
+/// Reads the rows of a statement to its end.
+fn read(mut rows: Rows<'_>, add: &mut dyn FnMut(AnyRow)) -> sqlx::Result<()> {
+    let mut columns: Option<Columns> = None;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let columns = columns.get_or_insert_with(|| Columns::of(row.as_ref()));
+        let values: sqlx::Result<Vec<AnyValue>> = (0..columns.columns.len())
+            .map(|place| Ok(AnyValue { kind: value(row.get_ref(place).map_err(failed)?)? }))
+            .collect();
+        add(AnyRow {
+            column_names: Arc::clone(&columns.names),
+            columns: columns.columns.clone(),
+            values: values?,
+        });
+    }
+    Ok(())
+}
+
+/// The columns of a statement.
+struct Columns {
+    names: Arc<HashMap<UStr, usize>>,
+    columns: Vec<AnyColumn>,
+}
+
+impl Columns {
+    fn of(statement: &rusqlite::Statement<'_>) -> Self {
+        let names = statement.column_names();
+        let names: Vec<UStr> = names.into_iter().map(|name| UStr::new(name)).collect();
+        // What a column holds, each value says itself.
+        let type_info = AnyTypeInfo { kind: AnyTypeInfoKind::Null };
+        let column = |(ordinal, name): (usize, &UStr)| AnyColumn {
+            ordinal,
+            name: name.clone(),
+            type_info: type_info.clone(),
+        };
+        let columns = names.iter().enumerate().map(column).collect();
+        let places = names.into_iter().enumerate().map(|(place, name)| (name, place));
+        Self { names: Arc::new(places.collect()), columns }
+    }
+}
+
+/// Returns a value as sqlx reads it.
+fn value(value: ValueRef<'_>) -> sqlx::Result<AnyValueKind> {
+    Ok(match value {
+        ValueRef::Null => AnyValueKind::Null(AnyTypeInfoKind::Null),
+        ValueRef::Integer(number) => AnyValueKind::BigInt(number),
+        ValueRef::Real(number) => AnyValueKind::Double(number),
+        ValueRef::Text(text) => {
+            let text = std::str::from_utf8(text).map_err(|error| decode(error.into()))?;
+            AnyValueKind::Text(Arc::new(text.to_owned()))
+        }
+        ValueRef::Blob(bytes) => AnyValueKind::Blob(Arc::new(bytes.to_owned())),
+    })
+}
+
+fn decode(error: Box<dyn std::error::Error + Send + Sync>) -> sqlx::Error {
+    sqlx::Error::Decode(error)
+}
+
+/// Returns the error of sqlx for one of the driver. It is the database's if SQLite returned it.
+fn failed(error: rusqlite::Error) -> sqlx::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(error, message) => {
+            SqliteFailure::new(error.extended_code, message).into()
+        }
+        error => decode(error.into()),
+    }
+}

@@ -161,7 +161,7 @@ struct Columns {
 impl Columns {
     fn of(statement: &rusqlite::Statement<'_>) -> Self {
         let names = statement.column_names();
-        let names: Vec<UStr> = names.into_iter().map(|name| UStr::new(name)).collect();
+        let names: Vec<UStr> = names.into_iter().map(UStr::new).collect();
         // What a column holds, each value says itself.
         let type_info = AnyTypeInfo { kind: AnyTypeInfoKind::Null };
         let column = |(ordinal, name): (usize, &UStr)| AnyColumn {
@@ -200,5 +200,83 @@ fn failed(error: rusqlite::Error) -> sqlx::Error {
             SqliteFailure::new(error.extended_code, message).into()
         }
         error => decode(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::fault::{is_database_fault, may_be_committed};
+    use sqlx::error::DatabaseError;
+
+    fn writer(dir: &Path) -> SqliteWriter {
+        let file = dir.join("a.db");
+        drop(std::fs::File::create(&file).unwrap());
+        SqliteWriter::open(&file, "pragma journal_mode = wal").unwrap()
+    }
+
+    fn fails(connection: &mut SqliteWriter, sql: &str) -> sqlx::Error {
+        connection.steps(sql, None).err().expect(sql)
+    }
+
+    /// The same as for a connection of sqlx, in `fault.rs`.
+    #[test]
+    fn a_database_that_is_full_or_busy_or_broken_is_at_fault_and_a_statement_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut connection = writer(dir.path());
+        let limit =
+            "create table a (b primary key); insert into a values (1); pragma max_page_count = 5";
+        connection.steps(limit, None).unwrap();
+        for (sql, at_fault) in [
+            ("insert into a values (zeroblob(100000))", true), // full
+            ("pragma query_only = on; insert into a values (2)", true), // read-only
+            ("pragma query_only = off; insert into a values (1)", false),
+            ("select * from b", false),
+            ("insert into a values (zeroblob(9999999999))", false), // too big for any file
+        ] {
+            let error = fails(&mut connection, sql);
+            assert_eq!(is_database_fault(&error), at_fault, "{sql}: {error}");
+            assert!(!may_be_committed(&error), "{sql}: {error}");
+        }
+        let error = fails(&mut connection, "insert into a values (1)");
+        assert!(error.as_database_error().is_some_and(DatabaseError::is_unique_violation));
+
+        let mut other =
+            SqliteWriter::open(&dir.path().join("a.db"), "pragma busy_timeout = 1").unwrap();
+        connection.steps("begin immediate", None).unwrap();
+        let busy = fails(&mut other, "begin immediate");
+        assert!(is_database_fault(&busy) && !may_be_committed(&busy), "{busy}");
+
+        std::fs::write(dir.path().join("b.db"), [b'x'; 4_096]).unwrap();
+        let error = SqliteWriter::open(&dir.path().join("b.db"), "pragma journal_mode = wal");
+        let error = error.unwrap_err();
+        assert!(is_database_fault(&error), "{error}");
+        let error = SqliteWriter::open(&dir.path().join("c.db"), "").unwrap_err();
+        assert!(is_database_fault(&error), "a missing file is not created: {error}");
+    }
+
+    #[test]
+    fn a_commit_whose_sync_failed_may_hold() {
+        let failed_with = |code| sqlx::Error::from(SqliteFailure::new(code, None));
+        for (code, may_hold) in [
+            (rusqlite::ffi::SQLITE_IOERR_FSYNC, true),
+            (rusqlite::ffi::SQLITE_NOMEM, true),
+            (rusqlite::ffi::SQLITE_IOERR_WRITE, false),
+            (rusqlite::ffi::SQLITE_FULL, false),
+        ] {
+            let error = failed_with(code);
+            assert_eq!(may_be_committed(&error), may_hold, "{error}");
+            assert!(is_database_fault(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_without_a_value_and_a_second_statement_with_values_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut connection = writer(dir.path());
+        let error = connection.run(&[Statement::new("select $2").number(1)]).err().unwrap();
+        assert!(error.to_string().contains("$2"), "{error}");
+        let two = Statement::new("select $1; select 2").number(1);
+        assert!(connection.run(&[two]).is_err(), "the second would not run");
     }
 }

@@ -119,6 +119,19 @@ async fn a_token_of_the_command_line_is_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_somebody_points_at_this_machine_is_refused() {
+    let shop = start().await;
+    let issuer = shop.issuer.clone().unwrap();
+    for (host, status) in [("evil.example:8087", 421), ("127.0.0.1:8087", 200), ("localhost", 200)]
+    {
+        let url = format!("{issuer}/.well-known/openid-configuration");
+        let request = client::new().unwrap().get(url).header("host", host);
+        assert_eq!(request.send().await.unwrap().status(), status, "{host}");
+    }
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn accounts_without_passwords_are_for_this_machine_alone() {
     let dir = tempfile::tempdir().unwrap();
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));

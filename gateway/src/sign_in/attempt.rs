@@ -39,7 +39,8 @@ impl Attempt {
 
     /// Returns where the browser that sent `headers` keeps it.
     pub(super) fn place(headers: &HeaderMap) -> Place {
-        Place::new(headers, COOKIE, "/sign-in").for_seconds(TIME.as_secs().cast_signed())
+        // For all paths: over HTTPS no other host can then set it, and sign a visitor in as somebody else.
+        Place::new(headers, COOKIE, "/").for_seconds(TIME.as_secs().cast_signed())
     }
 
     /// Returns the sign-in under way in the headers of a request, unless it took too long.

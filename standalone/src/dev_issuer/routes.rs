@@ -4,9 +4,10 @@ use super::grants::{Grant, Grants};
 use super::{ACCOUNTS, Account, CLIENT_ID, Claims};
 use anyhow::Context;
 use askama::Template;
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::uri::{Authority, Uri};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -100,7 +101,8 @@ pub(crate) fn start(
         .route("/token", axum::routing::post(token))
         .route("/sign-out", get(sign_out))
         .route("/style.css", get(async || ([(header::CONTENT_TYPE, "text/css")], web::STYLE)))
-        .with_state(Arc::clone(&shared));
+        .with_state(Arc::clone(&shared))
+        .layer(axum::middleware::from_fn(here_alone));
     let bodies = &[(Method::POST, "/authorize"), (Method::POST, "/token")];
     let paths = vec!["/.well-known/openid-configuration", "/authorize"];
     let surface = Surface { paths, bodies, access: &[] };
@@ -112,6 +114,17 @@ pub(crate) fn start(
         serve_bare("issuer", public, metrics, Tracer::default(), open, surface, routes, |all| all)?;
     shared.claims.set(claims(running.url())).ok().context("the issuer has its URL once")?;
     Ok(running)
+}
+
+/// Refuses a request for another host than this machine. A page of the internet can make its own name mean this machine, and
+/// would then read codes and tokens as its own.
+async fn here_alone(headers: HeaderMap, request: Request, next: Next) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    if host.is_some_and(|host| is_loopback(host.host())) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, "this issuer is for its own machine\n").into_response()
 }
 
 impl Shared {
@@ -206,10 +219,15 @@ fn is_ours(url: &str) -> bool {
     let Ok(url) = url.parse::<Uri>() else { return false };
     let is_web = matches!(url.scheme_str(), Some("http" | "https"));
     let host = url.authority().map(Authority::host).unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let is_here = is_loopback(host);
     let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
     is_web && is_here && !has_user && matches!(url.path(), "/sign-in/done" | "/shop")
+}
+
+/// Returns true for a host that is this machine by itself, and not by what a name server says.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Handles `POST /token`.

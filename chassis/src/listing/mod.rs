@@ -156,7 +156,7 @@ impl Listing {
             (Some(_), Scope::Of(owner)) if *owner == Owner::GUEST => {
                 ids::count_guests(db, self.collection).await
             }
-            (Some(_), Scope::Of(_)) => {
+            _ if self.is_counted(scope) => {
                 let (from, owned) = (self.from, self.owned(scope, 1));
                 let count = format!(
                     "select count(*) from (select 1 {from}{owned} limit {MAX_COUNTED}) counted"
@@ -166,6 +166,12 @@ impl Listing {
             }
             _ => ids::count_live(db, self.collection).await,
         }
+    }
+
+    /// Returns true if the items in `scope` are counted, up to [`MAX_COUNTED`]: those of one owner. The number of the others is
+    /// kept.
+    fn is_counted(&self, scope: &Scope) -> bool {
+        self.owner.is_some() && matches!(scope, Scope::Of(owner) if *owner != Owner::GUEST)
     }
 
     /// Returns the condition, beginning with ` and`, that an item is in `scope`. Its placeholder has this number.
@@ -226,10 +232,8 @@ impl Listing {
                 if rest == 0 {
                     return Ok((vec![], false));
                 }
-                // The last page is counted from the end. Others are counted from the beginning while that is cheap:
-                // items that are added meanwhile do not shift them.
-                // There may be more than `MAX_COUNTED`.
-                let backwards = rest <= *size && total < MAX_COUNTED || skip > MAX_SKIPPED;
+                let is_exact = total < MAX_COUNTED || !self.is_counted(scope);
+                let backwards = is_backwards(rest, *size, skip, is_exact);
                 let wanted = if backwards { rest.min(size + 1) } else { size + 1 };
                 let skip = if backwards { rest - wanted } else { skip };
                 let by = order.sql(backwards);
@@ -314,4 +318,24 @@ impl Listing {
 /// Returns the value of a unique field of an item, as in its JSON.
 fn key(item: &impl Serialize, field: Field) -> Option<i64> {
     serde_json::to_value(item).ok()?.get(field.name)?.as_i64()
+}
+/// Returns true if a page is read from the end of its list: the last one, if it is known where the end is, and what begins too
+/// far from the beginning. Others are read from the beginning, so that items that are added meanwhile do not shift them.
+fn is_backwards(rest: i64, size: i64, skip: i64, is_exact: bool) -> bool {
+    rest <= size && is_exact || skip > MAX_SKIPPED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_page_is_read_from_the_end_however_long_the_list_is() {
+        for total in [40, MAX_COUNTED, MAX_COUNTED + 10] {
+            assert!(is_backwards(20, 20, total - 20, true), "{total}");
+            assert!(!is_backwards(21, 20, total - 21, true) || total - 21 > MAX_SKIPPED, "{total}");
+        }
+        // There may be more of one owner than were counted.
+        assert!(!is_backwards(20, 20, MAX_COUNTED - 20, false));
+    }
 }

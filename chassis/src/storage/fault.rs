@@ -122,9 +122,21 @@ pub(crate) fn vanished() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use sqlx::{Connection, Executor, SqliteConnection};
+
+    /// Prepares a database for [`STATEMENTS`].
+    pub(in crate::storage) const LIMIT: &str =
+        "create table a (b primary key); insert into a values (1); pragma max_page_count = 5";
+    /// Statements that fail on it in this order, each with whether the database is at fault.
+    pub(in crate::storage) const STATEMENTS: [(&str, bool); 5] = [
+        ("insert into a values (zeroblob(100000))", true), // full
+        ("pragma query_only = on; insert into a values (2)", true), // read-only
+        ("pragma query_only = off; insert into a values (1)", false),
+        ("select * from b", false),
+        ("insert into a values (zeroblob(9999999999))", false), // too big for any file
+    ];
 
     async fn fails(connection: &mut SqliteConnection, sql: &'static str) -> Error {
         connection.execute(sql).await.expect_err(sql)
@@ -136,16 +148,8 @@ mod tests {
         let options = sqlx::sqlite::SqliteConnectOptions::new();
         let options = options.filename(dir.path().join("a.db")).create_if_missing(true);
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-        let limit =
-            "create table a (b primary key); insert into a values (1); pragma max_page_count = 5";
-        connection.execute(limit).await.unwrap();
-        for (sql, at_fault) in [
-            ("insert into a values (zeroblob(100000))", true), // full
-            ("pragma query_only = on; insert into a values (2)", true), // read-only
-            ("pragma query_only = off; insert into a values (1)", false),
-            ("select * from b", false),
-            ("insert into a values (zeroblob(9999999999))", false), // too big for any file
-        ] {
+        connection.execute(LIMIT).await.unwrap();
+        for (sql, at_fault) in STATEMENTS {
             let error = fails(&mut connection, sql).await;
             assert_eq!(is_database_fault(&error), at_fault, "{sql}: {error}");
             assert!(!may_be_committed(&error), "{sql}: {error}");

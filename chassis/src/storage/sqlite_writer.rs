@@ -206,6 +206,7 @@ fn failed(error: rusqlite::Error) -> sqlx::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::fault::tests::{LIMIT, STATEMENTS};
     use crate::storage::fault::{is_database_fault, may_be_committed};
     use sqlx::error::DatabaseError;
 
@@ -224,16 +225,8 @@ mod tests {
     fn a_database_that_is_full_or_busy_or_broken_is_at_fault_and_a_statement_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let mut connection = writer(dir.path());
-        let limit =
-            "create table a (b primary key); insert into a values (1); pragma max_page_count = 5";
-        connection.steps(limit, None).unwrap();
-        for (sql, at_fault) in [
-            ("insert into a values (zeroblob(100000))", true), // full
-            ("pragma query_only = on; insert into a values (2)", true), // read-only
-            ("pragma query_only = off; insert into a values (1)", false),
-            ("select * from b", false),
-            ("insert into a values (zeroblob(9999999999))", false), // too big for any file
-        ] {
+        connection.steps(LIMIT, None).unwrap();
+        for (sql, at_fault) in STATEMENTS {
             let error = fails(&mut connection, sql);
             assert_eq!(is_database_fault(&error), at_fault, "{sql}: {error}");
             assert!(!may_be_committed(&error), "{sql}: {error}");

@@ -38,8 +38,7 @@ enum TxConnection<'c> {
 impl<'c> Tx<'c> {
     /// Begins a transaction on `connection`.
     pub(super) async fn begin(connection: &'c mut Connection) -> sqlx::Result<Self> {
-        connection.in_transaction = true;
-        let mut tx = Self { connection: TxConnection::Borrowed(connection), deferred: Vec::new() };
+        let mut tx = Self::borrowed(connection);
         tx.run(vec![tx.begin_statement()]).await?;
         Ok(tx)
     }
@@ -49,6 +48,12 @@ impl<'c> Tx<'c> {
         let mut tx = Tx { connection: TxConnection::Owned(connection), deferred: Vec::new() };
         tx.run(vec![tx.begin_statement()]).await?;
         Ok(tx)
+    }
+
+    /// Returns one on `connection` that has not begun.
+    fn borrowed(connection: &'c mut Connection) -> Self {
+        connection.in_transaction = true;
+        Self { connection: TxConnection::Borrowed(connection), deferred: Vec::new() }
     }
 
     /// Begins a transaction on `connection` with the statement `first`, and waits for its turn: replicas of a service write one
@@ -62,8 +67,7 @@ impl<'c> Tx<'c> {
             tx.later(first);
             return Ok(tx);
         }
-        connection.in_transaction = true;
-        let mut tx = Self { connection: TxConnection::Borrowed(connection), deferred: Vec::new() };
+        let mut tx = Self::borrowed(connection);
         tx.run(vec![tx.begin_statement(), first, Statement::new(WAIT_FOR_TURN)]).await?;
         Ok(tx)
     }

@@ -96,16 +96,16 @@ fn the_rules_import_no_infrastructure() {
 fn the_wall_clock_is_read_for_timestamps_only() {
     const READERS: [&str; 13] = [
         "cart/src/app.rs",                     // when a cart was added
-        "chassis/src/auth/authenticator.rs", // whether a token has ended, which its issuer says by the wall clock
-        "chassis/src/auth/cache.rs",         // the same
+        "chassis/src/auth/cache.rs", // whether a token has ended, which its issuer says by the wall clock
+        "chassis/src/auth/claims.rs", // the same
         "chassis/src/bus/embedded/write.rs", // when a message came
-        "chassis/src/bus/kafka/tokens.rs",   // when a token ends, which librdkafka wants to know
-        "chassis/src/http/connection.rs",    // the Date of a refusal
-        "chassis/src/mailbox/audit.rs",      // when somebody changed something
+        "chassis/src/bus/kafka/tokens.rs", // when a token ends, which librdkafka wants to know
+        "chassis/src/http/connection.rs", // the Date of a refusal
+        "chassis/src/mailbox/audit.rs", // when somebody changed something
         "chassis/src/mailbox/dead_letters.rs", // when an event was parked, and how long ago
         "chassis/src/mailbox/housekeeping.rs", // when an event was parked
-        "chassis/src/mailbox/outbox.rs",     // when an event happened
-        "chassis/src/testing/issuer.rs",     // when the tokens of tests end
+        "chassis/src/mailbox/outbox.rs", // when an event happened
+        "chassis/src/testing/issuer.rs", // when the tokens of tests end
         "gateway/src/sign_in/attempt.rs", // whether a sign-in took too long, which every replica has to know
         "standalone/src/dev_issuer/mod.rs", // when the tokens of the issuer `dev` end
     ];

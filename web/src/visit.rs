@@ -91,8 +91,7 @@ impl FromRequestParts<Services> for Visit {
         services: &Services,
     ) -> Result<Self, Infallible> {
         let headers = &parts.headers;
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let query = query.unwrap_or(Query(Vec::new()));
+        let query = Query::of(&parts.uri);
         let chosen = query.get(&["lang"]).and_then(language);
         let remembered = || cookie(headers, LANG_COOKIE).and_then(language);
         let lang = chosen.or_else(remembered).unwrap_or_else(|| Lang::of(headers));

@@ -2,25 +2,21 @@
 
 use crate::auth::cache::Cache;
 use crate::auth::issuer::{Issuer, Looks, NoKey, Source};
-use crate::auth::{Principal, Role, crypto};
+use crate::auth::{Principal, Role, claims, crypto};
 use crate::base::config::{Auth, AuthAlgorithm, Customers, DEV_ISSUER, Guests, InvalidSetting};
 use crate::base::metrics::{Counter, Metrics};
 use axum::http::{HeaderMap, header};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common_events::Owner;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tracing::{debug, warn};
 
 /// Upper bound for a token, in bytes.
 const TOKEN_SIZE_MAX: usize = 8 * 1024;
-/// Upper bound for `sub`, in characters (OpenID Connect Core, section 2).
-const SUBJECT_LENGTH_MAX: usize = 255;
 /// How far the clocks of the issuer and of this process may be apart. Tokens carry wall-clock times, so that their expiry is the
 /// one thing here that the wall clock decides.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -174,38 +170,17 @@ impl Authenticator {
         }
         let text = |name: &str| claims[name].as_str().filter(|text| !text.trim().is_empty());
         let name = ["name", "nickname", "preferred_username"].into_iter().find_map(text);
-        let subject = subject(&claims)?;
+        let subject =
+            claims::subject(&claims).ok_or_else(|| refused(&ErrorKind::InvalidSubject))?;
         let owner = Owner::of_subject(&checks.name, subject);
         Ok(Identity { owner, name: name.unwrap_or(subject).to_owned() })
     }
-}
-
-/// Returns `exp` of a token, whose signature is not checked.
-fn expiry(token: &str) -> Option<SystemTime> {
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: Value = serde_json::from_slice(&claims).ok()?;
-    let seconds = claims["exp"].as_f64().filter(|seconds| (0.0..1e12).contains(seconds))?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
-}
-
-/// Returns true if a token, whose signature is not checked, is no longer good after `time`.
-pub fn expires_within(token: &str, time: Duration) -> bool {
-    expiry(token).is_none_or(|expiry| expiry < SystemTime::now() + time)
 }
 
 /// Refuses a token. Says why in a line of the log that has nothing of the token.
 fn refused(why: &ErrorKind) -> Denied {
     debug!(?why, "a token was refused");
     Denied::InvalidToken
-}
-
-/// Returns `sub`.
-fn subject(claims: &Value) -> Result<&str, Denied> {
-    let subject = claims["sub"].as_str().filter(|subject| {
-        (1..=SUBJECT_LENGTH_MAX).contains(&subject.chars().count())
-            && !subject.chars().any(char::is_control)
-    });
-    subject.ok_or_else(|| refused(&ErrorKind::InvalidSubject))
 }
 
 impl Checks {
@@ -216,8 +191,10 @@ impl Checks {
             return Ok(principal);
         }
         let claims = self.claims(token, self.validation.clone()).await?;
-        let subject = subject(&claims)?;
-        let expires = expiry(token).ok_or_else(|| refused(&ErrorKind::ExpiredSignature))?;
+        let subject =
+            claims::subject(&claims).ok_or_else(|| refused(&ErrorKind::InvalidSubject))?;
+        let expires =
+            claims::expiry(&claims).ok_or_else(|| refused(&ErrorKind::ExpiredSignature))?;
         let owner = Owner::of_subject(&self.name, subject);
         let principal = Principal::new(owner, self.roles(&claims));
         self.cache.put(hash, principal.clone(), expires + LEEWAY, generation);

@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod cache;
+mod claims;
 mod crypto;
 mod discovery;
 mod https;
@@ -10,7 +11,8 @@ mod keys;
 mod principal;
 mod signing_key;
 
-pub use authenticator::{Authenticator, Denied, Identity, expires_within, log_mode};
+pub use authenticator::{Authenticator, Denied, Identity, log_mode};
+pub use claims::expires_within;
 pub use crypto::install as install_crypto;
 pub use discovery::Discovery;
 pub use https::HttpsClient;

@@ -41,7 +41,7 @@ pub(crate) fn has_port(host: &str) -> bool {
 }
 
 /// Returns `text` as a value in a query: each byte as a `%` escape but letters, digits and `-._~`.
-pub(crate) fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -4,9 +4,11 @@ use crate::base::problem::Problem;
 use crate::base::uri::decoded;
 use crate::http::extract::bad_query;
 use axum::extract::FromRequestParts;
+use axum::http::Uri;
 use axum::http::request::Parts;
 
 /// The query as pairs of name and value, in order. Unknown names are ignored.
+#[derive(Default)]
 pub struct Query(pub Vec<(String, String)>);
 
 impl Query {
@@ -18,6 +20,11 @@ impl Query {
             Some((decoded(name)?, decoded(value)?))
         });
         pairs.collect::<Option<_>>().map(Self)
+    }
+
+    /// Returns the query of a URI; without any pair if it is malformed.
+    pub fn of(uri: &Uri) -> Self {
+        Self::parse(uri.query().unwrap_or_default()).unwrap_or_default()
     }
 
     /// Returns the last value with one of `names`.

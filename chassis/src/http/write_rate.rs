@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 /// The writes of a second may be made at once.
 const BURST: Duration = Duration::from_secs(1);
+
 /// The bound on the writes of each client. Clones share it.
 #[derive(Clone)]
 pub(crate) struct WriteRate(Arc<Shared>);

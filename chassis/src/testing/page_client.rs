@@ -1,5 +1,6 @@
 //! A client of pages: it keeps cookies as a browser does, and follows no redirect.
 
+use crate::base::uri::encoded;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use std::collections::BTreeMap;
@@ -111,13 +112,4 @@ impl PageClient {
         let cookies = self.cookies.lock().unwrap_or_else(PoisonError::into_inner);
         cookies.keys().any(|(_, other)| other == name)
     }
-}
-
-/// Returns the text for a form: all but letters and digits in percent-encoding.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }

@@ -2,11 +2,11 @@
 
 use super::Account;
 use chassis::auth::base64url;
+use chassis::base::config::Secret;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 /// How long a code is good (RFC 6749, section 4.1.2, recommends ten minutes at most).
 const CODE_LIFETIME: Duration = Duration::from_mins(1);
@@ -48,7 +48,7 @@ impl<T> Lasting<T> {
             let oldest = self.0.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
             oldest.and_then(|key| self.0.remove(&key));
         }
-        let key = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string()).concat();
+        let key = Secret::random().reveal().to_owned();
         self.0.insert(key.clone(), (Instant::now(), value));
         key
     }

@@ -4,7 +4,7 @@ use super::grants::{Grant, Grants};
 use super::{ACCOUNTS, Account, CLIENT_ID, Claims};
 use anyhow::Context;
 use askama::Template;
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{Request, State};
 use axum::http::uri::{Authority, Uri};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -17,6 +17,7 @@ use chassis::base::config::{Listen, TlsFiles};
 use chassis::base::i18n::Lang;
 use chassis::base::metrics::Metrics;
 use chassis::base::span::Tracer;
+use chassis::base::uri::encoded;
 use chassis::http::{Query, Surface};
 use chassis::service::{PublicAddress, serve_bare};
 use serde_json::{Value, json};
@@ -157,8 +158,8 @@ async fn keys(State(shared): Issuer) -> Json<Value> {
 }
 
 /// Handles `GET /authorize`: shows the accounts.
-async fn accounts(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    let Some(query) = Query::parse(&query.unwrap_or_default()) else { return not_asked() };
+async fn accounts(uri: Uri, headers: HeaderMap) -> Response {
+    let query = Query::of(&uri);
     if question(&query).is_none() {
         return not_asked();
     }
@@ -190,7 +191,7 @@ async fn accounts(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
 
 /// Handles `POST /authorize`: sends the browser back with a code for the account that was chosen.
 async fn choose(State(shared): Issuer, form: String) -> Response {
-    let form = Query::parse(&form).unwrap_or(Query(Vec::new()));
+    let form = Query::parse(&form).unwrap_or_default();
     let account = form.get(&["account"]).and_then(Account::named);
     let (Some(account), Some((redirect, challenge))) = (account, question(&form)) else {
         return not_asked();
@@ -232,7 +233,7 @@ fn is_loopback(host: &str) -> bool {
 
 /// Handles `POST /token`.
 async fn token(State(shared): Issuer, form: String) -> Response {
-    let form = Query::parse(&form).unwrap_or(Query(Vec::new()));
+    let form = Query::parse(&form).unwrap_or_default();
     let text = |name: &str| form.get(&[name]).unwrap_or_default();
     if text("client_id") != CLIENT_ID {
         return refused("invalid_client");
@@ -273,9 +274,8 @@ async fn token(State(shared): Issuer, form: String) -> Response {
 }
 
 /// Handles `GET /sign-out`. Nobody is signed in here: each sign-in asks for the account.
-async fn sign_out(RawQuery(query): RawQuery) -> Response {
-    let query = Query::parse(&query.unwrap_or_default()).unwrap_or(Query(Vec::new()));
-    match query.get(&["post_logout_redirect_uri"]).filter(|url| is_ours(url)) {
+async fn sign_out(uri: Uri) -> Response {
+    match Query::of(&uri).get(&["post_logout_redirect_uri"]).filter(|url| is_ours(url)) {
         Some(url) => see(url),
         None => not_asked(),
     }
@@ -294,16 +294,6 @@ fn not_asked() -> Response {
 fn see(url: &str) -> Response {
     let location = HeaderValue::try_from(url).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
-}
-
-/// Returns the text for a query: all but letters, digits and `-._~` in percent-encoding.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 #[cfg(test)]

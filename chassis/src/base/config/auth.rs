@@ -2,9 +2,8 @@
 
 use crate::base::config::secret::Secret;
 use std::str::FromStr;
-use uuid::Uuid;
 
-/// Lower bound for a service token, in characters.
+/// Lower bound for a secret that processes share, in characters.
 const SECRET_LENGTH_MIN: usize = 32;
 
 /// Whose tokens are believed, and what they need.
@@ -40,8 +39,10 @@ pub struct Auth {
 }
 
 impl Auth {
-    const AUDIENCE: &str = "gifticon";
-    const ROLES_CLAIM: &str = "realm_access.roles";
+    /// The audience, unless the setting says otherwise.
+    pub const AUDIENCE: &str = "gifticon";
+    /// The path of the list of roles, unless the setting says otherwise.
+    pub const ROLES_CLAIM: &str = "realm_access.roles";
 
     /// Returns true in open mode.
     pub fn is_open(&self) -> bool {
@@ -143,8 +144,7 @@ pub struct SharedSecrets(Vec<Secret>);
 impl SharedSecrets {
     /// Returns a secret that nobody else knows.
     pub fn random() -> Self {
-        let secret = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
-        Self(vec![Secret(secret.concat())])
+        Self(vec![Secret::random()])
     }
 
     /// Returns the secret to use. Never log it.
@@ -162,14 +162,14 @@ impl FromStr for SharedSecrets {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let token = |token: &str| {
-            let token = token.trim();
-            let valid = token.len() >= SECRET_LENGTH_MIN
-                && token.bytes().all(|byte| byte.is_ascii_graphic());
-            let secret = || token.parse::<Secret>().ok();
+        let secret = |text: &str| {
+            let text = text.trim();
+            let valid =
+                text.len() >= SECRET_LENGTH_MIN && text.bytes().all(|byte| byte.is_ascii_graphic());
+            let secret = || text.parse::<Secret>().ok();
             valid.then(secret).flatten().ok_or("it has at least 32 visible ASCII characters")
         };
-        Ok(Self(text.split(',').map(token).collect::<Result<_, _>>()?))
+        Ok(Self(text.split(',').map(secret).collect::<Result<_, _>>()?))
     }
 }
 

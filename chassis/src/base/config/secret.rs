@@ -2,12 +2,18 @@
 
 use std::fmt;
 use std::str::FromStr;
+use uuid::Uuid;
 
 /// A secret. Its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub(super) String);
 
 impl Secret {
+    /// Returns a secret of 64 characters that nobody else knows.
+    pub fn random() -> Self {
+        Self([Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string()).concat())
+    }
+
     /// Returns the secret itself. Never log it.
     pub fn reveal(&self) -> &str {
         &self.0

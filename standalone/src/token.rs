@@ -1,6 +1,8 @@
 //! `standalone token`: prints a token of the issuer `dev`.
 
+use crate::config::DEV_ISSUER_ADDR;
 use crate::dev_issuer::{Claims, signing_key};
+use chassis::base::config::Auth;
 use clap::Parser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,15 +29,15 @@ struct TokenCommand {
     data_dir: PathBuf,
 
     /// Address of the issuer, which is a part of its name
-    #[arg(long, env, default_value = crate::DEV_ISSUER_ADDR)]
+    #[arg(long, env, default_value = DEV_ISSUER_ADDR)]
     dev_issuer_addr: SocketAddr,
 
     /// Audience of the token
-    #[arg(long, env, default_value = "gifticon")]
+    #[arg(long, env, default_value = Auth::AUDIENCE)]
     auth_audience: String,
 
     /// Path of the list of roles in the token, with dots
-    #[arg(long, env, default_value = "realm_access.roles")]
+    #[arg(long, env, default_value = Auth::ROLES_CLAIM)]
     auth_roles_claim: String,
 }
 

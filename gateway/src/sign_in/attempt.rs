@@ -1,6 +1,7 @@
 //! A sign-in under way, in a sealed cookie.
 
 use super::cookies::{Place, Seal};
+use super::provider::Question;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,20 +28,15 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(
-        state: String,
-        nonce: String,
-        verifier: String,
-        redirect: String,
-        to: String,
-    ) -> Self {
+    /// Returns the sign-in of a question whose answer comes to `redirect`, and then leads to the page `to`.
+    pub(super) fn new(question: Question, redirect: String, to: String) -> Self {
+        let Question { state, nonce, verifier, .. } = question;
         Self { state, nonce, verifier, redirect, to, until: now() + TIME.as_secs() }
     }
 
     /// Returns where the browser that sent `headers` keeps it.
     pub(super) fn place(headers: &HeaderMap) -> Place {
-        // For all paths: over HTTPS no other host can then set it, and sign a visitor in as somebody else.
-        Place::new(headers, COOKIE, "/").for_seconds(TIME.as_secs().cast_signed())
+        Place::new(headers, COOKIE).for_seconds(TIME.as_secs().cast_signed())
     }
 
     /// Returns the sign-in under way in the headers of a request, unless it took too long.

@@ -6,12 +6,12 @@ use chassis::http::BaseUrl;
 use cookie::time::Duration;
 use cookie::{Cookie, CookieJar, Key, SameSite};
 use sha2::{Digest, Sha512};
+use std::array;
 
 /// Bytes of one cookie before it is sealed. Browsers take 4,096 of its name, value and attributes; sealing adds a third.
 const PIECE_SIZE: usize = 2_700;
 /// Cookies that one value may take.
 const PIECES_MAX: usize = 6;
-
 /// Bytes that a value may have.
 pub(super) const SIZE_MAX: usize = PIECE_SIZE * PIECES_MAX;
 
@@ -20,7 +20,8 @@ pub(super) struct Seal(Vec<Key>);
 
 /// Where a cookie belongs.
 pub(super) struct Place {
-    name: String,
+    /// The names of the pieces of its value.
+    names: [String; PIECES_MAX],
     path: String,
     secure: bool,
     max_age: Option<Duration>,
@@ -29,16 +30,18 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Returns the cookie `name` for the path `path` of the shop, as the browser knows it that sent `headers`, until it is
-    /// closed. Over HTTPS no other host can set a cookie of this name, if it is for all paths.
-    pub(super) fn new(headers: &HeaderMap, name: &str, path: &str) -> Self {
+    /// Returns the cookie `name` of the shop, as the browser knows it that sent `headers`, until it is closed. Over HTTPS no other
+    /// host can set a cookie of this name, unless the shop is behind a path prefix.
+    pub(super) fn new(headers: &HeaderMap, name: &str) -> Self {
         let base = BaseUrl::of(headers);
-        let (path, secure) = (base.path(path), base.origin().starts_with("https:"));
+        let (path, secure) = (base.path("/"), base.origin().starts_with("https:"));
         let prefix = if secure && path == "/" { "__Host-" } else { "" };
-        let mut place =
-            Self { name: format!("{prefix}{name}"), path, secure, max_age: None, sent: 0 };
-        let is_piece = |cookie: &Cookie<'_>| place.has(cookie.name());
-        place.sent = parsed(headers).filter(is_piece).count();
+        let names = array::from_fn(|number| match number {
+            0 => format!("{prefix}{name}"),
+            number => format!("{prefix}{name}_{number}"),
+        });
+        let mut place = Self { names, path, secure, max_age: None, sent: 0 };
+        place.sent = parsed(headers).filter(|cookie| place.has(cookie.name())).count();
         place
     }
 
@@ -47,14 +50,9 @@ impl Place {
         Self { max_age: Some(Duration::seconds(seconds)), ..self }
     }
 
-    /// Returns the name of a piece of the value.
-    fn piece(&self, number: usize) -> String {
-        if number == 0 { self.name.clone() } else { format!("{}_{number}", self.name) }
-    }
-
     /// Returns true if `name` is that of a piece.
     fn has(&self, name: &str) -> bool {
-        (0..PIECES_MAX).any(|number| self.piece(number) == name)
+        self.names.iter().any(|piece| piece == name)
     }
 
     /// Removes the value from the browser, by the headers of a response.
@@ -64,15 +62,17 @@ impl Place {
 
     /// Removes the pieces from `first` on.
     fn remove_from(&self, headers: &mut HeaderMap, first: usize) {
-        for number in first..self.sent {
-            let mut gone = self.cookie(self.piece(number), String::new());
+        for name in self.names.iter().take(self.sent).skip(first) {
+            let mut gone = self.cookie(name, "");
             gone.make_removal();
             add(headers, Some(&gone));
         }
     }
 
-    fn cookie(&self, name: String, value: String) -> Cookie<'static> {
-        let cookie = Cookie::build((name, value)).path(self.path.clone()).http_only(true);
+    fn cookie(&self, name: &str, value: &str) -> Cookie<'static> {
+        let cookie = Cookie::build((name.to_owned(), value.to_owned()))
+            .path(self.path.clone())
+            .http_only(true);
         let mut cookie = cookie.secure(self.secure).same_site(SameSite::Lax).build();
         cookie.set_max_age(self.max_age);
         cookie
@@ -93,8 +93,7 @@ impl Seal {
     pub(super) fn open(&self, headers: &HeaderMap, place: &Place) -> Option<String> {
         let cookies: Vec<_> = parsed(headers).collect();
         let mut value = String::new();
-        for number in 0..PIECES_MAX {
-            let name = place.piece(number);
+        for name in &place.names {
             let Some(sealed) = cookies.iter().find(|cookie| cookie.name() == name) else { break };
             let open = |key| CookieJar::new().private(key).decrypt(sealed.clone().into_owned());
             value.push_str(self.0.iter().find_map(open)?.value());
@@ -110,11 +109,10 @@ impl Seal {
         if pieces.len() > PIECES_MAX {
             return false;
         }
-        for (number, piece) in pieces.iter().enumerate() {
-            let name = place.piece(number);
+        for (name, piece) in place.names.iter().zip(&pieces) {
             let mut jar = CookieJar::new();
-            jar.private_mut(&self.0[0]).add(place.cookie(name.clone(), (*piece).to_owned()));
-            add(headers, jar.get(&name));
+            jar.private_mut(&self.0[0]).add(place.cookie(name, piece));
+            add(headers, jar.get(name));
         }
         place.remove_from(headers, pieces.len());
         true
@@ -180,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_value_comes_back_whole_however_long_it_is() {
-        let (seal, place) = (Seal::new(None), Place::new(&request("https"), "s", "/"));
+        let (seal, place) = (Seal::new(None), Place::new(&request("https"), "s"));
         for length in [1, PIECE_SIZE, PIECE_SIZE + 1, 3 * PIECE_SIZE, PIECES_MAX * PIECE_SIZE] {
             let (value, mut answer) = ("v".repeat(length), HeaderMap::new());
             assert!(seal.put(&mut answer, &place, &value));
@@ -199,10 +197,10 @@ mod tests {
     fn a_shorter_value_leaves_nothing_of_a_longer_one() {
         let (seal, mut answer) = (Seal::new(None), HeaderMap::new());
         let long = "v".repeat(2 * PIECE_SIZE);
-        assert!(seal.put(&mut answer, &Place::new(&request("http"), "s", "/"), &long));
+        assert!(seal.put(&mut answer, &Place::new(&request("http"), "s"), &long));
         let mut request = request("http");
         request.extend(sent(&answer));
-        let (place, mut answer) = (Place::new(&request, "s", "/"), HeaderMap::new());
+        let (place, mut answer) = (Place::new(&request, "s"), HeaderMap::new());
         assert!(seal.put(&mut answer, &place, "short"));
         let set: Vec<_> = answer.get_all(header::SET_COOKIE).iter().collect();
         assert_eq!(set.len(), 2, "{set:?}");
@@ -211,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_others_sealed_or_changed_is_not_opened() {
-        let place = Place::new(&request("http"), "s", "/");
+        let place = Place::new(&request("http"), "s");
         let (new, old) = ("n".repeat(32), "o".repeat(32));
         let ours = Seal::new(Some(format!("{new},{old}").parse().unwrap()));
         let sealed = |seal: &Seal| {
@@ -222,7 +220,7 @@ mod tests {
         let with_old = Seal::new(Some(old.parse().unwrap()));
         assert_eq!(ours.open(&sealed(&with_old), &place).as_deref(), Some("value"));
         assert_eq!(ours.open(&sealed(&Seal::new(None)), &place), None);
-        let other = Place::new(&request("http"), "t", "/");
+        let other = Place::new(&request("http"), "t");
         let renamed = sealed(&ours)[header::COOKIE].to_str().unwrap().replacen("s=", "t=", 1);
         let renamed = [(header::COOKIE, renamed.parse().unwrap())].into_iter().collect();
         assert_eq!(ours.open(&renamed, &other), None);
@@ -231,7 +229,7 @@ mod tests {
     #[test]
     fn cookies_are_for_this_host_alone_and_no_script_reads_them() {
         let (seal, mut answer) = (Seal::new(None), HeaderMap::new());
-        assert!(seal.put(&mut answer, &Place::new(&request("https"), "s", "/"), "v"));
+        assert!(seal.put(&mut answer, &Place::new(&request("https"), "s"), "v"));
         let set = answer[header::SET_COOKIE].to_str().unwrap();
         assert!(set.starts_with("__Host-s="), "{set}");
         for attribute in ["HttpOnly", "Secure", "SameSite=Lax", "Path=/"] {
@@ -242,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_others_of_a_request_stay() {
-        let place = Place::new(&request("http"), "s", "/");
+        let place = Place::new(&request("http"), "s");
         let line = "a=1; s=x; s_1=y; s_more=2".parse().unwrap();
         let mut headers = HeaderMap::from_iter([(header::COOKIE, line)]);
         hide(&mut headers, &place);

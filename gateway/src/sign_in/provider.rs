@@ -1,11 +1,12 @@
 //! The issuer, as its client sees it.
 
-use super::config::SessionToken;
+use super::config::{SessionToken, SignInConfig};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use chassis::auth::{Discovery, HttpsClient};
-use chassis::base::config::Secret;
 use chassis::base::outage::Outage;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
     BasicTokenType,
@@ -27,11 +28,10 @@ const DISCOVERY_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The issuer, as its client sees it.
 pub(super) struct Provider {
-    issuer: String,
+    /// `iss` of its tokens.
+    pub(super) issuer: String,
     pub(super) client_id: String,
-    client_secret: Option<Secret>,
-    scopes: Vec<String>,
-    token: SessionToken,
+    config: SignInConfig,
     https: HttpsClient,
     known: Mutex<Option<(Instant, Arc<Discovery>)>>,
     /// Connections belong to it: they outlive the request that they were made for.
@@ -104,16 +104,12 @@ impl Provider {
     pub(super) fn new(
         issuer: String,
         client_id: String,
-        client_secret: Option<Secret>,
-        scopes: Vec<String>,
-        token: SessionToken,
+        config: SignInConfig,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             issuer,
             client_id,
-            client_secret,
-            scopes,
-            token,
+            config,
             https: HttpsClient::new()?,
             known: Mutex::default(),
             runtime: Handle::current(),
@@ -121,22 +117,15 @@ impl Provider {
         })
     }
 
-    /// Returns `iss` of its tokens.
-    pub(super) fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
     /// Returns a sign-in to ask for, whose answer comes to `redirect`.
-    pub(super) async fn question(self: &Arc<Self>, redirect: &str) -> Result<Question, Failure> {
-        let provider = Arc::clone(self);
-        let redirect = redirect.to_owned();
-        self.in_task(async move {
-            let client = provider.client(&redirect).await?;
+    pub(super) async fn question(self: &Arc<Self>, redirect: String) -> Result<Question, Failure> {
+        self.in_task(async move |provider| {
+            let client = provider.client(redirect).await?;
             let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
             let nonce = CsrfToken::new_random().into_secret();
             let asked = client
                 .authorize_url(CsrfToken::new_random)
-                .add_scopes(provider.scopes.iter().cloned().map(Scope::new))
+                .add_scopes(provider.config.oidc_scopes.iter().cloned().map(Scope::new))
                 .add_extra_param("nonce", &nonce)
                 .set_pkce_challenge(challenge);
             let (url, state) = asked.url();
@@ -153,28 +142,22 @@ impl Provider {
         verifier: String,
         redirect: String,
     ) -> Result<Tokens, Failure> {
-        let provider = Arc::clone(self);
-        self.in_task(async move {
-            let client = provider.client(&redirect).await?;
+        self.in_task(async move |provider| {
+            let client = provider.client(redirect).await?;
             let asked = client.exchange_code(AuthorizationCode::new(code));
             let asked = asked.set_pkce_verifier(PkceCodeVerifier::new(verifier));
-            let https = provider.https.clone();
-            let answer = asked.request_async(&move |request| send(https.clone(), request)).await;
-            provider.tokens(answer)
+            provider.tokens(asked.request_async(&provider.sender()).await)
         })
         .await
     }
 
     /// Returns new tokens for a refresh token.
     pub(super) async fn renew(self: &Arc<Self>, refresh: String) -> Result<Tokens, Failure> {
-        let provider = Arc::clone(self);
-        self.in_task(async move {
-            let client = provider.client("http://localhost").await?; // nobody is redirected
+        self.in_task(async move |provider| {
+            let client = provider.client("http://localhost".into()).await?; // nobody is redirected
             let refresh = RefreshToken::new(refresh);
             let asked = client.exchange_refresh_token(&refresh);
-            let https = provider.https.clone();
-            let answer = asked.request_async(&move |request| send(https.clone(), request)).await;
-            provider.tokens(answer)
+            provider.tokens(asked.request_async(&provider.sender()).await)
         })
         .await
     }
@@ -185,8 +168,7 @@ impl Provider {
         id_token: Option<&str>,
         back: &str,
     ) -> Option<String> {
-        let provider = Arc::clone(self);
-        let known = self.in_task(async move { provider.discovery().await }).await.ok()?;
+        let known = self.in_task(async |provider| provider.discovery().await).await.ok()?;
         let mut url = oauth2::url::Url::parse(known.end_session_endpoint.as_deref()?).ok()?;
         let mut query = url.query_pairs_mut();
         query.append_pair("client_id", &self.client_id);
@@ -197,11 +179,15 @@ impl Provider {
     }
 
     /// Asks the issuer in a task: what is asked is asked to its end, also if the request that needs it is dropped.
-    async fn in_task<T: Send + 'static>(
-        &self,
-        asked: impl Future<Output = anyhow::Result<T>> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let answer = self.runtime.spawn(asked).await.map_err(|_| Failure::Away)?;
+    async fn in_task<T: Send + 'static, F>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(Arc<Self>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = anyhow::Result<T>> + Send + 'static,
+    {
+        let asked = self.runtime.spawn(ask(Arc::clone(self)));
+        let answer = asked.await.map_err(|_| Failure::Away)?;
         match answer {
             Ok(answer) => {
                 self.outage.works();
@@ -238,7 +224,7 @@ impl Provider {
         }
     }
 
-    async fn client(&self, redirect: &str) -> anyhow::Result<Client> {
+    async fn client(&self, redirect: String) -> anyhow::Result<Client> {
         let known = self.discovery().await?;
         let endpoint = |url: &Option<String>, name| {
             url.clone().with_context(|| format!("the issuer names no {name}"))
@@ -252,12 +238,18 @@ impl Provider {
         let mut client = oauth2::Client::new(ClientId::new(self.client_id.clone()))
             .set_auth_uri(AuthUrl::new(authorize)?)
             .set_token_uri(TokenUrl::new(token)?)
-            .set_redirect_uri(RedirectUrl::new(redirect.to_owned())?)
+            .set_redirect_uri(RedirectUrl::new(redirect)?)
             .set_auth_type(if in_header { AuthType::BasicAuth } else { AuthType::RequestBody });
-        if let Some(secret) = &self.client_secret {
+        if let Some(secret) = &self.config.oidc_client_secret {
             client = client.set_client_secret(ClientSecret::new(secret.reveal().to_owned()));
         }
         Ok(client)
+    }
+
+    /// Returns how `oauth2` sends its requests.
+    fn sender(&self) -> impl Fn(HttpRequest) -> BoxFuture<'static, Result<HttpResponse, NoAnswer>> {
+        let https = self.https.clone();
+        move |request| send(https.clone(), request).boxed()
     }
 
     fn tokens(
@@ -274,7 +266,7 @@ impl Provider {
             Err(_) => return Err(anyhow!("the issuer's token response cannot be read")),
         };
         let id_token = answer.extra_fields().id_token.clone();
-        let token = match self.token {
+        let token = match self.config.oidc_token_type {
             SessionToken::Access => answer.access_token().secret().clone(),
             SessionToken::Id => id_token.clone().context("the issuer gave no ID token")?,
         };

@@ -21,8 +21,8 @@ pub(super) struct Shared {
 
 /// A session, after a look at its token.
 enum Found {
-    /// There is none, or it is not good any more.
-    Nobody,
+    /// It is not good any more.
+    Over,
     /// The issuer would have to be asked, and is away. The session stays.
     Unknown,
     Known {
@@ -40,29 +40,23 @@ pub(super) async fn recognise(
 ) -> Response {
     let SignIn(parts) = &shared.sign_in;
     let place = Session::place(request.headers());
-    let stranger = if parts.guests_buy { Visitor::Guest } else { Visitor::Stranger };
     let session = Session::of(request.headers(), &place, &parts.seal);
     let session = session.filter(|_| !request.headers().contains_key(header::AUTHORIZATION));
-    let Some(session) = session else {
-        cookies::hide(request.headers_mut(), &place);
-        request.extensions_mut().insert(stranger);
-        let mut response = next.run(request).await;
-        if let Some(change) = response.extensions_mut().remove::<Change>() {
-            change.write(response.headers_mut(), &place, &parts.seal);
-        }
-        return response;
-    };
-    if changes_something(request.method()) && !is_of_our_page(request.headers()) {
+    let had_session = session.is_some();
+    if had_session && changes_something(request.method()) && !is_of_our_page(request.headers()) {
         let (mut head, _) = request.into_parts();
-        head.extensions.insert(stranger);
+        head.extensions.insert(parts.stranger.clone());
         return shared.web.refuse_cross_site(&mut head).await;
     }
-    let found = shared.sign_in.look_at(session).await;
+    let found = match session {
+        Some(session) => Some(shared.sign_in.look_at(session).await),
+        None => None,
+    };
     cookies::hide(request.headers_mut(), &place);
     let mut change = None;
-    match found {
-        Found::Known { session, principal, is_renewed } => {
-            request.extensions_mut().insert(Visitor::Account(account(&session, &principal)));
+    let visitor = match found {
+        Some(Found::Known { session, principal, is_renewed }) => {
+            let visitor = Visitor::Account(account(&session, &principal));
             let bearer = HeaderValue::try_from(format!("Bearer {}", session.token));
             if let Ok(mut bearer) = bearer {
                 bearer.set_sensitive(true);
@@ -70,20 +64,23 @@ pub(super) async fn recognise(
             }
             request.extensions_mut().insert(session.clone());
             change = is_renewed.then_some(Change::Begins(session));
+            visitor
         }
-        Found::Unknown => {
-            request.extensions_mut().insert(stranger);
-        }
-        Found::Nobody => {
-            request.extensions_mut().insert(stranger);
+        Some(Found::Over) => {
             change = Some(Change::Ends);
+            parts.stranger.clone()
         }
-    }
+        Some(Found::Unknown) | None => parts.stranger.clone(),
+    };
+    request.extensions_mut().insert(visitor);
     let mut response = next.run(request).await;
     let change = response.extensions_mut().remove().or(change);
     let headers = response.headers_mut();
-    // The response is this person's, and a cache does not see the token.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+    if had_session {
+        // The response is this person's, and a cache does not see the token.
+        let private = HeaderValue::from_static("private, no-cache");
+        headers.entry(header::CACHE_CONTROL).or_insert(private);
+    }
     if let Some(change) = change {
         change.write(headers, &place, &parts.seal);
     }
@@ -104,12 +101,12 @@ impl SignIn {
         let renewed = parts.renewals.renew(&parts.provider, &session).await;
         let (session, is_renewed) = match renewed {
             Ok(session) => (session, true),
-            Err(Failure::Refused) => return Found::Nobody,
+            Err(Failure::Refused) => return Found::Over,
             Err(Failure::Away) => (session, false), // it may be good for some seconds more
         };
         match parts.authenticator.principal_of(&session.token).await {
             Ok(principal) => Found::Known { session, principal, is_renewed },
-            Err(Denied::InvalidToken) if is_renewed => Found::Nobody,
+            Err(Denied::InvalidToken) if is_renewed => Found::Over,
             Err(_) => Found::Unknown,
         }
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long the answer for a refresh token is kept: requests with the old session may still come.
 const ANSWER_KEPT: Duration = Duration::from_secs(30);
-/// How long until an issuer that is away is asked again for the same session.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long it is kept that the issuer is away: then it is asked again for the same session.
+const AWAY_KEPT: Duration = Duration::from_secs(5);
 
 type Answer = Result<Session, Failure>;
 
@@ -27,7 +27,7 @@ struct Renewal {
 impl Renewal {
     fn is_kept(&self) -> bool {
         let kept = match self.answer.peek() {
-            Some(Err(Failure::Away)) => PAUSE,
+            Some(Err(Failure::Away)) => AWAY_KEPT,
             _ => ANSWER_KEPT,
         };
         self.began.elapsed() < kept

@@ -1,19 +1,17 @@
 //! `/sign-in` and `/sign-out`.
 
 use super::attempt::Attempt;
-use super::provider::{Failure, Question, Tokens};
+use super::provider::{Failure, Tokens};
 use super::recognise::Shared;
 use super::session::{Change, Session};
 use super::state::SignIn;
 use axum::Router;
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::auth::Denied;
 use chassis::http::{BaseUrl, Caller, Query};
-use std::convert::Infallible;
 use tracing::{info, warn};
 use web::Trouble;
 
@@ -31,50 +29,29 @@ pub(super) fn routes(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// A request without its body.
-struct Head(Parts);
-
-impl<S: Sync> FromRequestParts<S> for Head {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.clone()))
-    }
-}
-
-impl Head {
-    fn base(&self) -> BaseUrl {
-        BaseUrl::of(&self.0.headers)
-    }
-
-    fn query(&self) -> Query {
-        Query::parse(self.0.uri.query().unwrap_or_default()).unwrap_or(Query(Vec::new()))
-    }
-}
-
 /// Handles `GET /sign-in?to=PAGE`: leads to the issuer.
 async fn begin(
     State(Shared { sign_in, web }): State<Shared>,
     caller: Caller,
-    mut head: Head,
+    request: Request,
 ) -> Response {
-    let (SignIn(parts), base, query) = (&sign_in, head.base(), head.query());
+    let (SignIn(parts), (mut head, _)) = (&sign_in, request.into_parts());
     if !parts.attempts.count(caller) {
-        return web.trouble(&mut head.0, Trouble::TooMany).await;
+        return web.trouble(&mut head, Trouble::TooMany).await;
     }
+    let query = Query::of(&head.uri);
     let asked = query.get(&["to"]);
     // One of our own pages: the address of another site would lead people there from ours.
     let to = web::PATHS.into_iter().find(|path| Some(*path) == asked).unwrap_or("/shop");
-    let redirect = base.url(DONE);
-    let Ok(question) = parts.provider.question(&redirect).await else {
-        return web.trouble(&mut head.0, Trouble::Away).await;
+    let redirect = BaseUrl::of(&head.headers).url(DONE);
+    let Ok(question) = parts.provider.question(redirect.clone()).await else {
+        return web.trouble(&mut head, Trouble::Away).await;
     };
-    let Question { url, state, nonce, verifier } = question;
-    let attempt = Attempt::new(state, nonce, verifier, redirect, to.to_owned());
-    let mut response = redirected(&url);
-    if !attempt.put(response.headers_mut(), &Attempt::place(&head.0.headers), &parts.seal) {
+    let mut response = redirected(&question.url);
+    let attempt = Attempt::new(question, redirect, to.to_owned());
+    if !attempt.put(response.headers_mut(), &Attempt::place(&head.headers), &parts.seal) {
         warn!("a sign-in cannot begin: the address of the shop is too long");
-        return web.trouble(&mut head.0, Trouble::Away).await;
+        return web.trouble(&mut head, Trouble::Away).await;
     }
     response
 }
@@ -83,24 +60,24 @@ async fn begin(
 async fn finish(
     State(Shared { sign_in, web }): State<Shared>,
     caller: Caller,
-    mut head: Head,
+    request: Request,
 ) -> Response {
-    let (SignIn(parts), base) = (&sign_in, head.base());
+    let (SignIn(parts), (mut head, _)) = (&sign_in, request.into_parts());
     if !parts.attempts.count(caller) {
-        return web.trouble(&mut head.0, Trouble::TooMany).await;
+        return web.trouble(&mut head, Trouble::TooMany).await;
     }
-    let place = Attempt::place(&head.0.headers);
-    let attempt = Attempt::of(&head.0.headers, &place, &parts.seal);
-    let mut response = match sign_in.finish(attempt, &head.query()).await {
+    let place = Attempt::place(&head.headers);
+    let attempt = Attempt::of(&head.headers, &place, &parts.seal);
+    let mut response = match sign_in.finish(attempt, &Query::of(&head.uri)).await {
         Ok((session, to)) => {
             parts.attempts.succeeded.inc();
-            let mut response = redirected(&base.url(&to));
+            let mut response = redirected(&BaseUrl::of(&head.headers).url(&to));
             response.extensions_mut().insert(Change::Begins(session));
             response
         }
         Err(trouble) => {
             parts.attempts.failed.inc();
-            web.trouble(&mut head.0, trouble).await
+            web.trouble(&mut head, trouble).await
         }
     };
     place.remove(response.headers_mut());
@@ -108,16 +85,14 @@ async fn finish(
 }
 
 /// Handles `POST /sign-out`: forgets the session, and leads to where the issuer does.
-async fn sign_out(State(Shared { sign_in, web }): State<Shared>, mut head: Head) -> Response {
-    let (SignIn(parts), base) = (&sign_in, head.base());
-    let shop = base.url("/shop");
-    let id_token = head.0.extensions.get::<Session>().and_then(|session| session.id_token.clone());
+async fn sign_out(State(Shared { sign_in, web }): State<Shared>, request: Request) -> Response {
+    let (SignIn(parts), (mut head, _)) = (&sign_in, request.into_parts());
+    let shop = BaseUrl::of(&head.headers).url("/shop");
+    let id_token = head.extensions.get::<Session>().and_then(|session| session.id_token.clone());
     let mut response = match parts.provider.sign_out_url(id_token.as_deref(), &shop).await {
         Some(url) => {
-            let stranger =
-                if parts.guests_buy { web::Visitor::Guest } else { web::Visitor::Stranger };
-            head.0.extensions.insert(stranger);
-            web.leave(&mut head.0, &url).await
+            head.extensions.insert(parts.stranger.clone());
+            web.leave(&mut head, &url).await
         }
         None => redirected(&shop),
     };
@@ -137,7 +112,7 @@ impl SignIn {
         let issuer = answer.get(&["iss"]);
         // Of this browser (RFC 6749, section 10.12), and of this issuer (RFC 9207).
         if answer.get(&["state"]) != Some(&attempt.state)
-            || issuer.is_some_and(|issuer| issuer != parts.provider.issuer())
+            || issuer.is_some_and(|issuer| issuer != parts.provider.issuer)
         {
             return Err(Trouble::Gone);
         }

@@ -49,7 +49,7 @@ impl fmt::Debug for Session {
 impl Session {
     /// Returns where the browser that sent `headers` keeps the session.
     pub(super) fn place(headers: &HeaderMap) -> Place {
-        Place::new(headers, COOKIE, "/")
+        Place::new(headers, COOKIE)
     }
 
     /// Returns the session in the headers of a request.

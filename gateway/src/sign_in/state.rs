@@ -9,6 +9,7 @@ use chassis::auth::Authenticator;
 use chassis::base::config::{Auth, Guests};
 use chassis::base::metrics::Metrics;
 use std::sync::Arc;
+use web::Visitor;
 
 /// Signing in. Clones share everything.
 #[derive(Clone)]
@@ -16,8 +17,8 @@ pub(crate) struct SignIn(pub(super) Arc<Parts>);
 
 pub(super) struct Parts {
     pub(super) provider: Arc<Provider>,
-    /// Whether somebody who is not signed in may buy.
-    pub(super) guests_buy: bool,
+    /// Who is not signed in: a guest, if guests may buy.
+    pub(super) stranger: Visitor,
     pub(super) authenticator: Authenticator,
     pub(super) seal: Seal,
     pub(super) renewals: Renewals,
@@ -33,24 +34,22 @@ impl SignIn {
         metrics: &Metrics,
     ) -> anyhow::Result<Option<Self>> {
         let attempts = Attempts::new(metrics);
-        let (Some(client_id), Some(issuer)) = (config.oidc_client_id, &auth.auth_issuer) else {
+        let (Some(client_id), Some(issuer)) =
+            (config.oidc_client_id.clone(), auth.auth_issuer.clone())
+        else {
             return Ok(None);
         };
         if config.session_secret.is_none() {
             tracing::info!("sessions end when this process does: SESSION_SECRET is not set");
         }
-        let provider = Provider::new(
-            issuer.clone(),
-            client_id,
-            config.oidc_client_secret,
-            config.oidc_scopes,
-            config.oidc_token_type,
-        )?;
         Ok(Some(Self(Arc::new(Parts {
-            provider: Arc::new(provider),
-            guests_buy: auth.auth_guests == Guests::Allow,
+            seal: Seal::new(config.session_secret.clone()),
+            provider: Arc::new(Provider::new(issuer, client_id, config)?),
+            stranger: match auth.auth_guests {
+                Guests::Allow => Visitor::Guest,
+                Guests::Deny => Visitor::Stranger,
+            },
             authenticator: authenticator.clone(),
-            seal: Seal::new(config.session_secret),
             renewals: Renewals::default(),
             attempts,
         }))))

@@ -7,7 +7,6 @@ use chassis::testing::{Algorithm, PageClient, TestIssuer, signing_key};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 const OURS: (&str, &str) = ("sec-fetch-site", "same-origin");
 
@@ -261,7 +260,6 @@ async fn a_session_that_the_issuer_ended_is_over_and_one_that_it_cannot_say_stay
     };
     let browser = Browser::new(&gateway);
     browser.sign_in(&issuer, old).await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
     issuer.will_answer(400, json!({ "error": "invalid_grant" }));
     let seen = browser.json(browser.get("/carts")).await;
     assert!(header_values(&seen, "authorization").is_empty());

@@ -1,6 +1,7 @@
 //! The operations of the view, for the OpenAPI document.
 
-use crate::api::{MypageView, STREAMED_CARTS_MAX, StepView, UNKNOWN_MYPAGE, surface};
+use crate::api::documents::{MypageView, StepView};
+use crate::api::{STREAMED_CARTS_MAX, UNKNOWN_MYPAGE, surface};
 use crate::live::shown::Shown;
 use crate::store::MYPAGES;
 use axum::http::Method;

@@ -109,10 +109,11 @@ fn language(tag: &str) -> Option<Lang> {
     [Lang::English, Lang::Korean].into_iter().find(|lang| lang.tag() == tag)
 }
 
-/// Returns the value of a cookie.
+/// Returns the value of a cookie. Another one that is not UTF-8 is passed over.
 fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    let lines = headers.get_all(header::COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut pairs = pairs.filter_map(|pair| str::from_utf8(pair).ok()?.split_once('='));
     pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
 }
 
@@ -128,5 +129,12 @@ mod tests {
         assert_eq!(cookie(&headers, "lang"), Some("ko"));
         assert_eq!(cookie(&headers, "more"), Some("1"));
         assert_eq!(cookie(&headers, "ang"), None);
+    }
+
+    #[test]
+    fn a_cookie_of_any_bytes_hides_no_other() {
+        let line = header::HeaderValue::from_bytes(b"a=\xe9; lang=ko; b=\xea\xb0\x80").unwrap();
+        let headers = HeaderMap::from_iter([(header::COOKIE, line)]);
+        assert_eq!(cookie(&headers, "lang"), Some("ko"));
     }
 }

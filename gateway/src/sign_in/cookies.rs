@@ -25,7 +25,7 @@ pub(super) struct Place {
     path: String,
     secure: bool,
     max_age: Option<Duration>,
-    /// How many pieces the browser has.
+    /// One more than the number of the last piece that the browser has.
     sent: usize,
 }
 
@@ -41,7 +41,8 @@ impl Place {
             number => format!("{prefix}{name}_{number}"),
         });
         let mut place = Self { names, path, secure, max_age: None, sent: 0 };
-        place.sent = parsed(headers).filter(|cookie| place.has(cookie.name())).count();
+        let numbers = pairs(headers).filter_map(|pair| place.number(name_of(pair)));
+        place.sent = numbers.max().map_or(0, |last| last + 1);
         place
     }
 
@@ -50,9 +51,9 @@ impl Place {
         Self { max_age: Some(Duration::seconds(seconds)), ..self }
     }
 
-    /// Returns true if `name` is that of a piece.
-    fn has(&self, name: &str) -> bool {
-        self.names.iter().any(|piece| piece == name)
+    /// Returns the number of the piece with this name.
+    fn number(&self, name: &[u8]) -> Option<usize> {
+        self.names.iter().position(|piece| piece.as_bytes() == name)
     }
 
     /// Removes the value from the browser, by the headers of a response.
@@ -91,11 +92,14 @@ impl Seal {
 
     /// Returns the value that the headers have at `place`, if it was sealed by one of the keys.
     pub(super) fn open(&self, headers: &HeaderMap, place: &Place) -> Option<String> {
-        let cookies: Vec<_> = parsed(headers).collect();
         let mut value = String::new();
         for name in &place.names {
-            let Some(sealed) = cookies.iter().find(|cookie| cookie.name() == name) else { break };
-            let open = |key| CookieJar::new().private(key).decrypt(sealed.clone().into_owned());
+            let Some(pair) = pairs(headers).find(|pair| name_of(pair) == name.as_bytes()) else {
+                break;
+            };
+            let (_, sealed) = str::from_utf8(pair).ok()?.split_once('=')?;
+            let sealed = Cookie::new(name.clone(), sealed.to_owned());
+            let open = |key| CookieJar::new().private(key).decrypt(sealed.clone());
             value.push_str(self.0.iter().find_map(open)?.value());
         }
         (!value.is_empty()).then_some(value)
@@ -121,19 +125,26 @@ impl Seal {
 
 /// Takes the cookies of `place` out of the headers of a request: nobody behind the gateway needs them.
 pub(super) fn hide(headers: &mut HeaderMap, place: &Place) {
-    let others = parsed(headers).filter(|cookie| !place.has(cookie.name()));
-    let others = others.map(|cookie| cookie.to_string()).collect::<Vec<_>>().join("; ");
+    let others = pairs(headers).filter(|pair| place.number(name_of(pair)).is_none());
+    let others = others.collect::<Vec<_>>().join(&b"; "[..]);
     headers.remove(header::COOKIE);
     if !others.is_empty()
-        && let Ok(others) = HeaderValue::try_from(others)
+        && let Ok(others) = HeaderValue::from_bytes(&others)
     {
         headers.insert(header::COOKIE, others);
     }
 }
 
-fn parsed(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(Cookie::split_parse).flatten()
+/// Returns the pairs of name and value in the headers of a request. They are bytes: another cookie of the host may have any.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+}
+
+/// Returns the name in a pair; all of it, if it has no value.
+fn name_of(pair: &[u8]) -> &[u8] {
+    pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
 /// Returns the parts of a value that fit into a cookie each.
@@ -245,5 +256,37 @@ mod tests {
         let mut headers = HeaderMap::from_iter([(header::COOKIE, line)]);
         hide(&mut headers, &place);
         assert_eq!(headers[header::COOKIE], "a=1; s_more=2");
+    }
+
+    #[test]
+    fn a_cookie_of_any_bytes_hides_no_other() {
+        let (seal, mut answer) = (Seal::new(None), HeaderMap::new());
+        assert!(seal.put(&mut answer, &Place::new(&request("http"), "s"), "value"));
+        let sealed = sent(&answer)[header::COOKIE].to_str().unwrap().to_owned();
+        let line = [b"a=\xe9; ", sealed.as_bytes(), b"; b=\xea\xb0\x80"].concat();
+        let line = HeaderValue::from_bytes(&line).unwrap();
+        let mut headers = HeaderMap::from_iter([(header::COOKIE, line)]);
+        let place = Place::new(&headers, "s");
+        assert_eq!(seal.open(&headers, &place).as_deref(), Some("value"));
+        hide(&mut headers, &place);
+        assert_eq!(headers[header::COOKIE].as_bytes(), b"a=\xe9; b=\xea\xb0\x80");
+    }
+
+    #[test]
+    fn every_piece_that_a_browser_has_is_removed_and_no_other() {
+        for (line, removed) in [
+            ("a=1", &[][..]),
+            ("s=x; s=y; s=z", &["s"]),
+            ("s_2=x", &["s", "s_1", "s_2"]),
+            ("s_1", &["s", "s_1"]),
+            ("s_5=x; s_6=y; s_50=z", &["s", "s_1", "s_2", "s_3", "s_4", "s_5"]),
+        ] {
+            let request = HeaderMap::from_iter([(header::COOKIE, line.parse().unwrap())]);
+            let (place, mut answer) = (Place::new(&request, "s"), HeaderMap::new());
+            place.remove(&mut answer);
+            let set = answer.get_all(header::SET_COOKIE).iter().map(|set| set.to_str().unwrap());
+            let names: Vec<_> = set.filter_map(|set| set.split('=').next()).collect();
+            assert_eq!(names, removed, "{line}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Who is signed in, with which tokens.
 
 use super::cookies::{Place, SIZE_MAX, Seal};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -18,8 +18,9 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Writes it into the headers of the response.
+    /// Writes it into the headers of the response, which no cache may keep then: it would hand out the session to others.
     pub(super) fn write(self, headers: &mut HeaderMap, place: &Place, seal: &Seal) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self {
             Self::Begins(session) if seal.put(headers, place, &session.text()) => {}
             _ => place.remove(headers),

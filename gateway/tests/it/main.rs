@@ -9,6 +9,8 @@ mod headers;
 mod pages;
 mod proxy;
 mod refusals;
+mod sessions;
 mod sign_in;
 mod streams;
 mod tls;
+mod visitor;

@@ -1,84 +1,14 @@
 //! Signing in on the pages, at an issuer that answers what each test tells it.
 
-use crate::common::{header_values, mirror, with_sign_in};
-use chassis::Running;
+use crate::common::header_values;
+use crate::visitor::{Browser, OURS, start, tokens};
 use chassis::auth::base64url;
-use chassis::testing::{Algorithm, PageClient, TestIssuer, signing_key};
-use reqwest::{Method, RequestBuilder, Response};
-use serde_json::{Value, json};
+use chassis::testing::{Algorithm, signing_key};
+use serde_json::Value;
 use std::collections::BTreeMap;
-
-const OURS: (&str, &str) = ("sec-fetch-site", "same-origin");
-
-/// A browser at the pages.
-struct Browser(PageClient);
-
-impl Browser {
-    fn new(gateway: &Running) -> Self {
-        Self(PageClient::new(gateway.url()))
-    }
-
-    fn get(&self, path: &str) -> RequestBuilder {
-        self.0.request(Method::GET, path)
-    }
-
-    fn post(&self, path: &str) -> RequestBuilder {
-        self.0.request(Method::POST, path).json(&json!({}))
-    }
-
-    async fn send(&self, request: RequestBuilder) -> Response {
-        self.0.send(request).await
-    }
-
-    async fn json(&self, request: RequestBuilder) -> Value {
-        self.send(request).await.json().await.unwrap()
-    }
-
-    fn has_session(&self) -> bool {
-        self.0.has_cookie("gifticon_session")
-    }
-
-    /// Begins to sign in. Returns what the issuer is asked.
-    async fn begin(&self, path: &str) -> BTreeMap<String, String> {
-        let url = self.0.led_to(self.get(path)).await;
-        reqwest::Url::parse(&url).unwrap().query_pairs().into_owned().collect()
-    }
-
-    /// Signs in as `subject` with the tokens that `tokens` makes of the question.
-    async fn sign_in(&self, issuer: &TestIssuer, tokens: impl FnOnce(&str) -> Value) -> Response {
-        let asked = self.begin("/sign-in?to=/me").await;
-        issuer.will_answer(200, tokens(&asked["nonce"]));
-        self.send(self.get(&format!("/sign-in/done?code=c&state={}", asked["state"]))).await
-    }
-}
 
 /// Makes tokens for a sign-in with a nonce.
 type Made<'a> = dyn Fn(&str) -> Value + 'a;
-
-/// Returns the tokens of a customer for a sign-in with this nonce.
-fn tokens(issuer: &TestIssuer, subject: &str, nonce: &str) -> Value {
-    let mut identity = issuer.claims(subject, &[]);
-    identity["aud"] = "pages".into();
-    identity["nonce"] = nonce.into();
-    identity["name"] = "김하나".into();
-    json!({
-        "access_token": issuer.token(subject, &["customer"]), "token_type": "Bearer",
-        "id_token": issuer.key().sign(&identity), "refresh_token": format!("{subject}-1"),
-    })
-}
-
-/// Returns an access token of `subject` that expires in `seconds`.
-fn expiring(issuer: &TestIssuer, subject: &str, seconds: u64) -> String {
-    let mut claims = issuer.claims(subject, &["customer"]);
-    claims["exp"] = (claims["iat"].as_u64().unwrap() + seconds).into();
-    issuer.key().sign(&claims)
-}
-
-async fn start() -> (TestIssuer, Running) {
-    let issuer = TestIssuer::start().await;
-    let gateway = with_sign_in(&mirror().await, issuer.auth());
-    (issuer, gateway)
-}
 
 #[tokio::test]
 async fn who_signed_in_is_known_to_the_services_by_their_token() {
@@ -219,78 +149,6 @@ async fn other_sites_change_nothing_with_a_session() {
     let token = issuer.token("hana", &["customer"]);
     let answer = browser.send(browser.post("/carts").bearer_auth(&token)).await;
     assert_eq!(answer.status(), 200);
-}
-
-#[tokio::test]
-async fn a_token_that_expires_is_renewed_once_for_all_requests() {
-    let (issuer, gateway) = start().await;
-    let browser = Browser::new(&gateway);
-    browser
-        .sign_in(&issuer, |nonce| {
-            let mut tokens = tokens(&issuer, "hana", nonce);
-            tokens["access_token"] = expiring(&issuer, "hana", 5).into();
-            tokens
-        })
-        .await;
-    let fresh = issuer.token("hana", &["customer"]);
-    issuer.will_answer(
-        200,
-        json!({ "access_token": fresh, "token_type": "bearer", "refresh_token": "hana-2" }),
-    );
-    let seen = (0..5).map(|_| browser.json(browser.get("/carts")));
-    for seen in futures_util::future::join_all(seen).await {
-        assert_eq!(header_values(&seen, "authorization"), [format!("Bearer {fresh}")]);
-    }
-    let requests = issuer.token_requests();
-    assert_eq!(requests.len(), 2, "{requests:?}");
-    assert!(requests[1].contains("grant_type=refresh_token") && requests[1].contains("hana-1"));
-    // The new session is in the browser.
-    let seen = browser.json(browser.get("/carts")).await;
-    assert_eq!(header_values(&seen, "authorization"), [format!("Bearer {fresh}")]);
-    assert_eq!(issuer.token_requests().len(), 2);
-}
-
-#[tokio::test]
-async fn a_session_that_the_issuer_ended_is_over_and_one_that_it_cannot_say_stays() {
-    let (issuer, gateway) = start().await;
-    let old = |nonce: &str| {
-        let mut tokens = tokens(&issuer, "hana", nonce);
-        tokens["access_token"] = expiring(&issuer, "hana", 0).into();
-        tokens
-    };
-    let browser = Browser::new(&gateway);
-    browser.sign_in(&issuer, old).await;
-    issuer.will_answer(400, json!({ "error": "invalid_grant" }));
-    let seen = browser.json(browser.get("/carts")).await;
-    assert!(header_values(&seen, "authorization").is_empty());
-    assert!(!browser.has_session());
-
-    let browser = Browser::new(&gateway);
-    browser
-        .sign_in(&issuer, |nonce| {
-            let mut tokens = old(nonce);
-            tokens["refresh_token"] = "away".into();
-            tokens
-        })
-        .await;
-    // Nothing is told what to answer: 503. The token is good for the seconds that clocks may differ by.
-    let seen = browser.json(browser.get("/carts")).await;
-    assert_eq!(header_values(&seen, "authorization").len(), 1);
-    assert!(browser.has_session());
-}
-
-#[tokio::test]
-async fn who_signs_out_is_forgotten_here_and_at_the_issuer() {
-    let (issuer, gateway) = start().await;
-    let browser = Browser::new(&gateway);
-    browser.sign_in(&issuer, |nonce| tokens(&issuer, "hana", nonce)).await;
-    let out = browser.send(browser.post("/sign-out").header(OURS.0, OURS.1)).await;
-    assert_eq!((out.status().as_u16(), browser.has_session()), (200, false));
-    let page = out.text().await.unwrap();
-    assert!(page.contains(&format!("{}/sign-out?client_id=pages", issuer.url)), "{page}");
-    assert!(page.contains("id_token_hint="));
-    assert!(!page.contains("김하나"), "the page still knows them");
-    assert_eq!(browser.send(browser.get("/sign-out")).await.status(), 405);
 }
 
 #[tokio::test]

@@ -1,0 +1,111 @@
+//! How a session goes on, and how it ends.
+
+use crate::common::header_values;
+use crate::visitor::{Browser, OURS, expiring, start, tokens};
+use chassis::testing::TestIssuer;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_token_that_expires_is_renewed_once_for_all_requests() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    browser
+        .sign_in(&issuer, |nonce| {
+            let mut tokens = tokens(&issuer, "hana", nonce);
+            tokens["access_token"] = expiring(&issuer, "hana", 5).into();
+            tokens
+        })
+        .await;
+    let fresh = issuer.token("hana", &["customer"]);
+    issuer.will_answer(
+        200,
+        json!({ "access_token": fresh, "token_type": "bearer", "refresh_token": "hana-2" }),
+    );
+    let seen = (0..5).map(|_| browser.json(browser.get("/carts")));
+    for seen in futures_util::future::join_all(seen).await {
+        assert_eq!(header_values(&seen, "authorization"), [format!("Bearer {fresh}")]);
+    }
+    let requests = issuer.token_requests();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    assert!(requests[1].contains("grant_type=refresh_token") && requests[1].contains("hana-1"));
+    // The new session is in the browser.
+    let seen = browser.json(browser.get("/carts")).await;
+    assert_eq!(header_values(&seen, "authorization"), [format!("Bearer {fresh}")]);
+    assert_eq!(issuer.token_requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_that_the_issuer_ended_is_over_and_one_that_it_cannot_say_stays() {
+    let (issuer, gateway) = start().await;
+    let old = |nonce: &str| {
+        let mut tokens = tokens(&issuer, "hana", nonce);
+        tokens["access_token"] = expiring(&issuer, "hana", 0).into();
+        tokens
+    };
+    let browser = Browser::new(&gateway);
+    browser.sign_in(&issuer, old).await;
+    issuer.will_answer(400, json!({ "error": "invalid_grant" }));
+    let seen = browser.json(browser.get("/carts")).await;
+    assert!(header_values(&seen, "authorization").is_empty());
+    assert!(!browser.has_session());
+
+    let browser = Browser::new(&gateway);
+    browser
+        .sign_in(&issuer, |nonce| {
+            let mut tokens = old(nonce);
+            tokens["refresh_token"] = "away".into();
+            tokens
+        })
+        .await;
+    // Nothing is told what to answer: 503. The token is good for the seconds that clocks may differ by.
+    let seen = browser.json(browser.get("/carts")).await;
+    assert_eq!(header_values(&seen, "authorization").len(), 1);
+    assert!(browser.has_session());
+}
+
+#[tokio::test]
+async fn who_signs_out_is_forgotten_here_and_at_the_issuer() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    browser.sign_in(&issuer, |nonce| tokens(&issuer, "hana", nonce)).await;
+    let out = browser.send(browser.post("/sign-out").header(OURS.0, OURS.1)).await;
+    assert_eq!((out.status().as_u16(), browser.has_session()), (200, false));
+    let page = out.text().await.unwrap();
+    assert!(page.contains(&format!("{}/sign-out?client_id=pages", issuer.url)), "{page}");
+    assert!(page.contains("id_token_hint="));
+    assert!(!page.contains("김하나"), "the page still knows them");
+    assert_eq!(browser.send(browser.get("/sign-out")).await.status(), 405);
+}
+
+/// Signs in with an access token that expires in `seconds`.
+async fn sign_in_for(browser: &Browser, issuer: &TestIssuer, seconds: u64) {
+    let answer = browser
+        .sign_in(issuer, |nonce| {
+            let mut tokens = tokens(issuer, "hana", nonce);
+            tokens["access_token"] = expiring(issuer, "hana", seconds).into();
+            tokens
+        })
+        .await;
+    assert_eq!(answer.status(), 303);
+}
+
+fn renewed(token: &str) -> Value {
+    json!({ "access_token": token, "token_type": "bearer", "refresh_token": "hana-2" })
+}
+
+/// A cache that kept the answer would sign in everybody who gets it.
+#[tokio::test]
+async fn no_cache_keeps_an_answer_that_changes_a_session() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    sign_in_for(&browser, &issuer, 5).await;
+    let page = Browser::new(&gateway).0.page("/nothing").await;
+    let style = page.split('"').find(|text| text.starts_with("/assets/style-")).unwrap();
+    issuer.will_answer(200, renewed(&issuer.token("hana", &["customer"])));
+    let answer = browser.send(browser.get(style)).await;
+    assert!(answer.headers().contains_key("set-cookie"));
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let answer = browser.send(browser.get(style)).await;
+    assert!(!answer.headers().contains_key("set-cookie"));
+    assert_eq!(answer.headers()["cache-control"], "public, max-age=31536000, immutable");
+}

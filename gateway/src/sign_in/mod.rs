@@ -7,6 +7,7 @@ mod attempt;
 mod attempts;
 mod config;
 mod cookies;
+mod discovered;
 mod provider;
 mod recognise;
 mod renewals;

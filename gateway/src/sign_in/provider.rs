@@ -1,6 +1,7 @@
 //! The issuer, as its client sees it.
 
 use super::config::{SessionToken, SignInConfig};
+use super::discovered::Discovered;
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use chassis::auth::{Discovery, HttpsClient};
@@ -19,12 +20,9 @@ use oauth2::{
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::runtime::Handle;
-
-/// How long what the issuer says of itself is believed.
-const DISCOVERY_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The issuer, as its client sees it.
 pub(super) struct Provider {
@@ -33,7 +31,7 @@ pub(super) struct Provider {
     pub(super) client_id: String,
     config: SignInConfig,
     https: HttpsClient,
-    known: Mutex<Option<(Instant, Arc<Discovery>)>>,
+    discovered: Discovered,
     /// Connections belong to it: they outlive the request that they were made for.
     runtime: Handle,
     outage: Outage,
@@ -111,7 +109,7 @@ impl Provider {
             client_id,
             config,
             https: HttpsClient::new()?,
-            known: Mutex::default(),
+            discovered: Discovered::default(),
             runtime: Handle::current(),
             outage: Outage::new("requests of the sign-in to the issuer"),
         })
@@ -204,24 +202,10 @@ impl Provider {
         }
     }
 
-    /// Returns what the issuer says of itself; what it said before while it is away.
+    /// Returns what the issuer says of itself.
     async fn discovery(&self) -> anyhow::Result<Arc<Discovery>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, known)) = &known
-            && at.elapsed() < DISCOVERY_LIFETIME
-        {
-            return Ok(Arc::clone(known));
-        }
-        match (Discovery::read(&self.https, &self.issuer).await, known) {
-            (Ok(read), _) => {
-                let read = Arc::new(read);
-                let entry = Some((Instant::now(), Arc::clone(&read)));
-                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = entry;
-                Ok(read)
-            }
-            (Err(_), Some((_, known))) => Ok(known),
-            (Err(error), None) => Err(error),
-        }
+        let read = Discovery::read(&self.https, &self.issuer);
+        self.discovered.at(Instant::now(), read).await
     }
 
     async fn client(&self, redirect: String) -> anyhow::Result<Client> {

@@ -79,6 +79,51 @@ async fn what_one_account_buys_another_does_not_see() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_that_was_revoked_renews_nothing() {
+    let shop = start().await;
+    let (issuer, browser) = (shop.issuer.clone().unwrap(), PageClient::new(shop.web.base.clone()));
+    let discovery = browser.page(&format!("{issuer}/.well-known/openid-configuration")).await;
+    assert!(discovery.contains(&format!("\"revocation_endpoint\":\"{issuer}/revoke\"")));
+    let redirect = format!("{}/sign-in/done", shop.web.base);
+    let question = [
+        ("account", "hana"),
+        ("client_id", "gifticon-pages"),
+        ("redirect_uri", &*redirect),
+        ("response_type", "code"),
+        ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"), // RFC 7636, appendix B
+        ("code_challenge_method", "S256"),
+    ];
+    let back = browser.led_to(browser.form(&format!("{issuer}/authorize"), &question)).await;
+    let back = reqwest::Url::parse(&back).unwrap();
+    let code = back.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
+    let send = async |path: &str, client: &str, fields: &[(&str, &str)]| {
+        let fields = [&[("client_id", client)][..], fields].concat();
+        let answer = browser.send(browser.form(&format!("{issuer}/{path}"), &fields)).await;
+        let status = answer.status().as_u16();
+        (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(json!({})))
+    };
+    let ours = "gifticon-pages";
+    let code = [
+        ("grant_type", "authorization_code"),
+        ("code", &*code),
+        ("redirect_uri", &*redirect),
+        ("code_verifier", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+    ];
+    let (_, tokens) = send("token", ours, &code).await;
+    let token = tokens["refresh_token"].as_str().unwrap().to_owned();
+    let renewal = [("grant_type", "refresh_token"), ("refresh_token", &*token)];
+    let revocation = [("token", &*token), ("token_type_hint", "refresh_token")];
+    assert_eq!(send("token", ours, &renewal).await.0, 200);
+    assert_eq!(send("revoke", "another", &revocation).await.0, 400);
+    assert_eq!(send("revoke", ours, &[]).await.0, 400);
+    assert_eq!(send("token", ours, &renewal).await.0, 200);
+    assert_eq!(send("revoke", ours, &revocation).await.0, 200);
+    assert_eq!(send("token", ours, &renewal).await.0, 400);
+    assert_eq!(send("revoke", ours, &revocation).await.0, 200, "it is revoked already");
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_command_line_is_good() {
     let shop = start().await;
     let issuer = shop.issuer.clone().unwrap();

@@ -38,6 +38,16 @@ async fn token(realm: &str, client: &str, account: &str) -> String {
     answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
 }
 
+/// Returns how many sessions the account with this id has in which the pages are signed in.
+async fn clients_of(id: &str) -> usize {
+    let admin = token("master", "admin-cli", "admin").await;
+    let url = format!("{}/admin/realms/gifticon/users/{id}/sessions", keycloak());
+    let request = client::new().unwrap().get(url).bearer_auth(admin);
+    let sessions: Vec<Value> = request.send().await.unwrap().json().await.unwrap();
+    let clients = sessions.iter().filter_map(|session| session["clients"].as_object());
+    clients.flat_map(|clients| clients.values()).filter(|client| *client == "gifticon-web").count()
+}
+
 /// Types name and password into Keycloak's page. Returns where it leads, or the page if it was refused.
 async fn type_in(browser: &PageClient, account: &str, password: &str) -> Result<String, String> {
     let page = browser.led_to(browser.get("/sign-in?to=/me")).await;
@@ -83,8 +93,11 @@ async fn people_sign_in_buy_and_sign_out() {
     .await;
     assert!(!bob.page("/me").await.contains("카페라떼"));
 
-    // Signing out ends the session at Keycloak as well: the next sign-in asks for the password again.
+    // Signing out revokes the refresh token at once, and ends the session at Keycloak as well: the next sign-in asks for the
+    // password again.
+    assert_eq!(clients_of("a11ce000-0000-4000-8000-000000000001").await, 1);
     let out = alice.send(alice.form("/sign-out", &[])).await.text().await.unwrap();
+    assert_eq!(clients_of("a11ce000-0000-4000-8000-000000000001").await, 0);
     let url = out.split("url=").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let back = alice.led_to(alice.get(&url.replace("&#38;", "&"))).await;
     assert!(back.ends_with("/shop"), "{back}");

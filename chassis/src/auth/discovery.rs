@@ -13,6 +13,8 @@ pub struct Discovery {
     pub authorization_endpoint: Option<String>,
     /// Where codes and refresh tokens become tokens.
     pub token_endpoint: Option<String>,
+    /// Where tokens are revoked (RFC 7009).
+    pub revocation_endpoint: Option<String>,
     /// Where people sign out.
     pub end_session_endpoint: Option<String>,
     /// How a client may send its secret to `token_endpoint`.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// A private key of RSA, for tests alone: ring makes none.
 const RSA_KEY: &[u8] = include_bytes!("rsa_key.pk8");
@@ -46,6 +47,10 @@ struct Shared {
     token_answers: Mutex<VecDeque<(StatusCode, Value)>>,
     /// The bodies of the token requests.
     token_requests: Mutex<Vec<String>>,
+    /// The bodies of the requests to revoke a token.
+    revocations: Mutex<Vec<String>>,
+    /// True while it answers no request about tokens.
+    hangs: watch::Sender<bool>,
 }
 
 impl TestIssuer {
@@ -64,6 +69,7 @@ impl TestIssuer {
             .route("/.well-known/openid-configuration", get(discovery))
             .route("/keys", get(keys_document))
             .route("/token", post(token))
+            .route("/revoke", post(revoke))
             .with_state(issuer.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         issuer
@@ -92,6 +98,11 @@ impl TestIssuer {
         self.shared.away.store(away, Ordering::Relaxed);
     }
 
+    /// Answers no request about tokens from now on, or those that wait and all others.
+    pub fn hangs(&self, hangs: bool) {
+        self.shared.hangs.send_replace(hangs);
+    }
+
     /// Answers the next token request that has no answer yet with this status and body.
     pub fn will_answer(&self, status: u16, body: Value) {
         let status = StatusCode::from_u16(status).expect("it is a status");
@@ -104,9 +115,20 @@ impl TestIssuer {
         self.shared.token_requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Returns the bodies of the requests to revoke a token until now.
+    pub fn revocations(&self) -> Vec<String> {
+        self.shared.revocations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Returns how often its keys were asked for.
     pub fn looks(&self) -> usize {
         self.shared.looks.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it answers requests about tokens.
+    async fn answers(&self) {
+        // The sender is our own: it is not gone.
+        let _ = self.shared.hangs.subscribe().wait_for(|hangs| !hangs).await;
     }
 
     /// Returns claims of an hour for `subject` with these roles.
@@ -129,6 +151,7 @@ async fn discovery(State(issuer): State<TestIssuer>) -> Result<Json<Value>, Stat
     let document = json!({
         "issuer": url, "jwks_uri": format!("{url}/keys"), "token_endpoint": format!("{url}/token"),
         "authorization_endpoint": format!("{url}/authorize"), "end_session_endpoint": format!("{url}/sign-out"),
+        "revocation_endpoint": format!("{url}/revoke"),
     });
     here(&issuer, document)
 }
@@ -136,9 +159,16 @@ async fn discovery(State(issuer): State<TestIssuer>) -> Result<Json<Value>, Stat
 async fn token(State(issuer): State<TestIssuer>, form: String) -> (StatusCode, Json<Value>) {
     let shared = &issuer.shared;
     shared.token_requests.lock().unwrap_or_else(PoisonError::into_inner).push(form);
+    issuer.answers().await;
     let answer = shared.token_answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let (status, body) = answer.unwrap_or((StatusCode::SERVICE_UNAVAILABLE, Value::Null));
     (status, Json(body))
+}
+
+async fn revoke(State(issuer): State<TestIssuer>, form: String) -> Result<(), StatusCode> {
+    issuer.shared.revocations.lock().unwrap_or_else(PoisonError::into_inner).push(form);
+    issuer.answers().await;
+    here(&issuer, Value::Null).map(|_| ())
 }
 
 async fn keys_document(State(issuer): State<TestIssuer>) -> Result<Json<Value>, StatusCode> {

@@ -3,6 +3,7 @@
 use super::config::{SessionToken, SignInConfig};
 use super::discovered::Discovered;
 use anyhow::{Context, anyhow};
+use axum::http::Uri;
 use bytes::Bytes;
 use chassis::auth::{Discovery, HttpsClient};
 use chassis::base::outage::Outage;
@@ -12,17 +13,21 @@ use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
     BasicTokenType,
 };
+use oauth2::url::Url;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
-    EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier,
-    RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardRevocableToken,
-    StandardTokenResponse, TokenResponse, TokenUrl,
+    EndpointSet, ErrorResponseType, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl, Scope,
+    StandardErrorResponse, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Handle;
+
+/// The redirect URI of requests that lead nobody back.
+const NO_REDIRECT: &str = "http://localhost";
 
 /// The issuer, as its client sees it.
 pub(super) struct Provider {
@@ -152,10 +157,27 @@ impl Provider {
     /// Returns new tokens for a refresh token.
     pub(super) async fn renew(self: &Arc<Self>, refresh: String) -> Result<Tokens, Failure> {
         self.in_task(async move |provider| {
-            let client = provider.client("http://localhost".into()).await?; // nobody is redirected
+            let client = provider.client(NO_REDIRECT.into()).await?;
             let refresh = RefreshToken::new(refresh);
             let asked = client.exchange_refresh_token(&refresh);
             provider.tokens(asked.request_async(&provider.sender()).await)
+        })
+        .await
+    }
+
+    /// Has a refresh token revoked (RFC 7009), if the issuer offers that.
+    pub(super) async fn revoke(self: &Arc<Self>, refresh: String) -> Result<(), Failure> {
+        self.in_task(async move |provider| {
+            let known = provider.discovery().await?;
+            let Some(endpoint) = known.revocation_endpoint.as_deref() else { return Ok(()) };
+            let mut url = Url::parse(endpoint)?;
+            // `oauth2` takes nothing but HTTPS here, and an issuer on one's own machine has none: `send` knows the address.
+            let _ = url.set_scheme("https");
+            let client = provider.client(NO_REDIRECT.into()).await?;
+            let client = client.set_revocation_url(RevocationUrl::from_url(url));
+            let asked = client.revoke_token(RefreshToken::new(refresh).into())?;
+            let send = provider.sender_to(endpoint.parse()?);
+            asked.request_async(&send).await.map_err(refusal)
         })
         .await
     }
@@ -167,7 +189,7 @@ impl Provider {
         back: &str,
     ) -> Option<String> {
         let known = self.in_task(async |provider| provider.discovery().await).await.ok()?;
-        let mut url = oauth2::url::Url::parse(known.end_session_endpoint.as_deref()?).ok()?;
+        let mut url = Url::parse(known.end_session_endpoint.as_deref()?).ok()?;
         let mut query = url.query_pairs_mut();
         query.append_pair("client_id", &self.client_id);
         query.append_pair("post_logout_redirect_uri", back);
@@ -236,19 +258,23 @@ impl Provider {
         move |request| send(https.clone(), request).boxed()
     }
 
+    /// Returns how `oauth2` sends its requests to `address`, whatever address they have.
+    fn sender_to(
+        &self,
+        address: Uri,
+    ) -> impl Fn(HttpRequest) -> BoxFuture<'static, Result<HttpResponse, NoAnswer>> + use<> {
+        let https = self.https.clone();
+        move |mut request| {
+            *request.uri_mut() = address.clone();
+            send(https.clone(), request).boxed()
+        }
+    }
+
     fn tokens(
         &self,
         answer: Result<Response, RequestTokenError<NoAnswer, BasicErrorResponse>>,
     ) -> anyhow::Result<Tokens> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(RequestTokenError::ServerResponse(refusal)) => {
-                return Err(Refused(refusal.error().to_string()).into());
-            }
-            Err(RequestTokenError::Request(NoAnswer(error))) => return Err(error),
-            // The response may have tokens in it: say nothing of what it is.
-            Err(_) => return Err(anyhow!("the issuer's token response cannot be read")),
-        };
+        let answer = answer.map_err(refusal)?;
         let id_token = answer.extra_fields().id_token.clone();
         let token = match self.config.oidc_token_type {
             SessionToken::Access => answer.access_token().secret().clone(),
@@ -256,6 +282,18 @@ impl Provider {
         };
         let refresh_token = answer.refresh_token().map(|token| token.secret().clone());
         Ok(Tokens { token, refresh_token, id_token })
+    }
+}
+
+/// Returns why the issuer did not do what it was asked for.
+fn refusal<T: ErrorResponseType + fmt::Display + 'static>(
+    error: RequestTokenError<NoAnswer, StandardErrorResponse<T>>,
+) -> anyhow::Error {
+    match error {
+        RequestTokenError::ServerResponse(refusal) => Refused(refusal.error().to_string()).into(),
+        RequestTokenError::Request(NoAnswer(error)) => error,
+        // The response may have tokens in it: say nothing of what it is.
+        _ => anyhow!("the issuer's response to a request for tokens cannot be read"),
     }
 }
 

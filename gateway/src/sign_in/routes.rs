@@ -12,11 +12,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::auth::Denied;
 use chassis::http::{BaseUrl, Caller, Query};
+use std::time::Duration;
+use tokio::time::timeout;
 use tracing::{info, warn};
 use web::Trouble;
 
 /// Where the issuer sends browsers back to. It has to know this address.
 const DONE: &str = "/sign-in/done";
+/// How long somebody who signs out waits until the issuer has revoked their refresh token. It goes on then.
+const REVOCATION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Upper bound for what somebody is called, in characters.
 const NAME_LENGTH_MAX: usize = 40;
 
@@ -84,12 +88,15 @@ async fn finish(
     response
 }
 
-/// Handles `POST /sign-out`: forgets the session, and leads to where the issuer does.
+/// Handles `POST /sign-out`: forgets the session, has its refresh token revoked, and leads to where the issuer forgets it. Whatever
+/// the issuer does, it is over here.
 async fn sign_out(State(Shared { sign_in, web }): State<Shared>, request: Request) -> Response {
     let (SignIn(parts), (mut head, _)) = (&sign_in, request.into_parts());
     let shop = BaseUrl::of(&head.headers).url("/shop");
-    let id_token = head.extensions.get::<Session>().and_then(|session| session.id_token.clone());
-    let mut response = match parts.provider.sign_out_url(id_token.as_deref(), &shop).await {
+    let session = head.extensions.get::<Session>();
+    let hint = session.and_then(Session::id_token_hint);
+    let (url, ()) = tokio::join!(parts.provider.sign_out_url(hint, &shop), sign_in.revoke(session));
+    let mut response = match url {
         Some(url) => {
             head.extensions.insert(parts.stranger.clone());
             web.leave(&mut head, &url).await
@@ -101,6 +108,14 @@ async fn sign_out(State(Shared { sign_in, web }): State<Shared>, request: Reques
 }
 
 impl SignIn {
+    /// Has the refresh token of a session revoked, so that a copy of it renews nothing.
+    async fn revoke(&self, session: Option<&Session>) {
+        if let Some(refresh) = session.and_then(|session| session.renewal.clone()) {
+            // The log has what goes wrong.
+            let _ = timeout(REVOCATION_WAIT_MAX, self.0.provider.revoke(refresh)).await;
+        }
+    }
+
     /// Returns the session of somebody whom the issuer sent back, and the page to show.
     async fn finish(
         &self,

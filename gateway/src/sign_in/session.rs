@@ -69,6 +69,12 @@ impl Session {
 
     /// Returns true if the token is no longer good, or soon not.
     pub(super) fn expires_soon(&self) -> bool {
+    /// Returns the ID token by which the issuer knows who signs out. `None` if the services take it as the token of a request: then
+    /// it may not be in a URL, which browsers and servers keep.
+    pub(super) fn id_token_hint(&self) -> Option<&str> {
+        self.id_token.as_deref().filter(|id_token| *id_token != self.token)
+    }
+
         chassis::auth::expires_within(&self.token, RENEWED_BEFORE)
     }
 }

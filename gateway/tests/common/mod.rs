@@ -57,7 +57,12 @@ pub(crate) async fn with_tls(upstream: &str, tls: TlsFiles) -> Running {
 
 /// Starts the gateway with an issuer at which people sign in.
 pub(crate) fn with_sign_in(upstream: &str, auth: Auth) -> Running {
-    let sign_in = SignInConfig { oidc_client_id: Some("pages".into()), ..SignInConfig::default() };
+    with_sign_in_by(upstream, auth, SignInConfig::default())
+}
+
+/// Starts the gateway as a client `pages` of an issuer, with these settings.
+pub(crate) fn with_sign_in_by(upstream: &str, auth: Auth, sign_in: SignInConfig) -> Running {
+    let sign_in = SignInConfig { oidc_client_id: Some("pages".into()), ..sign_in };
     let none = (StreamsLimit::default(), TlsFiles::default());
     gateway::start(GatewayConfig { auth, sign_in, ..config(upstream, &[], &[], none.0, none.1) })
         .unwrap()

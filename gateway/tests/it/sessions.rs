@@ -1,9 +1,11 @@
 //! How a session goes on, and how it ends.
 
-use crate::common::header_values;
+use crate::common::{header_values, mirror, with_sign_in_by};
 use crate::visitor::{Browser, OURS, expiring, start, tokens};
 use chassis::testing::TestIssuer;
+use gateway::{SessionToken, SignInConfig};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_token_that_expires_is_renewed_once_for_all_requests() {
@@ -108,4 +110,45 @@ async fn no_cache_keeps_an_answer_that_changes_a_session() {
     let answer = browser.send(browser.get(style)).await;
     assert!(!answer.headers().contains_key("set-cookie"));
     assert_eq!(answer.headers()["cache-control"], "public, max-age=31536000, immutable");
+}
+
+#[tokio::test]
+async fn who_signs_out_has_their_refresh_token_revoked() {
+    let (issuer, gateway) = start().await;
+    for what in ["works", "is away", "hangs"] {
+        let browser = Browser::new(&gateway);
+        sign_in_for(&browser, &issuer, 3_600).await;
+        let before = issuer.revocations().len();
+        issuer.is_away(what == "is away");
+        issuer.hangs(what == "hangs");
+        let began = Instant::now();
+        let out = browser.send(browser.post("/sign-out").header(OURS.0, OURS.1)).await;
+        assert_eq!((out.status().as_u16(), browser.has_session()), (200, false), "{what}");
+        // A response of the issuer is waited for three seconds.
+        assert!(began.elapsed() < Duration::from_millis(2_500), "an issuer that {what}");
+        let asked = issuer.revocations();
+        assert_eq!(asked.len(), before + 1, "an issuer that {what}");
+        let form: Vec<_> = asked[before].split('&').collect();
+        for field in ["token=hana-1", "token_type_hint=refresh_token", "client_id=pages"] {
+            assert!(form.contains(&field), "{form:?}");
+        }
+        issuer.is_away(false);
+        issuer.hangs(false);
+    }
+}
+
+#[tokio::test]
+async fn the_token_of_requests_is_in_no_url() {
+    let issuer = TestIssuer::start().await;
+    let mut auth = issuer.auth();
+    auth.auth_audience = "pages".into();
+    let sign_in = SignInConfig { oidc_token_type: SessionToken::Id, ..SignInConfig::default() };
+    let gateway = with_sign_in_by(&mirror().await, auth, sign_in);
+    let browser = Browser::new(&gateway);
+    browser.sign_in(&issuer, |nonce| tokens(&issuer, "hana", nonce)).await;
+    assert!(browser.has_session());
+    let out = browser.send(browser.post("/sign-out").header(OURS.0, OURS.1)).await;
+    let page = out.text().await.unwrap();
+    assert!(page.contains("/sign-out?client_id=pages"), "{page}");
+    assert!(!page.contains("id_token_hint"), "{page}");
 }

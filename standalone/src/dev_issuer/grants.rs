@@ -75,6 +75,11 @@ impl Grants {
         tokens.put(account, REFRESH_LIFETIME)
     }
 
+    /// Forgets a refresh token.
+    pub(super) fn revoke(&self, token: &str) {
+        self.refresh_tokens.lock().unwrap_or_else(PoisonError::into_inner).0.remove(token);
+    }
+
     /// Returns whose refresh token it is.
     pub(super) fn refresh(&self, token: &str) -> Option<Account> {
         let tokens = self.refresh_tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,5 +112,14 @@ mod tests {
         assert!(!redeem(&code(), "another", &grant.redirect));
         assert!(!redeem(&code(), verifier, "http://127.0.0.1/other"));
         assert!(!redeem("invented", verifier, &grant.redirect));
+    }
+
+    #[test]
+    fn a_refresh_token_is_good_until_it_is_revoked() {
+        let (grants, account) = (Grants::default(), super::super::ACCOUNTS[0]);
+        let (token, other) = (grants.refresh_token(account), grants.refresh_token(account));
+        assert_eq!(grants.refresh(&token), Some(account));
+        grants.revoke(&token);
+        assert_eq!((grants.refresh(&token), grants.refresh(&other)), (None, Some(account)));
     }
 }

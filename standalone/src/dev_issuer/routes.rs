@@ -9,7 +9,7 @@ use axum::http::uri::{Authority, Uri};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::Running;
 use chassis::auth::{Authenticator, SigningKey};
@@ -99,12 +99,14 @@ pub(crate) fn start(
         .route("/.well-known/openid-configuration", get(discovery))
         .route("/.well-known/jwks.json", get(keys))
         .route("/authorize", get(accounts).post(choose))
-        .route("/token", axum::routing::post(token))
+        .route("/token", post(token))
+        .route("/revoke", post(revoke))
         .route("/sign-out", get(sign_out))
         .route("/style.css", get(async || ([(header::CONTENT_TYPE, "text/css")], web::STYLE)))
         .with_state(Arc::clone(&shared))
         .layer(axum::middleware::from_fn(here_alone));
-    let bodies = &[(Method::POST, "/authorize"), (Method::POST, "/token")];
+    let bodies =
+        &[(Method::POST, "/authorize"), (Method::POST, "/token"), (Method::POST, "/revoke")];
     let paths = vec!["/.well-known/openid-configuration", "/authorize"];
     let surface = Surface { paths, bodies, access: &[] };
     let listen = Listen { listen_addr: address, management_addr: None };
@@ -141,6 +143,7 @@ async fn discovery(State(shared): Issuer) -> Json<Value> {
         "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"),
         "jwks_uri": format!("{url}/.well-known/jwks.json"),
+        "revocation_endpoint": format!("{url}/revoke"),
         "end_session_endpoint": format!("{url}/sign-out"),
         "response_types_supported": ["code"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
@@ -148,6 +151,7 @@ async fn discovery(State(shared): Issuer) -> Json<Value> {
         "id_token_signing_alg_values_supported": ["ES256"],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
         "authorization_response_iss_parameter_supported": true,
         "scopes_supported": ["openid", "profile"],
     }))
@@ -271,6 +275,17 @@ async fn token(State(shared): Issuer, form: String) -> Response {
         "id_token": key.sign(&identity),
     });
     ([(header::CACHE_CONTROL, "no-store")], Json(tokens)).into_response()
+}
+
+/// Handles `POST /revoke` (RFC 7009): forgets a refresh token. One that is not known is forgotten already, and access tokens cannot be.
+async fn revoke(State(shared): Issuer, form: String) -> Response {
+    let form = Query::parse(&form).unwrap_or_default();
+    if form.get(&["client_id"]) != Some(CLIENT_ID) {
+        return refused("invalid_client");
+    }
+    let Some(token) = form.get(&["token"]) else { return refused("invalid_request") };
+    shared.grants.revoke(token);
+    StatusCode::OK.into_response()
 }
 
 /// Handles `GET /sign-out`. Nobody is signed in here: each sign-in asks for the account.

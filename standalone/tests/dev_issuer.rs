@@ -58,7 +58,8 @@ async fn what_one_account_buys_another_does_not_see() {
         [("gifticonId", "1"), ("name", "카페라떼"), ("availableQuantity", "5"), ("price", "5,000")];
     let registered = md.led_to(md.form("/md/gifticons", &gifticon)).await;
     assert!(registered.contains("done=registered"), "{registered}");
-    let purchase = [("gifticonId", "1"), ("quantity", "2"), ("price", "5000")];
+    let purchase = [("gifticonId", "1"), ("quantity", "2"), ("price", "5000"), ("signedIn", "yes")];
+    assert!(hana.page("/shop").await.contains(r#"name="signedIn" value="yes""#));
     let bought = hana.led_to(hana.form("/shop/carts", &purchase)).await;
     assert!(bought.contains("bought=1"), "{bought}");
     eventually("hana's cart is in her page", async || {

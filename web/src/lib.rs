@@ -74,6 +74,11 @@ impl Web {
         pages::sign_in::trouble(&self.visit(request).await, trouble)
     }
 
+    /// Returns the refusal of a request that would change something: a page to a browser, a problem to everybody else.
+    pub async fn refuse(&self, request: &mut Parts, trouble: Trouble) -> Response {
+        pages::sign_in::refusal(&request.headers.clone(), &self.visit(request).await, trouble)
+    }
+
     /// Returns the page that leads somebody who signed out to `url`, where the issuer forgets them.
     pub async fn leave(&self, request: &mut Parts, url: &str) -> Response {
         pages::sign_in::leave(&self.visit(request).await, url)

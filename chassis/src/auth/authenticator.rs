@@ -44,6 +44,8 @@ struct Checks {
 pub enum Denied {
     /// Its token is bad.
     InvalidToken,
+    /// Its token is of a key that is not known: it is bad, or the issuer has the key since a moment ago.
+    UnknownKey,
     /// The issuer was not reached yet, so that no token can be checked.
     IssuerAway,
 }
@@ -125,7 +127,7 @@ impl Authenticator {
             }),
             Err(denied) => Err(denied),
         };
-        if found == Err(Denied::InvalidToken) {
+        if matches!(found, Err(Denied::InvalidToken | Denied::UnknownKey)) {
             checks.refused.inc();
         }
         found
@@ -212,7 +214,10 @@ impl Checks {
         }
         let key =
             self.issuer.key(head.kid.as_deref(), head.alg).await.map_err(|none| match none {
-                NoKey::Unknown => refused(&ErrorKind::InvalidKeyFormat),
+                NoKey::Unknown => {
+                    debug!("a token was refused: its key is not known");
+                    Denied::UnknownKey
+                }
                 NoKey::Away => Denied::IssuerAway,
             })?;
         validation.algorithms = vec![head.alg];

@@ -188,7 +188,7 @@ fn hash(token: &str) -> [u8; 32] {
 
 fn refused(denied: Denied) -> Problem {
     match denied {
-        Denied::InvalidToken => invalid_token(),
+        Denied::InvalidToken | Denied::UnknownKey => invalid_token(),
         Denied::IssuerAway => Problem::unavailable(Text::fixed(
             "tokens cannot be checked now; try again shortly",
             "지금은 로그인을 확인할 수 없습니다. 잠시 후 다시 시도해 주세요",

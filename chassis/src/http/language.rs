@@ -36,9 +36,12 @@ pub(super) fn in_language(response: Response, about: About<'_>, surface: &Surfac
         let (instance, trace_id) = (owned(about.instance), owned(about.trace_id));
         parts.extensions.insert(LacksMethods { lang: about.lang, instance, trace_id });
     }
-    for (name, value) in &original.headers {
+    // A header may have several values: each cookie is one.
+    for name in original.headers.keys() {
         if !parts.headers.contains_key(name) {
-            parts.headers.append(name, value.clone());
+            for value in original.headers.get_all(name) {
+                parts.headers.append(name, value.clone());
+            }
         }
     }
     Response::from_parts(parts, body)

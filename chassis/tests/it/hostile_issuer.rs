@@ -158,7 +158,8 @@ async fn a_token_does_not_say_where_its_key_comes_from() {
         ),
         ("iss", mallory.token("alice", &["operator"])),
     ] {
-        assert_eq!(asked(&authenticator, &token).await, Err(Denied::InvalidToken), "{what}");
+        let answer = asked(&authenticator, &token).await;
+        assert!(matches!(answer, Err(Denied::InvalidToken | Denied::UnknownKey)), "{what}");
     }
     assert_eq!(mallory.looks(), 0);
 }

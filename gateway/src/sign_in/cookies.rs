@@ -56,6 +56,11 @@ impl Place {
         self.names.iter().position(|piece| piece.as_bytes() == name)
     }
 
+    /// Returns true if the browser has a piece, whether it can be opened or not.
+    pub(super) fn is_taken(&self) -> bool {
+        self.sent > 0
+    }
+
     /// Removes the value from the browser, by the headers of a response.
     pub(super) fn remove(&self, headers: &mut HeaderMap) {
         self.remove_from(headers, 0);
@@ -283,6 +288,7 @@ mod tests {
         ] {
             let request = HeaderMap::from_iter([(header::COOKIE, line.parse().unwrap())]);
             let (place, mut answer) = (Place::new(&request, "s"), HeaderMap::new());
+            assert_eq!(place.is_taken(), !removed.is_empty(), "{line}");
             place.remove(&mut answer);
             let set = answer.get_all(header::SET_COOKIE).iter().map(|set| set.to_str().unwrap());
             let names: Vec<_> = set.filter_map(|set| set.split('=').next()).collect();

@@ -2,6 +2,7 @@
 
 use super::cookies;
 use super::provider::Failure;
+use super::routes::SIGN_OUT;
 use super::session::{Change, Session};
 use super::state::SignIn;
 use axum::extract::{Request, State};
@@ -10,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use chassis::auth::{Denied, Principal, Role};
 use chassis::http::BaseUrl;
-use web::{Account, Visitor, Web};
+use web::{Account, Trouble, Visitor, Web};
 
 /// What the layer and the routes of signing in need.
 #[derive(Clone)]
@@ -19,17 +20,36 @@ pub(super) struct Shared {
     pub(super) web: Web,
 }
 
-/// A session, after a look at its token.
+/// The paths at which somebody whose session is over changes something all the same: nothing there belongs to anybody else.
+const FOR_EVERYBODY: [&str; 2] = [SIGN_OUT, "/shop/theme"];
+
+/// The session of a request, after a look at its token.
 enum Found {
+    /// There is none.
+    Nothing,
     /// It is not good any more.
     Over,
-    /// The issuer would have to be asked, and is away. The session stays.
-    Unknown,
+    /// The issuer would have to be asked, and is away, or its key is not known yet. The session stays, with new tokens if it has some.
+    Unknown {
+        renewed: Option<Session>,
+    },
     Known {
         session: Session,
         principal: Principal,
         is_renewed: bool,
     },
+}
+
+impl Found {
+    /// Returns why nothing is changed for who sent the session. They would do as a guest, without a word, what they mean to do as
+    /// themselves.
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Over => Some(Trouble::Over),
+            Self::Unknown { .. } => Some(Trouble::Away),
+            Self::Nothing | Self::Known { .. } => None,
+        }
+    }
 }
 
 /// Puts the token of a session into the request, and who that is into its extensions. Who sends a token has no session.
@@ -40,43 +60,48 @@ pub(super) async fn recognise(
 ) -> Response {
     let SignIn(parts) = &shared.sign_in;
     let place = Session::place(request.headers());
-    let session = Session::of(request.headers(), &place, &parts.seal);
-    let session = session.filter(|_| !request.headers().contains_key(header::AUTHORIZATION));
-    let had_session = session.is_some();
-    if had_session && changes_something(request.method()) && !is_of_our_page(request.headers()) {
+    let has_session = place.is_taken() && !request.headers().contains_key(header::AUTHORIZATION);
+    let session = Session::of(request.headers(), &place, &parts.seal).filter(|_| has_session);
+    let changes = changes_something(request.method());
+    if session.is_some() && changes && !is_of_our_page(request.headers()) {
         let (mut head, _) = request.into_parts();
         head.extensions.insert(parts.stranger.clone());
         return shared.web.refuse_cross_site(&mut head).await;
     }
     let found = match session {
-        Some(session) => Some(shared.sign_in.look_at(session).await),
-        None => None,
+        Some(session) if changes && request.uri().path() == SIGN_OUT => {
+            request.extensions_mut().insert(session); // it ends, whatever its token is
+            Found::Nothing
+        }
+        Some(session) => shared.sign_in.look_at(session).await,
+        None if has_session => Found::Over, // sealed by a key that is gone
+        None => Found::Nothing,
     };
+    let is_for_everybody = FOR_EVERYBODY.contains(&request.uri().path());
+    let trouble = found.trouble().filter(|_| changes && !is_for_everybody);
     cookies::hide(request.headers_mut(), &place);
-    let mut change = None;
-    let visitor = match found {
-        Some(Found::Known { session, principal, is_renewed }) => {
+    let (visitor, change) = match found {
+        Found::Known { session, principal, is_renewed } => {
             let visitor = Visitor::Account(account(&session, &principal));
             let bearer = HeaderValue::try_from(format!("Bearer {}", session.token));
             if let Ok(mut bearer) = bearer {
                 bearer.set_sensitive(true);
                 request.headers_mut().insert(header::AUTHORIZATION, bearer);
             }
-            request.extensions_mut().insert(session.clone());
-            change = is_renewed.then_some(Change::Begins(session));
-            visitor
+            (visitor, is_renewed.then_some(Change::Begins(session)))
         }
-        Some(Found::Over) => {
-            change = Some(Change::Ends);
-            parts.stranger.clone()
-        }
-        Some(Found::Unknown) | None => parts.stranger.clone(),
+        Found::Over => (parts.stranger.clone(), Some(Change::Ends)),
+        Found::Unknown { renewed } => (parts.stranger.clone(), renewed.map(Change::Begins)),
+        Found::Nothing => (parts.stranger.clone(), None),
     };
     request.extensions_mut().insert(visitor);
-    let mut response = next.run(request).await;
+    let mut response = match trouble {
+        Some(trouble) => shared.web.refuse(&mut request.into_parts().0, trouble).await,
+        None => next.run(request).await,
+    };
     let change = response.extensions_mut().remove().or(change);
     let headers = response.headers_mut();
-    if had_session {
+    if has_session {
         // The response is this person's, and a cache does not see the token.
         let private = HeaderValue::from_static("private, no-cache");
         headers.entry(header::CACHE_CONTROL).or_insert(private);
@@ -94,8 +119,8 @@ impl SignIn {
         if !session.expires_soon() {
             match parts.authenticator.principal_of(&session.token).await {
                 Ok(principal) => return Found::Known { session, principal, is_renewed: false },
-                Err(Denied::IssuerAway) => return Found::Unknown,
-                Err(Denied::InvalidToken) => {}
+                Err(Denied::IssuerAway) => return Found::Unknown { renewed: None },
+                Err(Denied::InvalidToken | Denied::UnknownKey) => {}
             }
         }
         let renewed = parts.renewals.renew(&parts.provider, &session).await;
@@ -107,7 +132,7 @@ impl SignIn {
         match parts.authenticator.principal_of(&session.token).await {
             Ok(principal) => Found::Known { session, principal, is_renewed },
             Err(Denied::InvalidToken) if is_renewed => Found::Over,
-            Err(_) => Found::Unknown,
+            Err(_) => Found::Unknown { renewed: is_renewed.then_some(session) },
         }
     }
 }

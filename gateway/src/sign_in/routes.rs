@@ -19,6 +19,8 @@ use web::Trouble;
 
 /// Where the issuer sends browsers back to. It has to know this address.
 const DONE: &str = "/sign-in/done";
+/// The path of the form that signs out.
+pub(super) const SIGN_OUT: &str = "/sign-out";
 /// How long somebody who signs out waits until the issuer has revoked their refresh token. It goes on then.
 const REVOCATION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Upper bound for what somebody is called, in characters.
@@ -29,7 +31,7 @@ pub(super) fn routes(shared: Shared) -> Router {
     Router::new()
         .route("/sign-in", get(begin))
         .route(DONE, get(finish))
-        .route("/sign-out", post(sign_out))
+        .route(SIGN_OUT, post(sign_out))
         .with_state(shared)
 }
 
@@ -148,7 +150,7 @@ impl SignIn {
     async fn session(&self, tokens: Tokens, nonce: &str) -> Result<Session, Trouble> {
         let parts = &self.0;
         let trouble = |denied| match denied {
-            Denied::IssuerAway => Trouble::Away,
+            Denied::IssuerAway | Denied::UnknownKey => Trouble::Away,
             Denied::InvalidToken => {
                 warn!(
                     "the issuer gave a token that is not accepted: look at AUTH_AUDIENCE, OIDC_TOKEN_TYPE and OIDC_CLIENT_ID"

@@ -1,9 +1,11 @@
 //! How a session goes on, and how it ends.
 
-use crate::common::{header_values, mirror, with_sign_in_by};
+use crate::common::{header_values, is_problem, mirror, with_sign_in, with_sign_in_by};
 use crate::visitor::{Browser, OURS, expiring, start, tokens};
-use chassis::testing::TestIssuer;
+use chassis::base::config::Guests;
+use chassis::testing::{Algorithm, TestIssuer, eventually, signing_key};
 use gateway::{SessionToken, SignInConfig};
+use reqwest::Response;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -79,6 +81,12 @@ async fn who_signs_out_is_forgotten_here_and_at_the_issuer() {
     assert_eq!(browser.send(browser.get("/sign-out")).await.status(), 405);
 }
 
+/// Returns the names of the cookies that a response removes.
+fn removed(answer: &Response) -> Vec<&str> {
+    let set = answer.headers().get_all("set-cookie").iter().map(|set| set.to_str().unwrap());
+    set.filter(|set| set.contains("Max-Age=0")).filter_map(|set| set.split('=').next()).collect()
+}
+
 /// Signs in with an access token that expires in `seconds`.
 async fn sign_in_for(browser: &Browser, issuer: &TestIssuer, seconds: u64) {
     let answer = browser
@@ -110,6 +118,94 @@ async fn no_cache_keeps_an_answer_that_changes_a_session() {
     let answer = browser.send(browser.get(style)).await;
     assert!(!answer.headers().contains_key("set-cookie"));
     assert_eq!(answer.headers()["cache-control"], "public, max-age=31536000, immutable");
+}
+
+#[tokio::test]
+async fn who_was_signed_in_does_nothing_as_a_guest() {
+    let issuer = TestIssuer::start().await;
+    let mut auth = issuer.auth();
+    auth.auth_guests = Guests::Allow;
+    let gateway = with_sign_in(&mirror().await, auth);
+    let ended = Browser::new(&gateway);
+    sign_in_for(&ended, &issuer, 0).await;
+    // The issuer ended the session, and another key sealed it.
+    for what in ["ended", "sealed by another"] {
+        let copy = || match what {
+            "ended" => {
+                issuer.will_answer(400, json!({ "error": "invalid_grant" }));
+                Browser(ended.0.copy())
+            }
+            _ => Browser::new(&gateway),
+        };
+        let ours = |request: reqwest::RequestBuilder| match what {
+            "ended" => request.header(OURS.0, OURS.1),
+            _ => request.header(OURS.0, OURS.1).header("cookie", "gifticon_session=x"),
+        };
+        let send = async |browser: Browser, request| browser.send(ours(request)).await;
+        let browser = copy();
+        let request = browser.post("/carts");
+        let answer = send(browser, request).await;
+        assert_eq!(removed(&answer), ["gifticon_session"], "{what}");
+        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        is_problem(answer, 401, "unauthenticated").await;
+
+        let browser = copy();
+        let request = browser.0.form("/shop/carts", &[("gifticonId", "1"), ("quantity", "1")]);
+        let answer = send(browser, request).await;
+        assert_eq!((answer.status().as_u16(), removed(&answer).len()), (401, 1), "{what}");
+        let page = answer.text().await.unwrap();
+        assert!(page.contains("Your sign-in has ended") && page.contains("/sign-in"), "{page}");
+
+        // What is nobody's goes on.
+        for path in ["/sign-out", "/shop/theme"] {
+            let browser = copy();
+            let request = browser.0.form(path, &[("theme", "dark")]);
+            let answer = send(browser, request).await;
+            assert!(!answer.status().is_client_error(), "{what} {path}: {}", answer.status());
+            assert_eq!(removed(&answer), ["gifticon_session"], "{what} {path}");
+        }
+        let browser = copy();
+        let request = browser.get("/carts");
+        let answer = send(browser, request).await;
+        assert_eq!((answer.status().as_u16(), removed(&answer).len()), (200, 1), "{what}");
+    }
+    let guest = Browser::new(&gateway);
+    assert_eq!(guest.send(guest.post("/carts").header(OURS.0, OURS.1)).await.status(), 200);
+    // The form of a page that was shown to an account, in a tab that knows nothing of the end of the session.
+    let form = guest.0.form("/shop/carts", &[("quantity", "1"), ("signedIn", "yes")]);
+    assert_eq!(guest.send(form).await.status(), 401);
+}
+
+#[tokio::test]
+async fn every_piece_of_a_session_that_is_over_is_removed_by_a_problem() {
+    let (_issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    let pieces = "gifticon_session=x; gifticon_session_1=y";
+    let answer = browser.send(browser.get("/nothing").header("cookie", pieces)).await;
+    assert_eq!(removed(&answer), ["gifticon_session", "gifticon_session_1"]);
+    is_problem(answer, 404, "not-found").await;
+}
+
+/// The gateway looks for keys every ten seconds at most.
+#[tokio::test]
+async fn a_renewed_token_of_a_key_that_is_not_known_yet_ends_no_session() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    sign_in_for(&browser, &issuer, 5).await;
+    let (old, new) = (issuer.key(), signing_key("second", Algorithm::ES256));
+    issuer.publish(vec![new, old]);
+    let fresh = issuer.token("hana", &["customer"]);
+    issuer.will_answer(200, renewed(&fresh));
+    let answer = browser.send(browser.post("/carts").header(OURS.0, OURS.1)).await;
+    assert!(browser.has_session(), "the session is over");
+    assert_eq!(answer.headers()["retry-after"], "1");
+    is_problem(answer, 503, "unavailable").await;
+    eventually("the new key", async || {
+        let seen = browser.json(browser.get("/carts")).await;
+        (header_values(&seen, "authorization") == [format!("Bearer {fresh}")]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,8 +6,11 @@ use crate::pages::trouble::{TroublePage, page};
 use crate::visit::Visit;
 use crate::visitor::Visitor;
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chassis::base::accept::prefers_html;
+use chassis::base::i18n::Text;
+use chassis::base::problem::{Problem, kind};
 
 /// Why a sign-in does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub enum Trouble {
     Away,
     /// Too many were tried from this address.
     TooMany,
+    /// The session of the browser is over.
+    Over,
 }
 
 /// The page that leads to the issuer's sign-out.
@@ -42,10 +47,31 @@ pub(crate) fn trouble(visit: &Visit, trouble: Trouble) -> Response {
         Trouble::TooMany => {
             (StatusCode::TOO_MANY_REQUESTS, t.sign_in_away_title, t.sign_in_many_text)
         }
+        Trouble::Over => (StatusCode::UNAUTHORIZED, t.session_over_title, t.session_over_text),
     };
     let page = page(visit, "/shop", title, text);
     let href = visit.path("/sign-in");
     answer::page(status, visit, &TroublePage { href, link: t.sign_in, ..page })
+}
+
+/// Returns the refusal of a request that would change something: a page to a browser, a problem to everybody else.
+pub(crate) fn refusal(headers: &HeaderMap, visit: &Visit, why: Trouble) -> Response {
+    if prefers_html(headers) {
+        return trouble(visit, why);
+    }
+    if why == Trouble::Over {
+        let text = Text::fixed(
+            "your session is over, and nothing was changed; sign in again",
+            "로그인이 만료되어 아무것도 바꾸지 않았습니다. 다시 로그인해 주세요",
+        );
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (challenge, Problem::new(kind::UNAUTHENTICATED, text)).into_response();
+    }
+    let text = Text::fixed(
+        "your session cannot be checked now, and nothing was changed; try again shortly",
+        "지금은 로그인을 확인할 수 없어 아무것도 바꾸지 않았습니다. 잠시 후 다시 시도해 주세요",
+    );
+    Problem::unavailable(text).into_response()
 }
 
 /// Returns the page that leads to `url`. A page and no redirect: forms may lead to our own origin only.

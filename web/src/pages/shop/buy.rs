@@ -5,7 +5,7 @@ use crate::answer::see;
 use crate::form::{Form, new_key};
 use crate::format::{count, won};
 use crate::pages::Summary;
-use crate::pages::sign_in::barred;
+use crate::pages::sign_in::{Trouble, barred, trouble};
 use crate::services::{Client, Refusal};
 use crate::words::fill;
 use axum::http::{Method, StatusCode};
@@ -17,6 +17,9 @@ pub(crate) async fn buy(form: Form) -> Response {
     let visit = &form.visit;
     if let Some(barred) = barred(visit, "/shop", visit.visitor.may_buy()) {
         return barred;
+    }
+    if form.text("signedIn") == "yes" && visit.visitor.name().is_none() {
+        return trouble(visit, Trouble::Over); // the page, perhaps in another tab, was of an account
     }
     let number = form.number("page").unwrap_or(0).clamp(0, 5_000);
     let gifticon_id = form.number("gifticonId").unwrap_or(0);
@@ -114,7 +117,7 @@ impl Refused {
                 let mut refused = new(t.error_busy.into());
                 refused.key.clone_from(&key); // it stands for nothing yet, or for the cart that was made
                 let field = |name: &'static str| (name, form.text(name).to_owned());
-                let fields = ["gifticonId", "quantity", "price", "page"].map(field);
+                let fields = ["gifticonId", "quantity", "price", "page", "signedIn"].map(field);
                 let fields = fields.into_iter().chain([("key", key)]).collect();
                 refused.summary = refused.summary.retry(form.visit.path("/shop/carts"), fields);
                 refused

@@ -116,14 +116,15 @@ impl SignIn {
     /// Looks at the token of a session, and renews it if it expires soon or is refused.
     async fn look_at(&self, session: Session) -> Found {
         let parts = &self.0;
+        let mut is_good = !session.has_expired();
         if !session.expires_soon() {
             match parts.authenticator.principal_of(&session.token).await {
                 Ok(principal) => return Found::Known { session, principal, is_renewed: false },
                 Err(Denied::IssuerAway) => return Found::Unknown { renewed: None },
-                Err(Denied::InvalidToken | Denied::UnknownKey) => {}
+                Err(Denied::InvalidToken | Denied::UnknownKey) => is_good = false,
             }
         }
-        let renewed = parts.renewals.renew(&parts.provider, &session).await;
+        let renewed = parts.renewals.renew(&parts.provider, &session, is_good).await;
         let (session, is_renewed) = match renewed {
             Ok(session) => (session, true),
             Err(Failure::Refused) => return Found::Over,

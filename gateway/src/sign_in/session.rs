@@ -67,14 +67,19 @@ impl Session {
         serde_json::to_string(self).expect("texts are JSON")
     }
 
-    /// Returns true if the token is no longer good, or soon not.
-    pub(super) fn expires_soon(&self) -> bool {
     /// Returns the ID token by which the issuer knows who signs out. `None` if the services take it as the token of a request: then
     /// it may not be in a URL, which browsers and servers keep.
     pub(super) fn id_token_hint(&self) -> Option<&str> {
         self.id_token.as_deref().filter(|id_token| *id_token != self.token)
     }
 
+    /// Returns true if the token is no longer good.
+    pub(super) fn has_expired(&self) -> bool {
+        chassis::auth::expires_within(&self.token, Duration::ZERO)
+    }
+
+    /// Returns true if the token is no longer good, or soon not.
+    pub(super) fn expires_soon(&self) -> bool {
         chassis::auth::expires_within(&self.token, RENEWED_BEFORE)
     }
 }

@@ -209,6 +209,31 @@ async fn a_renewed_token_of_a_key_that_is_not_known_yet_ends_no_session() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_hangs_delays_nobody_whose_token_is_good() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    sign_in_for(&browser, &issuer, 25).await;
+    issuer.hangs(true);
+    let fresh = issuer.token("hana", &["customer"]);
+    issuer.will_answer(200, renewed(&fresh));
+    let began = Instant::now();
+    for _ in 0..3 {
+        let seen = browser.json(browser.get("/carts")).await;
+        let bearer = header_values(&seen, "authorization");
+        assert!(bearer.len() == 1 && bearer[0] != format!("Bearer {fresh}"));
+    }
+    // Each would wait for three seconds, or the first.
+    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+    issuer.hangs(false);
+    eventually("the renewal", async || {
+        let seen = browser.json(browser.get("/carts")).await;
+        (header_values(&seen, "authorization") == [format!("Bearer {fresh}")]).then_some(())
+    })
+    .await;
+    assert_eq!(issuer.token_requests().len(), 2, "a refresh token was sent twice");
+}
+
+#[tokio::test]
 async fn who_signs_out_has_their_refresh_token_revoked() {
     let (issuer, gateway) = start().await;
     for what in ["works", "is away", "hangs"] {

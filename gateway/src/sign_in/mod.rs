@@ -1,6 +1,6 @@
 //! Signing in on the pages: the gateway is a client of the issuer (OpenID Connect, authorization code with PKCE).
 //!
-//! A session is the tokens of the issuer, sealed in cookies. Nothing is kept here, so that every replica knows every session.
+//! A session is the tokens of the issuer, sealed in cookies. No session is kept here, so that every replica knows every one.
 //! Of a request with a session, the services see the token, as if the client had sent it.
 
 mod attempt;
@@ -13,6 +13,7 @@ mod recognise;
 mod renewals;
 mod routes;
 mod session;
+mod signed_out;
 mod state;
 
 pub use config::{SessionToken, SignInConfig};

@@ -106,8 +106,12 @@ pub(super) async fn recognise(
         let private = HeaderValue::from_static("private, no-cache");
         headers.entry(header::CACHE_CONTROL).or_insert(private);
     }
-    if let Some(change) = change {
-        change.write(headers, &place, &parts.seal);
+    match change {
+        Some(Change::Begins(session)) if parts.signed_out.has(&session) => {
+            Change::Ends.write(headers, &place, &parts.seal);
+        }
+        Some(change) => change.write(headers, &place, &parts.seal),
+        None => {}
     }
     response
 }
@@ -116,6 +120,9 @@ impl SignIn {
     /// Looks at the token of a session, and renews it if it expires soon or is refused.
     async fn look_at(&self, session: Session) -> Found {
         let parts = &self.0;
+        if parts.signed_out.has(&session) {
+            return Found::Over;
+        }
         let mut is_good = !session.has_expired();
         if !session.expires_soon() {
             match parts.authenticator.principal_of(&session.token).await {

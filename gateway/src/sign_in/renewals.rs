@@ -70,6 +70,7 @@ impl Renewals {
 async fn renewed(provider: Arc<Provider>, session: Session, token: String) -> Answer {
     let tokens = provider.renew(token).await?;
     Ok(Session {
+        id: session.id,
         token: tokens.token,
         renewal: tokens.refresh_token.or(session.renewal),
         id_token: tokens.id_token.or(session.id_token),

@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chassis::auth::Denied;
+use chassis::base::config::Secret;
 use chassis::http::{BaseUrl, Caller, Query};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -96,6 +97,9 @@ async fn sign_out(State(Shared { sign_in, web }): State<Shared>, request: Reques
     let (SignIn(parts), (mut head, _)) = (&sign_in, request.into_parts());
     let shop = BaseUrl::of(&head.headers).url("/shop");
     let session = head.extensions.get::<Session>();
+    if let Some(session) = session {
+        parts.signed_out.put(session);
+    }
     let hint = session.and_then(Session::id_token_hint);
     let (url, ()) = tokio::join!(parts.provider.sign_out_url(hint, &shop), sign_in.revoke(session));
     let mut response = match url {
@@ -173,6 +177,7 @@ impl SignIn {
         let name =
             identity.name.chars().filter(|letter| !letter.is_control()).take(NAME_LENGTH_MAX);
         let session = Session {
+            id: Some(Secret::random().reveal().to_owned()),
             token: tokens.token,
             renewal: tokens.refresh_token,
             id_token: Some(id_token),

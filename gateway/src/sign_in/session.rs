@@ -31,6 +31,8 @@ impl Change {
 /// Who is signed in.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Session {
+    /// Stays the same when its tokens are renewed. `None` in a session that an older version of the shop began.
+    pub(super) id: Option<String>,
     /// What the services check.
     pub(super) token: String,
     /// The refresh token, if the issuer gave one.

@@ -5,6 +5,7 @@ use super::config::SignInConfig;
 use super::cookies::Seal;
 use super::provider::Provider;
 use super::renewals::Renewals;
+use super::signed_out::SignedOut;
 use chassis::auth::Authenticator;
 use chassis::base::config::{Auth, Guests};
 use chassis::base::metrics::Metrics;
@@ -22,6 +23,7 @@ pub(super) struct Parts {
     pub(super) authenticator: Authenticator,
     pub(super) seal: Seal,
     pub(super) renewals: Renewals,
+    pub(super) signed_out: SignedOut,
     pub(super) attempts: Attempts,
 }
 
@@ -51,6 +53,7 @@ impl SignIn {
             },
             authenticator: authenticator.clone(),
             renewals: Renewals::default(),
+            signed_out: SignedOut::default(),
             attempts,
         }))))
     }

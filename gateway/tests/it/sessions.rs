@@ -259,6 +259,32 @@ async fn who_signs_out_has_their_refresh_token_revoked() {
 }
 
 #[tokio::test]
+async fn a_renewal_does_not_undo_a_sign_out() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    sign_in_for(&browser, &issuer, 0).await;
+    let stolen = Browser(browser.0.copy());
+    issuer.hangs(true);
+    issuer.will_answer(200, renewed(&issuer.token("hana", &["customer"])));
+    let slow = browser.send(browser.get("/carts"));
+    let out = async {
+        eventually("the renewal", async || (issuer.token_requests().len() == 2).then_some(()))
+            .await;
+        let out = browser.send(browser.post("/sign-out").header(OURS.0, OURS.1)).await;
+        issuer.hangs(false);
+        out
+    };
+    let (slow, out) = tokio::join!(slow, out);
+    assert_eq!((out.status().as_u16(), slow.status().as_u16()), (200, 200));
+    assert!(!browser.has_session(), "the renewal signed in again");
+
+    // A request that was under way to the gateway comes after it.
+    let answer = stolen.send(stolen.get("/carts")).await;
+    assert_eq!(removed(&answer), ["gifticon_session"]);
+    assert_eq!(issuer.token_requests().len(), 2);
+}
+
+#[tokio::test]
 async fn the_token_of_requests_is_in_no_url() {
     let issuer = TestIssuer::start().await;
     let mut auth = issuer.auth();

@@ -3,5 +3,6 @@
 mod api;
 mod common;
 mod many_reservations;
+mod rates;
 mod requests;
 mod store;

@@ -13,7 +13,7 @@ const AGAIN_MS = 2000; // after an answer that a browser does not try again by i
 export function follow(path, names, heard, changed) {
   const { account, still } = document.body.dataset;
   if (still !== undefined) return; // streams are for those who are signed in
-  const key = 'gifticon ' + path + account; // a tab of somebody else tells nothing
+  const key = 'gifticon ' + path + account; // a tab of another account tells nothing
   const me = crypto.getRandomValues(new Uint32Array(2)).join('-');
   const kept = [];
   let channel, source, timer, connected, leave, abort;

@@ -17,6 +17,8 @@ pub enum Visitor {
 /// Somebody who is signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
+    /// Which account it is, without saying whose: others may be called the same.
+    pub key: String,
     /// What they are called.
     pub name: String,
     /// True if they may buy.
@@ -47,6 +49,14 @@ impl Visitor {
     /// Returns true if they could sign in, and are not.
     pub(crate) fn can_sign_in(&self) -> bool {
         matches!(self, Self::Guest | Self::Stranger)
+    }
+
+    /// Returns which account it is, or an empty text where nobody is signed in.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Account(account) => &account.key,
+            _ => "",
+        }
     }
 
     /// Returns what they are called, if they are signed in.

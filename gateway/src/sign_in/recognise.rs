@@ -9,8 +9,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use chassis::auth::{Denied, Principal, Role};
+use chassis::auth::{Denied, Principal, Role, base64url};
 use chassis::http::BaseUrl;
+use sha2::{Digest, Sha256};
 use web::{Account, Trouble, Visitor, Web};
 
 /// What the layer and the routes of signing in need.
@@ -147,10 +148,16 @@ impl SignIn {
 
 fn account(session: &Session, principal: &Principal) -> Account {
     Account {
+        key: account_key(principal),
         name: session.name.clone(),
         is_customer: principal.has(Role::Customer),
         is_md: principal.has(Role::Md),
     }
+}
+
+/// Returns a short hash of an owner: two accounts in one browser have two, and a page does not show whose it is.
+fn account_key(principal: &Principal) -> String {
+    base64url(&Sha256::digest(principal.owner().as_str())[..12])
 }
 
 fn changes_something(method: &Method) -> bool {

@@ -48,6 +48,28 @@ async fn who_signed_in_is_known_to_the_services_by_their_token() {
     assert_eq!((replayed.status().as_u16(), stranger.has_session()), (400, false));
 }
 
+/// Tabs share a stream by what the page says of the account.
+#[tokio::test]
+async fn accounts_of_the_same_name_are_told_apart_in_a_page() {
+    let (issuer, gateway) = start().await;
+    let key = async |subject: Option<&str>| {
+        let browser = Browser::new(&gateway);
+        if let Some(subject) = subject {
+            browser.sign_in(&issuer, |nonce| tokens(&issuer, subject, nonce)).await;
+        }
+        let page = browser.get("/live").header("accept", "text/html");
+        let page = browser.send(page).await.text().await.unwrap();
+        assert_eq!(page.contains("김하나"), subject.is_some(), "{page}");
+        let (_, rest) = page.split_once("data-account=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let (hana, other) = (key(Some("hana")).await, key(Some("another hana")).await);
+    assert_ne!(hana, other);
+    assert_eq!(key(Some("hana")).await, hana, "her tabs share a stream");
+    assert!(hana.len() >= 16 && !hana.contains("hana"), "{hana}");
+    assert_eq!(key(None).await, "", "nobody is signed in");
+}
+
 #[tokio::test]
 async fn a_sign_in_leads_to_our_own_pages_alone() {
     let (issuer, gateway) = start().await;

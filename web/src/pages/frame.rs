@@ -31,6 +31,8 @@ pub(crate) struct Frame {
     pub(crate) tabs: Vec<Tab>,
     /// What somebody is called who is signed in.
     pub(crate) account: Option<String>,
+    /// Which account it is: tabs of the same one share a stream. Empty where nobody is signed in.
+    pub(crate) account_key: String,
     pub(crate) can_sign_in: bool,
     /// True for somebody to whom the services open no stream.
     pub(crate) is_still: bool,
@@ -79,6 +81,7 @@ impl Frame {
             .flatten()
             .collect(),
             account: visit.visitor.name().map(ToOwned::to_owned),
+            account_key: visit.visitor.key().to_owned(),
             can_sign_in: visit.visitor.can_sign_in(),
             is_still: visit.visitor == Visitor::Stranger,
             style: visit.path(&assets::path("style.css")),

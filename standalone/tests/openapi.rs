@@ -32,7 +32,8 @@ const NOT_API: [(&str, &str); 10] = [
 /// What is below these pages is for their forms and scripts.
 const PARTS_OF_PAGES: [&str; 3] = ["/shop/", "/me/", "/md/"];
 /// Problems that no operation of the API answers, each with why.
-const NOT_ANSWERED: [(&str, &str); 3] = [
+const NOT_ANSWERED: [(&str, &str); 4] = [
+    ("cross-site", "for people with a browser, and for operators"),
     ("reservation-released", "between services"),
     ("reservation-differs", "between services"),
     ("rebuild-running", "for operators"),

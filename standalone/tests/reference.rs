@@ -60,7 +60,7 @@ fn named(cell: &str) -> Vec<&str> {
 #[test]
 fn every_problem_is_in_the_catalogue() {
     let services = services().map(|service| service.problems);
-    let others = [gateway::proxy::PROBLEMS, web::PROBLEMS, kind::ALL];
+    let others = [gateway::proxy::PROBLEMS, kind::ALL];
     let all: Vec<Kind> = services.into_iter().chain(others).flatten().copied().collect();
     let there: BTreeSet<(String, String)> = all
         .iter()

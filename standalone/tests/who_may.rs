@@ -3,6 +3,8 @@
 #[path = "who_may/abuse.rs"]
 mod abuse;
 mod common;
+#[path = "who_may/other_sites.rs"]
+mod other_sites;
 
 use chassis::testing::{Algorithm, TestIssuer, base64url, eventually, signing_key};
 use common::Shop;

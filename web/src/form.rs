@@ -9,17 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chassis::base::accept::prefers_html;
 use chassis::base::i18n::Text;
-use chassis::base::problem::{Kind, Problem, kind};
-use chassis::http::Query;
+use chassis::base::problem::{Problem, kind};
+use chassis::http::{Query, is_same_origin};
 use uuid::Uuid;
-
-/// A page of another site sent the form. The visitor may not know of it.
-pub const CROSS_SITE: Kind = Kind::new(
-    "cross-site",
-    StatusCode::FORBIDDEN,
-    "Another site sent this form",
-    "다른 사이트에서 보낸 양식입니다",
-);
 
 /// Upper bound for a form. The server reads no larger body anyway.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -86,21 +78,6 @@ impl FromRequest<Services> for Form {
     }
 }
 
-/// Returns true if one of our own pages sent the request, or a client that is no browser. Browsers say where a request
-/// comes from: in `Sec-Fetch-Site` or, over plain HTTP, in `Origin`. Schemes are not compared, because a proxy that ends TLS
-/// may not be trusted to say so.
-pub fn is_same_origin(headers: &HeaderMap, ours: &str) -> bool {
-    let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if let Some(site) = value("sec-fetch-site") {
-        return matches!(site, "same-origin" | "none");
-    }
-    let host = |origin: &str| origin.split_once("://").map(|(_, host)| host.to_ascii_lowercase());
-    match value("origin") {
-        Some(theirs) => host(theirs).is_some_and(|theirs| Some(theirs) == host(ours)),
-        None => true,
-    }
-}
-
 /// Returns the refusal of a form of another site.
 pub(crate) fn refused(headers: &HeaderMap, visit: &Visit) -> Response {
     if prefers_html(headers) {
@@ -113,44 +90,12 @@ pub(crate) fn refused(headers: &HeaderMap, visit: &Visit) -> Response {
     }
     let detail =
         Text::fixed("open the shop, and send its form", "쇼핑 페이지를 열어 다시 보내 주세요");
-    Problem::new(CROSS_SITE, detail).into_response()
+    Problem::new(kind::CROSS_SITE, detail).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderName;
-
-    fn is_ours(pairs: &[(&'static str, &str)]) -> bool {
-        let pairs = pairs.iter();
-        let headers =
-            pairs.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        is_same_origin(&headers.collect(), "http://shop.example:8088")
-    }
-
-    #[test]
-    fn a_form_of_another_site_is_told_by_its_headers() {
-        for ours in [
-            &[][..],
-            &[("sec-fetch-site", "same-origin"), ("origin", "https://proxy.example")],
-            &[("sec-fetch-site", "none")],
-            &[("origin", "http://shop.example:8088")],
-            &[("origin", "https://SHOP.example:8088")],
-        ] {
-            assert!(is_ours(ours), "{ours:?}");
-        }
-        for other in [
-            &[("sec-fetch-site", "cross-site")][..],
-            &[("sec-fetch-site", "same-site"), ("origin", "http://shop.example:8088")],
-            &[("origin", "null")],
-            &[("origin", "http://shop.example")],
-            &[("origin", "http://evil.example:8088")],
-            &[("origin", "")],
-        ] {
-            assert!(!is_ours(other), "{other:?}");
-        }
-    }
-
     #[test]
     fn people_write_numbers_with_commas() {
         assert_eq!(number("1,234,000"), Some(1_234_000));

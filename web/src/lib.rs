@@ -14,7 +14,6 @@ mod visitor;
 mod voucher;
 mod words;
 
-pub use form::{CROSS_SITE, is_same_origin};
 pub use pages::PATHS;
 pub use pages::sign_in::Trouble;
 pub use visitor::{Account, Visitor};
@@ -25,14 +24,10 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use chassis::base::problem::Kind;
 use tower::ServiceExt;
 
 /// The style of the pages.
 pub const STYLE: &str = assets::STYLE;
-
-/// The problems of the pages. A test compares them with docs/reference/problems.md.
-pub const PROBLEMS: &[Kind] = &[CROSS_SITE];
 
 /// The pages. Clones share everything.
 #[derive(Clone, Debug)]

@@ -63,6 +63,13 @@ pub mod kind {
         "This account may not do this",
         "권한이 없습니다",
     );
+    /// A page of another site sent the request. Whoever sees that page may not know of it.
+    pub const CROSS_SITE: Kind = Kind::new(
+        "cross-site",
+        StatusCode::FORBIDDEN,
+        "Another site sent this request",
+        "다른 사이트에서 보낸 요청입니다",
+    );
     pub const METHOD: Kind = Kind::new(
         "method-not-allowed",
         StatusCode::METHOD_NOT_ALLOWED,
@@ -143,6 +150,7 @@ pub mod kind {
         NOT_FOUND,
         UNAUTHENTICATED,
         FORBIDDEN,
+        CROSS_SITE,
         METHOD,
         MEDIA_TYPE,
         TOO_LARGE,

@@ -1,7 +1,7 @@
 //! Hosts, ports, paths and percent-encoding.
 
 use std::fmt::Write as _;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// True for `HOST` and `HOST:PORT`, where the host is a name of letters, digits, dashes, underscores and dots, an IPv4
 /// address, or an IPv6 address in brackets. Other characters would let a header forge our links.
@@ -24,6 +24,12 @@ pub fn is_host(text: &str) -> bool {
 pub(crate) fn is_port(digits: &str) -> bool {
     digits.bytes().all(|byte| byte.is_ascii_digit())
         && digits.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// True for a host, without its port, that is this machine by itself, and not by what a name server says.
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// True for a path that may precede the paths of our links.
@@ -102,5 +108,16 @@ mod tests {
             assert!(!is_host(host), "{host} was taken");
         }
         assert!(!is_host(&"a".repeat(254)));
+    }
+
+    #[test]
+    fn a_name_that_a_name_server_decides_is_not_this_machine() {
+        for host in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
+            assert!(is_loopback(host), "{host} was refused");
+        }
+        for host in ["localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "10.0.0.1", ""]
+        {
+            assert!(!is_loopback(host), "{host} was taken");
+        }
     }
 }

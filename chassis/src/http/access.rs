@@ -4,6 +4,7 @@ use crate::auth::{Authenticator, Denied, Principal, Role};
 use crate::base::config::SharedSecrets;
 use crate::base::i18n::Text;
 use crate::base::problem::{Kind, Problem, kind};
+use crate::http::same_origin::check_operator;
 use crate::http::write_rate::WriteRate;
 use anyhow::anyhow;
 use axum::Router;
@@ -74,7 +75,7 @@ enum Routes {
     /// Those of the services behind a gateway, which decide themselves, and few of its own.
     Forwarded(&'static [RouteAccess]),
     /// Those for operators below `/admin`. Others are for whoever reaches the address.
-    Management { everybody: bool },
+    Management { everybody: bool, loopback: bool },
 }
 
 impl Gate {
@@ -97,10 +98,10 @@ impl Gate {
     }
 
     /// Returns the gate before management routes. On a loopback address everybody is an operator: whoever is on the machine
-    /// can read the databases as well.
+    /// can read the databases as well. Where everybody is, the browser of an operator is kept from doing what other sites want.
     pub(crate) fn of_management(authenticator: Authenticator, loopback: bool) -> Self {
         let everybody = loopback || authenticator.is_open();
-        Self(Arc::new(Rules { authenticator, routes: Routes::Management { everybody } }))
+        Self(Arc::new(Rules { authenticator, routes: Routes::Management { everybody, loopback } }))
     }
 
     /// Returns who makes a request, if they are known. Refuses it if they may not make it.
@@ -129,8 +130,11 @@ impl Gate {
                 access.map_or(Access::Public, |(_, _, access)| *access)
             }
             Routes::Management { .. } if !route.contains("/admin/") => return Ok(None),
-            Routes::Management { everybody: true } => Access::Public,
-            Routes::Management { everybody: false } => Access::Operator,
+            Routes::Management { everybody: true, loopback } => {
+                check_operator(&request.headers, *loopback)?;
+                Access::Public
+            }
+            Routes::Management { everybody: false, .. } => Access::Operator,
         };
         let principal = authenticator.principal(&request.headers).await.map_err(refused)?;
         if let Routes::Declared { rate: Some(rate), .. } = routes {

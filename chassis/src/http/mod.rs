@@ -27,6 +27,7 @@ mod principal;
 mod query;
 pub mod queue;
 mod request_log;
+mod same_origin;
 mod server;
 mod server_span;
 pub mod serving;
@@ -52,6 +53,7 @@ pub use name::Name;
 pub use peer::{OverTls, PeerAddr};
 pub use query::Query;
 pub use server_span::distrust_trace;
+pub use same_origin::is_same_origin;
 pub use surface::Surface;
 
 pub(crate) use context::{Context, Dependencies, Exposure};

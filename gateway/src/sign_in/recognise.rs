@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use chassis::auth::{Denied, Principal, Role, base64url};
-use chassis::http::BaseUrl;
+use chassis::http::{BaseUrl, is_same_origin};
 use sha2::{Digest, Sha256};
 use web::{Account, Trouble, Visitor, Web};
 
@@ -168,5 +168,5 @@ fn changes_something(method: &Method) -> bool {
 /// is refused, because the session is sent along whoever made the page.
 fn is_of_our_page(headers: &HeaderMap) -> bool {
     let says = headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
-    says && web::is_same_origin(headers, BaseUrl::of(headers).origin())
+    says && is_same_origin(headers, BaseUrl::of(headers).origin())
 }

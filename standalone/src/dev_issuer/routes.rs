@@ -17,11 +17,11 @@ use chassis::base::config::{Listen, TlsFiles};
 use chassis::base::i18n::Lang;
 use chassis::base::metrics::Metrics;
 use chassis::base::span::Tracer;
-use chassis::base::uri::encoded;
+use chassis::base::uri::{encoded, is_loopback};
 use chassis::http::{Query, Surface};
 use chassis::service::{PublicAddress, serve_bare};
 use serde_json::{Value, json};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -227,12 +227,6 @@ fn is_ours(url: &str) -> bool {
     let is_here = is_loopback(host);
     let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
     is_web && is_here && !has_user && matches!(url.path(), "/sign-in/done" | "/shop")
-}
-
-/// Returns true for a host that is this machine by itself, and not by what a name server says.
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Handles `POST /token`.

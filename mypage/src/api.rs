@@ -193,7 +193,7 @@ async fn stream_views(
     let permit = streams.enter_as(client)?;
     let (watching, frames) = feed.watch(interest.clone(), base.clone()).await?;
     let first = feed.catch_up(&watching, &interest, &base, last_event_id(&headers)).await?;
-    Ok(event_stream(permit, &first, frames, move || watching.heartbeat()))
+    Ok(event_stream(permit, principal.expires(), &first, frames, move || watching.heartbeat()))
 }
 
 /// Returns the carts that a stream asks for, or `None` for all.
@@ -214,12 +214,13 @@ fn carts(query: &Query) -> Result<Option<BTreeSet<i64>>, Problem> {
 async fn stream_events(
     State(streams): State<Streams>,
     State(feed): State<Arc<EventFeed>>,
+    principal: Principal,
     client: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let permit = streams.enter_as(client)?;
     let (watching, first, frames) = feed.watch(last_event_id(&headers)).await?;
-    Ok(event_stream(permit, &first, frames, move || watching.heartbeat()))
+    Ok(event_stream(permit, principal.expires(), &first, frames, move || watching.heartbeat()))
 }
 
 /// Answers when it is done, so that a script can wait for it.

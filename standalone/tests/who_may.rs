@@ -5,6 +5,8 @@ mod abuse;
 mod common;
 #[path = "who_may/other_sites.rs"]
 mod other_sites;
+#[path = "who_may/stream_ends.rs"]
+mod stream_ends;
 
 use chassis::testing::{Algorithm, TestIssuer, base64url, eventually, signing_key};
 use common::Shop;

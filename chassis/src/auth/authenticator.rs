@@ -4,6 +4,7 @@ use crate::auth::cache::Cache;
 use crate::auth::issuer::{Issuer, Looks, NoKey, Source};
 use crate::auth::{Principal, Role, claims, crypto};
 use crate::base::config::{Auth, AuthAlgorithm, Customers, DEV_ISSUER, Guests, InvalidSetting};
+use crate::base::limits::TOKEN_LEEWAY;
 use crate::base::metrics::{Counter, Metrics};
 use axum::http::{HeaderMap, header};
 use common_events::Owner;
@@ -12,14 +13,10 @@ use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::{debug, warn};
 
 /// Upper bound for a token, in bytes.
 const TOKEN_SIZE_MAX: usize = 8 * 1024;
-/// How far the clocks of the issuer and of this process may be apart. Tokens carry wall-clock times, so that their expiry is the
-/// one thing here that the wall clock decides.
-const LEEWAY: Duration = Duration::from_secs(30);
 
 /// Finds out who makes a request. Clones share everything.
 #[derive(Clone)]
@@ -83,7 +80,8 @@ impl Authenticator {
             auth.auth_algorithms.iter().copied().map(algorithm).collect();
         let mut validation = Validation::new(algorithms.first().copied().unwrap_or_default());
         validation.algorithms.clone_from(&algorithms);
-        validation.leeway = LEEWAY.as_secs();
+        // Tokens carry wall-clock times: their expiry is the one thing here that the wall clock decides.
+        validation.leeway = TOKEN_LEEWAY.as_secs();
         validation.validate_nbf = true;
         validation.set_audience(&[&auth.auth_audience]);
         validation.set_issuer(&[&name]);
@@ -198,8 +196,8 @@ impl Checks {
         let expires =
             claims::expiry(&claims).ok_or_else(|| refused(&ErrorKind::ExpiredSignature))?;
         let owner = Owner::of_subject(&self.name, subject);
-        let principal = Principal::new(owner, self.roles(&claims));
-        self.cache.put(hash, principal.clone(), expires + LEEWAY, generation);
+        let principal = Principal::new(owner, self.roles(&claims)).until(expires);
+        self.cache.put(hash, principal.clone(), expires + TOKEN_LEEWAY, generation);
         Ok(principal)
     }
 

@@ -1,17 +1,16 @@
 //! Tokens that were checked lately: a signature takes longer than all else that a request needs before its service.
 
 use crate::auth::Principal;
+use crate::base::limits::TOKEN_BELIEVED_FOR;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 /// Tokens in one part of the cache.
 const TOKENS_MAX: usize = 1_024;
 /// Parts, each with its own lock.
 const PARTS: usize = 16;
-/// How long a token is believed without another check, so that a wall clock that was put back keeps none for long.
-const KEPT_FOR: Duration = Duration::from_mins(5);
 
 type Hash = [u8; 32];
 
@@ -43,7 +42,8 @@ impl Cache {
         let mut part = self.part(hash).lock().unwrap_or_else(PoisonError::into_inner);
         let checked = part.get(hash)?;
         let holds = checked.generation == generation
-            && checked.at.elapsed() < KEPT_FOR
+            // By the monotonic clock: a wall clock that was put back keeps none for long.
+            && checked.at.elapsed() < TOKEN_BELIEVED_FOR
             && SystemTime::now() < checked.until;
         if holds {
             return Some(checked.principal.clone());

@@ -1,6 +1,7 @@
 //! Who makes a request.
 
 use common_events::Owner;
+use std::time::SystemTime;
 
 /// What somebody may do, beyond what everybody may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +34,21 @@ pub struct Principal {
     owner: Owner,
     /// One bit for each role.
     roles: u8,
+    /// When their token expires.
+    expires: Option<SystemTime>,
 }
 
 impl Principal {
     /// Returns the owner with these roles.
     pub fn new(owner: Owner, roles: impl IntoIterator<Item = Role>) -> Self {
         let roles = roles.into_iter().fold(0, |roles, role| roles | 1 << role as u8);
-        Self { owner, roles }
+        Self { owner, roles, expires: None }
+    }
+
+    /// Returns them as a token shows them that expires at this time.
+    #[must_use]
+    pub fn until(self, expires: SystemTime) -> Self {
+        Self { expires: Some(expires), ..self }
     }
 
     /// Returns whoever makes a request in open mode: the guest, who may do everything.
@@ -55,6 +64,11 @@ impl Principal {
     /// Returns whom what they make belongs to.
     pub fn owner(&self) -> &Owner {
         &self.owner
+    }
+
+    /// Returns when the token expires that shows who they are; `None` without one.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     /// Returns true for a guest: one of all those without a token.

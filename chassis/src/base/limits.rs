@@ -34,6 +34,13 @@ pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(5);
 /// [`DRAIN_IDLE_TIMEOUT`].
 pub const STREAM_DRAIN_SPREAD: Duration = Duration::from_secs(2);
 
+// Tokens: none is believed for long after it expired, nor for long without a check.
+
+/// How far the clocks of the issuer and of this process may be apart: so long a token is good after it expired.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+/// How long a token is believed without another check, by those that remember tokens and by streams that one opened.
+pub const TOKEN_BELIEVED_FOR: Duration = Duration::from_mins(5);
+
 // Connections: our clients drop an idle connection before our servers close it.
 
 /// How long our own clients keep an idle connection. Shorter than [`HEAD_TIMEOUT`] and [`DRAIN_IDLE_TIMEOUT`], so that none

@@ -1,4 +1,4 @@
-//! Server-sent events: a response that goes on until its client or its process ends.
+//! Server-sent events: a response that goes on until its client or its process ends, or the token that opened it expires.
 //!
 //! The server loop ends such a response when its client has gone and in a drain: see `stream_end.rs`.
 
@@ -9,6 +9,7 @@ use crate::base::metrics::{Counter, Gauge, Metrics};
 use crate::base::problem::{Problem, kind};
 use crate::http::caller::Caller;
 use crate::http::client_streams::{Counted, StreamsOfClients};
+use crate::http::stream_life::{GOODBYE, life};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -21,9 +22,10 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 /// The media type of a stream.
@@ -168,16 +170,19 @@ pub fn reset() -> String {
 /// Returns a response that sends `first` and then each of `frames`, which are whole events.
 ///
 /// While there are none it sends what `heartbeat` returns, which is whole lines of a comment. When the sender of `frames` is
-/// gone, the client was too slow: it gets a `reset`, and the stream ends.
+/// gone, the client was too slow: it gets a `reset`, and the stream ends. `expires` is that of the token that opened it, about
+/// when the stream ends between two events: the client connects again with the id of the last one, and misses nothing.
 pub fn event_stream(
     permit: StreamPermit,
+    expires: Option<SystemTime>,
     first: &str,
     frames: Receiver<Bytes>,
     heartbeat: impl Fn() -> String + Send + Sync + 'static,
 ) -> Response {
     let retry = RECONNECT_MIN_MS + Uuid::new_v4().as_u128() % RECONNECT_SPREAD_MS;
     let first = Some(Bytes::from(format!("retry: {retry}\n\n{first}")));
-    let source = Source { first, frames, heartbeat, ended: false, _permit: permit };
+    let ends = expires.map(|expires| Instant::now() + life(expires));
+    let source = Source { first, frames, heartbeat, ends, ended: false, _permit: permit };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -191,6 +196,8 @@ struct Source<H> {
     first: Option<Bytes>,
     frames: Receiver<Bytes>,
     heartbeat: H,
+    /// When it ends, if a token opened it.
+    ends: Option<Instant>,
     ended: bool,
     _permit: StreamPermit,
 }
@@ -202,12 +209,14 @@ impl<H: Fn() -> String> Source<H> {
         }
         let sent = match self.first.take() {
             Some(first) => first,
-            None => match timeout(STREAM_HEARTBEAT, self.frames.recv()).await {
+            None if self.is_over() => self.goodbye(),
+            None => match timeout(self.next_heartbeat(), self.frames.recv()).await {
                 Ok(Some(frame)) => self.gathered(frame),
                 Ok(None) => {
                     self.ended = true;
                     Bytes::from_static(RESET.as_bytes())
                 }
+                Err(_) if self.is_over() => self.goodbye(),
                 Err(_) => {
                     // First the heartbeat, which may say up to where the client has everything: no frame may come between.
                     let heartbeat = (self.heartbeat)();
@@ -221,6 +230,23 @@ impl<H: Fn() -> String> Source<H> {
         Some((Ok(sent), self))
     }
 
+    /// Returns after how long without a frame something is sent.
+    fn next_heartbeat(&self) -> Duration {
+        let left = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        left.map_or(STREAM_HEARTBEAT, |left| left.min(STREAM_HEARTBEAT))
+    }
+
+    /// Returns true if the token has to be checked again, for which the client connects again.
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
+    }
+
+    /// Ends the stream. What waits comes on the next connection.
+    fn goodbye(&mut self) -> Bytes {
+        self.ended = true;
+        Bytes::from_static(GOODBYE)
+    }
+
     /// Returns `frame` with those that wait behind it.
     fn gathered(&mut self, frame: Bytes) -> Bytes {
         let Ok(next) = self.frames.try_recv() else { return frame };
@@ -232,5 +258,49 @@ impl<H: Fn() -> String> Source<H> {
             all.extend_from_slice(&next);
         }
         all.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use tokio::sync::mpsc;
+
+    /// Returns what a stream sends whose client is told something each second for `seconds`.
+    async fn sent(expires: Option<SystemTime>, seconds: u64) -> (String, Duration) {
+        let began = Instant::now();
+        let streams = Streams::new(StreamsLimit::default(), &Metrics::default());
+        let (sender, frames) = mpsc::channel(32);
+        let telling = tokio::spawn(async move {
+            for _ in 0..seconds {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if sender.send(Bytes::from_static(b"data: 1\n\n")).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let permit = streams.enter().unwrap();
+        let response = event_stream(permit, expires, "", frames, || ": heartbeat\n\n".into());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let took = began.elapsed();
+        telling.await.unwrap();
+        (String::from_utf8(body.to_vec()).unwrap(), took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_about_when_its_token_expires_however_much_it_tells() {
+        let expires = SystemTime::now() + Duration::from_secs(60);
+        let (text, took) = sent(Some(expires), 1_000).await;
+        assert!((59..=91).contains(&took.as_secs()), "{took:?}");
+        assert!(text.ends_with("data: 1\n\nretry: 500\n\n"), "{text}");
+        assert!(!text.contains("reset"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_a_token_goes_on() {
+        let (text, took) = sent(None, 1_000).await;
+        assert_eq!(took.as_secs(), 1_000, "it ended with its teller");
+        assert!(text.ends_with(RESET), "{text}");
     }
 }

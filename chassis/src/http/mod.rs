@@ -33,6 +33,7 @@ mod server_span;
 pub mod serving;
 mod socket;
 mod stream_end;
+mod stream_life;
 mod surface;
 mod tls;
 mod transport;
@@ -52,8 +53,8 @@ pub(crate) use fields::{Rule, rules};
 pub use name::Name;
 pub use peer::{OverTls, PeerAddr};
 pub use query::Query;
-pub use server_span::distrust_trace;
 pub use same_origin::is_same_origin;
+pub use server_span::distrust_trace;
 pub use surface::Surface;
 
 pub(crate) use context::{Context, Dependencies, Exposure};

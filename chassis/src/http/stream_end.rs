@@ -3,6 +3,7 @@
 use crate::base::limits::STREAM_DRAIN_SPREAD;
 use crate::http::event_stream::MEDIA_TYPE;
 use crate::http::socket::Stream;
+use crate::http::stream_life::GOODBYE;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header;
 use axum::response::Response;
@@ -12,9 +13,6 @@ use std::task::{Context, Poll, ready};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-/// The last lines of a stream in a drain: the client connects again soon, to another process or to the next one.
-const GOODBYE: &[u8] = b"retry: 500\n\n";
 
 /// The error for a stream whose client has gone.
 #[derive(Debug, thiserror::Error)]

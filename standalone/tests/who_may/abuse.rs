@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 impl Walk {
-    async fn register(&self, units: u32, price: u32) {
+    pub(super) async fn register(&self, units: u32, price: u32) {
         let body =
             json!({ "gifticonId": 1, "name": "Cake", "availableQuantity": units, "price": price });
         let md = self.issuer.token("minji", &["md"]);
@@ -19,7 +19,13 @@ impl Walk {
     }
 
     /// Sends a request of a customer. Returns the status and the body of the response.
-    async fn ask(&self, name: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn ask(
+        &self,
+        name: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (u16, Value) {
         let request = self.client.request(method, format!("{}{path}", self.shop.web.base));
         let request = request.bearer_auth(self.issuer.token(name, &["customer"])).json(&body);
         let response = request.send().await.unwrap();

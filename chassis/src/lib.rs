@@ -26,6 +26,8 @@ pub mod model;
 pub mod openapi;
 pub mod service;
 pub mod storage;
+#[cfg(feature = "test-issuer")]
+pub mod test_issuer;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod workers;

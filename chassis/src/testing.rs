@@ -3,16 +3,15 @@
 mod certificate;
 mod collector;
 mod event_reader;
-mod issuer;
 mod page_client;
 mod principals;
 
-pub use crate::auth::{SigningKey, base64url};
+pub use crate::auth::base64url;
+pub use crate::test_issuer::{Algorithm, SigningKey, TestIssuer, signing_key};
 pub use certificate::TestCertificate;
 pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
-pub use issuer::{TestIssuer, signing_key};
-pub use jsonwebtoken::{Algorithm, Header};
+pub use jsonwebtoken::Header;
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 pub use page_client::PageClient;
 pub use principals::{answer, client_as, principal, with_principals, without_path};

@@ -105,7 +105,7 @@ fn the_wall_clock_is_read_for_timestamps_only() {
         "chassis/src/mailbox/dead_letters.rs", // when an event was parked, and how long ago
         "chassis/src/mailbox/housekeeping.rs", // when an event was parked
         "chassis/src/mailbox/outbox.rs", // when an event happened
-        "chassis/src/testing/issuer.rs", // when the tokens of tests end
+        "chassis/src/test_issuer/mod.rs", // when the tokens of tests end
         "gateway/src/sign_in/attempt.rs", // whether a sign-in took too long, which every replica has to know
         "standalone/src/dev_issuer/mod.rs", // when the tokens of the issuer `dev` end
     ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The folders of `chassis`, each with those that it may import.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("base", &[]),
     ("model", &[]),
     ("storage", &["base", "model"]),
@@ -20,7 +20,8 @@ const LAYERS: [(&str, &[&str]); 13] = [
         &["base", "auth", "storage", "bus", "http", "mailbox", "model", "workers", "writer"],
     ),
     ("openapi", &["base", "auth", "http", "listing"]),
-    ("testing", &["base", "auth", "storage", "bus", "model", "writer"]),
+    ("test_issuer", &["base", "auth"]),
+    ("testing", &["base", "auth", "storage", "bus", "model", "writer", "test_issuer"]),
 ];
 
 /// A module's path within its crate: empty for `lib.rs`.

@@ -1,17 +1,17 @@
-//! An issuer of tokens for tests, on a port of loopback.
+//! An issuer of tokens for tests, drills and the bench, on a port of loopback.
 
-use crate::auth::SigningKey;
+pub use crate::auth::{Algorithm, SigningKey};
+
 use crate::base::config::Auth;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -133,9 +133,14 @@ impl TestIssuer {
 
     /// Returns claims of an hour for `subject` with these roles.
     pub fn claims(&self, subject: &str, roles: &[&str]) -> Value {
+        self.claims_for(subject, roles, Duration::from_hours(1))
+    }
+
+    /// Returns claims of `lifetime` for `subject` with these roles.
+    pub fn claims_for(&self, subject: &str, roles: &[&str], lifetime: Duration) -> Value {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
         json!({
-            "iss": self.url, "sub": subject, "aud": "gifticon", "iat": now, "exp": now + 3_600,
+            "iss": self.url, "sub": subject, "aud": "gifticon", "iat": now, "exp": now + lifetime.as_secs(),
             "realm_access": { "roles": roles },
         })
     }

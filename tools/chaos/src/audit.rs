@@ -8,6 +8,7 @@ use serde_json::Value;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -108,13 +109,16 @@ pub struct TopicSummary {
     pub copies: usize,
 }
 
-/// Reads the whole topic. Fails if the events of a cart are out of order, copies aside, or if two events
-/// state the same fact.
-pub async fn read_topic(servers: &Servers) -> anyhow::Result<TopicSummary> {
+/// Reads the whole topic. Fails if the events of a cart are out of order, copies aside, if two events state the same fact, or if
+/// one names another owner than the others, or than whom the cart was promised to.
+pub async fn read_topic(
+    servers: &Servers,
+    promised: &BTreeMap<i64, Arc<str>>,
+) -> anyhow::Result<TopicSummary> {
     let bus = KafkaBus::new(&servers.brokers(), TOPIC);
     let mut reader = bus.subscribe(&format!("audit-{}", uuid::Uuid::new_v4())).await?;
     let (mut seen, mut topic) = (BTreeSet::new(), TopicSummary::default());
-    let mut steps: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    let (mut steps, mut owners) = (BTreeMap::<i64, Vec<String>>::new(), promised.clone());
     // The topic has been read when no message comes for longer than a fetch takes.
     let mut idle_timeout = FIRST_MESSAGE_TIMEOUT;
     while let Ok(polled) = timeout(idle_timeout, reader.poll(MESSAGES_PER_POLL)).await {
@@ -133,7 +137,14 @@ pub async fn read_topic(servers: &Servers) -> anyhow::Result<TopicSummary> {
                 "PaymentApproved" | "PaymentDeclined" | "PaymentCancelled" => &event["cartId"],
                 _ => continue,
             };
-            steps.entry(cart.as_i64().context("a cart has an id")?).or_default().push(event_type);
+            let cart = cart.as_i64().context("a cart has an id")?;
+            let owner = event["owner"].as_str().context("an event of a cart has an owner")?;
+            let wanted = owners.entry(cart).or_insert_with(|| owner.into());
+            ensure!(
+                **wanted == *owner,
+                "owners: {event_type} of cart {cart} is of {owner}, not {wanted}"
+            );
+            steps.entry(cart).or_default().push(event_type);
         }
     }
     reader.leave().await;

@@ -1,6 +1,7 @@
 //! An HTTP client of the shop.
 
-use reqwest::{Client, Method, StatusCode};
+use crate::account::Identity;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -10,26 +11,40 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Status and body of an answer; `Err` if none came.
 pub type Answer = Result<(StatusCode, Value), reqwest::Error>;
 
-/// An HTTP client of the shop, or of one service.
+/// An HTTP client of the shop, or of one service. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct ShopClient {
     pub client: Client,
     pub base: String,
+    /// Who makes its requests.
+    pub identity: Identity,
 }
 
 impl ShopClient {
-    /// Returns a client of the server at the URL `base`.
+    /// Returns a client of the server at the URL `base`, for requests without a token.
     ///
     /// # Panics
     /// If no client can be created.
     pub fn new(base: String) -> Self {
         let client = Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build();
-        Self { client: client.expect("a client can be created"), base }
+        let client = client.expect("a client can be created");
+        Self { client, base, identity: Identity::default() }
+    }
+
+    /// Returns a client of the same server whose requests somebody makes.
+    #[must_use]
+    pub fn by(&self, identity: Identity) -> Self {
+        Self { identity, ..self.clone() }
+    }
+
+    /// Returns a request to a URL.
+    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        self.identity.sign(self.client.request(method, url))
     }
 
     /// Sends a request with a JSON body, if any.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        let mut request = self.request(method, &format!("{}{path}", self.base));
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -85,7 +100,7 @@ impl ShopClient {
     /// Adds a cart, with an `Idempotency-Key` if one is given.
     pub async fn add(&self, gifticon_id: i64, quantity: i64, key: Option<&str>) -> Answer {
         let body = json!({ "gifticonId": gifticon_id, "quantity": quantity });
-        let mut request = self.client.post(format!("{}/carts", self.base)).json(&body);
+        let mut request = self.request(Method::POST, &format!("{}/carts", self.base)).json(&body);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -107,7 +122,8 @@ impl ShopClient {
         let mut all = Vec::new();
         let mut next = Some(format!("{}/{collection}?size=1000&after={after}", self.base));
         while let Some(url) = next {
-            let response = self.client.get(&url).send().await.map_err(|error| error.to_string())?;
+            let response = self.request(Method::GET, &url).send().await;
+            let response = response.map_err(|error| error.to_string())?;
             let page: Value = response.json().await.map_err(|error| error.to_string())?;
             let items = page["_embedded"][collection].as_array();
             all.extend(items.ok_or(format!("no page at {url}: {page}"))?.iter().cloned());

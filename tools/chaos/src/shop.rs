@@ -1,11 +1,14 @@
 //! A shop under test: the cluster, its customers, and the audit.
 
+use crate::account::People;
 use crate::cluster::Cluster;
 use crate::customers::Customers;
 use crate::ledger::{Checkpoint, Ledger};
-use crate::{ShopClient, audit};
+use crate::{ShopClient, audit, owners};
 use anyhow::{bail, ensure};
-use gateway::services::processes;
+use gateway::services::{names, processes};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -16,6 +19,8 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Gifticons on sale, whose ids are 1 to this.
 const GIFTICONS: u64 = 3;
+/// The id of the gifticon that is scarce.
+const SCARCE: i64 = 2;
 /// Lines of each log that a failure prints.
 const LOG_TAIL_LINES: usize = 8;
 /// Interval between two lines that say what is waited for.
@@ -25,16 +30,22 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Shop {
     pub cluster: Cluster,
     pub ledger: Arc<Ledger>,
-    /// The gateway.
+    /// The gateway, for who reads everything: the operator, or the guest where there is no issuer.
     pub web: ShopClient,
+    pub people: People,
     checkpoint: Checkpoint,
     /// Bound for the shop to settle.
     settle_timeout: Duration,
 }
 
 impl Shop {
-    /// Waits until every replica is ready. Nothing is on sale yet. Each call of [`Self::settle`] may take `settle_timeout`.
-    pub async fn open(cluster: Cluster, settle_timeout: Duration) -> anyhow::Result<Self> {
+    /// Waits until every replica is ready, for these people. Nothing is on sale yet. Each call of [`Self::settle`] may take
+    /// `settle_timeout`.
+    pub async fn open(
+        cluster: Cluster,
+        people: People,
+        settle_timeout: Duration,
+    ) -> anyhow::Result<Self> {
         let until = Instant::now() + READY_TIMEOUT;
         for replica in processes().into_iter().flat_map(|service| cluster.clients(service)) {
             while !replica.is_ready().await {
@@ -46,23 +57,36 @@ impl Shop {
                 sleep(POLL_INTERVAL).await;
             }
         }
-        let (web, ledger) = (cluster.gateway(), Arc::new(Ledger::default()));
-        Ok(Self { cluster, ledger, web, checkpoint: Checkpoint::default(), settle_timeout })
+        let (web, ledger) = (cluster.gateway().by(people.operator()), Arc::new(Ledger::default()));
+        let checkpoint = Checkpoint::default();
+        Ok(Self { cluster, ledger, web, people, checkpoint, settle_timeout })
     }
 
-    /// Registers three gifticons: two with plenty of stock, and one, with id 2, of `scarce` units.
+    /// Returns a client of the gateway for the customer of this number.
+    pub fn customer(&self, number: u64) -> ShopClient {
+        self.web.by(self.people.customer(number))
+    }
+
+    /// Registers three gifticons: two with plenty of stock, and one, with id 2, of `scarce` units, half of them by a restock.
     pub async fn stock_up(&self, scarce: i64) -> anyhow::Result<()> {
-        for (gifticon_id, units) in [(1, 100_000_000), (2, scarce), (3, 100_000_000)] {
-            let sold = self.web.try_register(gifticon_id, units, 5_000).await;
+        let (web, restock) = (self.web.by(self.people.md()), scarce / 2);
+        for (gifticon_id, units) in [(1, 100_000_000), (SCARCE, scarce - restock), (3, 100_000_000)]
+        {
+            let sold = web.try_register(gifticon_id, units, 5_000).await;
             ensure!(sold, "gifticon {gifticon_id} was not registered");
             self.ledger.register(gifticon_id, units);
         }
+        let (path, body) = (format!("/gifticons/{SCARCE}"), json!({ "restock": restock }));
+        let (status, body) = web.ask(Method::PATCH, &path, Some(body)).await?;
+        ensure!(status == StatusCode::OK, "gifticon {SCARCE} was not restocked: {status} {body}");
+        self.ledger.register(SCARCE, restock);
         Ok(())
     }
 
     /// Starts customers of all gifticons, who shop until they are stopped.
     pub fn start_customers(&self, customers: u64, name: &str, seed: u64) -> Customers {
-        Customers::start(&self.web, &self.ledger, customers, GIFTICONS, name, seed)
+        let web = |number| self.customer(number);
+        Customers::start_each(web, &self.ledger, customers, GIFTICONS, name, seed)
     }
 
     /// Replays the idempotency keys, waits until the checks of the ledger, the databases and the consumer groups pass,
@@ -95,13 +119,34 @@ impl Shop {
         }
     }
 
-    /// Checks everything from the beginning, and the whole topic.
+    /// Checks everything from the beginning, whose it is, and the whole topic.
     pub async fn audit(&self) -> anyhow::Result<audit::TopicSummary> {
-        if let Err(why) = self.ledger.check(&self.web).await {
-            self.print_diagnosis(&why).await;
-            bail!("{why}");
+        let promised = self.ledger.owners();
+        let checks = async {
+            // Who tries to change what belongs to others does so before the ledger is checked.
+            if self.people.issuer().is_some() {
+                owners::check_access(&self.web, &self.people).await?;
+            }
+            self.ledger.check(&self.web).await.map_err(anyhow::Error::msg)?;
+            owners::check_databases(&self.cluster.servers, &promised).await?;
+            self.check_management().await
+        };
+        if let Err(why) = checks.await {
+            self.print_diagnosis(&format!("{why:#}")).await;
+            return Err(why);
         }
-        audit::read_topic(&self.cluster.servers).await
+        audit::read_topic(&self.cluster.servers, &promised).await
+    }
+
+    /// Checks that the operator reads at every replica that no event is parked.
+    async fn check_management(&self) -> anyhow::Result<()> {
+        for web in names().into_iter().flat_map(|name| self.cluster.management_clients(name)) {
+            let web = web.by(self.people.operator());
+            let (status, body) = web.ask(Method::GET, "/admin/parked", None).await?;
+            let none = body.as_array().is_some_and(Vec::is_empty);
+            ensure!(none, "{}/admin/parked answered {status}: {body}", web.base);
+        }
+        Ok(())
     }
 
     /// Returns the number of requests. Fails if one of them failed.

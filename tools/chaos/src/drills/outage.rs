@@ -79,6 +79,7 @@ pub(crate) async fn of_postgres(
         progress.ticks(Some(time));
         for (service, path) in SERVICES.map(|service| (service.name, service.path)) {
             for web in shop.cluster.clients(service) {
+                let web = web.by(shop.people.operator());
                 slowest = slowest.max(refuses(&web, Method::GET, path).await?);
                 ensure!(!web.is_healthy().await, "{service} is healthy without its database");
                 ensure!(web.is_ready().await, "{service} is not ready without its database");
@@ -86,7 +87,7 @@ pub(crate) async fn of_postgres(
                 ensure!(status == StatusCode::OK, "{service} is not alive: {status}");
             }
         }
-        slowest = slowest.max(refuses(&shop.web, Method::POST, "/carts").await?);
+        slowest = slowest.max(refuses(&shop.customer(0), Method::POST, "/carts").await?);
         sleep(Duration::from_millis(200)).await;
     }
     drop(progress);
@@ -120,7 +121,7 @@ pub(crate) async fn of_postgres(
 /// Sends a request that needs a database, and returns how long the refusal took.
 async fn refuses(web: &ShopClient, method: Method, path: &str) -> anyhow::Result<Duration> {
     let asked = Instant::now();
-    let request = web.client.request(method.clone(), format!("{}{path}", web.base));
+    let request = web.request(method.clone(), &format!("{}{path}", web.base));
     let body = serde_json::json!({ "gifticonId": 1, "quantity": 1 });
     let answer = timeout(REFUSAL_TIMEOUT, request.json(&body).send()).await;
     let answer = answer

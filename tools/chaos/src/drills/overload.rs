@@ -48,8 +48,8 @@ impl Outcomes {
     async fn add(&self, gateway: &ShopClient) {
         let asked = Instant::now();
         let body = serde_json::json!({ "gifticonId": 1, "quantity": 1 });
-        let answer =
-            gateway.client.post(format!("{}/carts", gateway.base)).json(&body).send().await;
+        let request = gateway.request(Method::POST, &format!("{}/carts", gateway.base));
+        let answer = request.json(&body).send().await;
         let (status, retry) = match &answer {
             Ok(answer) => (answer.status(), answer.headers().contains_key("retry-after")),
             Err(error) => return lock(&self.unexpected).push(format!("{error:?}")),
@@ -95,6 +95,8 @@ struct Round {
 pub(crate) async fn run(shop: &mut Shop) -> anyhow::Result<Vec<Row>> {
     // Past the proxy of the gateway: all proxies share one thread, which also carries the calls between services.
     let gateways = shop.cluster.clients("gateway");
+    let turns = gateways.iter().cycle().zip(0..).take(WAITING_CUSTOMERS);
+    let gateways: Vec<_> = turns.map(|(web, turn)| web.by(shop.people.customer(turn))).collect();
     during("warming up", Some(PHASE_DURATION), closed_loop(&gateways)).await;
     let mut rounds = Vec::new();
     let mut settled = Duration::ZERO;
@@ -189,7 +191,8 @@ fn median(mut figures: Vec<f64>) -> f64 {
 async fn waited_late(gateways: &[ShopClient]) -> anyhow::Result<[f64; 3]> {
     let mut late = [0.0; 3];
     for gateway in gateways {
-        let metrics = gateway.client.get(format!("{}/metrics", gateway.base)).send().await?;
+        let metrics = gateway.request(Method::GET, &format!("{}/metrics", gateway.base));
+        let metrics = metrics.send().await?;
         let metrics = metrics.text().await?;
         let bucket = |le: &str| {
             let name = format!("http_queue_seconds_bucket{{le=\"{le}\"}} ");

@@ -29,7 +29,7 @@ pub(crate) enum Part {
 /// Measures the shop, and the floors that bound it on this machine.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-#[command(group = ArgGroup::new("what").args(["open_loops", "rates", "replicas", "streams", "only"]))]
+#[command(group = ArgGroup::new("what").args(["open_loops", "rates", "replicas", "streams", "tokens", "only"]))]
 pub(crate) struct Cli {
     /// Run five processes on Kafka and Postgres, instead of one process on its embedded log and SQLite
     #[arg(long)]
@@ -79,6 +79,9 @@ pub(crate) struct Cli {
     /// Let each of the streams wait for the carts of all customers, instead of for its own
     #[arg(long, requires = "streams")]
     pub(crate) of_all: bool,
+    /// Measure POST /carts with tokens of an issuer, signed by RS256 and by ES256, beside the same without
+    #[arg(long)]
+    pub(crate) tokens: bool,
     /// Measure another implementation beside ours, whose gateway listens at this URL; 127.0.0.0/8 only. With --held, search
     /// its highest rate too
     #[arg(long, value_name = "URL", value_parser = rival::address, conflicts_with = "what")]
@@ -155,6 +158,7 @@ mod tests {
             "--held --neighbour",
             "--streams 10 --of-all",
             "--real --replicas 2 --repeat 5",
+            "--real --tokens --repeat 5 --seconds 3",
             "--against http://127.0.0.1:9000 --held --neighbour",
         ] {
             assert!(parsed(valid).is_ok(), "{valid}");
@@ -172,6 +176,8 @@ mod tests {
             "--seconds 0",
             "--rows 0",
             "--held --open-loops",
+            "--held --tokens",
+            "--tokens --streams 10",
             "--rates 250 --open-loops",
             "--against http://127.0.0.1:9000 --rates 250",
             "--against http://10.0.0.1:9000",

@@ -35,6 +35,7 @@ mod seed;
 mod shop;
 mod storage;
 mod streams;
+mod tokens;
 mod tools;
 mod whole;
 mod wire;
@@ -121,6 +122,9 @@ async fn measure(cli: &Cli, report: &mut Report) -> anyhow::Result<()> {
     }
     if let Some(count) = cli.replicas {
         return replicas::run(count, cli.repeat, time, report).await;
+    }
+    if cli.tokens {
+        return tokens::run(cli.real, cli.repeat, time, report).await;
     }
     whole::run(cli, report).await
 }

@@ -3,8 +3,10 @@
 use crate::process::{Process, itself};
 use crate::storage::Storage;
 use anyhow::Context;
+use chaos::account::Account;
 use chaos::proxy::Proxy;
 use chaos::servers::Servers;
+use chassis::test_issuer::TestIssuer;
 use gateway::services::{SERVICES, processes};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,6 +34,8 @@ pub(crate) struct Shop {
     addrs: BTreeMap<String, SocketAddr>,
     /// Time from the first start of a process until all were ready.
     pub(crate) started: Duration,
+    /// Whose tokens it believes.
+    issuer: Option<TestIssuer>,
     _storage: Option<Storage>,
 }
 
@@ -41,14 +45,25 @@ impl Shop {
         Self::on(Storage::new(real)?).await
     }
 
+    /// Starts the shop with an issuer of tokens.
+    pub(crate) async fn with_issuer(real: bool, issuer: TestIssuer) -> anyhow::Result<Self> {
+        Self::start_on(Storage::new(real)?, Some(issuer)).await
+    }
+
     /// Starts the shop on data that are there.
     pub(crate) async fn on(storage: Storage) -> anyhow::Result<Self> {
+        Self::start_on(storage, None).await
+    }
+
+    async fn start_on(storage: Storage, issuer: Option<TestIssuer>) -> anyhow::Result<Self> {
         let began = Instant::now();
+        let auth = issuer.as_ref().map(|issuer| ("AUTH_ISSUER", issuer.url.clone()));
         let (processes, addrs) = match &storage {
-            Storage::Dir(dir) => embedded(dir.path())?,
-            Storage::Servers(servers) => five(servers, None)?,
+            Storage::Dir(dir) => embedded(dir.path(), auth)?,
+            Storage::Servers(servers) => five(servers, None, auth)?,
         };
-        Self::ready(Kind::Shop, processes, addrs, began, Some(storage)).await
+        let shop = Self::ready(Kind::Shop, processes, addrs, began, Some(storage)).await?;
+        Ok(Self { issuer, ..shop })
     }
 
     /// Starts `count` replicas of each of the four services on Kafka and Postgres, each service behind a proxy that distributes
@@ -56,7 +71,7 @@ impl Shop {
     pub(crate) async fn replicated(count: usize) -> anyhow::Result<Self> {
         let servers = Servers::start()?;
         let began = Instant::now();
-        let (processes, addrs) = five(&servers, Some(count))?;
+        let (processes, addrs) = five(&servers, Some(count), None)?;
         Self::ready(Kind::Shop, processes, addrs, began, Some(Storage::Servers(servers))).await
     }
 
@@ -87,6 +102,7 @@ impl Shop {
             processes: vec![process],
             addrs,
             started: Duration::ZERO,
+            issuer: None,
             _storage: None,
         })
     }
@@ -98,6 +114,7 @@ impl Shop {
             processes: vec![],
             addrs: BTreeMap::from([("gateway".to_owned(), addr)]),
             started: Duration::ZERO,
+            issuer: None,
             _storage: None,
         }
     }
@@ -118,7 +135,8 @@ impl Shop {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        Ok(Self { kind, processes, addrs, started: began.elapsed(), _storage: storage })
+        let started = began.elapsed();
+        Ok(Self { kind, processes, addrs, started, issuer: None, _storage: storage })
     }
 
     /// Stops all processes by SIGSTOP for `time`.
@@ -140,9 +158,18 @@ impl Shop {
         *self.addrs.get(service).unwrap_or_else(|| panic!("nothing is called {service}"))
     }
 
-    /// Returns a client of a service, for requests that are not measured.
+    /// Returns a client of a service, for requests that are not measured: the operator's, if there is an issuer.
     pub(crate) fn web(&self, service: &str) -> chaos::ShopClient {
-        chaos::ShopClient::new(format!("http://{}", self.addr(service)))
+        let web = chaos::ShopClient::new(format!("http://{}", self.addr(service)));
+        match &self.issuer {
+            Some(issuer) => web.by(Account::new(issuer, "ops", "operator").into()),
+            None => web,
+        }
+    }
+
+    /// Returns a token of who registers gifticons, if there is an issuer.
+    pub(crate) fn token_of_md(&self) -> Option<String> {
+        self.issuer.as_ref().map(|issuer| issuer.token("minji", &["md"]))
     }
 
     /// Returns the CPU time of all processes so far, in seconds. `None` of a rival, whose processes are unknown.
@@ -163,13 +190,17 @@ impl Shop {
 
 type Started = (Vec<Process>, BTreeMap<String, SocketAddr>);
 
+/// The setting of who may do what.
+type Auth = Option<(&'static str, String)>;
+
 /// Starts the shop as one process, on SQLite and the embedded log in `dir`.
-fn embedded(dir: &Path) -> anyhow::Result<Started> {
+fn embedded(dir: &Path, auth: Auth) -> anyhow::Result<Started> {
     let listeners = processes().into_iter().chain(["management"]);
     let listeners: Vec<_> = listeners.map(|name| format!("{}_ADDR", name.to_uppercase())).collect();
     let mut settings: Vec<(&str, String)> =
         listeners.iter().map(|name| (name.as_str(), "127.0.0.1:0".to_owned())).collect();
     settings.push(("DATA_DIR", dir.display().to_string()));
+    settings.extend(auth);
     let process = Process::start("standalone", &[], &settings, processes().len())?;
     let addrs = process.listens.clone();
     Ok((vec![process], addrs))
@@ -177,13 +208,14 @@ fn embedded(dir: &Path) -> anyhow::Result<Started> {
 
 /// Starts the shop as five processes, on Kafka and Postgres. With `replicas`, each service has so many behind a proxy, which
 /// share the cores.
-fn five(servers: &Servers, replicas: Option<usize>) -> anyhow::Result<Started> {
+fn five(servers: &Servers, replicas: Option<usize>, auth: Auth) -> anyhow::Result<Started> {
     let (mut processes, mut addrs) = (Vec::new(), BTreeMap::new());
     let mut urls: Vec<(String, String)> = Vec::new();
     for service in SERVICES {
         let name = service.name;
         let mut settings = settings(servers, name);
         settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+        settings.extend(auth.clone());
         if let Some(count) = replicas {
             let threads = (available_parallelism()?.get() / count).max(1);
             settings.push(("TOKIO_WORKER_THREADS", threads.to_string()));
@@ -201,6 +233,7 @@ fn five(servers: &Servers, replicas: Option<usize>) -> anyhow::Result<Started> {
     let listeners = ["LISTEN_ADDR", "MANAGEMENT_ADDR"].map(|name| (name, "127.0.0.1:0".to_owned()));
     let mut settings = listeners.to_vec();
     settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
+    settings.extend(auth);
     let gateway = Process::start("gateway", &[], &settings, 1)?;
     addrs.extend(gateway.listens.clone());
     processes.push(gateway);

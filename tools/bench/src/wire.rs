@@ -36,6 +36,14 @@ pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Returns the bytes of a request with a token.
+pub(crate) fn authorized(mut request: Vec<u8>, token: &str) -> Vec<u8> {
+    let head = request.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let header = format!("authorization: Bearer {token}\r\n");
+    request.splice(head..head, header.into_bytes());
+    request
+}
+
 impl Wire {
     /// Connects to a server.
     pub(crate) async fn to(addr: SocketAddr) -> anyhow::Result<Self> {
@@ -144,6 +152,14 @@ mod tests {
         assert_eq!(head("HTTP/1.1 204 \r\n\r\n").unwrap(), (204, Framing::Length(0), false));
         assert!(head("HTTP/1.1 200 OK\r\n\r\n").is_err());
         assert!(head("SSH-2.0").is_err());
+    }
+
+    #[test]
+    fn a_token_is_the_first_header() {
+        let request = authorized(request("POST", "/carts", "{}"), "a.b.c");
+        let text = String::from_utf8(request).unwrap();
+        let expected = "POST /carts HTTP/1.1\r\nauthorization: Bearer a.b.c\r\nhost: shop\r\n";
+        assert!(text.starts_with(expected) && text.ends_with("\r\n\r\n{}"), "{text}");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use crate::load::{self, Measured, Requests};
 use crate::measure::{DRAIN_TIMEOUT, row};
 use crate::report::Row;
 use crate::shop::Shop;
-use crate::wire::{Wire, request};
+use crate::wire::{Wire, authorized, request};
 use anyhow::{bail, ensure};
 use chaos::Dice;
 use serde_json::Value;
@@ -44,10 +44,10 @@ pub(crate) async fn register(
     numbers: RangeInclusive<i64>,
 ) -> anyhow::Result<Vec<i64>> {
     let (addr, next) = (shop.addr("gateway"), Arc::new(AtomicI64::new(*numbers.start())));
-    let last = *numbers.end();
+    let (last, token) = (*numbers.end(), shop.token_of_md());
     let mut registrations = JoinSet::new();
     for _ in 0..REGISTRATIONS {
-        let next = Arc::clone(&next);
+        let (next, token) = (Arc::clone(&next), token.clone());
         registrations.spawn(async move {
             let (mut wire, mut ids) = (None, Vec::new());
             loop {
@@ -55,7 +55,7 @@ pub(crate) async fn register(
                 if number > last {
                     return anyhow::Ok(ids);
                 }
-                ids.push((number, register_one(&mut wire, addr, number).await?));
+                ids.push((number, register_one(&mut wire, addr, number, token.as_deref()).await?));
             }
         });
     }
@@ -71,11 +71,15 @@ async fn register_one(
     wire: &mut Option<Wire>,
     addr: SocketAddr,
     number: i64,
+    token: Option<&str>,
 ) -> anyhow::Result<i64> {
     let body = format!(
         r#"{{"gifticonId":"{number}","name":"Americano","availableQuantity":"{STOCK}","price":"5000"}}"#
     );
-    let register = request("POST", "/gifticons", &body);
+    let mut register = request("POST", "/gifticons", &body);
+    if let Some(token) = token {
+        register = authorized(register, token);
+    }
     for _ in 0..REGISTRATION_ATTEMPTS {
         let answer = load::ask(wire, addr, &register).await;
         match answer {
@@ -92,8 +96,13 @@ async fn register_one(
 
 /// Returns requests `POST /carts` of one gifticon.
 pub(crate) fn hot() -> Requests {
-    let add = request("POST", "/carts", r#"{"gifticonId":1,"quantity":1}"#);
+    let add = hot_request();
     Arc::new(move |_| add.clone())
+}
+
+/// Returns the request of [`hot`].
+pub(crate) fn hot_request() -> Vec<u8> {
+    request("POST", "/carts", r#"{"gifticonId":1,"quantity":1}"#)
 }
 
 /// Returns requests `POST /carts` of random gifticons.

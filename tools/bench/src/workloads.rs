@@ -44,10 +44,10 @@ pub(crate) async fn register(
     numbers: RangeInclusive<i64>,
 ) -> anyhow::Result<Vec<i64>> {
     let (addr, next) = (shop.addr("gateway"), Arc::new(AtomicI64::new(*numbers.start())));
-    let (last, token) = (*numbers.end(), shop.token_of_md());
+    let last = *numbers.end();
     let mut registrations = JoinSet::new();
-    for _ in 0..REGISTRATIONS {
-        let (next, token) = (Arc::clone(&next), token.clone());
+    for worker in 0..REGISTRATIONS {
+        let (next, token) = (Arc::clone(&next), shop.token_of_md(worker));
         registrations.spawn(async move {
             let (mut wire, mut ids) = (None, Vec::new());
             loop {

@@ -256,6 +256,21 @@ async fn a_collector_that_fails_costs_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_log_names_the_trace_of_a_problem_in_each_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("RUST_LOG", "chassis=debug"), ("LOG_FORMAT", "json")];
+    let (shop, log) = Process::start_logged(dir.path(), &settings);
+    let (_, problem) = shop.web.ask(Method::GET, "/carts/7", None).await.unwrap();
+    assert!(shop.terminate().await.success());
+    let log = std::fs::read_to_string(log).unwrap();
+    let answered = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let answered = answered.filter(|line| line["message"] == "answered a request");
+    let traces: Vec<_> = answered.map(|line| line["span"]["trace.id"].clone()).collect();
+    let trace = &problem["traceId"];
+    assert_eq!(traces, [trace.clone(), trace.clone()], "of cart and of the gateway");
+}
+
+#[tokio::test]
 async fn problems_and_metrics_name_the_trace() {
     let collector = Collector::start();
     export::begin("standalone", collector.settings()).unwrap();

@@ -30,11 +30,11 @@ impl Process {
         Self::start_with(dir, environment, Stdio::inherit())
     }
 
-    /// Does the same as [`Self::start`]. Returns the file with its warnings too.
+    /// Does the same as [`Self::start`]. Returns the file with its log too: warnings, where `environment` has no `RUST_LOG`.
     pub fn start_logged(dir: &Path, environment: &[(&str, &str)]) -> (Self, PathBuf) {
         let log = dir.join("stderr");
         let stderr = File::create(&log).unwrap().into();
-        let environment = [environment, &[("RUST_LOG", "warn")]].concat();
+        let environment = [&[("RUST_LOG", "warn")], environment].concat();
         (Self::start_with(dir, &environment, stderr), log)
     }
 

@@ -106,6 +106,10 @@ async function play(type) {
   }
 }
 
+// What is left of each gifticon, and its name.
+const stock = new Map(Object.entries(JSON.parse(words.stock)));
+const names = new Map(Object.entries(JSON.parse(words.names)));
+
 // In words.
 const time = new Intl.DateTimeFormat('en-GB', {
   timeZone: 'Asia/Seoul', hour: '2-digit', minute: '2-digit', second: '2-digit',
@@ -113,7 +117,8 @@ const time = new Intl.DateTimeFormat('en-GB', {
 function told(event) {
   const pattern = happened.dataset[event.type[0].toLowerCase() + event.type.slice(1)];
   const values = {
-    cart: event.cartId, gifticon: event.gifticonId,
+    cart: event.cartId,
+    gifticon: names.get(String(event.gifticonId)) ?? words.voucher.replace('{n}', event.gifticonId),
     quantity: count.format(event.availableQuantity ?? event.quantity ?? 0),
   };
   const item = document.createElement('li');
@@ -144,7 +149,6 @@ function set(key, text, value) {
   box.querySelector('polyline').setAttribute('points', points.join(' '));
 }
 
-const stock = new Map(Object.entries(JSON.parse(words.stock)));
 function left() {
   let sum = 0;
   for (const units of stock.values()) sum += units;
@@ -176,7 +180,7 @@ async function figures() {
     }
     set('carts', cartsPerSecond === null ? words.unknown : cartsPerSecond.toFixed(1), cartsPerSecond ?? 0);
     set('lag', count.format(lag), lag);
-    set('outbox', `${age.toFixed(1)} ${words.seconds}`, age);
+    set('outbox', words.seconds.replace('{n}', age.toFixed(1)), age);
     set('breaker', words[breaker] ?? words.unknown);
     document.getElementById('breaker').classList.toggle('is-open', breaker !== undefined && breaker !== 'closed');
   } catch { /* asked again */ }
@@ -191,6 +195,7 @@ setTimeout(() => happened.setAttribute('aria-live', 'polite'), 2000);
 
 follow(at('/live/stream'), ['event', 'reset'], (name, event) => {
   if (name === 'reset' || !WALKS[event.type]) return;
+  if (event.name) names.set(String(event.gifticonId), event.name);
   told(event);
   if (event.gifticonId !== undefined && event.availableQuantity !== undefined) {
     stock.set(String(event.gifticonId), event.availableQuantity);

@@ -15,11 +15,12 @@ const PALETTES: [[&str; 3]; 8] = [
 ];
 
 /// Words in names, each with the sign for it.
-const SIGNS: [(&[&str], &str); 7] = [
+const SIGNS: [(&[&str], &str); 8] = [
     (&["아이스 아메리카노", "콜드브루", "에이드", "iced", "cold", "ade"], ICED),
     (&["아메리카노", "라떼", "커피", "coffee", "latte", "americano", "tea", "차"], CUP),
     (&["케이크", "cake", "빵", "bread"], CAKE),
-    (&["치킨", "chicken", "팝콘", "popcorn", "영화", "movie"], BUCKET),
+    (&["치킨", "닭", "chicken"], DRUMSTICK),
+    (&["팝콘", "popcorn", "영화", "movie"], BUCKET),
     (&["아이스크림", "빙수", "ice cream", "gelato"], CONE),
     (&["버거", "burger", "샌드위치", "sandwich"], BURGER),
     (&["상품권", "금액권", "card", "gift card"], CARD),
@@ -29,6 +30,7 @@ const ICED: &str = r#"<path d="M18 20h28l-4 36H22zM14 20h36M34 20l4-14h7M20 34h2
 const CUP: &str = r#"<path d="M12 24h32v16a12 12 0 0 1-12 12h-8a12 12 0 0 1-12-12zM44 28h4a6 6 0 0 1 0 12h-4M8 58h40M22 16c0-4 4-4 4-8M31 16c0-4 4-4 4-8"/>"#;
 const CAKE: &str = r#"<path d="M10 54h44V36a6 6 0 0 0-6-6H16a6 6 0 0 0-6 6zM10 42c5 5 9 5 14 0 5 5 11 5 16 0 5 5 9 5 14 0M32 30V20M32 10c3 3 3 6 0 6s-3-3 0-6"/>"#;
 const BUCKET: &str = r#"<path d="M14 28h36l-6 28H20zM26 28l2 28M38 28l-2 28M14 28a7 7 0 0 1 8-10 9 9 0 0 1 17-3 8 8 0 0 1 11 13"/>"#;
+const DRUMSTICK: &str = r#"<path d="M21 36l-8 8a5 5 0 1 0-4 8 5 5 0 1 0 8 4l11-11z"/><path d="M26 41C16 36 18 16 34 10 48 5 60 15 55 29 50 44 34 48 26 41zM43 18c3 1 5 4 4 8"/>"#;
 const CONE: &str =
     r#"<path d="M20 30l12 28 12-28zM18 30a14 14 0 0 1 28 0zM25 38l12 9M38 37l-9 7"/>"#;
 const BURGER: &str = r#"<path d="M10 28a22 16 0 0 1 44 0zM10 36c5 4 9 4 14 0 5 4 11 4 16 0 5 4 9 4 14 0M10 44h44v4a6 6 0 0 1-6 6H16a6 6 0 0 1-6-6zM26 20h1M34 18h1M41 21h1"/>"#;
@@ -74,6 +76,7 @@ mod tests {
         assert_eq!(picture, draw("<script>alert(1)</script>"));
         assert!(picture.starts_with("<svg") && !picture.contains("script"));
         assert!(draw("카페라떼").contains(CUP) && draw("Iced americano").contains(ICED));
+        assert!(draw("후라이드 치킨").contains(DRUMSTICK) && draw("영화 관람권").contains(BUCKET));
         assert!(draw("선물").contains(GIFT));
     }
 }

@@ -85,7 +85,7 @@ words! {
     left: "{n} left", "{n}개 남음";
     left_few: "Only {n} left", "{n}개만 남았어요";
     sold_out: "Sold out", "품절";
-    sold_out_text: "It comes back if somebody cancels.", "취소되면 다시 살 수 있어요.";
+    sold_out_text: "Back if somebody cancels.", "취소되면 다시 살 수 있어요.";
     quantity: "Quantity of {name}", "{name} 수량";
     fewer: "One fewer", "한 개 빼기";
     more: "One more", "한 개 더하기";
@@ -197,11 +197,12 @@ words! {
     live_slow: "Slow motion", "천천히 보기";
     live_numbers: "Numbers", "숫자로 보기";
     live_carts: "Carts a second", "초당 장바구니";
-    live_lag: "Events to be read", "읽을 이벤트";
-    live_outbox: "Oldest unsent event", "가장 오래된 미전송 이벤트";
+    live_lag: "Events to be read", "밀린 이벤트";
+    live_outbox: "Oldest unsent event", "전송 대기 시간";
     live_breaker: "Circuit breaker", "서킷 브레이커";
     live_stock: "Vouchers left", "남은 기프티콘";
-    live_seconds: "s", "초";
+    live_seconds: "{n} s", "{n}초";
+    live_voucher: "voucher {n}", "{n}번 기프티콘";
     breaker_closed: "closed: calls pass", "닫힘 (정상)";
     breaker_open: "open: calls are refused", "열림 (차단)";
     breaker_half_open: "half open: it tries", "반열림 (시험 중)";
@@ -221,20 +222,20 @@ words! {
     node_payment: "payment", "결제";
     node_mypage: "mypage", "마이페이지";
     node_topic: "topic", "토픽";
-    role_gateway: "the way in", "들어오는 문";
+    role_gateway: "the way in", "입구";
     role_gifticon: "stock", "재고";
     role_cart: "saga", "사가";
     role_payment: "approval", "승인";
     role_mypage: "view", "조회";
-    happened_cart_added: "Cart {cart}: {quantity} of voucher {gifticon} added", "장바구니 {cart}번: {gifticon}번 기프티콘 {quantity}개를 담았어요";
+    happened_cart_added: "Cart {cart}: {quantity} of {gifticon} added", "장바구니 {cart}번: {gifticon} {quantity}개를 담았어요";
     happened_sold_out: "Refused, not enough are left: {quantity}", "재고가 모자라 담지 못한 주문: {quantity}건";
     happened_payment_approved: "Cart {cart}: payment approved", "장바구니 {cart}번: 결제가 승인됐어요";
     happened_payment_declined: "Cart {cart}: payment declined", "장바구니 {cart}번: 결제가 거절됐어요";
     happened_cart_removed: "Cart {cart}: removed, its stock goes back", "장바구니 {cart}번: 취소해서 재고를 되돌려요";
     happened_payment_cancelled: "Cart {cart}: the money went back", "장바구니 {cart}번: 결제를 취소했어요";
-    happened_gifticon_registered: "Voucher {gifticon} is on sale", "{gifticon}번 기프티콘 판매를 시작했어요";
-    happened_quantity_modified: "Voucher {gifticon}: {quantity} left", "{gifticon}번 기프티콘: {quantity}개 남았어요";
-    happened_gifticon_deleted: "Voucher {gifticon} is no longer on sale", "{gifticon}번 기프티콘 판매를 마쳤어요";
+    happened_gifticon_registered: "On sale now: {gifticon}", "{gifticon}, 판매를 시작했어요";
+    happened_quantity_modified: "{gifticon}: {quantity} left", "{gifticon}: {quantity}개 남았어요";
+    happened_gifticon_deleted: "No longer on sale: {gifticon}", "{gifticon}, 판매를 마쳤어요";
 }
 
 impl Words {

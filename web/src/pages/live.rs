@@ -4,7 +4,7 @@ use crate::answer;
 use crate::format::count;
 use crate::pages::Frame;
 use crate::pages::pager::Collection;
-use crate::pages::shop::Gifticons;
+use crate::pages::shop::{Gifticon, Gifticons};
 use crate::pages::sign_in::barred;
 use crate::visit::Visit;
 use crate::visitor::Visitor;
@@ -13,7 +13,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Gifticons whose stock is summed up.
 const SUMMED_MAX: i64 = 200;
@@ -67,6 +67,8 @@ struct LivePage {
     breaker: String,
     /// What is left of each gifticon, as JSON.
     stock: String,
+    /// The name of each gifticon, as JSON.
+    names: String,
 }
 
 /// Handles `GET /live`.
@@ -81,10 +83,12 @@ pub(crate) async fn page(visit: Visit) -> Response {
     );
     let (t, figures) = (visit.words(), figures.unwrap_or_default());
     let gifticons = list.map(|list| list.embedded.gifticons).ok();
-    let left = gifticons.iter().flatten().map(|gifticon| {
-        (gifticon.gifticon_id.to_string(), Value::from(gifticon.available_quantity))
-    });
-    let stock = Value::Object(left.collect::<Map<_, _>>()).to_string();
+    let by_id = |value: fn(&Gifticon) -> Value| {
+        let pair = |gifticon: &Gifticon| (gifticon.gifticon_id.to_string(), value(gifticon));
+        Value::Object(gifticons.iter().flatten().map(pair).collect()).to_string()
+    };
+    let stock = by_id(|gifticon| gifticon.available_quantity.into());
+    let names = by_id(|gifticon| gifticon.name.clone().into());
     let left = gifticons.map(|all| all.iter().map(|gifticon| gifticon.available_quantity).sum());
     let breaker = figures.services.iter().find_map(|service| service.breaker.clone());
     let breaker = breaker.unwrap_or_default();
@@ -94,6 +98,7 @@ pub(crate) async fn page(visit: Visit) -> Response {
         nodes: nodes(t, &figures),
         breaker,
         stock,
+        names,
     };
     answer::page(StatusCode::OK, &visit, &page)
 }
@@ -114,7 +119,11 @@ fn numbers(t: &'static Words, figures: &Figures, breaker: &str, left: Option<i64
     vec![
         number("carts", t.live_carts, figures.carts_per_second.map(|carts| format!("{carts:.1}"))),
         number("lag", t.live_lag, lag.map(|lag| format!("{lag:.0}"))),
-        number("outbox", t.live_outbox, age.map(|age| format!("{age:.1} {}", t.live_seconds))),
+        number(
+            "outbox",
+            t.live_outbox,
+            age.map(|age| fill(t.live_seconds, &[("n", &format!("{age:.1}"))])),
+        ),
         number("stock", t.live_stock, left.map(count)),
         number("breaker", t.live_breaker, breaker.map(ToOwned::to_owned)),
     ]

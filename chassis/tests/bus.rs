@@ -8,10 +8,10 @@ mod kinds;
 mod embedded_only;
 #[path = "bus/kafka_only.rs"]
 mod kafka_only;
+#[path = "bus/tail.rs"]
+mod tail;
 
-use chassis::bus::{
-    Bus, Delivery, EmbeddedLog, KafkaBus, Message, Subscription, TopicPosition, TopicTail,
-};
+use chassis::bus::{Bus, Delivery, EmbeddedLog, KafkaBus, Message, Subscription, TopicPosition};
 use kinds::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 /// How long a test waits for a state. A rebalance of a real group takes a few seconds at most.
 const STATE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The environment variable with the address of the bus that a child process publishes to.
+/// The environment variable with the address of the bus of a child process.
 const CHILD_BUS_VARIABLE: &str = "TEST_BUS_CHILD";
 
 on_each_bus!(
@@ -35,7 +35,6 @@ on_each_bus!(
     a_restart_resumes_after_the_committed_messages,
     lag_is_what_a_reader_has_left,
     a_replay_ends_where_the_topic_ended_and_moves_no_group,
-    a_tail_begins_with_the_newest_messages_and_goes_on,
     acknowledged_messages_survive_kill_9,
 );
 
@@ -178,33 +177,6 @@ async fn lag_is_what_a_reader_has_left(mut kind: impl Kind) {
     }
 }
 
-/// Reads the tail until it has returned `wanted`.
-async fn follow(tail: &mut Box<dyn TopicTail>, wanted: &str) -> Vec<Arc<Delivery>> {
-    let mut read = Vec::new();
-    while !payloads(&read).contains(wanted) {
-        read.extend(timeout(STATE_TIMEOUT, tail.next(7)).await.expect("it comes").unwrap());
-    }
-    read
-}
-
-async fn a_tail_begins_with_the_newest_messages_and_goes_on(mut kind: impl Kind) {
-    let bus = kind.bus().await;
-    let old: Vec<_> = (0..100).map(|number| message("key", number)).collect();
-    send(&bus, &old).await;
-    let mut tail = bus.tail(12).await.unwrap();
-    let newest = follow(&mut tail, "99").await;
-    assert!((2..=12).contains(&newest.len()), "{} of all partitions", newest.len());
-    let TopicPosition { partition, offset } = newest[0].position;
-    assert_eq!(tail.start()[&partition], offset);
-    let silent = timeout(Duration::from_millis(300), tail.next(7)).await;
-    assert!(silent.is_err(), "there is nothing yet");
-    send(&bus, &[message("key", "next")]).await;
-    assert_eq!(follow(&mut tail, "next").await.len(), 1);
-    let mut from_the_end = bus.tail(0).await.unwrap();
-    send(&bus, &[message("key", "last")]).await;
-    assert_eq!(follow(&mut from_the_end, "last").await.len(), 1);
-}
-
 async fn a_replay_ends_where_the_topic_ended_and_moves_no_group(mut kind: impl Kind) {
     let bus = kind.bus().await;
     let batch = |from| (from..from + 60).map(|key: i32| message(&key.to_string(), key));
@@ -259,17 +231,22 @@ async fn acknowledged_messages_survive_kill_9(mut kind: impl Kind) {
     }
 }
 
-/// Not a test: the child process of `acknowledged_messages_survive_kill_9`.
-#[tokio::test]
-async fn child_publishes_until_it_is_killed() {
+/// Returns the bus that the parent of this process names, if it has one.
+async fn bus_of_the_parent() -> Option<Arc<dyn Bus>> {
     #[expect(clippy::disallowed_methods, reason = "the parent sets it")]
-    let Ok(address) = std::env::var(CHILD_BUS_VARIABLE) else { return };
+    let address = std::env::var(CHILD_BUS_VARIABLE).ok()?;
     let words: Vec<&str> = address.split(' ').collect();
-    let bus: Arc<dyn Bus> = match words[..] {
+    Some(match words[..] {
         ["embedded", file] => Arc::new(EmbeddedLog::open(file.as_ref()).await.unwrap()),
         ["kafka", brokers, topic] => Arc::new(KafkaBus::new(brokers, topic)),
         _ => panic!("an unknown bus: {address}"),
-    };
+    })
+}
+
+/// Not a test: the child process of `acknowledged_messages_survive_kill_9`.
+#[tokio::test]
+async fn child_publishes_until_it_is_killed() {
+    let Some(bus) = bus_of_the_parent().await else { return };
     let publisher = bus.publisher().await.unwrap();
     for number in 0..10_000_u32 {
         for result in publisher.publish(&[message(&(number % 7).to_string(), number)]).await {

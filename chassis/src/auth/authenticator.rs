@@ -105,6 +105,11 @@ impl Authenticator {
         self.0.is_none()
     }
 
+    /// Returns true if tokens can be checked: in open mode, or once the keys of the issuer were read.
+    pub(crate) fn is_able(&self) -> bool {
+        self.0.as_ref().is_none_or(|checks| checks.issuer.was_reached())
+    }
+
     /// Returns who makes a request with these headers, and `None` for somebody without a token who is no guest.
     ///
     /// # Errors

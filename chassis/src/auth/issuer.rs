@@ -121,8 +121,13 @@ impl Issuer {
         // In a task: a look goes on if the request that asked for it is dropped.
         let look = self.runtime.spawn(async move { issuer.look_unless_lately().await });
         let _ = timeout(WAIT_MAX, look).await;
-        let away = || self.keys.read().unwrap_or_else(PoisonError::into_inner).is_none();
-        self.known(id, algorithm).ok_or_else(|| if away() { NoKey::Away } else { NoKey::Unknown })
+        let why = || if self.was_reached() { NoKey::Unknown } else { NoKey::Away };
+        self.known(id, algorithm).ok_or_else(why)
+    }
+
+    /// Returns true once its keys were read: from then on it may be away.
+    pub(super) fn was_reached(&self) -> bool {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn known(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {

@@ -1,5 +1,6 @@
 //! The properties of the process that the layers depend on.
 
+use crate::auth::Authenticator;
 use crate::base::metrics::Metrics;
 use crate::base::span::Tracer;
 use crate::http::access::Gate;
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     pub(crate) draining: Arc<AtomicBool>,
     /// `None` if it has none, as the gateway.
     pub(crate) dependencies: Option<Arc<dyn Dependencies>>,
+    /// Checks tokens.
+    pub(crate) authenticator: Authenticator,
     pub(crate) exposure: Exposure,
     pub(crate) bodies: BodyMemory,
     pub(crate) surface: Arc<Surface>,
@@ -46,9 +49,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Returns true if the process takes requests.
+    /// Returns true if the process takes requests. It does not before it read the keys of the issuer once, so that a rollout does not
+    /// replace a process that knows them by one that does not.
     pub(super) fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
+            && self.authenticator.is_able()
             && self.dependencies.as_ref().is_none_or(|dependencies| dependencies.are_there())
     }
 

@@ -59,6 +59,7 @@ impl Process {
             tracer: self.tracer,
             draining: Arc::clone(&draining),
             dependencies,
+            authenticator: self.authenticator.clone(),
             exposure,
             bodies,
             surface,

@@ -8,6 +8,7 @@ mod fixed_upstreams;
 mod headers;
 mod pages;
 mod proxy;
+mod readiness;
 mod refusals;
 mod sessions;
 mod sign_in;

@@ -86,14 +86,14 @@ async fn two_replicas_take_what_one_may(auth: Auth, token: Option<String>) {
     }
     replicas.taken_by_both(UNTIL_KNOWN).await;
     let began = Instant::now();
-    let taken = replicas.taken_by_both(COUNTED_FOR).await;
+    let writes = replicas.taken_by_both(COUNTED_FOR).await;
     // A write that was begun in time may end later, and where the machine stood still, a second's writes come at once.
     let seconds = began.elapsed().as_secs_f64() + 1.0;
-    let (all, most) = (taken.iter().sum::<usize>(), f64::from(RATE) * seconds);
-    println!("{taken:?} writes in {:.1} s, of {most:.0} at most", seconds - 1.0);
-    assert!(f64::from(u32::try_from(all).unwrap()) <= most, "{taken:?}, and {most} at most");
+    let (all, most) = (writes.iter().sum::<usize>(), f64::from(RATE) * seconds);
+    println!("{writes:?} writes in {:.1} s, of {most:.0} at most", seconds - 1.0);
+    assert!(f64::from(u32::try_from(all).unwrap()) <= most, "{writes:?}, and {most} at most");
     let least = usize::try_from(RATE).unwrap() * 10 / 4;
-    assert!(taken.iter().all(|one| *one >= least), "each gives its part: {taken:?}");
+    assert!(writes.iter().all(|one| *one >= least), "each gives its part: {writes:?}");
     for replica in replicas.running {
         replica.stop(Duration::from_secs(10)).await;
     }

@@ -82,6 +82,9 @@ pub(crate) struct Cli {
     /// Measure POST /carts with tokens of an issuer, signed by RS256 and by ES256, beside the same without
     #[arg(long)]
     pub(crate) tokens: bool,
+    /// Owners of these tokens: so many that none comes near the bound of writes, or few with RATE_LIMIT_WRITES=0
+    #[arg(long, default_value_t = 2_000, requires = "tokens", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) owners: u64,
     /// Measure another implementation beside ours, whose gateway listens at this URL; 127.0.0.0/8 only. With --held, search
     /// its highest rate too
     #[arg(long, value_name = "URL", value_parser = rival::address, conflicts_with = "what")]
@@ -178,6 +181,7 @@ mod tests {
             "--held --open-loops",
             "--held --tokens",
             "--tokens --streams 10",
+            "--tokens --owners 0",
             "--rates 250 --open-loops",
             "--against http://127.0.0.1:9000 --rates 250",
             "--against http://10.0.0.1:9000",

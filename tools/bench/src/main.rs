@@ -124,7 +124,7 @@ async fn measure(cli: &Cli, report: &mut Report) -> anyhow::Result<()> {
         return replicas::run(count, cli.repeat, time, report).await;
     }
     if cli.tokens {
-        return tokens::run(cli.real, cli.repeat, time, report).await;
+        return tokens::run(cli.real, cli.owners, cli.repeat, time, report).await;
     }
     whole::run(cli, report).await
 }

@@ -94,13 +94,16 @@ fn the_rules_import_no_infrastructure() {
 /// a library that has no other clock. A store may read it for when a row was changed.
 #[test]
 fn the_wall_clock_is_read_for_timestamps_only() {
-    const READERS: [&str; 13] = [
+    const READERS: [&str; 16] = [
         "cart/src/app.rs",                     // when a cart was added
         "chassis/src/auth/cache.rs", // whether a token has ended, which its issuer says by the wall clock
         "chassis/src/auth/claims.rs", // the same
+        "chassis/src/auth/principal.rs", // when a token ends
         "chassis/src/bus/embedded/write.rs", // when a message came
         "chassis/src/bus/kafka/tokens.rs", // when a token ends, which librdkafka wants to know
         "chassis/src/http/connection.rs", // the Date of a refusal
+        "chassis/src/http/event_stream.rs", // when the token ends that opened a stream
+        "chassis/src/http/stream_life.rs", // the same
         "chassis/src/mailbox/audit.rs", // when somebody changed something
         "chassis/src/mailbox/dead_letters.rs", // when an event was parked, and how long ago
         "chassis/src/mailbox/housekeeping.rs", // when an event was parked

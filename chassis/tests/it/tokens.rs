@@ -237,7 +237,7 @@ async fn an_issuer_that_is_away_harms_nobody_whose_key_is_known() {
     let fresh = issuer.token("bob", &["customer"]);
     assert!(asked(&authenticator, &fresh).await.is_ok(), "its key is known");
     let unknown = signing_key("second", Algorithm::ES256).sign(&issuer.claims("eve", &[]));
-    assert_eq!(asked(&authenticator, &unknown).await, REFUSED);
+    assert_eq!(asked(&authenticator, &unknown).await, Err(Denied::UnknownKey));
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use super::cookies;
 use super::provider::Failure;
-use super::routes::SIGN_OUT;
 use super::session::{Change, Session};
 use super::state::SignIn;
 use axum::extract::{Request, State};
@@ -21,6 +20,8 @@ pub(super) struct Shared {
     pub(super) web: Web,
 }
 
+/// The path of the form that signs out.
+pub(super) const SIGN_OUT: &str = "/sign-out";
 /// The paths at which somebody whose session is over changes something all the same: nothing there belongs to anybody else.
 const FOR_EVERYBODY: [&str; 2] = [SIGN_OUT, "/shop/theme"];
 

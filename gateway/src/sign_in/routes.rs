@@ -2,7 +2,7 @@
 
 use super::attempt::Attempt;
 use super::provider::{Failure, Tokens};
-use super::recognise::Shared;
+use super::recognise::{SIGN_OUT, Shared};
 use super::session::{Change, Session};
 use super::state::SignIn;
 use axum::Router;
@@ -20,8 +20,6 @@ use web::Trouble;
 
 /// Where the issuer sends browsers back to. It has to know this address.
 const DONE: &str = "/sign-in/done";
-/// The path of the form that signs out.
-pub(super) const SIGN_OUT: &str = "/sign-out";
 /// How long somebody who signs out waits until the issuer has revoked their refresh token. It goes on then.
 const REVOCATION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Upper bound for what somebody is called, in characters.

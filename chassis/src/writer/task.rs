@@ -115,14 +115,22 @@ impl<M: WriteModel> Batches<M> {
         for (_, answer) in batch.events {
             let _ = answer.send(Ok(()));
         }
-        // Requests are woken by a task beside them: from this thread each would be a call of the kernel.
         let taken = batch.orders.into_iter().filter(Order::is_taken).zip(done.outcomes);
         let taken: Vec<_> = taken.collect();
-        tokio::spawn(async move {
-            for (order, outcome) in taken {
-                let _ = order.answer.send(outcome.map_err(CommandError::Refused));
-            }
-        });
+        // Many are woken by a task beside them: from this thread each would be a call of the kernel. So is waking a thread for
+        // that task.
+        if taken.len() > 1 {
+            tokio::spawn(async move { answer_each(taken) });
+        } else {
+            answer_each(taken);
+        }
+    }
+}
+
+/// Tells callers the outcomes of their orders.
+fn answer_each<M: WriteModel>(taken: Vec<(Order<M>, Result<M::Reply, M::Refusal>)>) {
+    for (order, outcome) in taken {
+        let _ = order.answer.send(outcome.map_err(CommandError::Refused));
     }
 }
 

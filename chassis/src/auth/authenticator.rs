@@ -195,7 +195,8 @@ impl Checks {
         if let Some(principal) = self.cache.get(&hash, generation) {
             return Ok(principal);
         }
-        let claims = self.claims(token, self.validation.clone()).await?;
+        // In a box: few requests come here, and the future of each would have room for this.
+        let claims = Box::pin(self.claims(token, self.validation.clone())).await?;
         let subject =
             claims::subject(&claims).ok_or_else(|| refused(&ErrorKind::InvalidSubject))?;
         let expires =

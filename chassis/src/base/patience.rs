@@ -16,14 +16,14 @@ tokio::task_local! {
 }
 
 /// Runs `work` with a patience that ends at `until`. A task that it spawns does not inherit it.
-pub async fn with<T>(until: Instant, work: impl Future<Output = T>) -> T {
-    UNTIL.scope(until, work).await
+pub fn with<F: Future>(until: Instant, work: F) -> impl Future<Output = F::Output> {
+    UNTIL.scope(until, work)
 }
 
 /// Runs `work` to its end, however long it waits in queues.
-pub async fn without_end<T>(work: impl Future<Output = T>) -> T {
+pub fn without_end<F: Future>(work: F) -> impl Future<Output = F::Output> {
     const YEAR: Duration = Duration::from_hours(365 * 24); // a timer has no "never"
-    with(Instant::now() + YEAR, work).await
+    with(Instant::now() + YEAR, work)
 }
 
 /// Returns when the patience of the current request ends. Work outside of a request has [`PATIENCE`] from now on.
@@ -76,5 +76,17 @@ mod tests {
         })
         .await;
         assert_eq!(left(), header(PATIENCE), "outside of a request");
+    }
+
+    #[tokio::test]
+    async fn work_with_a_patience_is_held_once() {
+        let work = || async {
+            let held = [1_u8; 1_024];
+            std::future::ready(()).await;
+            held
+        };
+        let alone = size_of_val(&work());
+        assert!(size_of_val(&with(Instant::now(), work())) < alone * 3 / 2);
+        assert!(size_of_val(&without_end(work())) < alone * 3 / 2);
     }
 }

@@ -72,7 +72,7 @@ fn with_health(context: Context, routes: Router) -> Router {
         // In one `ServiceBuilder`, because the router boxes each layer that it gets.
         .layer(
             ServiceBuilder::new()
-                .layer(axum::middleware::from_fn_with_state(context, observe))
+                .layer(axum::middleware::from_fn_with_state(Arc::new(context), observe))
                 .layer(CatchPanicLayer::custom(panicked)),
         )
 }

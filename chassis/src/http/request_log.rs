@@ -26,7 +26,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The middleware that handles a request from its first log field to its last.
 pub(super) async fn observe(
-    State(context): State<Context>,
+    State(context): State<Arc<Context>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -114,7 +114,7 @@ fn instance(request: &Request) -> Option<String> {
 
 /// The log line and the metrics of a request. Dropping it writes them, also if the client has disconnected.
 struct RequestLog {
-    context: Context,
+    context: Arc<Context>,
     started: Instant,
     method: Method,
     uri: Uri,

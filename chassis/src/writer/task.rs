@@ -127,8 +127,11 @@ impl<M: WriteModel> Batches<M> {
     }
 }
 
+/// An order of a batch that was committed, and what came of it.
+type Taken<M> = (Order<M>, Result<<M as Rules>::Reply, <M as Rules>::Refusal>);
+
 /// Tells callers the outcomes of their orders.
-fn answer_each<M: WriteModel>(taken: Vec<(Order<M>, Result<M::Reply, M::Refusal>)>) {
+fn answer_each<M: WriteModel>(taken: Vec<Taken<M>>) {
     for (order, outcome) in taken {
         let _ = order.answer.send(outcome.map_err(CommandError::Refused));
     }

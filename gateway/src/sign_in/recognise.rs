@@ -75,7 +75,7 @@ pub(super) async fn recognise(
             request.extensions_mut().insert(session); // it ends, whatever its token is
             Found::Nothing
         }
-        Some(session) => shared.sign_in.look_at(session).await,
+        Some(session) => Box::pin(shared.sign_in.look_at(session)).await, // few requests have one
         None if has_session => Found::Over, // sealed by a key that is gone
         None => Found::Nothing,
     };

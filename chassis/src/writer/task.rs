@@ -4,6 +4,7 @@ use crate::base::limits::MIN_BATCH_INTERVAL;
 use crate::base::metrics::Metrics;
 use crate::base::pace::Pace;
 use crate::base::span::Tracer;
+use crate::model::Rules;
 use crate::storage::{Db, is_at_fault};
 use crate::writer::attempt::{Attempts, Done};
 use crate::writer::job::BATCH_SIZE;

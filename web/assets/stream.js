@@ -2,7 +2,9 @@
 // most. The tab that holds the lock has the connection, and tells the others by a channel.
 
 const KEPT = 60; // events that a tab gets that joins later
-const AGAIN_MS = 2000; // after an answer that a browser does not try again by itself, such as 502
+const AGAIN_MS = 2000; // after an answer that a browser does not try again by itself, such as 502; twice that after the next one
+const AGAIN_MAX_MS = 15000;
+const GRACE_MS = 1500; // a stream that ended in order is back by then, and nobody has to hear that it was away
 
 /**
  * @param {string} path where the stream is
@@ -16,7 +18,8 @@ export function follow(path, names, heard, changed) {
   const key = 'gifticon ' + path + account; // a tab of another account tells nothing
   const me = crypto.getRandomValues(new Uint32Array(2)).join('-');
   const kept = [];
-  let channel, source, timer, connected, leave, abort;
+  let channel, source, timer, away, connected, leave, abort;
+  let again = AGAIN_MS;
 
   const tell = (message) => channel?.postMessage(message);
   const state = (now) => {
@@ -25,14 +28,24 @@ export function follow(path, names, heard, changed) {
     changed(now);
   };
 
+  const report = (now) => {
+    state(now);
+    tell({ state: now });
+  };
+
   function connect() {
     source = new EventSource(path);
-    source.onopen = () => { state(true); tell({ state: true }); };
+    source.onopen = () => {
+      clearTimeout(away);
+      away = undefined;
+      again = AGAIN_MS;
+      report(true);
+    };
     source.onerror = () => {
-      state(false);
-      tell({ state: false });
+      away ??= setTimeout(report, GRACE_MS, false);
       if (source.readyState === EventSource.CLOSED) {
-        timer = setTimeout(connect, AGAIN_MS * (1 + Math.random()));
+        timer = setTimeout(connect, again * (1 + Math.random()));
+        again = Math.min(again * 2, AGAIN_MAX_MS);
       }
     };
     for (const name of names) {
@@ -76,6 +89,8 @@ export function follow(path, names, heard, changed) {
 
   function stop() {
     clearTimeout(timer);
+    clearTimeout(away);
+    away = undefined;
     source?.close();
     source = undefined;
     abort?.abort();

@@ -290,14 +290,24 @@ fn refusal<T: ErrorResponseType + fmt::Display + 'static>(
     error: RequestTokenError<NoAnswer, StandardErrorResponse<T>>,
 ) -> anyhow::Error {
     match error {
-        RequestTokenError::ServerResponse(refusal) => Refused(refusal.error().to_string()).into(),
+        RequestTokenError::ServerResponse(refusal) => match refusal.error().to_string() {
+            code if code == INVALID_GRANT => Refused(code).into(),
+            // It is no fault of who signs in, and their session stays.
+            code => anyhow!(
+                "the issuer refused a request: {code}; look at OIDC_CLIENT_ID and OIDC_CLIENT_SECRET"
+            ),
+        },
         RequestTokenError::Request(NoAnswer(error)) => error,
         // The response may have tokens in it: say nothing of what it is.
         _ => anyhow!("the issuer's response to a request for tokens cannot be read"),
     }
 }
 
-/// The issuer refused tokens, with an error code of RFC 6749, section 5.2.
+/// The code with which an issuer says that a code or a refresh token is not good any more (RFC 6749, section 5.2). The others blame
+/// the client.
+const INVALID_GRANT: &str = "invalid_grant";
+
+/// The issuer refused tokens, with this code.
 #[derive(Debug)]
 struct Refused(String);
 

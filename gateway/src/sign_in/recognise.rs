@@ -31,6 +31,8 @@ enum Found {
     Nothing,
     /// It is not good any more.
     Over,
+    /// It cannot be opened: its key is gone, or is that of a replica that has another `SESSION_SECRET` already. It stays.
+    Sealed,
     /// The issuer would have to be asked, and is away, or its key is not known yet. The session stays, with new tokens if it has some.
     Unknown {
         renewed: Option<Session>,
@@ -47,7 +49,7 @@ impl Found {
     /// themselves.
     fn trouble(&self) -> Option<Trouble> {
         match self {
-            Self::Over => Some(Trouble::Over),
+            Self::Over | Self::Sealed => Some(Trouble::Over),
             Self::Unknown { .. } => Some(Trouble::Away),
             Self::Nothing | Self::Known { .. } => None,
         }
@@ -76,7 +78,7 @@ pub(super) async fn recognise(
             Found::Nothing
         }
         Some(session) => Box::pin(shared.sign_in.look_at(session)).await, // few requests have one
-        None if has_session => Found::Over, // sealed by a key that is gone
+        None if has_session => Found::Sealed,
         None => Found::Nothing,
     };
     let is_for_everybody = FOR_EVERYBODY.contains(&request.uri().path());
@@ -94,7 +96,7 @@ pub(super) async fn recognise(
         }
         Found::Over => (parts.stranger.clone(), Some(Change::Ends)),
         Found::Unknown { renewed } => (parts.stranger.clone(), renewed.map(Change::Begins)),
-        Found::Nothing => (parts.stranger.clone(), None),
+        Found::Nothing | Found::Sealed => (parts.stranger.clone(), None),
     };
     request.extensions_mut().insert(visitor);
     let mut response = match trouble {
@@ -125,11 +127,12 @@ impl SignIn {
         if parts.signed_out.has(&session) {
             return Found::Over;
         }
-        let mut is_good = !session.has_expired();
-        if !session.expires_soon() {
+        let (mut is_good, renews) = (!session.has_expired(), session.renewal.is_some());
+        if !(renews && session.expires_soon()) {
             match parts.authenticator.principal_of(&session.token).await {
                 Ok(principal) => return Found::Known { session, principal, is_renewed: false },
                 Err(Denied::IssuerAway) => return Found::Unknown { renewed: None },
+                Err(Denied::UnknownKey) if !renews => return Found::Unknown { renewed: None },
                 Err(Denied::InvalidToken | Denied::UnknownKey) => is_good = false,
             }
         }

@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long the answer for a refresh token is kept: requests with the old session may still come.
+/// How long the answer for a refresh token is kept since a request got it: others with the old session may still come.
 const ANSWER_KEPT: Duration = Duration::from_secs(30);
+/// How long it is kept, from the begin of the renewal, while no request got it: all gave up before it came. The issuer may not
+/// take the old refresh token again.
+const ANSWER_WAITS: Duration = Duration::from_mins(10);
 /// How long it is kept that the issuer is away: then it is asked again for the same session.
 const AWAY_KEPT: Duration = Duration::from_secs(5);
 /// How long requests wait for a renewal, from its begin, while the token that they have is still good.
@@ -24,16 +27,18 @@ pub(super) struct Renewals(Mutex<HashMap<String, Renewal>>);
 
 struct Renewal {
     began: Instant,
+    /// When a request got the answer first.
+    delivered: Option<Instant>,
     answer: Shared<BoxFuture<'static, Answer>>,
 }
 
 impl Renewal {
     fn is_kept(&self) -> bool {
-        let kept = match self.answer.peek() {
-            Some(Err(Failure::Away)) => AWAY_KEPT,
-            _ => ANSWER_KEPT,
-        };
-        self.began.elapsed() < kept
+        match (self.answer.peek(), self.delivered) {
+            (Some(Err(Failure::Away)), _) => self.began.elapsed() < AWAY_KEPT,
+            (_, Some(delivered)) => delivered.elapsed() < ANSWER_KEPT,
+            (_, None) => self.began.elapsed() < ANSWER_WAITS,
+        }
     }
 }
 
@@ -54,16 +59,23 @@ impl Renewals {
             let mut renewals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             renewals.retain(|_, renewal| renewal.is_kept());
             let renewal = renewals.entry(token.clone()).or_insert_with(|| {
-                let answer = renewed(Arc::clone(provider), session.clone(), token);
-                Renewal { began: Instant::now(), answer: answer.boxed().shared() }
+                let answer = renewed(Arc::clone(provider), session.clone(), token.clone());
+                Renewal { began: Instant::now(), delivered: None, answer: answer.boxed().shared() }
             });
             (renewal.began, renewal.answer.clone())
         };
-        if !is_good {
-            return answer.await;
+        let answer = if is_good {
+            let patience = PATIENCE.saturating_sub(began.elapsed());
+            let Ok(answer) = timeout(patience, answer).await else { return Err(Failure::Away) };
+            answer
+        } else {
+            answer.await
+        };
+        let mut renewals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(renewal) = renewals.get_mut(&token) {
+            renewal.delivered.get_or_insert_with(Instant::now);
         }
-        let patience = PATIENCE.saturating_sub(began.elapsed());
-        timeout(patience, answer).await.unwrap_or(Err(Failure::Away))
+        answer
     }
 }
 
@@ -76,4 +88,36 @@ async fn renewed(provider: Arc<Provider>, session: Session, token: String) -> An
         id_token: tokens.id_token.or(session.id_token),
         name: session.name,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_no_request_got_waits_for_one() {
+        let past = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let kept = async |began, delivered: Option<Instant>, answer: Option<Answer>| {
+            let done = answer.is_some();
+            let answer = async move {
+                match answer {
+                    Some(answer) => answer,
+                    None => std::future::pending().await,
+                }
+            };
+            let answer = answer.boxed().shared();
+            if done {
+                let _ = answer.clone().await;
+            }
+            Renewal { began, delivered, answer }.is_kept()
+        };
+        let away = || Some(Err(Failure::Away));
+        let refused = || Some(Err(Failure::Refused));
+        assert!(kept(past(4), Some(past(1)), away()).await);
+        assert!(!kept(past(6), Some(past(1)), away()).await, "it is asked again");
+        assert!(kept(past(500), Some(past(29)), refused()).await);
+        assert!(!kept(past(500), Some(past(31)), refused()).await);
+        assert!(kept(past(500), None, None).await, "its refresh token may be taken once");
+        assert!(!kept(past(601), None, None).await);
+    }
 }

@@ -20,8 +20,9 @@ use web::Trouble;
 
 /// Where the issuer sends browsers back to. It has to know this address.
 const DONE: &str = "/sign-in/done";
-/// How long somebody who signs out waits until the issuer has revoked their refresh token. It goes on then.
-const REVOCATION_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long somebody who signs out waits for the issuer: for its address of sign-outs, and until it has revoked their refresh token,
+/// which goes on then.
+const SIGN_OUT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Upper bound for what somebody is called, in characters.
 const NAME_LENGTH_MAX: usize = 40;
 
@@ -99,13 +100,14 @@ async fn sign_out(State(Shared { sign_in, web }): State<Shared>, request: Reques
         parts.signed_out.put(session);
     }
     let hint = session.and_then(Session::id_token_hint);
-    let (url, ()) = tokio::join!(parts.provider.sign_out_url(hint, &shop), sign_in.revoke(session));
+    let url = timeout(SIGN_OUT_WAIT_MAX, parts.provider.sign_out_url(hint, &shop));
+    let (url, ()) = tokio::join!(url, sign_in.revoke(session));
     let mut response = match url {
-        Some(url) => {
+        Ok(Some(url)) => {
             head.extensions.insert(parts.stranger.clone());
             web.leave(&mut head, &url).await
         }
-        None => redirected(&shop),
+        Ok(None) | Err(_) => redirected(&shop),
     };
     response.extensions_mut().insert(Change::Ends);
     response
@@ -116,7 +118,7 @@ impl SignIn {
     async fn revoke(&self, session: Option<&Session>) {
         if let Some(refresh) = session.and_then(|session| session.renewal.clone()) {
             // The log has what goes wrong.
-            let _ = timeout(REVOCATION_WAIT_MAX, self.0.provider.revoke(refresh)).await;
+            let _ = timeout(SIGN_OUT_WAIT_MAX, self.0.provider.revoke(refresh)).await;
         }
     }
 

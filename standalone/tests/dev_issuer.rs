@@ -29,6 +29,13 @@ async fn sign_in(browser: &PageClient, subject: &str) {
     assert!(home.ends_with("/me"), "{home}");
 }
 
+/// Returns the account that the shop's page was shown to, as its forms have it.
+async fn account_of(browser: &PageClient) -> String {
+    let page = browser.page("/shop").await;
+    let (_, rest) = page.split_once(r#"name="account" value=""#).expect("a form names its account");
+    rest.split('"').next().unwrap_or_default().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_account_sees_its_own_pages() {
     let shop = start().await;
@@ -58,8 +65,12 @@ async fn what_one_account_buys_another_does_not_see() {
         [("gifticonId", "1"), ("name", "카페라떼"), ("availableQuantity", "5"), ("price", "5,000")];
     let registered = md.led_to(md.form("/md/gifticons", &gifticon)).await;
     assert!(registered.contains("done=registered"), "{registered}");
-    let purchase = [("gifticonId", "1"), ("quantity", "2"), ("price", "5000"), ("signedIn", "yes")];
-    assert!(hana.page("/shop").await.contains(r#"name="signedIn" value="yes""#));
+    let (of_hana, of_duri) = (account_of(hana).await, account_of(duri).await);
+    assert!(!of_hana.is_empty() && of_hana != of_duri, "{of_hana} and {of_duri}");
+    let purchase =
+        [("gifticonId", "1"), ("quantity", "2"), ("price", "5000"), ("account", &*of_hana)];
+    let by_another = duri.send(duri.form("/shop/carts", &purchase)).await;
+    assert_eq!(by_another.status(), 401, "duri bought with hana's page");
     let bought = hana.led_to(hana.form("/shop/carts", &purchase)).await;
     assert!(bought.contains("bought=1"), "{bought}");
     eventually("hana's cart is in her page", async || {

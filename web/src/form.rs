@@ -33,6 +33,13 @@ impl Form {
         number(self.text(name))
     }
 
+    /// Returns true if its page was shown to another account than the one that sends it; nobody's is another one, too. A form that
+    /// a script makes may leave out whose it is.
+    pub(crate) fn is_of_another_account(&self) -> bool {
+        let shown_to = self.fields.get(&["account"]);
+        shown_to.is_some_and(|account| account.trim() != self.visit.visitor.key())
+    }
+
     /// Returns the key of the form, or a new one if it has none that can be used.
     pub(crate) fn key(&self) -> String {
         let key = self.text("key");

@@ -158,8 +158,9 @@ async fn who_was_signed_in_does_nothing_as_a_guest() {
     let mut auth = issuer.auth();
     auth.auth_guests = Guests::Allow;
     let gateway = with_sign_in(&mirror().await, auth);
-    let ended = Browser::new(&gateway);
+    let (ended, duri) = (Browser::new(&gateway), Browser::new(&gateway));
     sign_in_for(&ended, &issuer, 0).await;
+    duri.sign_in(&issuer, |nonce| tokens(&issuer, "duri", nonce)).await;
     // The issuer ended the session, or a replica sealed it that has a newer secret: that one is not removed.
     for (what, gone) in [("ended", &["gifticon_session"][..]), ("sealed by another", &[])] {
         let copy = || match what {
@@ -206,9 +207,15 @@ async fn who_was_signed_in_does_nothing_as_a_guest() {
     }
     let guest = Browser::new(&gateway);
     assert_eq!(guest.send(guest.post("/carts").header(OURS.0, OURS.1)).await.status(), 200);
-    // The form of a page that was shown to an account, in a tab that knows nothing of the end of the session.
-    let form = guest.0.form("/shop/carts", &[("quantity", "1"), ("signedIn", "yes")]);
-    assert_eq!(guest.send(form).await.status(), 401);
+    // A tab does not know who signed in or out in another one: the form of its page is of who saw that page.
+    for (browser, account) in [(&guest, "an-account"), (&duri, "an-account"), (&duri, "")] {
+        let form = browser.0.form("/shop/carts", &[("quantity", "1"), ("account", account)]);
+        assert_eq!(browser.send(form).await.status(), 401, "a form of '{account}'");
+    }
+    for (browser, fields) in [(&guest, &[("account", "")][..]), (&guest, &[]), (&duri, &[])] {
+        let form = browser.0.form("/shop/carts", fields);
+        assert_ne!(browser.send(form).await.status(), 401, "{fields:?}");
+    }
 }
 
 #[tokio::test]

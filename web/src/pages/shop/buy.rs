@@ -18,8 +18,8 @@ pub(crate) async fn buy(form: Form) -> Response {
     if let Some(barred) = barred(visit, "/shop", visit.visitor.may_buy()) {
         return barred;
     }
-    if form.text("signedIn") == "yes" && visit.visitor.name().is_none() {
-        return trouble(visit, Trouble::Over); // the page, perhaps in another tab, was of an account
+    if form.is_of_another_account() {
+        return trouble(visit, Trouble::Over); // somebody signed in or out in another tab
     }
     let number = form.number("page").unwrap_or(0).clamp(0, 5_000);
     let gifticon_id = form.number("gifticonId").unwrap_or(0);
@@ -117,8 +117,9 @@ impl Refused {
                 let mut refused = new(t.error_busy.into());
                 refused.key.clone_from(&key); // it stands for nothing yet, or for the cart that was made
                 let field = |name: &'static str| (name, form.text(name).to_owned());
-                let fields = ["gifticonId", "quantity", "price", "page", "signedIn"].map(field);
-                let fields = fields.into_iter().chain([("key", key)]).collect();
+                let fields = ["gifticonId", "quantity", "price", "page"].map(field);
+                let account = ("account", form.visit.visitor.key().to_owned());
+                let fields = fields.into_iter().chain([account, ("key", key)]).collect();
                 refused.summary = refused.summary.retry(form.visit.path("/shop/carts"), fields);
                 refused
             }

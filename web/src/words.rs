@@ -56,6 +56,8 @@ words! {
     sign_in_many_text: "There were too many attempts from your network. Try again in a minute.", "이 네트워크에서 시도가 너무 많았어요. 1분 뒤에 다시 시도해 주세요.";
     session_over_title: "Your sign-in has ended", "로그인이 만료됐어요";
     session_over_text: "Nothing was bought or changed. Sign in, and do it again.", "구매하거나 바꾼 것은 없어요. 다시 로그인한 뒤 한 번 더 해 주세요.";
+    unchecked_title: "We cannot check your sign-in right now", "지금은 로그인을 확인할 수 없어요";
+    unchecked_text: "Nothing was bought or changed. Try again in a moment.", "구매하거나 바꾼 것은 없어요. 잠시 후 다시 시도해 주세요.";
     signed_out_title: "You are signed out", "로그아웃했어요";
     signed_out_text: "Go on, so that the sign-in service forgets you as well.", "계속하면 로그인 서비스에서도 로그아웃돼요.";
     go_on: "Go on", "계속";

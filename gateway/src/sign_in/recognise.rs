@@ -50,7 +50,7 @@ impl Found {
     fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::Over | Self::Sealed => Some(Trouble::Over),
-            Self::Unknown { .. } => Some(Trouble::Away),
+            Self::Unknown { .. } => Some(Trouble::Unchecked),
             Self::Nothing | Self::Known { .. } => None,
         }
     }

@@ -250,6 +250,11 @@ async fn a_renewed_token_of_a_key_that_is_not_known_yet_ends_no_session() {
     assert!(browser.has_session(), "the session is over");
     assert_eq!(answer.headers()["retry-after"], "1");
     is_problem(answer, 503, "unavailable").await;
+    let answer = browser.send(browser.0.form("/shop/carts", &[("quantity", "1")])).await;
+    assert_eq!(answer.status(), 503);
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("We cannot check your sign-in right now"), "{page}");
+    assert!(page.contains("To the shop"), "{page}");
     eventually("the new key", async || {
         let seen = browser.json(browser.get("/carts")).await;
         (header_values(&seen, "authorization") == [format!("Bearer {fresh}")]).then_some(())

@@ -25,6 +25,8 @@ pub enum Trouble {
     TooMany,
     /// The session of the browser is over.
     Over,
+    /// The session of the browser cannot be checked now.
+    Unchecked,
 }
 
 /// The page that leads to the issuer's sign-out.
@@ -48,8 +50,14 @@ pub(crate) fn trouble(visit: &Visit, trouble: Trouble) -> Response {
             (StatusCode::TOO_MANY_REQUESTS, t.sign_in_away_title, t.sign_in_many_text)
         }
         Trouble::Over => (StatusCode::UNAUTHORIZED, t.session_over_title, t.session_over_text),
+        Trouble::Unchecked => {
+            (StatusCode::SERVICE_UNAVAILABLE, t.unchecked_title, t.unchecked_text)
+        }
     };
     let page = page(visit, "/shop", title, text);
+    if trouble == Trouble::Unchecked {
+        return answer::page(status, visit, &TroublePage { link: t.to_shop, ..page });
+    }
     let href = visit.path("/sign-in");
     answer::page(status, visit, &TroublePage { href, link: t.sign_in, ..page })
 }

@@ -2,6 +2,7 @@
 
 use chassis::test_issuer::{Algorithm, SigningKey, TestIssuer, signing_key};
 use reqwest::RequestBuilder;
+use serde_json::Value;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,9 +172,20 @@ impl People {
         let other = signing_key(&key.id, Algorithm::ES256);
         vec![
             ("a token that has ended", key.sign(&ended)),
-            ("a token of another's key", other.sign(&claims)),
+            ("a token of another's key", other.sign(&claims)), // of RS256 it has another algorithm as well
+            ("the signature of another token", forged(&key, &claims)),
         ]
     }
+}
+
+/// Returns a token that names the right key and its algorithm, and whose signature is of other claims.
+fn forged(key: &SigningKey, claims: &Value) -> String {
+    let mut others = claims.clone();
+    others["sub"] = "somebody else".into();
+    let (wanted, signed) = (key.sign(claims), key.sign(&others));
+    let signature = signed.rsplit_once('.').map_or("", |(_, signature)| signature);
+    let content = wanted.rsplit_once('.').map_or("", |(content, _)| content);
+    format!("{content}.{signature}")
 }
 
 /// The keys of an issuer.

@@ -63,12 +63,12 @@ pub mod kind {
         "This account may not do this",
         "권한이 없습니다",
     );
-    /// A page of another site sent the request. Whoever sees that page may not know of it.
+    /// A page of another site sent the request, or may have. Whoever sees that page may not know of it.
     pub const CROSS_SITE: Kind = Kind::new(
         "cross-site",
         StatusCode::FORBIDDEN,
-        "Another site sent this request",
-        "다른 사이트에서 보낸 요청입니다",
+        "This request may come from another site",
+        "다른 사이트에서 보낸 요청일 수 있습니다",
     );
     pub const METHOD: Kind = Kind::new(
         "method-not-allowed",

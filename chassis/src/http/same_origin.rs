@@ -39,7 +39,7 @@ pub(super) fn check_operator(headers: &HeaderMap, loopback: bool) -> Result<(), 
     if loopback && !host.is_some_and(|host| is_loopback(host.host())) {
         return Err(cross_site(
             "this address is for its own machine; call it as 127.0.0.1, [::1] or localhost",
-            "이 주소는 같은 컴퓨터에서만 씁니다. 127.0.0.1, [::1] 또는 localhost로 호출해 주세요",
+            "이 주소는 이 컴퓨터에서만 쓸 수 있습니다. 127.0.0.1, [::1] 또는 localhost로 호출해 주세요",
         ));
     }
     Ok(())

@@ -14,8 +14,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Discovered(Mutex<Option<(Arc<Discovery>, Instant)>>);
 
 impl Discovered {
-    /// Returns what the issuer says of itself; what it said before while it is away. `read` asks it: one request does so, and the
-    /// others go on with what is known.
+    /// Returns what the issuer says of itself; what it said before while it is away. `read` asks it, within a time limit: once
+    /// something is known, one request does so, and the others go on with that. An issuer that was never reached is asked by each
+    /// request that needs it.
     ///
     /// # Errors
     /// If nothing is known, and `read` fails.

@@ -3,7 +3,7 @@
 use crate::base::limits::STREAM_DRAIN_SPREAD;
 use crate::http::event_stream::MEDIA_TYPE;
 use crate::http::socket::Stream;
-use crate::http::stream_life::GOODBYE;
+use crate::http::stream_life::{GOODBYE, random};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header;
 use axum::response::Response;
@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// The error for a stream whose client has gone.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +42,7 @@ pub(super) fn is_event_stream(response: &Response) -> bool {
 /// Returns the event stream `body`, so that it ends with its client, and between two events after `stop`: not all streams at
 /// once, because their clients connect again.
 pub(super) fn ending(body: Body, stop: CancellationToken, client: Stream) -> Body {
-    let spread =
-        STREAM_DRAIN_SPREAD.mul_f64(f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX));
+    let spread = STREAM_DRAIN_SPREAD.mul_f64(random());
     Body::new(EndingBody {
         body,
         gone: Box::pin(async move { client.disconnected().await }),

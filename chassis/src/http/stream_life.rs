@@ -1,4 +1,4 @@
-//! How long an event stream goes on that a token opened: a request is checked once, when it comes.
+//! How long an event stream that a token opened goes on: a request is checked once, when it comes.
 
 use crate::base::limits::{TOKEN_BELIEVED_FOR, TOKEN_LEEWAY};
 use std::time::{Duration, SystemTime};
@@ -11,8 +11,12 @@ pub(super) const GOODBYE: &[u8] = b"retry: 500\n\n";
 /// Returns how long the stream of a token goes on that expires at `expires`. It ends while the token is still good for its client
 /// to connect again, and at another moment than others that were opened at the same time: their clients connect again.
 pub(super) fn life(expires: SystemTime) -> Duration {
-    let random = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
-    life_at(expires, SystemTime::now(), random)
+    life_at(expires, SystemTime::now(), random())
+}
+
+/// Returns a random number from 0 to 1.
+pub(super) fn random() -> f64 {
+    f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
 }
 
 /// Returns it for this time, and a number from 0 to 1.

@@ -229,7 +229,7 @@ words! {
     role_cart: "saga", "사가";
     role_payment: "approval", "승인";
     role_mypage: "view", "조회";
-    happened_cart_added: "Cart {cart}: {quantity} of {gifticon} added", "장바구니 {cart}번: {gifticon} {quantity}개를 담았어요";
+    happened_cart_added: "Cart {cart}: {quantity} × {gifticon} added", "장바구니 {cart}번: {gifticon} {quantity}개를 담았어요";
     happened_sold_out: "Refused, not enough are left: {quantity}", "재고가 모자라 담지 못한 주문: {quantity}건";
     happened_payment_approved: "Cart {cart}: payment approved", "장바구니 {cart}번: 결제가 승인됐어요";
     happened_payment_declined: "Cart {cart}: payment declined", "장바구니 {cart}번: 결제가 거절됐어요";

@@ -98,7 +98,7 @@ impl Gate {
     }
 
     /// Returns the gate before management routes. On a loopback address everybody is an operator: whoever is on the machine
-    /// can read the databases as well. Where everybody is, the browser of an operator is kept from doing what other sites want.
+    /// can read the databases as well. Where no token is asked for, requests of other sites' pages are refused.
     pub(crate) fn of_management(authenticator: Authenticator, loopback: bool) -> Self {
         let everybody = loopback || authenticator.is_open();
         Self(Arc::new(Rules { authenticator, routes: Routes::Management { everybody, loopback } }))

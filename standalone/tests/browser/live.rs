@@ -124,7 +124,7 @@ async fn events_walk_and_are_told_in_words() {
     browser.says("#numbers [data-number='lag']", "0").await;
     browser.click(".slow").await;
     shop.web.add(1, 2, None).await.unwrap();
-    browser.says("#happened", "Cart 1: 2 of 카페라떼 added").await;
+    browser.says("#happened", "Cart 1: 2 × 카페라떼 added").await;
     browser.says("#happened", "Cart 1: payment approved").await;
     browser.says("#happened", "카페라떼: 18 left").await;
     browser

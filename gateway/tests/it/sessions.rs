@@ -9,22 +9,40 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// Signs in with an access token that expires in `seconds`.
+async fn sign_in_for(browser: &Browser, issuer: &TestIssuer, seconds: u64) {
+    sign_in_with(browser, issuer, seconds, |_| ()).await;
+}
+
+/// Does the same, after `change` changed what the issuer gives.
+async fn sign_in_with(
+    browser: &Browser,
+    issuer: &TestIssuer,
+    seconds: u64,
+    change: impl FnOnce(&mut Value),
+) {
+    let answer = browser
+        .sign_in(issuer, |nonce| {
+            let mut tokens = tokens(issuer, "hana", nonce);
+            tokens["access_token"] = expiring(issuer, "hana", seconds).into();
+            change(&mut tokens);
+            tokens
+        })
+        .await;
+    assert_eq!(answer.status(), 303);
+}
+
+fn renewed(token: &str) -> Value {
+    json!({ "access_token": token, "token_type": "bearer", "refresh_token": "hana-2" })
+}
+
 #[tokio::test]
 async fn a_token_that_expires_is_renewed_once_for_all_requests() {
     let (issuer, gateway) = start().await;
     let browser = Browser::new(&gateway);
-    browser
-        .sign_in(&issuer, |nonce| {
-            let mut tokens = tokens(&issuer, "hana", nonce);
-            tokens["access_token"] = expiring(&issuer, "hana", 5).into();
-            tokens
-        })
-        .await;
+    sign_in_for(&browser, &issuer, 5).await;
     let fresh = issuer.token("hana", &["customer"]);
-    issuer.will_answer(
-        200,
-        json!({ "access_token": fresh, "token_type": "bearer", "refresh_token": "hana-2" }),
-    );
+    issuer.will_answer(200, renewed(&fresh));
     let seen = (0..5).map(|_| browser.json(browser.get("/carts")));
     for seen in futures_util::future::join_all(seen).await {
         assert_eq!(header_values(&seen, "authorization"), [format!("Bearer {fresh}")]);
@@ -41,26 +59,15 @@ async fn a_token_that_expires_is_renewed_once_for_all_requests() {
 #[tokio::test]
 async fn a_session_that_the_issuer_ended_is_over_and_one_that_it_cannot_say_stays() {
     let (issuer, gateway) = start().await;
-    let old = |nonce: &str| {
-        let mut tokens = tokens(&issuer, "hana", nonce);
-        tokens["access_token"] = expiring(&issuer, "hana", 0).into();
-        tokens
-    };
     let browser = Browser::new(&gateway);
-    browser.sign_in(&issuer, old).await;
+    sign_in_for(&browser, &issuer, 0).await;
     issuer.will_answer(400, json!({ "error": "invalid_grant" }));
     let seen = browser.json(browser.get("/carts")).await;
     assert!(header_values(&seen, "authorization").is_empty());
     assert!(!browser.has_session());
 
     let browser = Browser::new(&gateway);
-    browser
-        .sign_in(&issuer, |nonce| {
-            let mut tokens = old(nonce);
-            tokens["refresh_token"] = "away".into();
-            tokens
-        })
-        .await;
+    sign_in_with(&browser, &issuer, 0, |tokens| tokens["refresh_token"] = "away".into()).await;
     // Nothing is told what to answer: 503. The token is good for the seconds that clocks may differ by.
     let seen = browser.json(browser.get("/carts")).await;
     assert_eq!(header_values(&seen, "authorization").len(), 1);
@@ -68,12 +75,7 @@ async fn a_session_that_the_issuer_ended_is_over_and_one_that_it_cannot_say_stay
 
     // The gateway has a wrong secret, say: nobody is signed out for that.
     let browser = Browser::new(&gateway);
-    browser
-        .sign_in(&issuer, |nonce| {
-            let mut tokens = old(nonce);
-            tokens["refresh_token"] = "wrong secret".into();
-            tokens
-        })
+    sign_in_with(&browser, &issuer, 0, |tokens| tokens["refresh_token"] = "wrong secret".into())
         .await;
     issuer.will_answer(401, json!({ "error": "invalid_client" }));
     let seen = browser.json(browser.get("/carts")).await;
@@ -85,14 +87,10 @@ async fn a_session_that_the_issuer_ended_is_over_and_one_that_it_cannot_say_stay
 async fn a_session_that_cannot_be_renewed_lasts_as_long_as_its_token() {
     let (issuer, gateway) = start().await;
     let browser = Browser::new(&gateway);
-    browser
-        .sign_in(&issuer, |nonce| {
-            let mut tokens = tokens(&issuer, "hana", nonce);
-            tokens["access_token"] = expiring(&issuer, "hana", 10).into();
-            tokens.as_object_mut().unwrap().remove("refresh_token");
-            tokens
-        })
-        .await;
+    sign_in_with(&browser, &issuer, 10, |tokens| {
+        tokens.as_object_mut().unwrap().remove("refresh_token");
+    })
+    .await;
     let seen = browser.json(browser.get("/carts")).await;
     assert_eq!(header_values(&seen, "authorization").len(), 1);
     assert!(browser.has_session());
@@ -117,22 +115,6 @@ async fn who_signs_out_is_forgotten_here_and_at_the_issuer() {
 fn removed(answer: &Response) -> Vec<&str> {
     let set = answer.headers().get_all("set-cookie").iter().map(|set| set.to_str().unwrap());
     set.filter(|set| set.contains("Max-Age=0")).filter_map(|set| set.split('=').next()).collect()
-}
-
-/// Signs in with an access token that expires in `seconds`.
-async fn sign_in_for(browser: &Browser, issuer: &TestIssuer, seconds: u64) {
-    let answer = browser
-        .sign_in(issuer, |nonce| {
-            let mut tokens = tokens(issuer, "hana", nonce);
-            tokens["access_token"] = expiring(issuer, "hana", seconds).into();
-            tokens
-        })
-        .await;
-    assert_eq!(answer.status(), 303);
-}
-
-fn renewed(token: &str) -> Value {
-    json!({ "access_token": token, "token_type": "bearer", "refresh_token": "hana-2" })
 }
 
 /// A cache that kept the answer would sign in everybody who gets it.
@@ -222,14 +204,8 @@ async fn who_was_signed_in_does_nothing_as_a_guest() {
 async fn every_piece_of_a_session_that_is_over_is_removed_by_a_problem() {
     let (issuer, gateway) = start().await;
     let browser = Browser::new(&gateway);
-    browser
-        .sign_in(&issuer, |nonce| {
-            let mut tokens = tokens(&issuer, "hana", nonce);
-            tokens["access_token"] = expiring(&issuer, "hana", 0).into();
-            tokens["refresh_token"] = "x".repeat(3_000).into(); // too long for one cookie
-            tokens
-        })
-        .await;
+    let long = "x".repeat(3_000); // too long for one cookie
+    sign_in_with(&browser, &issuer, 0, |tokens| tokens["refresh_token"] = long.into()).await;
     issuer.will_answer(400, json!({ "error": "invalid_grant" }));
     let answer = browser.send(browser.get("/nothing")).await;
     assert_eq!(removed(&answer), ["gifticon_session", "gifticon_session_1"]);

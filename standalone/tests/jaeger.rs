@@ -102,17 +102,8 @@ async fn buy(shop: &Process, status: &str) -> i64 {
     let (answered, cart) = shop.web.add(1, 1, None).await.unwrap();
     assert_eq!(answered, StatusCode::CREATED);
     let cart = cart["id"].as_i64().unwrap();
-    shows(shop, cart, status).await;
+    shop.shows(cart, status).await;
     cart
-}
-
-async fn shows(shop: &Process, cart: i64, status: &str) {
-    eventually(&format!("cart {cart} to be {status}"), async || {
-        let path = format!("/mypages/search/findByCartId?cartId={cart}");
-        let (_, view) = shop.web.ask(Method::GET, &path, None).await.ok()?;
-        (view["status"] == status).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -135,7 +126,7 @@ async fn a_purchase_is_one_trace_and_a_jaeger_that_dies_changes_nothing() {
 
     let (status, _) = shop.web.ask(Method::DELETE, &format!("/carts/{cart}"), None).await.unwrap();
     assert_eq!(status, StatusCode::NO_CONTENT);
-    shows(&shop, cart, "PaymentCanceled").await;
+    shop.shows(cart, "PaymentCanceled").await;
     let wanted =
         ["mypage embedded process PaymentCancelled", "gifticon embedded process CartRemoved"];
     let cancel = jaeger.begun("DELETE /carts/{*rest}", &wanted).await;

@@ -61,16 +61,6 @@ async fn add(shop: &Process, quantity: i64, traceparent: &str) -> i64 {
     answer.json::<Value>().await.unwrap()["id"].as_i64().unwrap()
 }
 
-/// Waits until the view of a cart has `status`.
-async fn shows(shop: &Process, cart: i64, status: &str) {
-    eventually(&format!("cart {cart} to be {status}"), async || {
-        let path = format!("/mypages/search/findByCartId?cartId={cart}");
-        let (_, page) = shop.web.ask(Method::GET, &path, None).await.ok()?;
-        (page["status"] == status).then_some(())
-    })
-    .await;
-}
-
 /// Returns the spans by trace, and checks that each parent is there and each span is well formed.
 fn by_trace(spans: Vec<ExportedSpan>) -> Vec<Vec<ExportedSpan>> {
     let mut traces: BTreeMap<String, Vec<ExportedSpan>> = BTreeMap::new();
@@ -121,12 +111,12 @@ async fn purchase_decline_and_cancel_are_a_trace_each_through_all_services() {
     let shop = shop(dir.path(), &collector.url, &[("PAYMENT_LIMIT", "20000")]);
     shop.web.register(1, 100, 5_000).await;
     let bought = add(&shop, 1, &traceparent("01")).await;
-    shows(&shop, bought, "PaymentApproved").await;
+    shop.shows(bought, "PaymentApproved").await;
     let declined = add(&shop, 5, &traceparent("00")).await;
-    shows(&shop, declined, "PaymentDeclined").await;
+    shop.shows(declined, "PaymentDeclined").await;
     let cart = format!("/carts/{bought}");
     shop.web.ask(Method::DELETE, &cart, None).await.unwrap();
-    shows(&shop, bought, "PaymentCanceled").await;
+    shop.shows(bought, "PaymentCanceled").await;
     eventually("the stock to return", async || {
         (shop.web.get("/gifticons/1").await["availableQuantity"] == 100).then_some(())
     })
@@ -206,16 +196,16 @@ async fn who_begins_a_trace_decides_whether_it_is_recorded() {
     let untold = shop(dir.path(), &collector.url, &never);
     untold.web.register(1, 100, 5_000).await;
     let cart = add(&untold, 1, &traceparent("01")).await;
-    shows(&untold, cart, "PaymentApproved").await;
+    untold.shows(cart, "PaymentApproved").await;
     assert!(untold.terminate().await.success());
     assert_eq!(collector.spans().len(), 0, "a client cannot have itself recorded");
 
     let trusting = [&never[..], &[("TRUST_TRACEPARENT", "true")]].concat();
     let trusting = shop(dir.path(), &collector.url, &trusting);
     let cart = add(&trusting, 1, &traceparent("00")).await;
-    shows(&trusting, cart, "PaymentApproved").await;
+    trusting.shows(cart, "PaymentApproved").await;
     let recorded = add(&trusting, 1, &traceparent("01")).await;
-    shows(&trusting, recorded, "PaymentApproved").await;
+    trusting.shows(recorded, "PaymentApproved").await;
     assert!(trusting.terminate().await.success());
     let spans = collector.spans();
     assert!(spans.len() >= 9, "{spans:#?}");
@@ -243,7 +233,7 @@ async fn a_collector_that_fails_costs_nothing_else() {
             let began = Instant::now();
             let cart = add(&shop, 1, &traceparent("01")).await;
             times.push(began.elapsed());
-            shows(&shop, cart, "PaymentApproved").await;
+            shop.shows(cart, "PaymentApproved").await;
         }
         times.sort();
         let median = times[times.len() / 2];

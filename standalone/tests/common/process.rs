@@ -1,7 +1,9 @@
 //! `standalone` as a process that can be killed.
 
 use super::ShopClient;
+use chassis::testing::eventually;
 use gateway::services::processes;
+use reqwest::Method;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -49,6 +51,16 @@ impl Process {
             .map_while(Result::ok)
             .find_map(|line| Some(line.strip_prefix(prefix)?.to_owned()));
         Self { child, web: ShopClient::new(base.expect("the gateway listens")) }
+    }
+
+    /// Waits until the view of a cart has `status`.
+    pub async fn shows(&self, cart: i64, status: &str) {
+        eventually(&format!("cart {cart} to be {status}"), async || {
+            let path = format!("/mypages/search/findByCartId?cartId={cart}");
+            let (_, view) = self.web.ask(Method::GET, &path, None).await.ok()?;
+            (view["status"] == status).then_some(())
+        })
+        .await;
     }
 
     /// Stops it by SIGSTOP for `time`, and calls `meanwhile` when it is stopped.

@@ -7,7 +7,7 @@ use crate::writer::order::Order;
 use tokio::sync::oneshot;
 
 /// A batch is worth its fixed cost when so many commands wait: it begins at once then.
-pub(super) const ENOUGH: usize = 32;
+pub(super) const ENOUGH: usize = 12;
 /// Commands in one transaction. Beyond a few hundred a batch takes longer to answer without carrying more a second.
 pub(super) const BATCH_SIZE: usize = 500;
 /// Jobs that may wait, beyond which requests are refused at once. It only bounds the memory: requests are refused by the time

@@ -186,9 +186,11 @@ impl CartsApp {
         deadline: Instant,
         caller: &Caller,
     ) -> Result<Cart, AddCartError> {
-        let Attempt { reservation_id: reservation, gifticon_id, quantity, key, .. } = attempt;
+        let Attempt { reservation_id: reservation, owner, gifticon_id, quantity, key, .. } =
+            attempt;
         let caller_waits = || !caller.is_closed() && Instant::now() < deadline;
-        let reserved = self.stock.reserve(reservation, gifticon_id, quantity, caller_waits).await;
+        let reserved =
+            self.stock.reserve(reservation, gifticon_id, quantity, owner, caller_waits).await;
         fail::fail_point!("cart-after-reserve");
         match reserved {
             Ok(Ok(reserved)) => {

@@ -12,7 +12,7 @@ use calls::Calls;
 use chassis::base::span::{SpanKind, Tracer, describe, trace_within};
 use chassis::base::trace;
 use chassis::http::breaker::Breaker;
-use common_events::{GifticonId, ReservationId};
+use common_events::{GifticonId, Owner, ReservationId};
 use queue::Queue;
 use reqwest::Client;
 use tracing::warn;
@@ -51,13 +51,14 @@ impl HttpStock {
         self.breaker.permits()
     }
 
-    /// Reserves stock under `reservation`, or returns why gifticon refuses. A call that is late while the circuit is closed is
+    /// Reserves stock under `reservation` for `owner`, or returns why gifticon refuses. A call that is late while the circuit is closed is
     /// made once more if `caller_waits` says that the customer still waits.
     pub async fn reserve(
         &self,
         reservation: ReservationId,
         gifticon_id: GifticonId,
         quantity: i64,
+        owner: Owner,
         caller_waits: impl Fn() -> bool,
     ) -> Result<Result<Reserved, Rejection>, ReserveError> {
         let parent = trace::current();
@@ -69,7 +70,7 @@ impl HttpStock {
             describe(SpanKind::Client, "reserve", attributes)
         });
         let trace = trace_within(span.as_ref(), parent);
-        let request = Request { reservation, gifticon_id, quantity, trace };
+        let request = Request { reservation, gifticon_id, quantity, owner, trace };
         let mut answer = self.queue.call(request.clone()).await;
         // Two calls for one reservation reserve once. But the second counts only if it succeeds: another replica may refuse it
         // while the first is still being done and takes the last units.

@@ -26,6 +26,12 @@ impl Owner {
         if text == Self::GUEST.as_str() { Self::GUEST } else { Self(Cow::Owned(text)) }
     }
 
+    /// Returns whether it can be an owner: it is not empty and has no control characters, such as NUL, which Postgres cannot
+    /// store.
+    pub fn is_valid(&self) -> bool {
+        !self.0.is_empty() && !self.0.chars().any(char::is_control)
+    }
+
     /// Returns the owner as one text: `ISSUER#SUBJECT`, or `guest`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,6 +62,9 @@ mod tests {
         assert_eq!(Owner::from_text(alice.to_string()), alice);
         assert_ne!(alice, Owner::of_subject("https://other.example", "alice"));
         assert_eq!(Owner::from_text("guest".into()), Owner::default());
+        assert!(alice.is_valid() && Owner::GUEST.is_valid());
+        assert!(!Owner::from_text(String::new()).is_valid());
+        assert!(!Owner::from_text("https://id.example#a\0b".into()).is_valid());
         assert_eq!(serde_json::to_string(&alice).unwrap(), r#""https://id.example#alice""#);
     }
 }

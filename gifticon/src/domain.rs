@@ -6,7 +6,7 @@
 use crate::audited;
 use chassis::model::{Ids, Publications, Tracked};
 use common_events::number::UNITS_MAX;
-use common_events::{Event, ExpectedVersions, GifticonId, ReservationId};
+use common_events::{Event, ExpectedVersions, GifticonId, Owner, ReservationId};
 
 /// A gifticon on sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Reservation {
     pub left: i64,
     /// True while it holds stock. Once released, it never does again.
     pub held: bool,
+    /// For whom the units are held; guests in a tombstone.
+    pub owner: Owner,
 }
 
 impl Reservation {
@@ -70,6 +72,7 @@ impl Reservation {
             price: 0,
             left: 0,
             held: false,
+            owner: Owner::GUEST,
         }
     }
 }
@@ -83,8 +86,8 @@ pub enum Command {
     Change { id: i64, change: Change },
     /// Take the gifticon of a row off sale.
     Delete { id: i64, expected: ExpectedVersions },
-    /// Hold stock for a cart.
-    Reserve { reservation: ReservationId, gifticon_id: GifticonId, quantity: i64 },
+    /// Hold stock for the cart of an owner.
+    Reserve { reservation: ReservationId, gifticon_id: GifticonId, quantity: i64, owner: Owner },
     /// Return the stock of a reservation. One that was not made yet can never be made then.
     Release { reservation: ReservationId },
 }
@@ -199,8 +202,8 @@ impl Stock {
                 self.ids.remove_row();
                 Ok(Reply::Done)
             }
-            Command::Reserve { reservation, gifticon_id, quantity } => {
-                self.reserve(*reservation, *gifticon_id, *quantity, out)
+            Command::Reserve { reservation, gifticon_id, quantity, owner } => {
+                self.reserve(*reservation, *gifticon_id, *quantity, owner, out)
             }
             Command::Release { reservation } => {
                 self.release(*reservation, out);
@@ -225,6 +228,7 @@ impl Stock {
         id: ReservationId,
         gifticon_id: GifticonId,
         quantity: i64,
+        owner: &Owner,
         out: &mut Publications,
     ) -> Result<Reply, Refusal> {
         if let Some(before) = self.reservations.get(&id) {
@@ -248,6 +252,7 @@ impl Stock {
             price: gifticon.price,
             left: gifticon.available - quantity,
             held: true,
+            owner: owner.clone(),
         };
         self.reservations.add(id, reservation.clone());
         self.hold(gifticon_id, quantity, out);

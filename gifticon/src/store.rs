@@ -8,7 +8,7 @@ use chassis::storage::rows::{insert, read, run_on_each, select};
 use chassis::storage::{Db, Read, Reads, Schema, Statement, Table, Tx, ids};
 use chassis::table;
 use chassis::writer::ConflictError;
-use common_events::{GifticonId, ReservationId};
+use common_events::{GifticonId, Owner, ReservationId};
 use sqlx::{Row as _, query};
 use std::collections::BTreeSet;
 
@@ -37,6 +37,7 @@ table! {
         status: String,
         /// Milliseconds since 1970.
         changed_at: i64,
+        owner: Owner,
     }
 }
 
@@ -68,6 +69,7 @@ impl ReservationRow {
             left_over: reservation.left,
             status: if reservation.held { HELD } else { RELEASED }.to_owned(),
             changed_at,
+            owner: reservation.owner.clone(),
         }
     }
 }
@@ -82,6 +84,7 @@ impl From<ReservationRow> for Reservation {
             price: row.price,
             left: row.left_over,
             held: row.status == HELD,
+            owner: row.owner,
         }
     }
 }
@@ -105,7 +108,10 @@ pub const GIFTICONS: Listing = Listing {
 
 /// Returns the tables.
 pub fn schema() -> Schema {
-    Schema::new(&[(1001, "gifticon", include_str!("../migrations/1001_gifticon.sql"))])
+    Schema::new(&[
+        (1001, "gifticon", include_str!("../migrations/1001_gifticon.sql")),
+        (1002, "owners", include_str!("../migrations/1002_owners.sql")),
+    ])
 }
 
 /// The ids of the rows that commands name.

@@ -2,7 +2,7 @@
 
 use crate::domain::Rejection;
 use chassis::base::trace::Trace;
-use common_events::{GifticonId, ReservationId};
+use common_events::{GifticonId, Owner, ReservationId};
 use std::sync::Arc;
 
 /// A reservation that gifticon holds.
@@ -20,6 +20,8 @@ pub(super) struct Request {
     pub(super) reservation: ReservationId,
     pub(super) gifticon_id: GifticonId,
     pub(super) quantity: i64,
+    /// For whom it is.
+    pub(super) owner: Owner,
     pub(super) trace: Option<Trace>,
 }
 

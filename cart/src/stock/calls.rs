@@ -100,7 +100,8 @@ impl Calls {
 
     /// Calls for one. 404 and 409 are answers, and do not count against gifticon.
     async fn put(&self, request: &Request) -> anyhow::Result<Answer> {
-        let body = json!({ "gifticonId": request.gifticon_id, "quantity": request.quantity });
+        let Request { gifticon_id, quantity, ref owner, .. } = *request;
+        let body = json!({ "gifticonId": gifticon_id, "quantity": quantity, "owner": owner });
         let call = self.client.put(self.address(request.reservation)).json(&body);
         let mut call = call.header(patience::HEADER, self.patience());
         if let Some(trace) = &request.trace {
@@ -159,6 +160,7 @@ fn item(request: &Request) -> Value {
         "reservationId": request.reservation,
         "gifticonId": request.gifticon_id,
         "quantity": request.quantity,
+        "owner": request.owner,
         "traceparent": request.trace.as_ref().map(Trace::as_str),
     })
 }

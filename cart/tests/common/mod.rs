@@ -46,16 +46,16 @@ pub struct Gifticon(pub Arc<Mutex<Seen>>, pub Arc<Notify>);
 pub struct Seen {
     pub does: Does,
     pub reserved: Vec<String>,
+    /// For whom each of them was.
+    pub owners: Vec<Value>,
     pub released: BTreeSet<String>,
 }
 
 impl Gifticon {
     pub fn new() -> Self {
-        let (reserved, released) = (Vec::new(), BTreeSet::new());
-        Self(
-            Arc::new(Mutex::new(Seen { does: Does::Reserves, reserved, released })),
-            Arc::default(),
-        )
+        let (does, released) = (Does::Reserves, BTreeSet::new());
+        let seen = Seen { does, reserved: Vec::new(), owners: Vec::new(), released };
+        Self(Arc::new(Mutex::new(seen)), Arc::default())
     }
 
     pub fn does(&self, does: Does) {
@@ -77,10 +77,12 @@ impl Gifticon {
 pub async fn reserve(
     State(gifticon): State<Gifticon>,
     http::Uuid(id): http::Uuid,
+    Json(body): Json<Value>,
 ) -> (StatusCode, Json<Value>) {
     let does = {
         let mut seen = gifticon.0.lock().unwrap();
         seen.reserved.push(id.to_string());
+        seen.owners.push(body["owner"].clone());
         seen.does
     };
     if let Does::BreaksOnce { then_sells_out } = does {

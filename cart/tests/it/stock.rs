@@ -11,7 +11,7 @@ use chassis::base::span::Tracer;
 use chassis::http;
 use chassis::http::breaker::Breaker;
 use chassis::testing::{eventually, peer};
-use common_events::{GifticonId, ReservationId};
+use common_events::{GifticonId, Owner, ReservationId};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::future::pending;
@@ -38,10 +38,17 @@ impl Calls {
 /// The quantity of a reservation that gets no answer when it is alone.
 const HANGS: i64 = 6;
 
+/// For whom a reservation of `quantity` is.
+fn owner(quantity: i64) -> Owner {
+    Owner::of_subject("https://id.example", &quantity.to_string())
+}
+
 /// What gifticon answers. The quantity says what a reservation is for: 1 is reserved, of 2 there is no gifticon, of 3 only
 /// two are left, 4 was released before, and 5 fails.
 fn answer(item: &Value) -> Value {
-    match item["quantity"].as_i64().unwrap() {
+    let quantity = item["quantity"].as_i64().unwrap();
+    assert_eq!(item["owner"], owner(quantity).as_str());
+    match quantity {
         1 => json!({ "status": 201, "name": "Americano", "price": 5_000 }),
         2 => json!({ "status": 404 }),
         3 => json!({ "status": 409, "availableQuantity": 2 }),
@@ -109,7 +116,7 @@ impl Stock {
 
     async fn reserve(&self, quantity: i64) -> Outcome {
         let id = ReservationId(Uuid::now_v7());
-        self.stock.reserve(id, GifticonId(1), quantity, || true).await
+        self.stock.reserve(id, GifticonId(1), quantity, owner(quantity), || true).await
     }
 
     /// Requests reservations of these quantities at the same time.

@@ -3,6 +3,7 @@
 use crate::base::i18n::Text;
 use crate::base::problem::{Problem, kind};
 use crate::http::name::Name;
+use common_events::Owner;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -51,6 +52,14 @@ impl Fields {
             Some(_) | None => return,
         };
         self.invalid.insert(field, fault);
+    }
+
+    /// Checks that an owner [is valid](Owner::is_valid).
+    pub fn owner(&mut self, field: &'static str, owner: &Owner) {
+        if !owner.is_valid() {
+            let fault = Text::new("is no owner", "소유자를 나타내는 값이 아닙니다");
+            self.invalid.insert(field, fault);
+        }
     }
 
     /// Checks that a name, if it is there, breaks no rule of [`Name`].

@@ -15,7 +15,7 @@ use chassis::base::unavailable::Unavailable;
 use chassis::http::{Body, Fields, Uuid, Validate};
 use chassis::writer::CommandError;
 use common_events::number::{self, GIFTICON_ID_MAX, RESERVATIONS_MAX, UNITS_MAX};
-use common_events::{GifticonId, ReservationId};
+use common_events::{GifticonId, Owner, ReservationId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -43,23 +43,27 @@ struct ReserveRequest {
     gifticon_id: i64,
     #[serde(deserialize_with = "number::saturating")]
     quantity: i64,
+    /// For whom it is; guests if a cart from before there were owners makes it.
+    #[serde(default)]
+    owner: Owner,
 }
 
 impl Validate for ReserveRequest {
     fn validate(&self, fields: &mut Fields) {
-        check(fields, self.gifticon_id, self.quantity);
+        check(fields, self.gifticon_id, self.quantity, &self.owner);
     }
 }
 
 /// Checks the fields of a reservation.
-fn check(fields: &mut Fields, gifticon_id: i64, quantity: i64) {
+fn check(fields: &mut Fields, gifticon_id: i64, quantity: i64, owner: &Owner) {
     fields.number("gifticonId", gifticon_id, 1..=GIFTICON_ID_MAX);
     fields.number("quantity", quantity, 1..=UNITS_MAX);
+    fields.owner("owner", owner);
 }
 
 /// Returns the command that makes a reservation.
-fn command(reservation: ReservationId, gifticon_id: i64, quantity: i64) -> Command {
-    Command::Reserve { reservation, gifticon_id: GifticonId(gifticon_id), quantity }
+fn command(reservation: ReservationId, gifticon_id: i64, quantity: i64, owner: Owner) -> Command {
+    Command::Reserve { reservation, gifticon_id: GifticonId(gifticon_id), quantity, owner }
 }
 
 /// The answer to a reservation: what the cart needs to know of what it holds.
@@ -92,7 +96,8 @@ async fn reserve(
     Uuid(id): Uuid,
     Body(request): Body<ReserveRequest>,
 ) -> Result<(StatusCode, Json<ReservationView>), Problem> {
-    let reserve = command(ReservationId(id), request.gifticon_id, request.quantity);
+    let ReserveRequest { gifticon_id, quantity, owner } = request;
+    let reserve = command(ReservationId(id), gifticon_id, quantity, owner);
     let (status, reservation) = made(writer.execute(reserve).await.map_err(refused)?)?;
     Ok((status, Json(reservation)))
 }
@@ -127,6 +132,8 @@ struct ReserveItem {
     gifticon_id: i64,
     #[serde(deserialize_with = "number::saturating")]
     quantity: i64,
+    #[serde(default)]
+    owner: Owner,
     /// The trace of the customer's request.
     #[serde(default)]
     traceparent: Option<String>,
@@ -137,7 +144,7 @@ impl Validate for ReserveEachRequest {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         fields.number("reservations", count(self.reservations.len()), 1..=count(RESERVATIONS_MAX));
         for item in &self.reservations {
-            check(fields, item.gifticon_id, item.quantity);
+            check(fields, item.gifticon_id, item.quantity, &item.owner);
         }
     }
 }
@@ -176,7 +183,7 @@ async fn reserve_each(
     let commands: Vec<_> = reservations
         .into_iter()
         .map(|item| {
-            let reserve = command(item.reservation_id, item.gifticon_id, item.quantity);
+            let reserve = command(item.reservation_id, item.gifticon_id, item.quantity, item.owner);
             let own = item.traceparent.as_deref().and_then(Trace::parse).or_else(trace::current);
             let span = tracer.child(own.as_ref(), |_| item_span());
             let trace = trace_within(span.as_ref(), own);

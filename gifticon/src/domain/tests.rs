@@ -9,6 +9,15 @@ fn reservation(number: u128) -> ReservationId {
     ReservationId(Uuid::from_u128(number))
 }
 
+fn reserve(number: u128, gifticon_id: GifticonId, quantity: i64) -> Command {
+    Command::Reserve {
+        reservation: reservation(number),
+        gifticon_id,
+        quantity,
+        owner: Owner::GUEST,
+    }
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let gifticon = (1..=2_i64).prop_map(GifticonId);
     let change =
@@ -27,7 +36,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::Delete { id, expected: ExpectedVersions::default() }
         }),
         5 => (0..8_u128, gifticon, 1..20_i64).prop_map(|(number, gifticon_id, quantity)| {
-            Command::Reserve { reservation: reservation(number), gifticon_id, quantity }
+            reserve(number, gifticon_id, quantity)
         }),
         4 => (0..8_u128).prop_map(|number| Command::Release { reservation: reservation(number) }),
     ]
@@ -154,7 +163,7 @@ fn an_absolute_quantity_never_loses_a_sale() {
     let gifticon_id = GifticonId(1);
     let register =
         Command::Register { gifticon_id, name: "Americano".into(), available: 10, price: 5000 };
-    let reserve = Command::Reserve { reservation: reservation(1), gifticon_id, quantity: 3 };
+    let reserve = reserve(1, gifticon_id, 3);
     let stock = given([&register, &reserve]);
     let set = |one_of| {
         let expected = ExpectedVersions { one_of, ..ExpectedVersions::default() };
@@ -176,11 +185,7 @@ fn many_sales_of_a_batch_are_one_event_after_the_others() {
         available: 10,
         price: 5000,
     };
-    let reserve = |id, number| Command::Reserve {
-        reservation: reservation(id),
-        gifticon_id: GifticonId(number),
-        quantity: 1,
-    };
+    let reserve = |id, number| reserve(id, GifticonId(number), 1);
     let release = Command::Release { reservation: reservation(1) };
     let delete = Command::Delete { id: 1, expected: ExpectedVersions::default() };
     for command in
@@ -210,8 +215,7 @@ fn the_audit_log_has_what_an_md_changed_and_no_sales() {
         available: 10,
         price: 5000,
     };
-    let reserve =
-        Command::Reserve { reservation: reservation(1), gifticon_id: GifticonId(7), quantity: 3 };
+    let reserve = reserve(1, GifticonId(7), 3);
     let change = Change { price: Some(5500), restock: Some(2), ..Change::default() };
     let change = Command::Change { id: 1, change };
     let release = Command::Release { reservation: reservation(1) };

@@ -54,7 +54,14 @@ async fn a_call_that_cannot_be_read_reserves_nothing() {
     let gifticon = Gifticon::with_ten().await;
     let good = || item(Uuid::now_v7(), 7, 1);
     let many: Vec<_> = (0..65).map(|_| good()).collect();
-    let bad: [(&[Value], u16); 5] = [
+    let for_nobody = |owner: &str| {
+        let mut item = good();
+        item["owner"] = json!(owner);
+        item
+    };
+    let bad: [(&[Value], u16); 7] = [
+        (&[good(), for_nobody("")], 422),
+        (&[good(), for_nobody("https://id.example#a\0b")], 422),
         (&[], 422),
         (&many, 422),
         (&[good(), item(Uuid::now_v7(), 7, 0)], 422),
@@ -66,6 +73,27 @@ async fn a_call_that_cannot_be_read_reserves_nothing() {
         assert_eq!(status, expected, "{answer}");
     }
     assert_eq!(gifticon.available().await, 10);
+}
+
+#[tokio::test]
+async fn each_is_kept_with_its_owner() {
+    let gifticon = Gifticon::with_ten().await;
+    let owners = ["https://id.example#alice", "https://id.example#bob", "guest"];
+    let mut items = owners.map(|owner| {
+        let mut item = item(Uuid::now_v7(), 7, 1);
+        item["owner"] = json!(owner);
+        item
+    });
+    items[2].as_object_mut().unwrap().remove("owner"); // as a cart from before there were owners asks
+    assert_eq!(reserve_each(&gifticon, &items).await.0, 200);
+    let body = json!({ "gifticonId": 7, "quantity": 1, "owner": owners[0] });
+    let alone = format!("/reservations/{}", Uuid::now_v7());
+    assert_eq!(gifticon.ask(Method::PUT, &alone, body).await.0, 201);
+
+    let mut connection = AnyConnection::connect(gifticon.db.url.as_str()).await.unwrap();
+    let read = "select owner from reservations order by id";
+    let kept: Vec<String> = sqlx::query_scalar(read).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(kept, [owners[0], owners[1], owners[2], owners[0]]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use chassis::model::{Ids, Publications};
 use chassis::on_each_database;
 use chassis::storage::{Db, Reads, ids};
 use chassis::testing::{TestDb, carry_out, eventually};
-use common_events::{ExpectedVersions, GifticonId, ReservationId};
+use common_events::{ExpectedVersions, GifticonId, Owner, ReservationId};
 use gifticon::app::StockModel;
 use gifticon::domain::{Change, Command, Refusal, Reply};
 use gifticon::store::{self, GIFTICONS, GifticonRow};
@@ -37,7 +37,12 @@ fn register(number: i64, available: i64) -> Command {
 }
 
 fn reserve(reservation: ReservationId, number: i64, quantity: i64) -> Command {
-    Command::Reserve { reservation, gifticon_id: GifticonId(number), quantity }
+    reserve_for(&Owner::GUEST, reservation, number, quantity)
+}
+
+fn reserve_for(owner: &Owner, reservation: ReservationId, number: i64, quantity: i64) -> Command {
+    let (gifticon_id, owner) = (GifticonId(number), owner.clone());
+    Command::Reserve { reservation, gifticon_id, quantity, owner }
 }
 
 fn delete(id: i64) -> Command {
@@ -60,18 +65,21 @@ async fn refused(db: &Db, command: Command) -> Refusal {
 
 async fn what_is_saved_comes_back_the_same(db: Db) {
     let (held, early) = (new_reservation(), new_reservation());
-    let replies = done(&db, &[register(7, 10), reserve(held, 7, 3)]).await;
+    let alice = Owner::of_subject("https://id.example", "alice");
+    let replies = done(&db, &[register(7, 10), reserve_for(&alice, held, 7, 3)]).await;
     let Reply::Gifticon(at_first) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!((at_first.id, at_first.available), (1, 10));
     let Reply::Reservation { reservation: made, is_new: true } = &replies[1] else {
         panic!("{replies:?}")
     };
     assert_eq!((made.left, made.price, made.name.as_str()), (7, 4993, "Gifticon 0007"));
+    assert_eq!(made.owner, alice);
 
     let read = store::by_number(&db, 7).await.unwrap().unwrap();
     assert_eq!((read.available, read.held, read.version), (7, 3, 2));
     assert_eq!(store::by_row(&db, 1).await.unwrap().unwrap(), read);
-    // The repeat is answered as the first time, although stock has moved on since.
+    // The repeat is answered as the first time, although stock has moved on since. So is one by a cart of a version that tells
+    // no owner.
     done(&db, &[reserve(new_reservation(), 7, 2)]).await;
     let again = done(&db, &[reserve(held, 7, 3)]).await;
     assert!(

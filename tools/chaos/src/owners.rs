@@ -60,6 +60,27 @@ pub async fn check_databases(servers: &Servers, promised: &Owners) -> anyhow::Re
             );
         }
     }
+    check_reservations(servers, &known).await
+}
+
+/// Checks that the reservation of each cart has the owner of the cart. Those of attempts that came to nothing have no cart.
+async fn check_reservations(servers: &Servers, known: &Owners) -> anyhow::Result<()> {
+    let mut gifticon = AnyConnection::connect(&servers.database("gifticon")).await?;
+    let query = "select id, owner from reservations where gifticon_id is not null";
+    let mut owners = BTreeMap::new();
+    for row in sqlx::query(query).fetch_all(&mut gifticon).await? {
+        owners.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    let owners: BTreeMap<String, String> = owners;
+    let mut cart = AnyConnection::connect(&servers.database("cart")).await?;
+    for row in sqlx::query("select id, reservation_id from carts").fetch_all(&mut cart).await? {
+        let (cart, reservation): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        let (owner, wanted) = (owners.get(&reservation), known.get(&cart));
+        ensure!(
+            owner.map(String::as_str) == wanted.map(|owner| &**owner),
+            "owners: the reservation of cart {cart} is of {owner:?}, not {wanted:?}"
+        );
+    }
     Ok(())
 }
 

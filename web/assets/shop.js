@@ -70,9 +70,6 @@ function rename(card, fresh) {
 }
 
 function replace(card, fresh) {
-  // Somebody else may have signed in in another tab: this page is still of the account that it was shown to.
-  const account = fresh.querySelector('input[name="account"]');
-  if (account) account.value = document.body.dataset.account;
   const notice = card.querySelector('.notice');
   if (notice) fresh.querySelector('.what').after(notice);
   const hadFocus = card.contains(document.activeElement);

@@ -6,11 +6,20 @@ const AGAIN_MS = 2000; // after an answer that a browser does not try again by i
 const AGAIN_MAX_MS = 15000;
 const GRACE_MS = 1500; // a stream that ended in order is back by then, and nobody has to hear that it was away
 
+let over = () => {}; // called when this page's account is not signed in any more
+
+/** Returns the address of `path` for the account that this page was shown to: the gateway answers 401 to any other. */
+function own(path) {
+  const url = new URL(path, location);
+  url.searchParams.set('for-account', document.body.dataset.account);
+  return url;
+}
+
 /**
  * @param {string} path where the stream is
  * @param {string[]} names events to listen to
  * @param {(name: string, data: object) => void} heard called for each event
- * @param {(connected: boolean) => void} changed called when the connection comes or goes
+ * @param {(state: boolean | "over") => void} changed called when the connection comes or goes, or is over for this page
  */
 export function follow(path, names, heard, changed) {
   const { account, still } = document.body.dataset;
@@ -33,8 +42,25 @@ export function follow(path, names, heard, changed) {
     tell({ state: now });
   };
 
+  // An `EventSource` does not say why it was refused, so this asks first.
+  async function connectAgain() {
+    const refused = source;
+    const asked = new AbortController();
+    const answer = await fetch(own(path), { headers: { accept: 'text/event-stream' }, signal: asked.signal }).catch(() => {});
+    asked.abort();
+    if (source !== refused) return; // the page was left meanwhile
+    if (answer?.ok) connect();
+    else if (answer?.status === 401) over();
+    else later();
+  }
+
+  function later() {
+    timer = setTimeout(connectAgain, again * (1 + Math.random()));
+    again = Math.min(again * 2, AGAIN_MAX_MS);
+  }
+
   function connect() {
-    source = new EventSource(path);
+    source = new EventSource(own(path));
     source.onopen = () => {
       clearTimeout(away);
       away = undefined;
@@ -43,10 +69,7 @@ export function follow(path, names, heard, changed) {
     };
     source.onerror = () => {
       away ??= setTimeout(report, GRACE_MS, false);
-      if (source.readyState === EventSource.CLOSED) {
-        timer = setTimeout(connect, again * (1 + Math.random()));
-        again = Math.min(again * 2, AGAIN_MAX_MS);
-      }
+      if (source.readyState === EventSource.CLOSED) later();
     };
     for (const name of names) {
       source.addEventListener(name, (event) => {
@@ -99,18 +122,31 @@ export function follow(path, names, heard, changed) {
     channel = undefined;
   }
 
+  over = () => {
+    report('over');
+    stop();
+  };
+
   addEventListener('pagehide', stop); // a page that is kept for going back would keep its connection too
   addEventListener('pageshow', (event) => { if (event.persisted) start(); });
   start();
 }
 
-/** Shows in the page whether it is live. */
-export function showState(connected) {
+/** Shows in the page whether it is live, or why it will not be again. */
+export function showState(now) {
   const state = document.getElementById('state');
   if (!state) return;
+  const { liveOn, liveOff, liveOver, reload } = document.body.dataset;
   state.hidden = false;
-  state.classList.toggle('is-on', connected);
-  state.textContent = connected ? document.body.dataset.liveOn : document.body.dataset.liveOff;
+  state.classList.toggle('is-on', now === true);
+  if (now !== 'over') {
+    state.textContent = now ? liveOn : liveOff;
+    return;
+  }
+  const link = document.createElement('a');
+  link.href = location.pathname + location.search;
+  link.textContent = reload;
+  state.replaceChildren(liveOver + ' ', link);
 }
 
 /** Returns the path at which the visitor finds ours. */
@@ -119,7 +155,8 @@ export const at = (path) => document.body.dataset.base + path;
 /** Returns what `css` selects of a page, or of a part of one, that the server renders; nothing if it does not. */
 export async function parts(path, css) {
   try {
-    const answer = await fetch(at(path), { headers: { accept: 'text/html' } });
+    const answer = await fetch(own(at(path)), { headers: { accept: 'text/html' } });
+    if (answer.status === 401) over();
     if (!answer.ok) return [];
     const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
     return [...parsed.querySelectorAll(css)].map((one) => document.adoptNode(one));

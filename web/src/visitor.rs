@@ -52,7 +52,7 @@ impl Visitor {
     }
 
     /// Returns which account it is, or an empty text where nobody is signed in.
-    pub(crate) fn key(&self) -> &str {
+    pub fn key(&self) -> &str {
         match self {
             Self::Account(account) => &account.key,
             _ => "",

@@ -75,6 +75,8 @@ words! {
     to_shop: "To the shop", "쇼핑하러 가기";
     live_on: "Live", "실시간";
     live_off: "Connecting again", "다시 연결하는 중";
+    live_over: "Your sign-in has changed.", "로그인 상태가 바뀌었어요.";
+    reload: "Reload", "새로고침";
 
     // The shop.
     shop_title: "Gift vouchers on sale", "지금 살 수 있는 기프티콘";
@@ -173,6 +175,7 @@ words! {
     md_carts: "Live carts", "담긴 장바구니";
     md_in_payment: "In payment", "결제 중";
     md_on_sale: "Kinds on sale", "판매 중인 상품";
+    md_parked: "Events set aside", "보류된 이벤트";
     md_registered: "It is on sale now.", "등록했어요. 지금부터 판매돼요.";
     md_changed: "Saved.", "저장했어요.";
     md_nothing: "Nothing was changed.", "바뀐 내용이 없어요.";

@@ -5,11 +5,11 @@ use super::provider::Failure;
 use super::session::{Change, Session};
 use super::state::SignIn;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use chassis::auth::{Denied, Principal, Role, base64url};
-use chassis::http::{BaseUrl, is_same_origin};
+use chassis::http::{BaseUrl, Query, is_same_origin};
 use sha2::{Digest, Sha256};
 use web::{Account, Trouble, Visitor, Web};
 
@@ -82,7 +82,8 @@ pub(super) async fn recognise(
         None => Found::Nothing,
     };
     let is_for_everybody = FOR_EVERYBODY.contains(&request.uri().path());
-    let trouble = found.trouble().filter(|_| changes && !is_for_everybody);
+    let why = found.trouble();
+    let trouble = why.filter(|_| changes && !is_for_everybody);
     cookies::hide(request.headers_mut(), &place);
     let (visitor, change) = match found {
         Found::Known { session, principal, is_renewed } => {
@@ -98,6 +99,8 @@ pub(super) async fn recognise(
         Found::Unknown { renewed } => (parts.stranger.clone(), renewed.map(Change::Begins)),
         Found::Nothing | Found::Sealed => (parts.stranger.clone(), None),
     };
+    let is_of_another = shown_to(request.uri()).is_some_and(|account| account != visitor.key());
+    let trouble = trouble.or_else(|| is_of_another.then(|| why.unwrap_or(Trouble::Over)));
     request.extensions_mut().insert(visitor);
     let mut response = match trouble {
         Some(trouble) => shared.web.refuse(&mut request.into_parts().0, trouble).await,
@@ -162,6 +165,12 @@ fn account(session: &Session, principal: &Principal) -> Account {
 /// Returns a short hash of an owner: two accounts in one browser have two, and a page does not show whose it is.
 fn account_key(principal: &Principal) -> String {
     base64url(&Sha256::digest(principal.owner().as_str())[..12])
+}
+
+/// Returns the account that the page was shown to which asks for a part of itself, or for its stream. It gets nothing of another
+/// account that signed in since, in another tab, nor of a guest.
+fn shown_to(uri: &Uri) -> Option<String> {
+    Query::of(uri).get(&["for-account"]).map(ToOwned::to_owned)
 }
 
 fn changes_something(method: &Method) -> bool {

@@ -48,6 +48,15 @@ async fn who_signed_in_is_known_to_the_services_by_their_token() {
     assert_eq!((replayed.status().as_u16(), stranger.has_session()), (400, false));
 }
 
+/// Returns a page, and the account that it says it was shown to.
+async fn live_page(browser: &Browser) -> (String, String) {
+    let page = browser.send(browser.get("/live").header("accept", "text/html")).await;
+    let page = page.text().await.unwrap();
+    let (_, rest) = page.split_once("data-account=\"").unwrap();
+    let account = rest.split_once('"').unwrap().0.to_owned();
+    (page, account)
+}
+
 /// Tabs share a stream by what the page says of the account.
 #[tokio::test]
 async fn accounts_of_the_same_name_are_told_apart_in_a_page() {
@@ -57,17 +66,38 @@ async fn accounts_of_the_same_name_are_told_apart_in_a_page() {
         if let Some(subject) = subject {
             browser.sign_in(&issuer, |nonce| tokens(&issuer, subject, nonce)).await;
         }
-        let page = browser.get("/live").header("accept", "text/html");
-        let page = browser.send(page).await.text().await.unwrap();
+        let (page, account) = live_page(&browser).await;
         assert_eq!(page.contains("김하나"), subject.is_some(), "{page}");
-        let (_, rest) = page.split_once("data-account=\"").unwrap();
-        rest.split_once('"').unwrap().0.to_owned()
+        account
     };
     let (hana, other) = (key(Some("hana")).await, key(Some("another hana")).await);
     assert_ne!(hana, other);
     assert_eq!(key(Some("hana")).await, hana, "her tabs share a stream");
     assert!(hana.len() >= 16 && !hana.contains("hana"), "{hana}");
     assert_eq!(key(None).await, "", "nobody is signed in");
+}
+
+/// A page asks for its parts, and for its stream, in the name of the account that it was shown to.
+#[tokio::test]
+async fn a_page_gets_nothing_of_an_account_that_signed_in_since() {
+    let (issuer, gateway) = start().await;
+    let browser = Browser::new(&gateway);
+    let status = async |account: &str| {
+        let asked = browser.get(&format!("/carts?a=1&for-account={account}"));
+        browser.send(asked).await.status().as_u16()
+    };
+    assert_eq!((status("").await, status("x").await), (200, 401), "nobody is signed in");
+    let mut before = String::new();
+    for subject in ["hana", "duri"] {
+        browser.sign_in(&issuer, |nonce| tokens(&issuer, subject, nonce)).await;
+        let (_, now) = live_page(&browser).await;
+        assert_eq!((status(&now).await, status("").await), (200, 401), "{subject}");
+        assert_eq!(status(&before).await, 401, "{subject}");
+        before = now;
+    }
+    let refused = browser.send(browser.get("/carts?for-account=x")).await;
+    assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+    assert!(browser.has_session(), "it is still signed in");
 }
 
 #[tokio::test]

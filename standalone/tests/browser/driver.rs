@@ -200,6 +200,14 @@ impl Browser {
         answer["value"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Waits until what `css` selects shows `text`, also where scripts are off.
+    pub(crate) async fn shows(&self, css: &str, text: &str) {
+        self.until(&format!("{css} to show {text:?}"), async || {
+            self.text(css).await.contains(text).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until what `css` selects says `text`.
     pub(crate) async fn says(&self, css: &str, text: &str) {
         self.until(&format!("{css} to say {text:?}"), async || {

@@ -4,6 +4,7 @@ use crate::common::Shop;
 use crate::driver::Browser;
 use crate::pictures::take;
 use crate::plain::violations;
+use chaos::proxy::{NetworkCondition, Proxy};
 
 /// Checks what nobody may meet on a page.
 async fn is_sound(browser: &Browser, place: &str) {
@@ -19,19 +20,14 @@ async fn choose(browser: &Browser, account: &str) {
     browser.click(&format!("button[value='{account}']")).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs TEST_CHROMEDRIVER"]
-async fn a_customer_and_an_md_sign_in_and_out() {
-    let shop = Shop::with(|config| config.auth.auth_issuer = Some("dev".into())).await;
-    let browser = Browser::start(&shop.web.base, "ko").await;
-
-    // The MD puts something on sale, and is led back to where they came from.
+/// Signs in as the MD, and puts something on sale.
+async fn put_on_sale(browser: &Browser) {
     browser.open("/shop").await;
     browser.says(".tools", "로그인").await;
     assert_eq!(browser.count(".tabs a[href='/md']").await, 0);
     browser.click(".tools a[href^='/sign-in']").await;
     browser.says("h1", "계정을 골라 주세요").await;
-    choose(&browser, "md").await;
+    choose(browser, "md").await;
     browser.says(".who", "박엠디").await;
     browser.click(".tabs a[href='/md']").await;
     for (field, value) in [("name", "카페라떼"), ("availableQuantity", "20"), ("price", "5000")]
@@ -40,6 +36,72 @@ async fn a_customer_and_an_md_sign_in_and_out() {
     }
     browser.click("form[action='/md/gifticons'] button").await;
     browser.says("main", "카페라떼").await;
+}
+
+/// Signs out, if somebody is signed in, and in.
+async fn sign_in(browser: &Browser, account: &str, name: &str) {
+    browser.open("/shop").await;
+    if browser.count(".account").await == 1 {
+        browser.click(".account button").await;
+        browser.says(".tools", "로그인").await;
+    }
+    browser.open("/sign-in?to=/shop").await;
+    choose(browser, account).await;
+    browser.says(".who", name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_page_says_when_its_account_is_not_signed_in_any_more() {
+    let shop = Shop::with(|config| config.auth.auth_issuer = Some("dev".into())).await;
+    let network = Proxy::start(1).unwrap();
+    network.set_backends(vec![shop.web.base.trim_start_matches("http://").parse().unwrap()]);
+    let browser = Browser::start(&network.url(), "ko").await;
+    put_on_sale(&browser).await;
+    sign_in(&browser, "hana", "김하나").await;
+    browser.open("/shop").await;
+    browser.is_live().await;
+    let first = browser.new_tab().await;
+
+    // Somebody else signs in, in another tab, and changes a price: the page of before shows nothing more, and says why.
+    sign_in(&browser, "md", "박엠디").await;
+    browser.open("/md").await;
+    browser.fill("#g-1 [name='price']", "7000").await;
+    browser.click("#g-1 form button").await;
+    browser.says("#g-1", "7,000원").await;
+    browser.to_tab(&first).await;
+    browser.says("#state", "로그인 상태가 바뀌었어요").await;
+    browser.says("#g-1", "5,000원").await;
+    assert_eq!(violations(&browser).await, Vec::<String>::new());
+    browser.click("#state a").await;
+    browser.says(".who", "박엠디").await;
+    browser.says("#g-1", "7,000원").await;
+
+    // The session ends, and then the stream: it is not tried for ever.
+    for path in ["/me", "/live"] {
+        sign_in(&browser, "duri", "이두리").await;
+        browser.open(path).await;
+        browser.is_live().await;
+        browser.mark().await;
+        browser.run_until("fetch('/sign-out', { method: 'POST' }).then(arguments[0])").await;
+        network.set(NetworkCondition::Refuse);
+        browser.says("#state", "다시 연결하는 중").await;
+        network.set(NetworkCondition::Normal);
+        browser.says("#state", "로그인 상태가 바뀌었어요").await;
+        browser.was_not_reloaded().await;
+    }
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_customer_and_an_md_sign_in_and_out() {
+    let shop = Shop::with(|config| config.auth.auth_issuer = Some("dev".into())).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+
+    // The MD puts something on sale, and is led back to where they came from.
+    put_on_sale(&browser).await;
     browser.click(".tabs a[href='/me']").await;
     browser.says("h1", "이 계정으로는 볼 수 없어요").await;
     browser.click(".account button").await;
@@ -48,7 +110,7 @@ async fn a_customer_and_an_md_sign_in_and_out() {
     // A customer is asked to sign in where it is needed, buys, and sees it paid without a reload.
     browser.open("/shop").await;
     browser.says("#g-1 .buy", "로그인하고 담기").await;
-    let still = "return performance.getEntriesByName(new URL('/live/stream', location)).length";
+    let still = "return performance.getEntriesByType('resource').filter(one => one.name.includes('/live/stream')).length";
     assert_eq!(browser.run(still, &[]).await, 0, "a stream is not asked for in vain");
     browser.click("#g-1 .buy a").await;
     choose(&browser, "hana").await;

@@ -50,6 +50,7 @@ async fn a_gifticon_is_put_on_sale_restocked_and_repriced() {
     })
     .await;
     page.says(&["판매 40개, 결제 중 0개, 남음 950개", "남음 950</span>"]);
+    page.says(&["보류된 이벤트</dt><dd>0</dd>"]);
     let page = change(&visitor, &page, 1, "6000", "").await;
     assert_eq!(page.location(), "/md?done=nothing&id=1#g-1");
     shop.stop().await;

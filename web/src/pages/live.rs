@@ -3,6 +3,7 @@
 use crate::answer;
 use crate::format::count;
 use crate::pages::Frame;
+use crate::pages::figures::Figures;
 use crate::pages::pager::Collection;
 use crate::pages::shop::{Gifticon, Gifticons};
 use crate::pages::sign_in::barred;
@@ -12,31 +13,10 @@ use crate::words::{Words, fill};
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::Value;
 
 /// Gifticons whose stock is summed up.
 const SUMMED_MAX: i64 = 200;
-
-/// What the services say about themselves, as the gateway collects it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Figures {
-    carts_per_second: Option<f64>,
-    services: Vec<ServiceFigures>,
-}
-
-/// What a service says about itself.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ServiceFigures {
-    service: String,
-    up: bool,
-    outbox_events: i64,
-    outbox_age_seconds: f64,
-    lag_events: Option<f64>,
-    breaker: Option<String>,
-}
 
 /// A number with its name.
 struct Number {
@@ -78,7 +58,7 @@ pub(crate) async fn page(visit: Visit) -> Response {
     }
     let list = format!("/gifticons?size={SUMMED_MAX}&sort=id,desc");
     let (figures, list) = futures_util::join!(
-        visit.client.get::<Figures>("/live/figures"),
+        visit.client.get::<Figures>(Figures::PATH),
         visit.client.get::<Collection<Gifticons>>(&list)
     );
     let (t, figures) = (visit.words(), figures.unwrap_or_default());
@@ -106,9 +86,8 @@ pub(crate) async fn page(visit: Visit) -> Response {
 /// Returns the numbers above the picture.
 fn numbers(t: &'static Words, figures: &Figures, breaker: &str, left: Option<i64>) -> Vec<Number> {
     let known = |value: Option<String>| value.unwrap_or_else(|| t.unknown.to_owned());
-    let up: Vec<_> = figures.services.iter().filter(|service| service.up).collect();
-    let lag = up.iter().filter_map(|service| service.lag_events).reduce(|a, b| a + b);
-    let age = up.iter().map(|service| service.outbox_age_seconds).reduce(f64::max);
+    let lag = figures.up().filter_map(|service| service.lag_events).reduce(|a, b| a + b);
+    let age = figures.up().map(|service| service.outbox_age_seconds).reduce(f64::max);
     let breaker = match breaker {
         "closed" => Some(t.breaker_closed),
         "halfOpen" => Some(t.breaker_half_open),

@@ -1,5 +1,6 @@
 //! The pages.
 
+mod figures;
 mod frame;
 pub(crate) mod live;
 pub(crate) mod md;

@@ -2,6 +2,7 @@
 
 use crate::answer;
 use crate::format::{count, won};
+use crate::pages::figures::Figures;
 use crate::pages::pager::{Collection, Pager, asked};
 use crate::pages::shop::{Gifticon, Gifticons};
 use crate::pages::sign_in::barred;
@@ -193,7 +194,11 @@ pub(super) async fn show(visit: &Visit, refused: Refused) -> Response {
         return barred;
     }
     let (t, number) = (visit.words(), asked(visit));
-    let (listed, counted) = futures_util::join!(listed(visit, number), counted(visit));
+    let (listed, counted, figures) = futures_util::join!(
+        listed(visit, number),
+        counted(visit),
+        visit.client.get::<Figures>(Figures::PATH)
+    );
     let (items, list) = match listed {
         Ok((items, list)) => (items, Some(list)),
         Err(_) if refused.summary.is_some() => (vec![], None),
@@ -211,6 +216,7 @@ pub(super) async fn show(visit: &Visit, refused: Refused) -> Response {
         new.number = (numbers.max().unwrap_or(0) + 1).to_string();
     }
     let on_sale = list.as_ref().map_or(0, |list| list.page.total_elements);
+    let parked = figures.ok().and_then(|figures| figures.parked_events());
     let figure = |name, value: i64| Figure { name, value: count(value) };
     let page = MdPage {
         frame: Frame::new(visit, "/md", t.md_title, None),
@@ -220,6 +226,7 @@ pub(super) async fn show(visit: &Visit, refused: Refused) -> Response {
             figure(t.md_on_sale, on_sale),
             figure(t.md_carts, counted.carts),
             figure(t.md_in_payment, i64::try_from(counted.in_payment).unwrap_or(i64::MAX)),
+            Figure { name: t.md_parked, value: parked.map_or(t.unknown.to_owned(), count) },
         ],
         fields: fields(t, new),
         rows: items

@@ -31,29 +31,29 @@ async fn everything_works_without_javascript() {
     browser.fill("#new-price", "5,000").await;
     browser.fill("#new-stock", "20").await;
     browser.click(".fields button").await;
-    assert!(browser.text("main > .notice").await.contains("등록했어요"));
+    browser.shows("main > .notice", "등록했어요").await;
     browser.click(".tabs a[href='/shop']").await;
     browser.fill("#q-1", "3").await;
     browser.click("#g-1 .buy button.primary").await;
-    assert!(browser.text("#g-1 .notice").await.contains("3개 · 15,000원"));
+    browser.shows("#g-1 .notice", "3개 · 15,000원").await;
     is_paid(&shop, 1).await;
     browser.click("#g-1 .notice a").await;
-    assert!(browser.text("#c-1 .chip").await.contains("결제 완료"));
+    browser.shows("#c-1 .chip", "결제 완료").await;
     browser.click("#c-1 .cancel summary").await;
     browser.click("#c-1 .cancel button").await;
-    assert!(browser.text("#c-1 .notice").await.contains("취소했어요"));
+    browser.shows("#c-1 .notice", "취소했어요").await;
     browser.click(".tabs a[href='/md']").await;
     browser.fill("#restock-1", "-5").await;
     browser.click(".inline button").await;
-    assert!(browser.text("#g-1 .legend").await.contains("남음 15"));
+    browser.shows("#g-1 .legend", "남음 15").await;
     browser.click(".tabs a[href='/live']").await;
-    assert!(browser.text("[data-number='stock']").await.contains("15"));
-    assert!(browser.text("noscript").await.contains("지금 상태예요"));
+    browser.shows("[data-number='stock']", "15").await;
+    browser.shows("noscript", "지금 상태예요").await;
     // The theme and the language are forms and links.
     browser.click("button.tool").await;
-    assert!(browser.text("h1").await.contains("라이브"));
+    browser.shows("h1", "라이브").await;
     browser.click("a.tool").await;
-    assert!(browser.text("h1").await.contains("Live"));
+    browser.shows("h1", "Live").await;
     browser.has_no_complaints().await;
     // The browser would complain: without scripts too it keeps to the Content-Security-Policy.
     browser.insert("<img src='http://127.0.0.1:9/none.png'>").await;

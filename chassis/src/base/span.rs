@@ -33,6 +33,18 @@ impl Tracer {
         Self(exported.map(|tracer| Arc::new(Recorder { service, tracer })))
     }
 
+    /// Returns a tracer whose spans go to `processor`.
+    #[cfg(test)]
+    pub(crate) fn recording(
+        service: &'static str,
+        processor: impl opentelemetry_sdk::trace::SpanProcessor + 'static,
+    ) -> Self {
+        use opentelemetry::trace::TracerProvider as _;
+        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder();
+        let provider = provider.with_span_processor(processor).build();
+        Self(Some(Arc::new(Recorder { service, tracer: provider.tracer("chassis") })))
+    }
+
     /// Returns true if traces may be recorded.
     pub fn is_on(&self) -> bool {
         self.0.is_some()

@@ -1,10 +1,10 @@
-//! The spans of a batch: one for each purchase in it, linked to those of the others.
+//! The spans of a batch: one for each purchase in it. The first one is linked to the others, and they are linked to it.
 
 use crate::base::span::{Span, SpanKind, Tracer, describe, link};
 use crate::base::trace::Trace;
 use std::sync::Arc;
 
-/// Links of one span to others of its batch, at most.
+/// Links of the first span of a batch to the others, at most.
 const LINKS_MAX: usize = 64;
 
 /// The spans of the commands of a batch. Dropped before [`BatchSpans::committed`], it marks them as failed.
@@ -22,11 +22,12 @@ impl BatchSpans {
         T: ExactSizeIterator<Item = Option<&'t Trace>> + Clone,
     {
         let sampled = || parents.clone().flatten().filter(|trace| trace.is_sampled());
-        if !tracer.is_on() || sampled().next().is_none() {
+        if !tracer.is_on() {
             return Self::default();
         }
-        let mut others: Vec<&Trace> = sampled().take(LINKS_MAX + 1).collect();
-        others.dedup();
+        let mut recorded: Vec<&Trace> = sampled().take(LINKS_MAX + 1).collect();
+        recorded.dedup();
+        let Some((first, others)) = recorded.split_first() else { return Self::default() };
         let size = i64::try_from(parents.len()).unwrap_or(i64::MAX);
         let mut spans: Vec<Option<Arc<Span>>> = Vec::with_capacity(parents.len());
         let mut previous = None;
@@ -37,8 +38,10 @@ impl BatchSpans {
                 let span = tracer.child(trace, |service| {
                     let name = format!("{service}.write");
                     let attributes = [("gifticon.batch.commands", size.into())];
-                    let others = others.iter().filter(|other| Some(**other) != trace);
-                    let links = others.take(LINKS_MAX).map(|other| link(other)).collect();
+                    // Links from each to each would cost more than the spans.
+                    let linked =
+                        if trace == Some(*first) { others } else { std::slice::from_ref(first) };
+                    let links = linked.iter().map(|other| link(other)).collect();
                     describe(SpanKind::Internal, name, attributes).with_links(links)
                 });
                 span.map(Arc::new)
@@ -66,6 +69,64 @@ impl Drop for BatchSpans {
             for span in self.spans.iter().flatten() {
                 span.fail("the batch was not committed");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::Context;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{Span as SdkSpan, SpanData, SpanProcessor};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    #[derive(Clone, Debug, Default)]
+    struct Ended(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanProcessor for Ended {
+        fn on_start(&self, _: &mut SdkSpan, _: &Context) {}
+
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().unwrap().push(span);
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_first_purchase_of_a_batch_is_linked_to_the_others_and_they_to_it() {
+        let ended = Ended::default();
+        let tracer = Tracer::recording("cart", ended.clone());
+        let purchases: Vec<Trace> = (0..100).map(|_| Trace::start()).collect();
+        // Not recorded, and one after another of the same trace.
+        let unsampled = Trace::unsampled();
+        let parents = [None, Some(&unsampled), Some(&purchases[0])];
+        let parents: Vec<_> = parents.into_iter().chain(purchases.iter().map(Some)).collect();
+        let spans = BatchSpans::start(&tracer, parents.iter().copied());
+        assert!(spans.trace(0).is_none() && spans.trace(1).is_none());
+        assert_eq!(spans.trace(2), spans.trace(3));
+        spans.committed();
+
+        let mut ended = ended.0.lock().unwrap().clone();
+        assert_eq!(ended.len(), 100);
+        let ids = |span: &SpanData| {
+            let ids = span.links.iter().map(|link| link.span_context.trace_id().to_string());
+            ids.collect::<Vec<_>>()
+        };
+        let first = ended.remove(0);
+        let wanted: Vec<_> =
+            purchases[1..LINKS_MAX].iter().map(|other| other.id().to_owned()).collect();
+        assert_eq!(ids(&first), wanted);
+        for span in ended {
+            assert_eq!(ids(&span), [purchases[0].id()]);
         }
     }
 }

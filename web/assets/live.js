@@ -186,7 +186,7 @@ async function figures() {
   } catch { /* asked again */ }
   set('stock', count.format(left()), left());
 }
-setInterval(() => { if (!document.hidden) figures(); }, FIGURES_MS);
+const asks = setInterval(() => { if (!document.hidden) figures(); }, FIGURES_MS);
 figures();
 
 // What happened before this page was opened is told, and does not walk.
@@ -203,4 +203,7 @@ follow(at('/live/stream'), ['event', 'reset'], (name, event) => {
     stock.delete(String(event.gifticonId));
   }
   if (Date.parse(event.at) > opened - 3000) play(event.type);
-}, showState);
+}, (state) => {
+  if (typeof state === 'string') clearInterval(asks); // nothing more is told to this page
+  showState(state);
+});

@@ -1,5 +1,5 @@
 // The shop, live: what is left, and whether the cart that was just made is paid.
-import { at, follow, part, parts, showState } from "./stream.js";
+import { at, follow, own, part, parts, showState } from "./stream.js";
 
 const FEW = 10, FULL = 100;
 const ASKED_MS = 500; // in which the browsers that watch ask for a card
@@ -70,6 +70,10 @@ function rename(card, fresh) {
 }
 
 function replace(card, fresh) {
+  // During an upgrade a gateway of the version before may have rendered it for somebody who signed in in another tab: this page
+  // is still of the account that it was shown to.
+  const account = fresh.querySelector('input[name="account"]');
+  if (account) account.value = document.body.dataset.account;
   const notice = card.querySelector('.notice');
   if (notice) fresh.querySelector('.what').after(notice);
   const hadFocus = card.contains(document.activeElement);
@@ -136,7 +140,7 @@ function paid() {
 async function askPaid(tries) { // of many events only some are told
   if (bought.querySelector('.chip.good') || tries === 0) return;
   try {
-    const answer = await fetch(at('/carts/' + bought.dataset.bought), { headers: { accept: 'application/json' } });
+    const answer = await fetch(own(at('/carts/' + bought.dataset.bought)), { headers: { accept: 'application/json' } });
     if (answer.ok && (await answer.json()).status === 'PaymentApproved') return paid();
     if (answer.status === 404) return;
   } catch { /* asked again */ }

@@ -6,10 +6,12 @@ const AGAIN_MS = 2000; // after an answer that a browser does not try again by i
 const AGAIN_MAX_MS = 15000;
 const GRACE_MS = 1500; // a stream that ended in order is back by then, and nobody has to hear that it was away
 
-let over = () => {}; // called when this page's account is not signed in any more
+const OVER = 412; // of the gateway: the account that this page was shown to is not signed in any more
 
-/** Returns the address of `path` for the account that this page was shown to: the gateway answers 401 to any other. */
-function own(path) {
+let end = () => {}; // ends the stream of this page
+
+/** Returns the address of `path` for the account that this page was shown to. */
+export function own(path) {
   const url = new URL(path, location);
   url.searchParams.set('for-account', document.body.dataset.account);
   return url;
@@ -19,7 +21,8 @@ function own(path) {
  * @param {string} path where the stream is
  * @param {string[]} names events to listen to
  * @param {(name: string, data: object) => void} heard called for each event
- * @param {(state: boolean | "over") => void} changed called when the connection comes or goes, or is over for this page
+ * @param {(state: boolean | "over" | "none") => void} changed called when the connection comes or goes, when it is over because
+ *   another account is signed in, or nobody, and when there is none for this account
  */
 export function follow(path, names, heard, changed) {
   const { account, still } = document.body.dataset;
@@ -42,16 +45,16 @@ export function follow(path, names, heard, changed) {
     tell({ state: now });
   };
 
-  // An `EventSource` does not say why it was refused, so this asks first.
+  // An `EventSource` does not say why it was refused, so this asks first. HEAD takes no place among the streams.
   async function connectAgain() {
     const refused = source;
-    const asked = new AbortController();
-    const answer = await fetch(own(path), { headers: { accept: 'text/event-stream' }, signal: asked.signal }).catch(() => {});
-    asked.abort();
+    const answer = await fetch(own(path), { method: 'HEAD' }).catch(() => {});
     if (source !== refused) return; // the page was left meanwhile
-    if (answer?.ok) connect();
-    else if (answer?.status === 401) over();
-    else later();
+    const status = answer?.status;
+    if (status === 200) connect();
+    else if (status === OVER) end('over');
+    else if (status === 403 || (status === 401 && !account)) end('none');
+    else later(); // also a 401 of a service that does not know a new key of the issuer yet
   }
 
   function later() {
@@ -90,7 +93,10 @@ export function follow(path, names, heard, changed) {
     channel = new BroadcastChannel(key);
     channel.onmessage = ({ data }) => {
       if (data.to && data.to !== me) return;
-      if (data.ask) {
+      if (typeof data.state === 'string') {
+        state(data.state);
+        stop();
+      } else if (data.ask) {
         if (!source) return;
         tell({ to: data.ask, state: connected === true });
         for (const message of kept) tell({ to: data.ask, ...message });
@@ -122,8 +128,8 @@ export function follow(path, names, heard, changed) {
     channel = undefined;
   }
 
-  over = () => {
-    report('over');
+  end = (how) => {
+    report(how);
     stop();
   };
 
@@ -137,14 +143,14 @@ export function showState(now) {
   const state = document.getElementById('state');
   if (!state) return;
   const { liveOn, liveOff, liveOver, reload } = document.body.dataset;
-  state.hidden = false;
+  state.hidden = now === 'none';
   state.classList.toggle('is-on', now === true);
   if (now !== 'over') {
     state.textContent = now ? liveOn : liveOff;
     return;
   }
   const link = document.createElement('a');
-  link.href = location.pathname + location.search;
+  link.href = document.querySelector('.tabs a[aria-current]').href; // a form that was refused has no page of its own
   link.textContent = reload;
   state.replaceChildren(liveOver + ' ', link);
 }
@@ -156,7 +162,7 @@ export const at = (path) => document.body.dataset.base + path;
 export async function parts(path, css) {
   try {
     const answer = await fetch(own(at(path)), { headers: { accept: 'text/html' } });
-    if (answer.status === 401) over();
+    if (answer.status === OVER) end('over');
     if (!answer.ok) return [];
     const parsed = new DOMParser().parseFromString(await answer.text(), 'text/html');
     return [...parsed.querySelectorAll(css)].map((one) => document.adoptNode(one));

@@ -69,7 +69,8 @@ impl Web {
         pages::sign_in::trouble(&self.visit(request).await, trouble)
     }
 
-    /// Returns the refusal of a request that would change something: a page to a browser, a problem to everybody else.
+    /// Returns the refusal of a request whose session is over, or cannot be checked: a page to a browser, a problem to everybody
+    /// else.
     pub async fn refuse(&self, request: &mut Parts, trouble: Trouble) -> Response {
         pages::sign_in::refusal(&request.headers.clone(), &self.visit(request).await, trouble)
     }

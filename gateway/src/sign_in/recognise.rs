@@ -5,10 +5,12 @@ use super::provider::Failure;
 use super::session::{Change, Session};
 use super::state::SignIn;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chassis::auth::{Denied, Principal, Role, base64url};
+use chassis::base::i18n::Text;
+use chassis::base::problem::{Problem, kind};
 use chassis::http::{BaseUrl, Query, is_same_origin};
 use sha2::{Digest, Sha256};
 use web::{Account, Trouble, Visitor, Web};
@@ -99,11 +101,12 @@ pub(super) async fn recognise(
         Found::Unknown { renewed } => (parts.stranger.clone(), renewed.map(Change::Begins)),
         Found::Nothing | Found::Sealed => (parts.stranger.clone(), None),
     };
-    let is_of_another = shown_to(request.uri()).is_some_and(|account| account != visitor.key());
-    let trouble = trouble.or_else(|| is_of_another.then(|| why.unwrap_or(Trouble::Over)));
+    let is_of_another = shown_to(&request).is_some_and(|account| account != visitor.key());
+    let unchecked = why.filter(|why| is_of_another && *why == Trouble::Unchecked);
     request.extensions_mut().insert(visitor);
-    let mut response = match trouble {
+    let mut response = match trouble.or(unchecked) {
         Some(trouble) => shared.web.refuse(&mut request.into_parts().0, trouble).await,
+        None if is_of_another => another_account().into_response(),
         None => next.run(request).await,
     };
     let change = response.extensions_mut().remove().or(change);
@@ -167,10 +170,22 @@ fn account_key(principal: &Principal) -> String {
     base64url(&Sha256::digest(principal.owner().as_str())[..12])
 }
 
-/// Returns the account that the page was shown to which asks for a part of itself, or for its stream. It gets nothing of another
-/// account that signed in since, in another tab, nor of a guest.
-fn shown_to(uri: &Uri) -> Option<String> {
-    Query::of(uri).get(&["for-account"]).map(ToOwned::to_owned)
+/// Returns the account that one of our pages was shown to, which asks for a part of itself or for its stream. Pages of other sites
+/// do not learn who is signed in.
+fn shown_to(request: &Request) -> Option<String> {
+    let is_ours = is_same_origin(request.headers(), BaseUrl::of(request.headers()).origin());
+    let account = Query::of(request.uri()).get(&["for-account"])?.to_owned();
+    is_ours.then_some(account)
+}
+
+/// Returns the refusal of what a page asks for that was shown to an account which is not signed in any more: it gets nothing of
+/// another one that signed in since, in another tab, nor of a guest.
+fn another_account() -> Problem {
+    let text = Text::fixed(
+        "the account that this page was shown to is not signed in; load the page again",
+        "이 화면을 연 계정이 로그인되어 있지 않습니다. 새로고침해 주세요",
+    );
+    Problem::new(kind::PRECONDITION, text)
 }
 
 fn changes_something(method: &Method) -> bool {

@@ -226,6 +226,10 @@ async fn a_renewed_token_of_a_key_that_is_not_known_yet_ends_no_session() {
     assert!(browser.has_session(), "the session is over");
     assert_eq!(answer.headers()["retry-after"], "1");
     is_problem(answer, 503, "unavailable").await;
+    // A page that asks for its stream, or a part of itself, does not hear that it is of another account.
+    let answer = browser.send(browser.get("/carts?for-account=hers")).await;
+    is_problem(answer, 503, "unavailable").await;
+    assert!(browser.has_session(), "the session is over");
     let answer = browser.send(browser.0.form("/shop/carts", &[("quantity", "1")])).await;
     assert_eq!(answer.status(), 503);
     let page = answer.text().await.unwrap();

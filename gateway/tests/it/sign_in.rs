@@ -1,6 +1,6 @@
 //! Signing in on the pages, at an issuer that answers what each test tells it.
 
-use crate::common::header_values;
+use crate::common::{header_values, is_problem};
 use crate::visitor::{Browser, OURS, start, tokens};
 use chassis::auth::base64url;
 use chassis::testing::{Algorithm, signing_key};
@@ -86,18 +86,24 @@ async fn a_page_gets_nothing_of_an_account_that_signed_in_since() {
         let asked = browser.get(&format!("/carts?a=1&for-account={account}"));
         browser.send(asked).await.status().as_u16()
     };
-    assert_eq!((status("").await, status("x").await), (200, 401), "nobody is signed in");
+    assert_eq!((status("").await, status("x").await), (200, 412), "nobody is signed in");
     let mut before = String::new();
     for subject in ["hana", "duri"] {
         browser.sign_in(&issuer, |nonce| tokens(&issuer, subject, nonce)).await;
         let (_, now) = live_page(&browser).await;
-        assert_eq!((status(&now).await, status("").await), (200, 401), "{subject}");
-        assert_eq!(status(&before).await, 401, "{subject}");
+        assert_eq!((status(&now).await, status("").await), (200, 412), "{subject}");
+        assert_eq!(status(&before).await, 412, "{subject}");
         before = now;
     }
     let refused = browser.send(browser.get("/carts?for-account=x")).await;
-    assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+    is_problem(refused, 412, "precondition-failed").await;
     assert!(browser.has_session(), "it is still signed in");
+    // A page of another site cannot try who is signed in.
+    for account in ["x", before.as_str()] {
+        let asked = browser.get(&format!("/carts?for-account={account}"));
+        let answer = browser.send(asked.header("sec-fetch-site", "same-site")).await;
+        assert_eq!(answer.status(), 200, "{account}");
+    }
 }
 
 #[tokio::test]

@@ -245,11 +245,22 @@ impl Browser {
 
     /// Opens another tab and goes to it. Returns the tab before.
     pub(crate) async fn new_tab(&self) -> Value {
-        let url = format!("{}/window", self.session);
-        let before: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
         let tab = self.must("window/new", json!({ "type": "tab" })).await;
-        self.to_tab(&tab["handle"]).await;
-        before["value"].clone()
+        self.to_other_tab(&tab["handle"]).await
+    }
+
+    /// Goes to a tab. Returns the tab before.
+    pub(crate) async fn to_other_tab(&self, tab: &Value) -> Value {
+        let before = self.tab().await;
+        self.to_tab(tab).await;
+        before
+    }
+
+    /// Returns the tab that it is at.
+    async fn tab(&self) -> Value {
+        let url = format!("{}/window", self.session);
+        let mut answer: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+        answer["value"].take()
     }
 
     /// Goes to a tab.

@@ -5,6 +5,7 @@ use crate::driver::Browser;
 use crate::pictures::take;
 use crate::plain::violations;
 use chaos::proxy::{NetworkCondition, Proxy};
+use std::time::Duration;
 
 /// Checks what nobody may meet on a page.
 async fn is_sound(browser: &Browser, place: &str) {
@@ -77,9 +78,13 @@ async fn a_page_says_when_its_account_is_not_signed_in_any_more() {
     browser.says(".who", "박엠디").await;
     browser.says("#g-1", "7,000원").await;
 
-    // The session ends, and then the stream: it is not tried for ever.
+    // The session ends, and then the stream: both tabs say so, and none tries for ever.
     for path in ["/me", "/live"] {
         sign_in(&browser, "duri", "이두리").await;
+        browser.open(path).await;
+        browser.is_live().await;
+        browser.mark().await;
+        let first = browser.new_tab().await;
         browser.open(path).await;
         browser.is_live().await;
         browser.mark().await;
@@ -88,6 +93,16 @@ async fn a_page_says_when_its_account_is_not_signed_in_any_more() {
         browser.says("#state", "다시 연결하는 중").await;
         network.set(NetworkCondition::Normal);
         browser.says("#state", "로그인 상태가 바뀌었어요").await;
+        let said = "window.said = [];
+            new MutationObserver(() => said.push(document.getElementById('state').innerText))
+                .observe(document.getElementById('state'), { childList: true, characterData: true, subtree: true })";
+        browser.run(said, &[]).await;
+        let second = browser.to_other_tab(&first).await;
+        browser.says("#state", "로그인 상태가 바뀌었어요").await;
+        browser.was_not_reloaded().await;
+        tokio::time::sleep(Duration::from_secs(4)).await; // one that tries again would have said so
+        browser.to_tab(&second).await;
+        assert_eq!(browser.run("return said", &[]).await, serde_json::json!([]));
         browser.was_not_reloaded().await;
     }
     drop(browser);

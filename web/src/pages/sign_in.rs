@@ -62,7 +62,7 @@ pub(crate) fn trouble(visit: &Visit, trouble: Trouble) -> Response {
     answer::page(status, visit, &TroublePage { href, link: t.sign_in, ..page })
 }
 
-/// Returns the refusal of a request that would change something: a page to a browser, a problem to everybody else.
+/// Returns the refusal of a request whose session is over, or cannot be checked: a page to a browser, a problem to everybody else.
 pub(crate) fn refusal(headers: &HeaderMap, visit: &Visit, why: Trouble) -> Response {
     if prefers_html(headers) {
         return trouble(visit, why);

@@ -216,6 +216,10 @@ impl Checks {
         if !self.algorithms.contains(&head.alg) {
             return Err(refused(&ErrorKind::InvalidAlgorithm));
         }
+        // What is critical changes how a token is read, and no such extension is known here (RFC 7515, section 4.1.11).
+        if head.crit.is_some() {
+            return Err(refused(&ErrorKind::InvalidToken));
+        }
         let key =
             self.issuer.key(head.kid.as_deref(), head.alg).await.map_err(|none| match none {
                 NoKey::Unknown => {
@@ -227,7 +231,9 @@ impl Checks {
         validation.algorithms = vec![head.alg];
         self.checked.inc();
         let data = decode::<Value>(token, &key, &validation);
-        Ok(data.map_err(|error| refused(error.kind()))?.claims)
+        let claims = data.map_err(|error| refused(error.kind()))?.claims;
+        // The library takes a list of issuers too.
+        if claims["iss"].is_string() { Ok(claims) } else { Err(refused(&ErrorKind::InvalidIssuer)) }
     }
 
     /// Returns the roles in the claims, and what everybody with a token is.
@@ -280,10 +286,10 @@ fn token(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
     }
 }
 
-/// Returns true if a request has a bearer token.
+/// Returns true if a request has a bearer token, even an empty one. A proxy in front may leave credentials of other schemes.
 fn has_bearer(headers: &HeaderMap) -> bool {
     headers.get_all(header::AUTHORIZATION).iter().any(|value| {
-        let scheme = value.as_bytes().get(..7);
-        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+        let scheme = value.as_bytes().split(u8::is_ascii_whitespace).next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
     })
 }

@@ -83,6 +83,8 @@ async fn a_token_that_is_not_whole_and_ours_is_refused() {
     let tag = chassis::testing::base64url(ring::hmac::sign(&secret, signed.as_bytes()).as_ref());
     let foreign = signing_key("ec", Algorithm::ES256); // the same `kid`
     let other_family = Header { kid: Some("rsa".into()), ..Header::new(Algorithm::ES256) };
+    let mut critical = Header { kid: Some("ec".into()), ..Header::new(Algorithm::ES256) };
+    critical.crit = Some(vec!["b64".into()]);
     let mut admin = claims.clone();
     admin["realm_access"]["roles"] = json!(["operator"]);
     for (why, token) in [
@@ -98,6 +100,8 @@ async fn a_token_that_is_not_whole_and_ours_is_refused() {
         ("another audience", with("aud", json!("account"))),
         ("no audience", without("aud")),
         ("another issuer", with("iss", json!("https://id.example"))),
+        ("a list of issuers", with("iss", json!([issuer.url]))),
+        ("a critical extension", ec.sign_as(&critical, &claims)),
         ("no issuer", without("iss")),
         ("expired", with("exp", json!(now - 31))),
         ("no end", without("exp")),
@@ -179,6 +183,11 @@ async fn without_a_token_somebody_is_a_guest_where_guests_are_allowed() {
     let open = authenticator(&Auth::open());
     assert_eq!(open.principal(&HeaderMap::new()).await, Ok(Some(Principal::open())));
     assert_eq!(asked(&open, &issuer.token("alice", &[])).await, REFUSED, "no issuer is known");
+    for (value, is_token) in [("Bearer", true), ("BEARER\tx", true), ("Basic YTpi", false)] {
+        let headers =
+            HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
+        assert_eq!(open.principal(&headers).await.is_err(), is_token, "{value}");
+    }
 }
 
 /// The key is looked for before a signature is checked: whoever sends random ids could make the issuer busy.
@@ -234,8 +243,10 @@ async fn an_issuer_that_is_away_harms_nobody_whose_key_is_known() {
     eventually("the issuer", async || asked(&authenticator, &token).await.is_ok().then_some(()))
         .await;
     issuer.is_away(true);
-    let fresh = issuer.token("bob", &["customer"]);
-    assert!(asked(&authenticator, &fresh).await.is_ok(), "its key is known");
+    for name in ["bob", "carol", "dave"] {
+        let fresh = issuer.token(name, &["customer"]);
+        assert!(asked(&authenticator, &fresh).await.is_ok(), "its key is known");
+    }
     let unknown = signing_key("second", Algorithm::ES256).sign(&issuer.claims("eve", &[]));
     assert_eq!(asked(&authenticator, &unknown).await, Err(Denied::UnknownKey));
 }

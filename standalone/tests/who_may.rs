@@ -8,6 +8,7 @@ mod other_sites;
 #[path = "who_may/stream_ends.rs"]
 mod stream_ends;
 
+use chassis::base::config::Guests;
 use chassis::testing::{Algorithm, TestIssuer, base64url, eventually, signing_key};
 use common::Shop;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -159,10 +160,28 @@ fn challenge(response: &Response) -> &str {
 
 #[tokio::test]
 async fn every_route_is_for_those_who_may_and_nobody_else() {
-    let walk = Walk::start().await;
+    walk_by(Walk::start().await, &CALLERS).await;
+}
+
+/// Somebody without a token is a guest, who may what a customer may.
+#[tokio::test]
+async fn every_route_that_is_for_customers_is_for_guests_where_they_are_allowed() {
+    let walk = Walk::with(|config| config.auth.auth_guests = Guests::Allow).await;
+    for (method, path, request) in walk.operations() {
+        let status = request.send().await.unwrap().status().as_u16();
+        let what = format!("{method} {path} by a guest: {status}");
+        match refusal(who_may(&method, &path), Some(&["customer"])) {
+            None => assert!(![401, 403].contains(&status) && status < 500, "{what}"),
+            Some(_) => assert_eq!(status, 401, "{what}"),
+        }
+    }
+    walk_by(walk, &CALLERS[1..]).await; // those with a token
+}
+
+async fn walk_by(walk: Walk, callers: &[(&str, Option<&[&str]>)]) {
     for (method, path, request) in walk.operations() {
         let may = who_may(&method, &path);
-        for (name, roles) in CALLERS {
+        for &(name, roles) in callers {
             let mut request = request.try_clone().unwrap();
             if let Some(roles) = roles {
                 request = request.bearer_auth(walk.issuer.token(name, roles));
@@ -282,28 +301,6 @@ async fn operators_alone_use_the_management_routes_where_others_reach_them() {
         }
         shop.stop().await;
     }
-}
-
-#[tokio::test]
-async fn guests_buy_where_they_are_allowed_and_do_nothing_else() {
-    let issuer = TestIssuer::start().await;
-    let auth = chassis::base::config::Auth {
-        auth_guests: chassis::base::config::Guests::Allow,
-        ..issuer.auth()
-    };
-    let shop = Shop::with(|config| config.auth = auth.clone()).await;
-    let client = Client::builder().no_proxy().build().unwrap();
-    let send = async |method: Method, path: &str, body: Value| {
-        let request = client.request(method, format!("{}{path}", shop.web.base));
-        request.json(&body).send().await.unwrap().status().as_u16()
-    };
-    assert_eq!(send(Method::GET, "/carts", json!({})).await, 200);
-    let cart = json!({ "gifticonId": 9, "quantity": 1 });
-    assert_eq!(send(Method::POST, "/carts", cart).await, 404, "there is no such gifticon");
-    let gifticon =
-        json!({ "gifticonId": 1, "name": "Cake", "availableQuantity": 5, "price": 5000 });
-    assert_eq!(send(Method::POST, "/gifticons", gifticon).await, 401);
-    shop.stop().await;
 }
 
 #[tokio::test]

@@ -224,3 +224,32 @@ fn challenged(kind: Kind, text: Text, challenge: &'static str) -> Problem {
     let challenge = HeaderValue::from_static(challenge);
     Problem::new(kind, text).header(header::WWW_AUTHENTICATE, challenge)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_route_that_does_not_say_who_may_use_it_answers_500_to_everybody() {
+        const ACCESS: &[RouteAccess] = &[(Method::GET, "/declared", Access::Public)];
+        let gate = Gate::of_service(Authenticator::open(), ACCESS, None, None);
+        let routes = Router::new()
+            .route("/declared", get(async || "x").post(async || "x"))
+            .route("/forgotten", get(async || "x"))
+            .layer(axum::middleware::from_fn_with_state(gate, guarded));
+        for (method, path, wanted) in [
+            (Method::GET, "/declared", 200),
+            (Method::HEAD, "/declared", 200),
+            (Method::GET, "/forgotten", 500),
+            (Method::POST, "/forgotten", 500),
+            (Method::GET, "/nothing", 404),
+        ] {
+            let request = Request::builder().method(&method).uri(path).body(Body::empty()).unwrap();
+            let response = routes.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), wanted, "{method} {path}");
+        }
+    }
+}

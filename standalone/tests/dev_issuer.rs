@@ -5,6 +5,7 @@ mod common;
 use chassis::http::client;
 use chassis::testing::{PageClient, eventually};
 use common::Shop;
+use common::process::Process;
 use serde_json::json;
 use standalone::dev_issuer::ACCOUNTS;
 use std::net::SocketAddr;
@@ -204,5 +205,35 @@ async fn accounts_without_passwords_are_for_this_machine_alone() {
         let refused = standalone::start(config).await.err().unwrap();
         let text = format!("{refused:#}");
         assert!(text.contains("AUTH_ISSUER") && text.contains("loopback"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_has_a_token_or_a_session() {
+    const SECRETS: [(&str, &str); 2] = [
+        ("SERVICE_TOKEN", "service-token-that-nobody-may-see-0123456789"),
+        ("SESSION_SECRET", "session-secret-that-nobody-may-see-0123456789"),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let more = [("AUTH_ISSUER", "dev"), ("DEV_ISSUER_ADDR", "127.0.0.1:0"), ("RUST_LOG", "trace")];
+    let (process, log) = Process::start_logged(dir.path(), &[&SECRETS[..], &more[..]].concat());
+    let browser = PageClient::new(process.web.base.clone());
+    sign_in(&browser, "hana").await;
+    let mut secrets: Vec<String> = browser.cookies();
+    assert!(secrets.iter().any(|cookie| cookie.len() > 500), "there is a session");
+    let cart = browser.form("/shop/carts", &[("gifticonId", "9"), ("quantity", "1")]);
+    browser.send(cart).await;
+    let bad = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+    let answer = browser.send(PageClient::new(&process.web.base).get("/carts").bearer_auth(bad));
+    assert_eq!(answer.await.status(), 401);
+    browser.send(browser.form("/sign-out", &[])).await;
+    assert!(process.terminate().await.success());
+
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("TRACE") && log.len() > 50_000, "{} bytes", log.len());
+    secrets.extend(SECRETS.map(|(_, secret)| secret.to_owned()));
+    secrets.push("eyJ".into()); // how each token begins
+    for secret in secrets.iter().filter(|secret| *secret == "eyJ" || secret.len() > 20) {
+        assert!(!log.contains(&secret[..secret.len().min(60)]), "the log has {secret}");
     }
 }

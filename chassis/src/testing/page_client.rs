@@ -51,6 +51,12 @@ impl PageClient {
         request.header("content-type", "application/x-www-form-urlencoded")
     }
 
+    /// Returns the values of the cookies.
+    pub fn cookies(&self) -> Vec<String> {
+        let cookies = self.cookies.lock().unwrap_or_else(PoisonError::into_inner);
+        cookies.values().cloned().collect()
+    }
+
     /// Sends a request with the cookies, and keeps those of the response.
     ///
     /// # Panics

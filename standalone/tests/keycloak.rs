@@ -7,7 +7,10 @@ use chassis::http::client;
 use chassis::testing::{PageClient, eventually};
 use common::Shop;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// How long tokens of a new key may be refused.
 const ROTATION_TIME_MAX: Duration = Duration::from_secs(10);
@@ -146,7 +149,9 @@ async fn a_key_that_keycloak_rotates_under_load_is_taken_within_seconds() {
             client::new().unwrap().get(format!("{}/carts", shop.web.base)).bearer_auth(token);
         request.send().await.unwrap().status().as_u16()
     };
+    let load = Load::start(&shop.web.base, &old);
     let (mut refused_since, mut rotated, mut served) = (None::<Instant>, false, 0);
+    let mut longest = Duration::ZERO;
     let began = Instant::now();
     while began.elapsed() < ROTATION_TIME_MAX + Duration::from_secs(5) {
         if !rotated && began.elapsed() > Duration::from_secs(2) {
@@ -154,16 +159,62 @@ async fn a_key_that_keycloak_rotates_under_load_is_taken_within_seconds() {
             rotated = true;
         }
         let fresh = token("gifticon", "gifticon-cli", "alice").await;
+        load.newest.lock().unwrap().clone_from(&fresh);
         assert_eq!(status(&old).await, 200, "a token of the old key is still good");
         if status(&fresh).await == 200 {
             refused_since = None;
             served += i32::from(head(&fresh) != head(&old));
         } else {
             let since = *refused_since.get_or_insert_with(Instant::now);
+            longest = longest.max(since.elapsed());
             assert!(since.elapsed() < ROTATION_TIME_MAX, "tokens of the new key are refused");
         }
     }
     assert!(served > 10, "tokens of the new key were served {served} times");
     assert!(refused_since.is_none());
+    let (requests, refused) = load.stop().await;
+    eprintln!("{requests} requests, {refused} of new tokens refused, for {longest:?} at most");
+    assert!(requests > 1_000, "{requests} requests are no load");
     shop.stop().await;
+}
+
+/// Customers who ask for their carts meanwhile: half of them with an old token, half with the newest.
+struct Load {
+    newest: Arc<Mutex<String>>,
+    done: Arc<AtomicBool>,
+    customers: JoinSet<(u64, u64)>,
+}
+
+impl Load {
+    fn start(base: &str, old: &str) -> Self {
+        let (newest, done) = (Arc::new(Mutex::new(old.to_owned())), Arc::<AtomicBool>::default());
+        let mut customers = JoinSet::new();
+        for number in 0..8 {
+            let (newest, done) = (Arc::clone(&newest), Arc::clone(&done));
+            let (url, old) = (format!("{base}/carts"), old.to_owned());
+            customers.spawn(async move {
+                let client = client::new().unwrap();
+                let (mut requests, mut refused) = (0, 0);
+                while !done.load(Ordering::Relaxed) {
+                    let is_old = number % 2 == 0;
+                    let token = if is_old { old.clone() } else { newest.lock().unwrap().clone() };
+                    let status = client.get(&url).bearer_auth(token).send().await.unwrap().status();
+                    assert!(status == 200 || status == 401 && !is_old, "{status}");
+                    requests += 1;
+                    refused += u64::from(status == 401);
+                }
+                (requests, refused)
+            });
+        }
+        Self { newest, done, customers }
+    }
+
+    /// Ends it. Returns how many requests were made, and how many of them were refused.
+    async fn stop(self) -> (u64, u64) {
+        self.done.store(true, Ordering::Relaxed);
+        let all = self.customers.join_all().await.into_iter();
+        all.fold((0, 0), |(requests, refused), (more, of_them)| {
+            (requests + more, refused + of_them)
+        })
+    }
 }

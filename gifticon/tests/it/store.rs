@@ -6,14 +6,14 @@ use chassis::http::hal::Collection;
 use chassis::http::{BaseUrl, Query};
 use chassis::model::{Ids, Publications};
 use chassis::on_each_database;
-use chassis::storage::{Db, Reads, ids};
+use chassis::storage::{Db, Reads, Schema, ids};
 use chassis::testing::{TestDb, carry_out, eventually};
 use common_events::{ExpectedVersions, GifticonId, Owner, ReservationId};
 use gifticon::app::StockModel;
 use gifticon::domain::{Change, Command, Refusal, Reply};
 use gifticon::store::{self, GIFTICONS, GifticonRow};
 use serde_json::Value;
-use sqlx::{Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row, query};
 use uuid::Uuid;
 
 on_each_database!(
@@ -338,4 +338,45 @@ async fn a_release_at_one_replica_and_its_reservation_at_another_leave_nothing_h
         assert_eq!(store::units(&one).await.unwrap(), (5, 0));
         assert!(at(&one, reserve(id, 1, 2)).await.is_err(), "what is released stays released");
     }
+}
+
+/// What was reserved before reservations had owners.
+async fn reservations_of_before_are_guests(test: TestDb) {
+    let before =
+        Schema::new(&[(1001, "gifticon", include_str!("../../migrations/1001_gifticon.sql"))]);
+    let db = Db::open(&test.url, &before).await.unwrap();
+    db.migrate(&before).await;
+    let held = new_reservation();
+    let mut connection = AnyConnection::connect(test.url.as_str()).await.unwrap();
+    for statement in [
+        "insert into gifticons (gifticon_id, name, available, held, price, version) \
+         values (7, 'Americano', 5, 2, 5000, 1)"
+            .to_owned(),
+        format!(
+            "insert into reservations (id, gifticon_id, quantity, name, price, left_over, status, changed_at) \
+             values ('{held}', 7, 2, 'Americano', 5000, 5, 'Held', 0)"
+        ),
+    ] {
+        connection.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    db.close().await;
+    let db = Db::open(&test.url, &store::schema()).await.unwrap();
+    db.migrate(&store::schema()).await;
+    let again = done(&db, &[reserve(held, 7, 2)]).await;
+    let Reply::Reservation { reservation, is_new: false } = &again[0] else { panic!("{again:?}") };
+    assert_eq!(reservation.owner, Owner::GUEST);
+    done(&db, &[Command::Release { reservation: held }]).await;
+    assert_eq!(store::units(&db).await.unwrap(), (7, 0));
+    db.close().await;
+}
+
+#[tokio::test]
+async fn reservations_of_before_are_guests_on_sqlite() {
+    reservations_of_before_are_guests(TestDb::sqlite()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn reservations_of_before_are_guests_on_postgres() {
+    reservations_of_before_are_guests(TestDb::postgres().await).await;
 }

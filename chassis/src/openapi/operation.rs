@@ -176,6 +176,11 @@ impl Operation {
     pub(super) fn restricted(mut self, access: Access) -> Self {
         let bearer = json!({ "bearer": [] });
         let (security, roles) = match access {
+            Access::Public if self.is_page => (
+                json!([{}]),
+                "Everybody gets a page: that which they may see, or one that says to sign in (401), or that their account has \
+                 no right to it (403). The gateway knows them by the session of their browser.",
+            ),
             Access::Public => (json!([{}, bearer]), "Everybody may."),
             Access::Customer => (json!([bearer]), "For the role `customer`."),
             Access::Reader => (

@@ -74,6 +74,7 @@ async fn what_sells_out_while_a_customer_looks_says_so() {
     // A form that asks for more than there are: the summary takes the focus, and what was typed stays.
     browser.fill("#q-1", "9").await;
     shop.web.add(1, 5, None).await.unwrap();
+    browser.says("#g-1 .stock", "4개만 남았어요").await; // and so has its `max`
     browser.run("document.querySelector('#q-1').removeAttribute('max')", &[]).await;
     browser.click(BUY).await;
     browser.says(".summary", "4개 남았어요. 4개 이하로 골라 주세요").await;

@@ -142,7 +142,7 @@ async function askPaid(tries) { // of many events only some are told
   try {
     const answer = await fetch(own(at('/carts/' + bought.dataset.bought)), { headers: { accept: 'application/json' } });
     if (answer.ok && (await answer.json()).status === 'PaymentApproved') return paid();
-    if (answer.status === 404) return;
+    if (answer.status === 404 || answer.status === 412) return; // or it is of another account now
   } catch { /* asked again */ }
   setTimeout(() => askPaid(tries - 1), 2000);
 }

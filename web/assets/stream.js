@@ -45,7 +45,7 @@ export function follow(path, names, heard, changed) {
     tell({ state: now });
   };
 
-  // An `EventSource` does not say why it was refused, so this asks first. HEAD takes no place among the streams.
+  // An `EventSource` does not say why it was refused, so this asks first. HEAD keeps no place among the streams.
   async function connectAgain() {
     const refused = source;
     const answer = await fetch(own(path), { method: 'HEAD' }).catch(() => {});
@@ -57,7 +57,13 @@ export function follow(path, names, heard, changed) {
     else later(); // also a 401 of a service that does not know a new key of the issuer yet
   }
 
+  // It is not said at once that the connection went: most are back soon.
+  function goes() {
+    away ??= setTimeout(report, GRACE_MS, false);
+  }
+
   function later() {
+    goes();
     timer = setTimeout(connectAgain, again * (1 + Math.random()));
     again = Math.min(again * 2, AGAIN_MAX_MS);
   }
@@ -71,8 +77,10 @@ export function follow(path, names, heard, changed) {
       report(true);
     };
     source.onerror = () => {
-      away ??= setTimeout(report, GRACE_MS, false);
-      if (source.readyState === EventSource.CLOSED) later();
+      const isRefused = source.readyState === EventSource.CLOSED;
+      if (isRefused && again === AGAIN_MS) connectAgain(); // at once: it may be for good
+      else if (isRefused) later();
+      else goes();
     };
     for (const name of names) {
       source.addEventListener(name, (event) => {

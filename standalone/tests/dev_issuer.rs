@@ -221,8 +221,14 @@ async fn no_log_has_a_token_or_a_session() {
     sign_in(&browser, "hana").await;
     let mut secrets: Vec<String> = browser.cookies();
     assert!(secrets.iter().any(|cookie| cookie.len() > 500), "there is a session");
+    let md = PageClient::new(process.web.base.clone());
+    sign_in(&md, "md").await;
+    let fields =
+        [("gifticonId", "9"), ("name", "Cake"), ("availableQuantity", "5"), ("price", "5000")];
+    assert_eq!(md.send(md.form("/md/gifticons", &fields)).await.status(), 303);
     let cart = browser.form("/shop/carts", &[("gifticonId", "9"), ("quantity", "1")]);
-    browser.send(cart).await;
+    assert_eq!(browser.send(cart).await.status(), 303, "token and SERVICE_TOKEN went along");
+    secrets.extend(md.cookies());
     let bad = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
     let answer = browser.send(PageClient::new(&process.web.base).get("/carts").bearer_auth(bad));
     assert_eq!(answer.await.status(), 401);

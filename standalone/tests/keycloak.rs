@@ -153,7 +153,8 @@ async fn a_key_that_keycloak_rotates_under_load_is_taken_within_seconds() {
     let (mut refused_since, mut rotated, mut served) = (None::<Instant>, false, 0);
     let mut longest = Duration::ZERO;
     let began = Instant::now();
-    while began.elapsed() < ROTATION_TIME_MAX + Duration::from_secs(5) {
+    while served <= 10 || began.elapsed() < ROTATION_TIME_MAX {
+        assert!(began.elapsed() < Duration::from_mins(2), "served {served} times");
         if !rotated && began.elapsed() > Duration::from_secs(2) {
             rotate().await;
             rotated = true;
@@ -170,7 +171,6 @@ async fn a_key_that_keycloak_rotates_under_load_is_taken_within_seconds() {
             assert!(since.elapsed() < ROTATION_TIME_MAX, "tokens of the new key are refused");
         }
     }
-    assert!(served > 10, "tokens of the new key were served {served} times");
     assert!(refused_since.is_none());
     let (requests, refused) = load.stop().await;
     eprintln!("{requests} requests, {refused} of new tokens refused, for {longest:?} at most");
@@ -202,6 +202,7 @@ impl Load {
                     assert!(status == 200 || status == 401 && !is_old, "{status}");
                     requests += 1;
                     refused += u64::from(status == 401);
+                    tokio::time::sleep(Duration::from_millis(2)).await; // Keycloak runs beside it
                 }
                 (requests, refused)
             });

@@ -124,7 +124,7 @@ fn not_parked() -> Problem {
         kind::NOT_FOUND,
         Text::fixed(
             "no event is parked under this id; GET /admin/parked lists those that are",
-            "이 id로 보관된 이벤트가 없습니다. GET /admin/parked 에서 확인해 주세요",
+            "이 id로 보류된 이벤트가 없습니다. GET /admin/parked 에서 확인해 주세요",
         ),
     )
 }

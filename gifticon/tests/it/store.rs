@@ -349,8 +349,8 @@ async fn reservations_of_before_are_guests(test: TestDb) {
     let held = new_reservation();
     let mut connection = AnyConnection::connect(test.url.as_str()).await.unwrap();
     for statement in [
-        "insert into gifticons (gifticon_id, name, available, held, price, version) \
-         values (7, 'Americano', 5, 2, 5000, 1)"
+        "insert into gifticons (id, gifticon_id, name, available, held, price, version) \
+         values (1, 7, 'Americano', 5, 2, 5000, 1)"
             .to_owned(),
         format!(
             "insert into reservations (id, gifticon_id, quantity, name, price, left_over, status, changed_at) \

@@ -13,6 +13,7 @@ pub mod pace;
 pub mod patience;
 pub mod problem;
 pub mod progress;
+pub mod replicas;
 pub mod span;
 pub(crate) mod tasks;
 pub mod trace;

@@ -1,8 +1,9 @@
-//! How many event streams one client has open: the setting `STREAMS_PER_CLIENT_MAX`.
+//! How many event streams one client has open: the setting `STREAMS_PER_CLIENT_MAX`, of which each replica has its part.
 
 use crate::base::i18n::Text;
 use crate::base::metrics::{Counter, Metrics};
 use crate::base::problem::{Problem, kind};
+use crate::base::replicas::Replicas;
 use crate::http::caller::Caller;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ pub(super) struct StreamsOfClients(Arc<Shared>);
 struct Shared {
     /// `None` means any number.
     max: Option<NonZeroUsize>,
+    replicas: Replicas,
     /// How many each has. Who has none is not there.
     open: Mutex<HashMap<Caller, usize>>,
     refused: Counter,
@@ -30,15 +32,15 @@ pub(super) struct Counted {
 }
 
 impl StreamsOfClients {
-    /// Returns a bound of `max` streams of each client. Registers its metric.
-    pub(super) fn new(max: Option<NonZeroUsize>, metrics: &Metrics) -> Self {
+    /// Returns a bound of `max` streams of each client at all replicas together. Registers its metric.
+    pub(super) fn new(max: Option<NonZeroUsize>, replicas: Replicas, metrics: &Metrics) -> Self {
         let refused = Counter::default();
         metrics.register(
             "event_streams_refused_by_client",
             "Event streams refused with 429 since their client has too many open",
             refused.clone(),
         );
-        Self(Arc::new(Shared { max, open: Mutex::default(), refused }))
+        Self(Arc::new(Shared { max, replicas, open: Mutex::default(), refused }))
     }
 
     /// Counts one more stream of a client. Returns `None` where nobody counts.
@@ -49,7 +51,7 @@ impl StreamsOfClients {
         let Some(max) = self.0.max.filter(|_| client != Caller::Unknown) else { return Ok(None) };
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         let streams = open.entry(client.clone()).or_default();
-        if *streams >= max.get() {
+        if *streams >= self.0.replicas.part_of(max.get()) {
             self.0.refused.inc();
             let text = Text::fixed(
                 "you have too many event streams open; close a page, or read the list instead",
@@ -85,7 +87,8 @@ mod tests {
 
     #[test]
     fn each_client_has_so_many_streams_and_is_forgotten_after_the_last() {
-        let streams = StreamsOfClients::new(NonZeroUsize::new(2), &Metrics::default());
+        let max = NonZeroUsize::new(2);
+        let streams = StreamsOfClients::new(max, Replicas::default(), &Metrics::default());
         let mut held = Vec::new();
         for number in [1, 1, 2, 2] {
             held.push(streams.count(client(number)).unwrap().unwrap());
@@ -101,8 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_has_its_part_of_the_streams() {
+        let replicas = Replicas::default();
+        let max = NonZeroUsize::new(5);
+        let streams = StreamsOfClients::new(max, replicas.clone(), &Metrics::default());
+        let open = || {
+            let held: Vec<_> = (0..9).filter_map(|_| streams.count(client(1)).ok()).collect();
+            held.len()
+        };
+        for (running, part) in [(1, 5), (2, 3), (3, 2), (9, 1), (0, 5)] {
+            replicas.set(running);
+            assert_eq!(open(), part, "of {running} replicas");
+        }
+    }
+
+    #[test]
     fn without_a_bound_nobody_is_counted() {
-        let streams = StreamsOfClients::new(None, &Metrics::default());
+        let streams = StreamsOfClients::new(None, Replicas::default(), &Metrics::default());
         let held: Vec<_> = (0..100).map(|_| streams.count(client(1)).unwrap()).collect();
         assert!(held.iter().all(Option::is_none));
     }

@@ -7,6 +7,7 @@ use crate::base::i18n::Text;
 use crate::base::limits::STREAM_HEARTBEAT;
 use crate::base::metrics::{Counter, Gauge, Metrics};
 use crate::base::problem::{Problem, kind};
+use crate::base::replicas::Replicas;
 use crate::http::caller::Caller;
 use crate::http::client_streams::{Counted, StreamsOfClients};
 use crate::http::stream_life::{GOODBYE, life};
@@ -117,10 +118,17 @@ impl Streams {
         Self { permits: Arc::new(Semaphore::new(max)), of_clients: None, open, refused }
     }
 
-    /// Returns them with a bound on the streams of each client, whose metric it registers. `None` means any number.
+    /// Returns them with a bound on the streams of each client at all `replicas` together, whose metric it registers. `None`
+    /// means any number.
     #[must_use]
-    pub fn with_max_of_client(self, max: Option<NonZeroUsize>, metrics: &Metrics) -> Self {
-        Self { of_clients: Some(StreamsOfClients::new(max, metrics)), ..self }
+    pub fn with_max_of_client(
+        self,
+        max: Option<NonZeroUsize>,
+        replicas: &Replicas,
+        metrics: &Metrics,
+    ) -> Self {
+        let of_clients = StreamsOfClients::new(max, replicas.clone(), metrics);
+        Self { of_clients: Some(of_clients), ..self }
     }
 
     /// Returns the right to serve one more stream to a client.

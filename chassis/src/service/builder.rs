@@ -5,6 +5,7 @@ use crate::base::config::{Auth, Host, InvalidSetting, RateLimit, SharedSecrets};
 use crate::base::limits::{LEASE_TERM, RETENTION_LEASE_TERM};
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
+use crate::base::replicas::Replicas;
 use crate::base::span::Tracer;
 use crate::base::tasks::{Tasks, on_a_thread};
 use crate::bus::Bus;
@@ -17,7 +18,7 @@ use crate::service::gauges;
 use crate::service::ports::listen;
 use crate::service::process::{MANAGEMENT_PATHS, Process};
 use crate::service::running::Running;
-use crate::service::writing_replicas;
+use crate::service::writing_replicas::{self, Counted};
 use crate::storage::{Db, Dialect, Schema, causes};
 use crate::workers::consumer::{self, EventHandler, Policy};
 use crate::workers::dead_letter_replay::DeadLetterReplay;
@@ -53,6 +54,7 @@ pub struct Chassis {
     auth: Auth,
     service_tokens: Option<SharedSecrets>,
     rate_limit: RateLimit,
+    replicas: Replicas,
 }
 
 impl Chassis {
@@ -91,6 +93,7 @@ impl Chassis {
             auth: host.auth.clone(),
             service_tokens: host.service_token.service_token.clone(),
             rate_limit: host.rate_limit,
+            replicas: Replicas::default(),
         };
         let stop = chassis.stopping();
         chassis.spawn_to_its_end("migrate", async move {
@@ -98,6 +101,11 @@ impl Chassis {
             stop.cancelled().await;
         });
         Ok(chassis)
+    }
+
+    /// Returns how many replicas there are, to share a bound of all of them. On SQLite there is one.
+    pub fn replicas(&self) -> &Replicas {
+        &self.replicas
     }
 
     /// Returns the database.
@@ -227,16 +235,21 @@ impl Chassis {
         self.tasks.background.stop.clone()
     }
 
-    /// Returns the bound on the writes of each client, which replicas share.
+    /// Returns the bound on the writes of each client. Begins to count the replicas, which share it and the bounds of others.
     fn write_rate(&self) -> Option<WriteRate> {
         let per_second = self.rate_limit.writes(!self.authenticator.is_open());
-        let rate = WriteRate::new(per_second, &self.metrics)?;
+        let rate = WriteRate::new(per_second, &self.metrics);
         if self.db.dialect() == Dialect::Postgres {
-            let shared = rate.clone();
-            let share = move |replicas| shared.share_among(replicas);
+            let (rate, replicas) = (rate.clone(), self.replicas.clone());
+            let share = move |counted: Counted| {
+                replicas.set(counted.running);
+                if let Some(rate) = &rate {
+                    rate.share_among(u32::try_from(counted.writing).unwrap_or(u32::MAX));
+                }
+            };
             self.spawn("writing replicas", writing_replicas::run(self.db.clone(), share));
         }
-        Some(rate)
+        rate
     }
 
     /// Serves `routes`, which `surface` describes. Returns the running service.

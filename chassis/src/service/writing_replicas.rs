@@ -8,8 +8,20 @@ use tokio::time::Instant;
 
 /// How often the writers are read.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// After how long without a batch a replica counts no more.
+/// After how long without a batch a replica counts no more as one that writes.
 const WRITES_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
+/// After how long without a batch a replica counts no more at all. One that has nothing to write may have streams open; one that
+/// was replaced has none.
+const RUNS_FOR: Duration = Duration::from_mins(2);
+
+/// How many replicas were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Those that write now.
+    pub(super) writing: usize,
+    /// Those that wrote within the last minutes.
+    pub(super) running: usize,
+}
 
 /// The replicas that were seen to write. Each measures by its own monotonic clock.
 #[derive(Debug, Default)]
@@ -17,7 +29,7 @@ struct Seen(HashMap<String, (i64, Option<Instant>)>);
 
 impl Seen {
     /// Takes the last batch of each writer, and returns how many of them wrote lately.
-    fn observe(&mut self, writers: Vec<(String, i64)>, now: Instant) -> u32 {
+    fn observe(&mut self, writers: Vec<(String, i64)>, now: Instant) -> Counted {
         let first = self.0.is_empty();
         let mut seen = HashMap::with_capacity(writers.len());
         for (writer, batch) in writers {
@@ -30,16 +42,16 @@ impl Seen {
             seen.insert(writer, (batch, wrote_at));
         }
         self.0 = seen;
-        let wrote_lately = |wrote_at: &Option<Instant>| {
-            wrote_at.is_some_and(|at| now.duration_since(at) < WRITES_AT_LEAST_EVERY)
+        let within = |time| {
+            let wrote_at = self.0.values().filter_map(|(_, wrote_at)| *wrote_at);
+            wrote_at.filter(|at| now.duration_since(*at) < time).count()
         };
-        let count = self.0.values().filter(|(_, wrote_at)| wrote_lately(wrote_at)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        Counted { writing: within(WRITES_AT_LEAST_EVERY), running: within(RUNS_FOR) }
     }
 }
 
 /// Tells `share` how many replicas write, again and again.
-pub(super) async fn run(db: Db, share: impl Fn(u32)) {
+pub(super) async fn run(db: Db, share: impl Fn(Counted)) {
     db.ready().await;
     let mut seen = Seen::default();
     loop {
@@ -63,11 +75,14 @@ mod tests {
             let writers = writers.iter().map(|(writer, batch)| ((*writer).to_owned(), *batch));
             seen.observe(writers.collect(), began + Duration::from_secs(seconds))
         };
-        assert_eq!(observe(&[("a", 7), ("gone", 9)], 0), 0, "nobody knows yet");
-        assert_eq!(observe(&[("a", 8), ("gone", 9)], 1), 1);
-        assert_eq!(observe(&[("a", 9), ("gone", 9), ("new", 1)], 2), 2);
-        assert_eq!(observe(&[("a", 10), ("new", 1)], 4), 2);
-        assert_eq!(observe(&[("a", 11), ("new", 1)], 5), 1, "it stands still");
-        assert_eq!(observe(&[("a", 12), ("new", 2)], 6), 2);
+        let counted = |writing, running| Counted { writing, running };
+        assert_eq!(observe(&[("a", 7), ("gone", 9)], 0), counted(0, 0), "nobody knows yet");
+        assert_eq!(observe(&[("a", 8), ("gone", 9)], 1), counted(1, 1));
+        assert_eq!(observe(&[("a", 9), ("gone", 9), ("new", 1)], 2), counted(2, 2));
+        assert_eq!(observe(&[("a", 10), ("new", 1)], 4), counted(2, 2));
+        assert_eq!(observe(&[("a", 11), ("new", 1)], 5), counted(1, 2), "it stands still");
+        assert_eq!(observe(&[("a", 12), ("new", 2)], 6), counted(2, 2));
+        assert_eq!(observe(&[("a", 13), ("new", 2)], 125), counted(1, 2));
+        assert_eq!(observe(&[("a", 14), ("new", 2)], 126), counted(1, 1));
     }
 }

@@ -1,8 +1,10 @@
 //! The event streams of the mypage service.
 
+mod shared;
 mod slow;
 
 use crate::common::{Mypage, at, event};
+use chassis::Running;
 use chassis::base::config::{ClientStreams, StreamsLimit};
 use chassis::bus::{Bus, KafkaBus, Message};
 use chassis::testing::{EventReader, SentEvent, TestDb, eventually, server};
@@ -10,6 +12,7 @@ use mypage::MypageConfig;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -337,6 +340,29 @@ async fn what_happens_is_told_without_personal_data_and_resumed() {
     assert_eq!(mypage.next(&mut stream).await.data["type"], "CartAdded");
 }
 
+async fn start_two(db: &TestDb, bus: &Arc<dyn Bus>, client_streams: ClientStreams) -> [Running; 2] {
+    let start = async || {
+        let config =
+            MypageConfig { host: db.host(), streams: StreamsLimit::default(), client_streams };
+        mypage::start(config, Arc::clone(bus)).await.unwrap()
+    };
+    [start().await, start().await]
+}
+
+/// Publishes the events of carts that are paid.
+async fn publish_carts(bus: &Arc<dyn Bus>, carts: RangeInclusive<i64>) {
+    let publisher = bus.publisher().await.unwrap();
+    for cart in carts {
+        let of = |event_type, second| Message {
+            key: cart.to_string(),
+            payload: event(event_type, cart, second).to_string(),
+            headers: vec![],
+        };
+        let sent = publisher.publish(&[of("CartAdded", 1), of("PaymentApproved", 2)]).await;
+        assert!(sent.iter().all(Result::is_ok));
+    }
+}
+
 /// Each of two replicas tells what either of them wrote, and what the whole topic has.
 #[tokio::test]
 #[ignore = "needs TEST_DATABASE_URL and TEST_KAFKA_BROKERS"]
@@ -344,15 +370,7 @@ async fn every_replica_tells_every_change() {
     const CARTS: i64 = 200;
     let (db, topic) = (TestDb::postgres().await, format!("test-{}", Uuid::new_v4()));
     let bus: Arc<dyn Bus> = Arc::new(KafkaBus::new(&server("TEST_KAFKA_BROKERS"), &topic));
-    let mut replicas = Vec::new();
-    for _ in 0..2 {
-        let config = MypageConfig {
-            host: db.host(),
-            streams: StreamsLimit::default(),
-            client_streams: ClientStreams::default(),
-        };
-        replicas.push(mypage::start(config, Arc::clone(&bus)).await.unwrap());
-    }
+    let replicas = start_two(&db, &bus, ClientStreams::default()).await;
     let client = Client::builder().no_proxy().build().unwrap();
     let mut streams = Vec::new();
     for replica in &replicas {
@@ -366,16 +384,7 @@ async fn every_replica_tells_every_change() {
         let events = EventReader::open(&client, &format!("{url}/live/stream"), "").await;
         streams.push((views, events));
     }
-    let publisher = bus.publisher().await.unwrap();
-    for cart in 1..=CARTS {
-        let of = |event_type, second| Message {
-            key: cart.to_string(),
-            payload: event(event_type, cart, second).to_string(),
-            headers: vec![],
-        };
-        let sent = publisher.publish(&[of("CartAdded", 1), of("PaymentApproved", 2)]).await;
-        assert!(sent.iter().all(Result::is_ok));
-    }
+    publish_carts(&bus, 1..=CARTS).await;
     for (views, events) in &mut streams {
         let mut page = Page::default();
         let approved = |page: &Page| {

@@ -51,7 +51,8 @@ pub async fn start(config: MypageConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Ru
     let max_of_client = config.client_streams.max(!config.host.auth.is_open());
     let metrics = chassis.metrics();
     let streams = Streams::new(config.streams, metrics);
-    let streams = streams.with_max_of_client(max_of_client, chassis.replicas(), metrics);
+    let replicas = max_of_client.map(|_| chassis.replicas()).unwrap_or_default();
+    let streams = streams.with_max_of_client(max_of_client, replicas, metrics);
     let api = api::Api {
         streams,
         views: live::views::ViewFeed::new(db.clone(), api::streamed, slow.clone()),

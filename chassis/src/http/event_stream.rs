@@ -124,10 +124,10 @@ impl Streams {
     pub fn with_max_of_client(
         self,
         max: Option<NonZeroUsize>,
-        replicas: &Replicas,
+        replicas: Replicas,
         metrics: &Metrics,
     ) -> Self {
-        let of_clients = StreamsOfClients::new(max, replicas.clone(), metrics);
+        let of_clients = StreamsOfClients::new(max, replicas, metrics);
         Self { of_clients: Some(of_clients), ..self }
     }
 

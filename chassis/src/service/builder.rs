@@ -29,7 +29,7 @@ use crate::workers::retention;
 use crate::writer::{self, WriteModel, Writer};
 use async_trait::async_trait;
 use axum::Router;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,8 @@ pub struct Chassis {
     auth: Auth,
     service_tokens: Option<SharedSecrets>,
     rate_limit: RateLimit,
-    replicas: Replicas,
+    /// Empty where no bound but that of writes is shared.
+    replicas: OnceLock<Replicas>,
 }
 
 impl Chassis {
@@ -93,7 +94,7 @@ impl Chassis {
             auth: host.auth.clone(),
             service_tokens: host.service_token.service_token.clone(),
             rate_limit: host.rate_limit,
-            replicas: Replicas::default(),
+            replicas: OnceLock::new(),
         };
         let stop = chassis.stopping();
         chassis.spawn_to_its_end("migrate", async move {
@@ -103,9 +104,10 @@ impl Chassis {
         Ok(chassis)
     }
 
-    /// Returns how many replicas there are, to share a bound of all of them. On SQLite there is one.
-    pub fn replicas(&self) -> &Replicas {
-        &self.replicas
+    /// Returns how many replicas there are, to share a bound of all of them. On SQLite there is one. They are counted from
+    /// [`Self::serve`] on.
+    pub fn replicas(&self) -> Replicas {
+        self.replicas.get_or_init(Replicas::default).clone()
     }
 
     /// Returns the database.
@@ -235,14 +237,18 @@ impl Chassis {
         self.tasks.background.stop.clone()
     }
 
-    /// Returns the bound on the writes of each client. Begins to count the replicas, which share it and the bounds of others.
+    /// Returns the bound on the writes of each client. Begins to count the replicas, if they share it or another bound.
     fn write_rate(&self) -> Option<WriteRate> {
         let per_second = self.rate_limit.writes(!self.authenticator.is_open());
         let rate = WriteRate::new(per_second, &self.metrics);
-        if self.db.dialect() == Dialect::Postgres {
-            let (rate, replicas) = (rate.clone(), self.replicas.clone());
+        let replicas = self.replicas.get().cloned();
+        let is_shared = rate.is_some() || replicas.is_some();
+        if is_shared && self.db.dialect() == Dialect::Postgres {
+            let rate = rate.clone();
             let share = move |counted: Counted| {
-                replicas.set(counted.running);
+                if let Some(replicas) = &replicas {
+                    replicas.set(counted.running);
+                }
                 if let Some(rate) = &rate {
                     rate.share_among(u32::try_from(counted.writing).unwrap_or(u32::MAX));
                 }

@@ -1,5 +1,5 @@
 // The shop, live: what is left, and whether the cart that was just made is paid.
-import { at, follow, own, part, parts, showState } from "./stream.js";
+import { OVER, at, follow, own, part, parts, showState } from "./stream.js";
 
 const FEW = 10, FULL = 100;
 const ASKED_MS = 500; // in which the browsers that watch ask for a card
@@ -142,7 +142,7 @@ async function askPaid(tries) { // of many events only some are told
   try {
     const answer = await fetch(own(at('/carts/' + bought.dataset.bought)), { headers: { accept: 'application/json' } });
     if (answer.ok && (await answer.json()).status === 'PaymentApproved') return paid();
-    if (answer.status === 404 || answer.status === 412) return; // or it is of another account now
+    if (answer.status === 404 || answer.status === OVER) return;
   } catch { /* asked again */ }
   setTimeout(() => askPaid(tries - 1), 2000);
 }

@@ -6,7 +6,7 @@ const AGAIN_MS = 2000; // after an answer that a browser does not try again by i
 const AGAIN_MAX_MS = 15000;
 const GRACE_MS = 1500; // a stream that ended in order is back by then, and nobody has to hear that it was away
 
-const OVER = 412; // of the gateway: the account that this page was shown to is not signed in any more
+export const OVER = 412; // of the gateway: the account that this page was shown to is not signed in any more
 
 let end = () => {}; // ends the stream of this page
 
@@ -32,6 +32,7 @@ export function follow(path, names, heard, changed) {
   const kept = [];
   let channel, source, timer, away, connected, leave, abort;
   let again = AGAIN_MS;
+  let asked = false; // why the stream was refused, since it was open last
 
   const tell = (message) => channel?.postMessage(message);
   const state = (now) => {
@@ -74,13 +75,14 @@ export function follow(path, names, heard, changed) {
       clearTimeout(away);
       away = undefined;
       again = AGAIN_MS;
+      asked = false;
       report(true);
     };
     source.onerror = () => {
-      const isRefused = source.readyState === EventSource.CLOSED;
-      if (isRefused && again === AGAIN_MS) connectAgain(); // at once: it may be for good
-      else if (isRefused) later();
-      else goes();
+      if (source.readyState !== EventSource.CLOSED) return goes();
+      if (asked) return later();
+      asked = true;
+      connectAgain(); // at once: it may be for good
     };
     for (const name of names) {
       source.addEventListener(name, (event) => {

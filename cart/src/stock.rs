@@ -51,8 +51,8 @@ impl HttpStock {
         self.breaker.permits()
     }
 
-    /// Reserves stock under `reservation` for `owner`, or returns why gifticon refuses. A call that is late while the circuit is closed is
-    /// made once more if `caller_waits` says that the customer still waits.
+    /// Reserves stock under `reservation` for `owner`, or returns why gifticon refuses. A call that is late while the circuit is
+    /// closed is made once more if `caller_waits` says that the customer still waits.
     pub async fn reserve(
         &self,
         reservation: ReservationId,

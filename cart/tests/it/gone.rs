@@ -26,7 +26,7 @@ const LOCK_DURATION: Duration = Duration::from_millis(100);
 /// after a while.
 pub(crate) struct Carts {
     pub(crate) app: CartsApp,
-    pub gifticon: Gifticon,
+    pub(crate) gifticon: Gifticon,
     db: TestDb,
     running: Running,
     pub(crate) log: TestLog,

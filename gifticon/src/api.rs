@@ -18,7 +18,6 @@ use axum::{Json, Router};
 use chassis::auth::Principal;
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
-use chassis::base::span::Tracer;
 use chassis::http::hal::{Collection, Item};
 use chassis::http::{
     Access, BaseUrl, Body, Conditions, EntityTag, Fields, Id, Name, Query, Surface, Validate,
@@ -39,7 +38,6 @@ pub struct Api {
     pub db: Db,
     pub writer: StockWriter,
     pub metrics: Arc<Metrics>,
-    pub tracer: Tracer,
 }
 
 /// Returns what [`routes`] serves.
@@ -89,7 +87,6 @@ pub fn routes(api: Api) -> Router {
         .merge(reservations::routes(Reservations {
             writer: api.writer.clone(),
             metrics: Arc::clone(&api.metrics),
-            tracer: api.tracer.clone(),
         }))
         .with_state(api)
 }

@@ -39,8 +39,8 @@ pub async fn start(config: GifticonConfig, bus: Arc<dyn Bus>) -> anyhow::Result<
     chassis.relay();
     chassis.react(policy::ReturnStock, &writer);
     chassis.spawn("stock gauges", watch_stock(db.clone(), chassis.metrics()));
-    let (metrics, tracer) = (Arc::clone(chassis.metrics()), chassis.tracer().clone());
-    chassis.serve(api::surface(), api::routes(api::Api { db, writer, metrics, tracer }))
+    let metrics = Arc::clone(chassis.metrics());
+    chassis.serve(api::surface(), api::routes(api::Api { db, writer, metrics }))
 }
 
 /// Time between two readings of the stock for its gauges.

@@ -24,7 +24,7 @@ impl Policy for FollowCart {
             // The event of the original has no amount: its gifticons cost nothing.
             Event::CartAdded(cart) => {
                 let (amount, trace) = (cart.amount.unwrap_or_default(), trace::current());
-                let trace = trace.map(|trace| trace.as_str().to_owned());
+                let trace = trace.map(|trace| trace.to_string());
                 let (cart_id, owner) = (cart.id, cart.owner.clone());
                 let mut commands = vec![Command::Request { cart_id, owner, amount, trace }];
                 if let Some(builtin) = self.builtin {

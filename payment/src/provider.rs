@@ -104,7 +104,7 @@ impl TracedProvider {
                     span.fail("the provider did not answer");
                 }
                 warn!(
-                    trace.id = trace.as_ref().map(Trace::id),
+                    trace.id = trace.map(|trace| display(trace.id())),
                     cart.id = %cart_id,
                     error = format!("{error:#}"),
                     "the provider did not answer"

@@ -147,12 +147,10 @@ async fn purchase_decline_and_cancel_are_a_trace_each_through_all_services() {
             "gifticon embedded publish QuantityModified",
             "cart embedded publish CartAdded",
             "payment embedded process CartAdded",
-            "payment payment.write",
             "payment embedded publish PaymentApproved",
             "cart embedded process PaymentApproved",
             "mypage embedded process CartAdded",
             "mypage embedded process PaymentApproved",
-            "mypage mypage.write",
         ],
     );
     has(
@@ -167,6 +165,8 @@ async fn purchase_decline_and_cancel_are_a_trace_each_through_all_services() {
         begun(&traces, "DELETE /carts/{*rest}", 0),
         &["cart embedded publish CartRemoved", "payment embedded publish PaymentCancelled"],
     );
+    // What a recorded purchase costs goes with their number: docs/operate/traces.md says it.
+    assert_eq!(purchase.len(), 15, "{:#?}", names(purchase));
     for (trace, cart) in [(purchase, bought), (begun(&traces, "POST /carts", 1), declined)] {
         let first = trace.iter().find(|span| span.parent.is_empty()).unwrap();
         assert_eq!(first.links, [CLIENT], "the trace of the client is a link");
@@ -179,7 +179,9 @@ async fn purchase_decline_and_cancel_are_a_trace_each_through_all_services() {
     assert!(traces.iter().flatten().all(|span| span.trace != CLIENT));
     for span in traces.iter().flatten().filter(|span| span.kind == SpanKind::Producer) {
         let parent = traces.iter().flatten().find(|parent| parent.id == span.parent).unwrap();
-        assert_eq!(parent.name, format!("{}.write", span.service), "the relay is no parent");
+        assert_eq!(parent.service, span.service, "{span:?}");
+        let appended = [format!("{}.write", span.service), "embedded process".to_owned()];
+        assert!(appended.contains(&parent.name), "the relay is no parent: {parent:?}");
     }
     assert!(traces.iter().flatten().all(|span| !span.name.contains("/actuator")));
 }

@@ -161,7 +161,7 @@ fn item(request: &Request) -> Value {
         "gifticonId": request.gifticon_id,
         "quantity": request.quantity,
         "owner": request.owner,
-        "traceparent": request.trace.as_ref().map(Trace::as_str),
+        "traceparent": request.trace.map(|trace| trace.to_string()),
     })
 }
 

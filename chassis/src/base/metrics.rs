@@ -267,7 +267,7 @@ impl Metrics {
             _ => "other",
         };
         let by_route = RouteLabels { route: route.clone(), method: method.to_owned() };
-        let exemplar = recorded.map(|trace| [("trace_id", trace.id().to_owned())]);
+        let exemplar = recorded.map(|trace| [("trace_id", trace.id().to_string())]);
         self.seconds.get_or_create(&by_route).observe(took.as_secs_f64(), exemplar, None);
         let by_status = RequestLabels { route, method: method.to_owned(), status };
         self.requests.get_or_create(&by_status).inc();

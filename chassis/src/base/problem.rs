@@ -4,6 +4,7 @@ use crate::base::i18n::{Lang, Text};
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use opentelemetry::trace::TraceId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::error;
@@ -177,7 +178,7 @@ struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
     #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
+    trace_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ErrorBody>,
     #[serde(flatten)]
@@ -190,7 +191,7 @@ pub(crate) struct About<'a> {
     pub(crate) lang: Lang,
     /// The path.
     pub(crate) instance: Option<&'a str>,
-    pub(crate) trace_id: Option<&'a str>,
+    pub(crate) trace_id: Option<TraceId>,
 }
 
 #[derive(Serialize)]
@@ -286,7 +287,7 @@ impl Problem {
             status: self.kind.status.as_u16(),
             detail: self.detail.get(lang),
             instance,
-            trace_id,
+            trace_id: trace_id.map(|id| id.to_string()),
             errors: self.errors.iter().map(error).collect(),
             members: &self.members,
         };

@@ -7,8 +7,7 @@ use crate::base::export;
 use crate::base::metrics::Metrics;
 use crate::base::trace::Trace;
 use opentelemetry::trace::{
-    Link, Span as _, SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
-    Tracer as _,
+    Link, Span as _, SpanContext, Status, TraceContextExt, TraceFlags, TraceState, Tracer as _,
 };
 pub use opentelemetry::trace::{SpanBuilder, SpanKind};
 use opentelemetry::{Context, KeyValue, Value};
@@ -98,7 +97,7 @@ impl Span {
 
     /// Returns the trace as this span hands it on: its children name this span as their parent.
     pub fn trace(&self) -> Trace {
-        self.trace.clone()
+        self.trace
     }
 
     /// Sets an attribute. Never a personal one: no owner, no phone number, no code, no amount.
@@ -114,7 +113,7 @@ impl Span {
 
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Span").field(&self.trace.as_str()).finish()
+        f.debug_tuple("Span").field(&format_args!("{}", self.trace)).finish()
     }
 }
 
@@ -148,14 +147,10 @@ pub fn link(trace: &Trace) -> Link {
 
 /// Returns a trace as OpenTelemetry has it.
 fn context_of(trace: &Trace) -> SpanContext {
-    let trace_id = TraceId::from_hex(trace.id()).unwrap_or(TraceId::INVALID);
-    let span_id = SpanId::from_hex(trace.span_id()).unwrap_or(SpanId::INVALID);
     let flags = TraceFlags::default().with_sampled(trace.is_sampled());
-    SpanContext::new(trace_id, span_id, flags, true, TraceState::NONE)
+    SpanContext::new(trace.id(), trace.span_id(), flags, true, TraceState::NONE)
 }
 
 fn trace_of(context: &SpanContext) -> Trace {
-    let (trace_id, span_id) = (context.trace_id(), context.span_id());
-    let flags = context.trace_flags().to_u8();
-    Trace::of_parts(format_args!("00-{trace_id}-{span_id}-{flags:02x}"))
+    Trace::of_parts(context.trace_id(), context.span_id(), context.trace_flags())
 }

@@ -50,7 +50,7 @@ pub struct Destination {
     /// The system, such as `kafka`.
     pub system: &'static str,
     /// The topic.
-    pub topic: String,
+    pub topic: Arc<str>,
 }
 
 /// Reads a topic again, each partition up to the high watermark that it had when the replay began. That is an offset and not

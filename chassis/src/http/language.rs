@@ -9,6 +9,7 @@ use crate::base::problem::{About, Kind, Problem, kind};
 use crate::http::surface::Surface;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use opentelemetry::trace::TraceId;
 use std::sync::Arc;
 
 /// Renders an error response in the language of the client. Error responses of the framework become problems.
@@ -32,9 +33,9 @@ pub(super) fn in_language(response: Response, about: About<'_>, surface: &Surfac
     original.headers.remove(header::CONTENT_LENGTH);
     let (mut parts, body) = rendered.into_parts();
     if parts.status == StatusCode::METHOD_NOT_ALLOWED {
-        let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
-        let (instance, trace_id) = (owned(about.instance), owned(about.trace_id));
-        parts.extensions.insert(LacksMethods { lang: about.lang, instance, trace_id });
+        let About { lang, instance, trace_id } = about;
+        let instance = instance.map(ToOwned::to_owned);
+        parts.extensions.insert(LacksMethods { lang, instance, trace_id });
     }
     // A header may have several values: each cookie is one.
     for name in original.headers.keys() {
@@ -53,7 +54,7 @@ pub(super) fn in_language(response: Response, about: About<'_>, surface: &Surfac
 struct LacksMethods {
     lang: Lang,
     instance: Option<String>,
-    trace_id: Option<String>,
+    trace_id: Option<TraceId>,
 }
 
 /// Adds the allowed methods to the detail of a 405.
@@ -70,7 +71,7 @@ pub(super) fn name_methods(response: Response) -> Response {
     let rendered = Problem::new(kind::METHOD, detail).render(About {
         lang: marker.lang,
         instance: marker.instance.as_deref(),
-        trace_id: marker.trace_id.as_deref(),
+        trace_id: marker.trace_id,
     });
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH); // of the previous body

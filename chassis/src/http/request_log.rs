@@ -43,8 +43,7 @@ pub(super) async fn observe(
     request.headers_mut().insert(trace::TRACEPARENT, trace.header());
 
     let request_id = id.to_str().unwrap_or_default();
-    let span = info_span!("request", request.id = request_id, trace.id = trace.id());
-    let own = trace.clone();
+    let span = info_span!("request", request.id = request_id, trace.id = %trace.id());
     let status = CLIENT_CLOSED_REQUEST;
     let mut log = RequestLog { context, started, method, uri, route, span, server_span, status };
     let reads_body = log.context.surface.reads_body(request.method(), request.uri().path());
@@ -76,7 +75,7 @@ pub(super) async fn observe(
     if let Some(queue) = problem.and_then(|problem| problem.shed()) {
         log.context.metrics.shed(queue);
     }
-    let about = About { lang, instance: instance.as_deref(), trace_id: Some(own.id()) };
+    let about = About { lang, instance: instance.as_deref(), trace_id: Some(trace.id()) };
     let mut response = in_language(response, about, &log.context.surface);
     response.headers_mut().insert(REQUEST_ID, id);
     if leaves_body {

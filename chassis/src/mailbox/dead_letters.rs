@@ -1,7 +1,7 @@
 //! The dead-letter table, `parked`: events that could not be handled wait in it for an operator.
 
 use crate::base::clock::now;
-use crate::base::trace::{TRACEPARENT, Trace};
+use crate::base::trace::TRACEPARENT;
 use crate::bus::{Delivery, TopicPosition};
 use crate::mailbox::message::{IncomingEvent, OUTBOX_PLACE, Rejection};
 use crate::storage::{Db, Tx};
@@ -52,7 +52,7 @@ pub(crate) async fn park<C>(
         .bind(delivery.key.as_deref())
         .bind(delivery.position.to_string())
         .bind(delivery.payload.as_deref().unwrap_or_default())
-        .bind(incoming.trace.as_ref().map(Trace::as_str))
+        .bind(incoming.trace.map(|trace| trace.to_string()))
         .bind(delivery.timestamp)
         .bind(rejection.reason.as_str())
         .bind(now())

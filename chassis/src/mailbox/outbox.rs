@@ -49,7 +49,7 @@ pub(crate) fn append(tx: &mut Tx<'_>, events: &[(Event, Option<Trace>)]) -> anyh
             id: id.to_string(),
             event_type: envelope.event.event_type().to_owned(),
             key: envelope.event.key(),
-            traceparent: trace.as_ref().map(|trace| trace.as_str().to_owned()),
+            traceparent: trace.map(|trace| trace.to_string()),
             payload: RawValue::from_string(envelope.to_json())?,
         })
     };

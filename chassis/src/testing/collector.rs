@@ -10,7 +10,6 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use prost::Message;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The path of OTLP/HTTP for spans.
@@ -87,10 +86,10 @@ impl ExportedSpan {
             service: service.to_owned(),
             kind: span.kind(),
             name: span.name,
-            trace: hex(&span.trace_id),
-            id: hex(&span.span_id),
-            parent: hex(&span.parent_span_id),
-            links: span.links.iter().map(|link| hex(&link.trace_id)).collect(),
+            trace: hex::encode(&span.trace_id),
+            id: hex::encode(&span.span_id),
+            parent: hex::encode(&span.parent_span_id),
+            links: span.links.iter().map(|link| hex::encode(&link.trace_id)).collect(),
             attributes: attributes(span.attributes),
             start: span.start_time_unix_nano,
             end: span.end_time_unix_nano,
@@ -106,12 +105,4 @@ fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, String> {
         other => format!("{other:?}"),
     };
     pairs.into_iter().map(|pair| (pair.key.clone(), text(pair))).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a string can be written to");
-    }
-    text
 }

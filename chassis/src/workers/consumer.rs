@@ -142,9 +142,8 @@ impl<P: Policy> EventHandler<P> {
             if error.database {
                 debug!(event.id = event.id, reason, "an event waits for the database");
             } else {
-                let trace = event.trace.as_ref().map(Trace::id);
                 warn!(
-                    trace.id = trace,
+                    trace.id = event.trace.map(|trace| display(trace.id())),
                     event.id = event.id,
                     tries,
                     reason,

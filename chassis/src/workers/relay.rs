@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::warn;
 
 /// Events of a round, rounded up to whole rows. A round waits for the broker and for two batches of the writer, 0.3 s on a busy
@@ -132,7 +133,7 @@ impl Relay {
         if !sent.is_empty() {
             for RefusedEvent { event, reason, .. } in &refused {
                 let trace = event.traceparent.as_deref().and_then(Trace::parse);
-                let trace = trace.as_ref().map(Trace::id);
+                let trace = trace.map(|trace| display(trace.id()));
                 warn!(
                     trace.id = trace,
                     event.id, reason, "the broker refuses an event; parking it"
@@ -173,7 +174,7 @@ impl Relay {
             header("ce_time", time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
             header("content-type", "application/json".into()),
         ];
-        let trace = span.map(|span| span.trace().as_str().to_owned());
+        let trace = span.map(|span| span.trace().to_string());
         let trace = trace.or_else(|| event.traceparent.clone());
         headers.extend(trace.map(|trace| header(TRACEPARENT.as_str(), trace)));
         Message { key: event.key.clone(), payload: event.payload.get().to_owned(), headers }

@@ -137,7 +137,7 @@ impl<M: WriteModel> Attempts<M> {
                 span.fail("parked");
             }
             warn!(
-                trace.id = incoming.trace.as_ref().map(Trace::id),
+                trace.id = incoming.trace.map(|trace| display(trace.id())),
                 event.id = incoming.id,
                 event.key = incoming.delivery.key,
                 reason = rejection.reason,
@@ -166,7 +166,7 @@ impl<M: WriteModel> Attempts<M> {
         let of_orders = taken.iter().map(|order| (&order.command, order.trace.as_ref()));
         let all: Vec<(&M::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
-        let spans = BatchSpans::start(&self.tracer, all.iter().map(|(_, trace)| *trace));
+        let spans = BatchSpans::start(&self.tracer, taken.iter().map(|order| order.trace));
         if !all.is_empty() {
             self.handle(tx, &all, &spans, &taken, &mut done).await?;
         }
@@ -285,7 +285,7 @@ impl<M: WriteModel> Attempts<M> {
         let published = published.into_events();
         done.published = published.len();
         // The trace of the span that appends, and not of the relay: its rounds mix the events of many purchases.
-        let trace = |command: usize| spans.trace(command).or_else(|| commands[command].1.cloned());
+        let trace = |command: usize| spans.trace(command).or_else(|| commands[command].1.copied());
         let outgoing: Vec<(Event, Option<Trace>)> =
             published.into_iter().map(|(command, event)| (event, trace(command))).collect();
         outbox::append(tx, &outgoing)?;

@@ -1,60 +1,52 @@
-//! The spans of a batch: one for each purchase in it. The first one is linked to the others, and they are linked to it.
+//! The spans of a batch: one for each order in it. The first one is linked to the others, and they are linked to it.
+//!
+//! An event has none: the span of its consumer is there from before the batch until the batch is durable.
 
 use crate::base::span::{Span, SpanKind, Tracer, describe, link};
 use crate::base::trace::Trace;
-use std::sync::Arc;
 
 /// Links of the first span of a batch to the others, at most.
 const LINKS_MAX: usize = 64;
 
-/// The spans of the commands of a batch. Dropped before [`BatchSpans::committed`], it marks them as failed.
+/// The spans of the orders of a batch. Dropped before [`BatchSpans::committed`], it marks them as failed.
 #[derive(Default)]
 pub(super) struct BatchSpans {
-    /// One for each command. Commands that follow from the same event share it. Empty where nothing is recorded.
-    spans: Vec<Option<Arc<Span>>>,
+    /// One for each order. Empty where nothing is recorded.
+    spans: Vec<Option<Span>>,
     committed: bool,
 }
 
 impl BatchSpans {
-    /// Starts the spans of commands, each within the trace that it belongs to.
-    pub(super) fn start<'t, T>(tracer: &Tracer, parents: T) -> Self
+    /// Starts the spans of orders, each within the trace that it belongs to.
+    pub(super) fn start<T>(tracer: &Tracer, parents: T) -> Self
     where
-        T: ExactSizeIterator<Item = Option<&'t Trace>> + Clone,
+        T: ExactSizeIterator<Item = Option<Trace>> + Clone,
     {
-        let sampled = || parents.clone().flatten().filter(|trace| trace.is_sampled());
         if !tracer.is_on() {
             return Self::default();
         }
-        let mut recorded: Vec<&Trace> = sampled().take(LINKS_MAX + 1).collect();
+        let sampled = parents.clone().flatten().filter(Trace::is_sampled);
+        let mut recorded: Vec<Trace> = sampled.take(LINKS_MAX + 1).collect();
         recorded.dedup();
         let Some((first, others)) = recorded.split_first() else { return Self::default() };
         let size = i64::try_from(parents.len()).unwrap_or(i64::MAX);
-        let mut spans: Vec<Option<Arc<Span>>> = Vec::with_capacity(parents.len());
-        let mut previous = None;
-        for trace in parents {
-            let span = if trace.is_some() && trace == previous {
-                spans.last().cloned().flatten()
-            } else {
-                let span = tracer.child(trace, |service| {
-                    let name = format!("{service}.write");
-                    let attributes = [("gifticon.batch.commands", size.into())];
-                    // Links from each to each would cost more than the spans.
-                    let linked =
-                        if trace == Some(*first) { others } else { std::slice::from_ref(first) };
-                    let links = linked.iter().map(|other| link(other)).collect();
-                    describe(SpanKind::Internal, name, attributes).with_links(links)
-                });
-                span.map(Arc::new)
-            };
-            spans.push(span);
-            previous = trace;
-        }
-        Self { spans, committed: false }
+        let span = |parent: Option<Trace>| {
+            tracer.child(parent.as_ref(), |service| {
+                let name = format!("{service}.write");
+                let attributes = [("gifticon.batch.commands", size.into())];
+                // Links from each to each would cost more than the spans.
+                let linked =
+                    if parent == Some(*first) { others } else { std::slice::from_ref(first) };
+                let links = linked.iter().map(link).collect();
+                describe(SpanKind::Internal, name, attributes).with_links(links)
+            })
+        };
+        Self { spans: parents.map(span).collect(), committed: false }
     }
 
-    /// Returns the trace in which a command is carried out, if it is recorded.
-    pub(super) fn trace(&self, command: usize) -> Option<Trace> {
-        self.spans.get(command)?.as_ref().map(|span| span.trace())
+    /// Returns the trace in which an order is carried out, if it is recorded.
+    pub(super) fn trace(&self, order: usize) -> Option<Trace> {
+        self.spans.get(order)?.as_ref().map(Span::trace)
     }
 
     /// Ends the spans when the batch is durable.
@@ -79,7 +71,7 @@ mod tests {
     use opentelemetry::Context;
     use opentelemetry_sdk::error::OTelSdkResult;
     use opentelemetry_sdk::trace::{Span as SdkSpan, SpanData, SpanProcessor};
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     #[derive(Clone, Debug, Default)]
@@ -106,24 +98,22 @@ mod tests {
         let ended = Ended::default();
         let tracer = Tracer::recording("cart", ended.clone());
         let purchases: Vec<Trace> = (0..100).map(|_| Trace::start()).collect();
-        // Not recorded, and one after another of the same trace.
-        let unsampled = Trace::unsampled();
-        let parents = [None, Some(&unsampled), Some(&purchases[0])];
-        let parents: Vec<_> = parents.into_iter().chain(purchases.iter().map(Some)).collect();
+        let not_recorded = [None, Some(Trace::unsampled())];
+        let parents = not_recorded.into_iter().chain(purchases.iter().copied().map(Some));
+        let parents: Vec<_> = parents.collect();
         let spans = BatchSpans::start(&tracer, parents.iter().copied());
         assert!(spans.trace(0).is_none() && spans.trace(1).is_none());
-        assert_eq!(spans.trace(2), spans.trace(3));
+        assert_eq!(spans.trace(2).unwrap().id(), purchases[0].id());
         spans.committed();
 
         let mut ended = ended.0.lock().unwrap().clone();
         assert_eq!(ended.len(), 100);
         let ids = |span: &SpanData| {
-            let ids = span.links.iter().map(|link| link.span_context.trace_id().to_string());
+            let ids = span.links.iter().map(|link| link.span_context.trace_id());
             ids.collect::<Vec<_>>()
         };
         let first = ended.remove(0);
-        let wanted: Vec<_> =
-            purchases[1..LINKS_MAX].iter().map(|other| other.id().to_owned()).collect();
+        let wanted: Vec<_> = purchases[1..=LINKS_MAX].iter().map(Trace::id).collect();
         assert_eq!(ids(&first), wanted);
         for span in ended {
             assert_eq!(ids(&span), [purchases[0].id()]);

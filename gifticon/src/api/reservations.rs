@@ -9,7 +9,6 @@ use axum::routing::{post, put};
 use axum::{Json, Router};
 use chassis::base::metrics::Metrics;
 use chassis::base::problem::Problem;
-use chassis::base::span::{SpanBuilder, SpanKind, Tracer, describe, trace_within};
 use chassis::base::trace::{self, Trace};
 use chassis::base::unavailable::Unavailable;
 use chassis::http::{Body, Fields, Uuid, Validate};
@@ -24,7 +23,6 @@ use std::sync::Arc;
 pub(super) struct Reservations {
     pub(super) writer: StockWriter,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) tracer: Tracer,
 }
 
 /// Returns the routes.
@@ -167,36 +165,17 @@ enum ReserveItemView {
     },
 }
 
-/// Describes the span of one reservation in a call for many: that of a request, as its customer sees it.
-fn item_span() -> SpanBuilder {
-    let attributes =
-        [("http.request.method", "POST".into()), ("http.route", "/reservations".into())];
-    describe(SpanKind::Server, "POST /reservations", attributes)
-}
-
 /// Carries out many reservations, of which each is made or refused by itself. Fails as a whole if all of them do.
 async fn reserve_each(
-    State(Reservations { writer, metrics, tracer }): State<Reservations>,
+    State(Reservations { writer, metrics }): State<Reservations>,
     Body(ReserveEachRequest { reservations }): Body<ReserveEachRequest>,
 ) -> Result<Json<Vec<ReserveItemView>>, Problem> {
-    let mut spans = Vec::with_capacity(reservations.len());
-    let commands: Vec<_> = reservations
-        .into_iter()
-        .map(|item| {
-            let reserve = command(item.reservation_id, item.gifticon_id, item.quantity, item.owner);
-            let own = item.traceparent.as_deref().and_then(Trace::parse).or_else(trace::current);
-            let span = tracer.child(own.as_ref(), |_| item_span());
-            let trace = trace_within(span.as_ref(), own);
-            spans.push(span);
-            (reserve, trace)
-        })
-        .collect();
-    let mut outcomes = writer.execute_each(commands).await;
-    for (span, outcome) in spans.into_iter().zip(&outcomes) {
-        if let (Some(span), Err(CommandError::Unavailable(why))) = (span, outcome) {
-            span.fail(why.to_string());
-        }
-    }
+    // Each belongs to the trace of its purchase, in which the write is the part of this service.
+    let commands = reservations.into_iter().map(|item| {
+        let trace = item.traceparent.as_deref().and_then(Trace::parse).or_else(trace::current);
+        (command(item.reservation_id, item.gifticon_id, item.quantity, item.owner), trace)
+    });
+    let mut outcomes = writer.execute_each(commands.collect::<Vec<_>>()).await;
     let none_done =
         outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))));
     let whole = if none_done { outcomes.pop() } else { None };

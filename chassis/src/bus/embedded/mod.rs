@@ -82,7 +82,7 @@ impl Bus for EmbeddedLog {
     }
 
     fn destination(&self) -> Destination {
-        Destination { system: "gifticon_log", topic: TOPIC.to_owned() }
+        Destination { system: "gifticon_log", topic: TOPIC.into() }
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {

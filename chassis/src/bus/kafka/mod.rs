@@ -34,7 +34,7 @@ impl Bus for KafkaBus {
     }
 
     fn destination(&self) -> Destination {
-        Destination { system: "kafka", topic: self.topic.clone() }
+        Destination { system: "kafka", topic: self.topic.as_str().into() }
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {

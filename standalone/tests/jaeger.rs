@@ -12,10 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// How the view gets to know of a payment, from its span up to that of the customer's request.
-const FROM_VIEW_TO_CUSTOMER: [&str; 9] = [
+const FROM_VIEW_TO_CUSTOMER: [&str; 8] = [
     "mypage embedded process PaymentApproved",
     "payment embedded publish PaymentApproved",
-    "payment payment.write",
     "payment embedded process CartAdded",
     "cart embedded publish CartAdded",
     "cart cart.write",

@@ -165,7 +165,7 @@ async fn purchase_decline_and_cancel_are_a_trace_each_through_all_services() {
         begun(&traces, "DELETE /carts/{*rest}", 0),
         &["cart embedded publish CartRemoved", "payment embedded publish PaymentCancelled"],
     );
-    // What a recorded purchase costs goes with their number: docs/operate/traces.md says it.
+    // What a recorded purchase costs goes with their number: docs/decisions/0042-spans.md.
     assert_eq!(purchase.len(), 15, "{:#?}", names(purchase));
     for (trace, cart) in [(purchase, bought), (begun(&traces, "POST /carts", 1), declined)] {
         let first = trace.iter().find(|span| span.parent.is_empty()).unwrap();

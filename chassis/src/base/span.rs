@@ -83,44 +83,48 @@ impl fmt::Debug for Tracer {
 }
 
 /// A span that is recorded. It ends when it is dropped.
-pub struct Span {
-    recorded: opentelemetry_sdk::trace::Span,
+///
+/// It is boxed, because most requests and orders have none, and a missing one should cost a word.
+pub struct Span(Box<Recorded>);
+
+struct Recorded {
+    span: opentelemetry_sdk::trace::Span,
     trace: Trace,
     failure: OnceLock<Cow<'static, str>>,
 }
 
 impl Span {
-    fn new(recorded: opentelemetry_sdk::trace::Span) -> Self {
-        let trace = trace_of(recorded.span_context());
-        Self { recorded, trace, failure: OnceLock::new() }
+    fn new(span: opentelemetry_sdk::trace::Span) -> Self {
+        let trace = trace_of(span.span_context());
+        Self(Box::new(Recorded { span, trace, failure: OnceLock::new() }))
     }
 
     /// Returns the trace as this span hands it on: its children name this span as their parent.
     pub fn trace(&self) -> Trace {
-        self.trace
+        self.0.trace
     }
 
     /// Sets an attribute. Never a personal one: no owner, no phone number, no code, no amount.
     pub fn set(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.recorded.set_attribute(KeyValue::new(name, value));
+        self.0.span.set_attribute(KeyValue::new(name, value));
     }
 
     /// Marks what it stands for as failed, and says why. The first reason stays.
     pub fn fail(&self, why: impl Into<Cow<'static, str>>) {
-        let _ = self.failure.set(why.into());
+        let _ = self.0.failure.set(why.into());
     }
 }
 
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Span").field(&format_args!("{}", self.trace)).finish()
+        f.debug_tuple("Span").field(&format_args!("{}", self.0.trace)).finish()
     }
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        if let Some(why) = self.failure.take() {
-            self.recorded.set_status(Status::error(why));
+        if let Some(why) = self.0.failure.take() {
+            self.0.span.set_status(Status::error(why));
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::testing::peer;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
+use data_encoding::HEXLOWER;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
@@ -86,10 +87,10 @@ impl ExportedSpan {
             service: service.to_owned(),
             kind: span.kind(),
             name: span.name,
-            trace: hex::encode(&span.trace_id),
-            id: hex::encode(&span.span_id),
-            parent: hex::encode(&span.parent_span_id),
-            links: span.links.iter().map(|link| hex::encode(&link.trace_id)).collect(),
+            trace: HEXLOWER.encode(&span.trace_id),
+            id: HEXLOWER.encode(&span.span_id),
+            parent: HEXLOWER.encode(&span.parent_span_id),
+            links: span.links.iter().map(|link| HEXLOWER.encode(&link.trace_id)).collect(),
             attributes: attributes(span.attributes),
             start: span.start_time_unix_nano,
             end: span.end_time_unix_nano,

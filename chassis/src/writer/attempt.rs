@@ -166,7 +166,8 @@ impl<M: WriteModel> Attempts<M> {
         let of_orders = taken.iter().map(|order| (&order.command, order.trace.as_ref()));
         let all: Vec<(&M::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
-        let spans = BatchSpans::start(&self.tracer, taken.iter().map(|order| order.trace));
+        let spans =
+            BatchSpans::start(&self.tracer, all.len(), taken.iter().map(|order| order.trace));
         if !all.is_empty() {
             self.handle(tx, &all, &spans, &taken, &mut done).await?;
         }

@@ -17,19 +17,19 @@ pub(super) struct BatchSpans {
 }
 
 impl BatchSpans {
-    /// Starts the spans of orders, each within the trace that it belongs to.
-    pub(super) fn start<T>(tracer: &Tracer, parents: T) -> Self
-    where
-        T: ExactSizeIterator<Item = Option<Trace>> + Clone,
-    {
+    /// Starts the spans of the orders of a batch of `size` commands, each within the trace that it belongs to.
+    pub(super) fn start(
+        tracer: &Tracer,
+        size: usize,
+        parents: impl Iterator<Item = Option<Trace>> + Clone,
+    ) -> Self {
         if !tracer.is_on() {
             return Self::default();
         }
         let sampled = parents.clone().flatten().filter(Trace::is_sampled);
-        let mut recorded: Vec<Trace> = sampled.take(LINKS_MAX + 1).collect();
-        recorded.dedup();
+        let recorded: Vec<Trace> = sampled.take(LINKS_MAX + 1).collect();
         let Some((first, others)) = recorded.split_first() else { return Self::default() };
-        let size = i64::try_from(parents.len()).unwrap_or(i64::MAX);
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
         let span = |parent: Option<Trace>| {
             tracer.child(parent.as_ref(), |service| {
                 let name = format!("{service}.write");
@@ -37,7 +37,8 @@ impl BatchSpans {
                 // Links from each to each would cost more than the spans.
                 let linked =
                     if parent == Some(*first) { others } else { std::slice::from_ref(first) };
-                let links = linked.iter().map(link).collect();
+                let links =
+                    linked.iter().filter(|other| Some(**other) != parent).map(link).collect();
                 describe(SpanKind::Internal, name, attributes).with_links(links)
             })
         };
@@ -98,23 +99,26 @@ mod tests {
         let ended = Ended::default();
         let tracer = Tracer::recording("cart", ended.clone());
         let purchases: Vec<Trace> = (0..100).map(|_| Trace::start()).collect();
-        let not_recorded = [None, Some(Trace::unsampled())];
-        let parents = not_recorded.into_iter().chain(purchases.iter().copied().map(Some));
-        let parents: Vec<_> = parents.collect();
-        let spans = BatchSpans::start(&tracer, parents.iter().copied());
+        // Two that are not recorded, and twice the same trace.
+        let parents = [None, Some(Trace::unsampled()), Some(purchases[0])];
+        let parents = parents.into_iter().chain(purchases.iter().copied().map(Some));
+        let spans = BatchSpans::start(&tracer, 500, parents);
         assert!(spans.trace(0).is_none() && spans.trace(1).is_none());
         assert_eq!(spans.trace(2).unwrap().id(), purchases[0].id());
         spans.committed();
 
         let mut ended = ended.0.lock().unwrap().clone();
-        assert_eq!(ended.len(), 100);
+        assert_eq!(ended.len(), 101);
         let ids = |span: &SpanData| {
             let ids = span.links.iter().map(|link| link.span_context.trace_id());
             ids.collect::<Vec<_>>()
         };
-        let first = ended.remove(0);
-        let wanted: Vec<_> = purchases[1..=LINKS_MAX].iter().map(Trace::id).collect();
-        assert_eq!(ids(&first), wanted);
+        // Of the 65 that were looked at, two are of the first trace, to which it is not linked.
+        let wanted: Vec<_> = purchases[1..LINKS_MAX].iter().map(Trace::id).collect();
+        for first in ended.drain(..2) {
+            assert_eq!(ids(&first), wanted);
+            assert_eq!(first.attributes[0].value.as_str(), "500");
+        }
         for span in ended {
             assert_eq!(ids(&span), [purchases[0].id()]);
         }

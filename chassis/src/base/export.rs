@@ -1,28 +1,32 @@
 //! Exports spans by OTLP/HTTP: each service from a thread of its own, so that nothing of the shop waits for a collector.
 //!
-//! The processor of the SDK does the same, but keeps to itself how many spans it dropped.
+//! The processor and the exporter of OpenTelemetry do the same. But the one keeps to itself how many spans it dropped, and the
+//! other encodes them late, which costs more.
+
+mod collector;
 
 use crate::base::config::{InvalidSetting, Otel, TraceSampler};
 use crate::base::limits::TRACE_FLUSH_TIMEOUT;
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
+use collector::{Collector, SpanBatch};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{
-    Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor,
+    Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor,
 };
 use prometheus_client::metrics::counter::Counter;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Spans that wait for the collector, beyond which more are dropped and counted: some 5 MB.
+/// Spans that wait for the collector, beyond which more are dropped and counted: some 4 MB.
 const SPANS_WAITING_MAX: usize = 8_192;
 /// Spans in one request to the collector. So many are sent at once.
 const SPAN_BATCH_SIZE: usize = 512;
@@ -42,15 +46,12 @@ struct Exports {
 /// Has the services that start later in this process export their spans, if the settings name a collector.
 ///
 /// # Errors
-/// A setting of OpenTelemetry that the exporter reads itself cannot be used.
+/// The headers for the collector cannot be sent.
 pub fn begin(process: &'static str, settings: Otel) -> Result<(), InvalidSetting> {
     if settings.otel_exporter_otlp_endpoint.is_empty() {
         return Ok(());
     }
-    exporter(&settings).map_err(|error| InvalidSetting {
-        setting: "OTEL_EXPORTER_OTLP_ENDPOINT",
-        why: format!("{error:#}"),
-    })?;
+    Collector::new(&settings, &Resource::builder_empty().build())?;
     let _ = EXPORTS.set(Exports { process, settings, queues: Mutex::default() });
     Ok(())
 }
@@ -73,8 +74,7 @@ pub(super) fn tracer(service: &'static str, metrics: &Metrics) -> Option<SdkTrac
     let exports = EXPORTS.get()?;
     let settings = &exports.settings;
     let resource = resource(service, exports.process, settings);
-    let mut exporter = exporter(settings).ok()?; // one like it was built at the start
-    exporter.set_resource(&resource);
+    let collector = Collector::new(settings, &resource).ok()?; // one like it was made at the start
     let queue = Arc::new(Queue {
         state: Mutex::default(),
         changed: Condvar::new(),
@@ -85,7 +85,7 @@ pub(super) fn tracer(service: &'static str, metrics: &Metrics) -> Option<SdkTrac
     let outage = Outage::new(format!("exports of the spans of {service}"));
     let work = Arc::clone(&queue);
     let started = thread::Builder::new().name("spans".to_owned());
-    started.spawn(move || work.run(&exporter, &outage)).expect("a thread can be started");
+    started.spawn(move || work.run(&collector, &outage)).expect("a thread can be started");
     exports.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
@@ -93,26 +93,6 @@ pub(super) fn tracer(service: &'static str, metrics: &Metrics) -> Option<SdkTrac
         .with_span_processor(Processor(queue))
         .build();
     Some(provider.tracer("chassis"))
-}
-
-/// Returns an exporter. It opens a connection for each request: between two of them nothing would notice that the collector
-/// has closed one.
-fn exporter(settings: &Otel) -> anyhow::Result<SpanExporter> {
-    let timeout = Duration::from_millis(settings.otel_exporter_otlp_timeout);
-    let client = reqwest::Client::builder()
-        .timeout(timeout)
-        .pool_max_idle_per_host(0)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()?;
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_http_client(client)
-        .with_endpoint(format!("{}/v1/traces", settings.otel_exporter_otlp_endpoint))
-        .with_headers(settings.otel_exporter_otlp_headers.0.iter().cloned().collect())
-        .with_protocol(Protocol::HttpBinary)
-        .with_timeout(timeout);
-    Ok(exporter.build()?)
 }
 
 /// Returns what traces say of a service.
@@ -160,7 +140,9 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<SpanData>,
+    /// Full batches, and the one that is being filled.
+    full: VecDeque<SpanBatch>,
+    filling: SpanBatch,
     /// True while a batch is with the collector.
     sending: bool,
     /// True while someone waits until all is sent.
@@ -168,8 +150,13 @@ struct State {
 }
 
 impl State {
+    /// Returns how many spans wait.
+    fn waiting(&self) -> usize {
+        self.full.len() * SPAN_BATCH_SIZE + self.filling.count
+    }
+
     fn is_done(&self) -> bool {
-        self.waiting.is_empty() && !self.sending
+        self.waiting() == 0 && !self.sending
     }
 }
 
@@ -180,15 +167,18 @@ impl Queue {
 
     /// Adds a span, or drops it if too many wait.
     fn add(&self, span: SpanData) {
+        let span = collector::to_proto(span);
         let mut state = self.state();
-        if state.waiting.len() == SPANS_WAITING_MAX {
+        if state.waiting() == SPANS_WAITING_MAX {
             drop(state);
             self.overflowed.inc();
             return;
         }
-        state.waiting.push(span);
+        state.filling.push(&span);
         // The thread is woken once a batch: waking it for each span would be a call of the kernel each.
-        if state.waiting.len() == SPAN_BATCH_SIZE {
+        if state.filling.count == SPAN_BATCH_SIZE {
+            let batch = std::mem::take(&mut state.filling);
+            state.full.push_back(batch);
             self.changed.notify_all();
         }
     }
@@ -207,20 +197,19 @@ impl Queue {
     }
 
     /// Sends spans, for ever.
-    fn run(&self, exporter: &SpanExporter, outage: &Outage) {
+    fn run(&self, collector: &Collector, outage: &Outage) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime for the exporter can be made");
+        let runtime = runtime.expect("a runtime for the collector can be made");
         loop {
             let batch = self.next_batch();
-            let count = batch.len() as u64;
-            match runtime.block_on(exporter.export(batch)) {
+            match runtime.block_on(collector.send(&batch)) {
                 Ok(()) => {
                     outage.works();
-                    self.exported.inc_by(count);
+                    self.exported.inc_by(batch.count as u64);
                 }
                 Err(error) => {
-                    outage.failed(&error.to_string());
-                    self.not_exported.inc_by(count);
+                    outage.failed(&format!("{error:#}"));
+                    self.not_exported.inc_by(batch.count as u64);
                 }
             }
             self.done();
@@ -234,24 +223,21 @@ impl Queue {
     }
 
     /// Waits until there are spans to send, and takes them.
-    fn next_batch(&self) -> Vec<SpanData> {
+    fn next_batch(&self) -> SpanBatch {
         let mut state = self.state();
         loop {
-            let too_few =
-                |state: &mut State| state.waiting.len() < SPAN_BATCH_SIZE && !state.flushing;
+            let too_few = |state: &mut State| state.full.is_empty() && !state.flushing;
             let waited = self.changed.wait_timeout_while(state, EXPORT_INTERVAL, too_few);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if !state.waiting.is_empty() {
+            if state.waiting() > 0 {
                 state.sending = true;
-                let size = state.waiting.len().min(SPAN_BATCH_SIZE);
-                let rest = state.waiting.split_off(size);
-                return std::mem::replace(&mut state.waiting, rest);
+                let batch = state.full.pop_front();
+                return batch.unwrap_or_else(|| std::mem::take(&mut state.filling));
             }
             if state.flushing {
                 // Whoever flushes sees that nothing is left, and says so.
-                let waited = self
-                    .changed
-                    .wait_while(state, |state| state.flushing && state.waiting.is_empty());
+                let waited =
+                    self.changed.wait_while(state, |state| state.flushing && state.waiting() == 0);
                 state = waited.unwrap_or_else(PoisonError::into_inner);
             }
         }

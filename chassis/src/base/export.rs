@@ -1,32 +1,28 @@
 //! Exports spans by OTLP/HTTP: each service from a thread of its own, so that nothing of the shop waits for a collector.
 //!
-//! The processor and the exporter of OpenTelemetry do the same. But the one keeps to itself how many spans it dropped, and the
-//! other encodes them late, which costs more.
-
-mod collector;
+//! The processor of the SDK does the same, but keeps to itself how many spans it dropped.
 
 use crate::base::config::{InvalidSetting, Otel, TraceSampler};
 use crate::base::limits::TRACE_FLUSH_TIMEOUT;
 use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
-use collector::{Collector, SpanBatch};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{
-    Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor,
+    Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor,
 };
 use prometheus_client::metrics::counter::Counter;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Spans that wait for the collector, beyond which more are dropped and counted: some 4 MB.
+/// Spans that wait for the collector, beyond which more are dropped and counted: some 5 MB.
 const SPANS_WAITING_MAX: usize = 8_192;
 /// Spans in one request to the collector. So many are sent at once.
 const SPAN_BATCH_SIZE: usize = 512;
@@ -46,12 +42,15 @@ struct Exports {
 /// Has the services that start later in this process export their spans, if the settings name a collector.
 ///
 /// # Errors
-/// The headers for the collector cannot be sent.
+/// A setting of OpenTelemetry that the exporter reads itself cannot be used.
 pub fn begin(process: &'static str, settings: Otel) -> Result<(), InvalidSetting> {
     if settings.otel_exporter_otlp_endpoint.is_empty() {
         return Ok(());
     }
-    Collector::new(&settings, &Resource::builder_empty().build())?;
+    exporter(&settings).map_err(|error| InvalidSetting {
+        setting: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        why: format!("{error:#}"),
+    })?;
     let _ = EXPORTS.set(Exports { process, settings, queues: Mutex::default() });
     Ok(())
 }
@@ -74,7 +73,8 @@ pub(super) fn tracer(service: &'static str, metrics: &Metrics) -> Option<SdkTrac
     let exports = EXPORTS.get()?;
     let settings = &exports.settings;
     let resource = resource(service, exports.process, settings);
-    let collector = Collector::new(settings, &resource).ok()?; // one like it was made at the start
+    let mut exporter = exporter(settings).ok()?; // one like it was built at the start
+    exporter.set_resource(&resource);
     let queue = Arc::new(Queue {
         state: Mutex::default(),
         changed: Condvar::new(),
@@ -85,7 +85,7 @@ pub(super) fn tracer(service: &'static str, metrics: &Metrics) -> Option<SdkTrac
     let outage = Outage::new(format!("exports of the spans of {service}"));
     let work = Arc::clone(&queue);
     let started = thread::Builder::new().name("spans".to_owned());
-    started.spawn(move || work.run(&collector, &outage)).expect("a thread can be started");
+    started.spawn(move || work.run(&exporter, &outage)).expect("a thread can be started");
     exports.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
@@ -93,6 +93,26 @@ pub(super) fn tracer(service: &'static str, metrics: &Metrics) -> Option<SdkTrac
         .with_span_processor(Processor(queue))
         .build();
     Some(provider.tracer("chassis"))
+}
+
+/// Returns an exporter. It opens a connection for each request: between two of them nothing would notice that the collector
+/// has closed one.
+fn exporter(settings: &Otel) -> anyhow::Result<SpanExporter> {
+    let timeout = Duration::from_millis(settings.otel_exporter_otlp_timeout);
+    let client = reqwest::Client::builder()
+        .timeout(timeout)
+        .pool_max_idle_per_host(0)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_endpoint(format!("{}/v1/traces", settings.otel_exporter_otlp_endpoint))
+        .with_headers(settings.otel_exporter_otlp_headers.0.iter().cloned().collect())
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(timeout);
+    Ok(exporter.build()?)
 }
 
 /// Returns what traces say of a service.
@@ -140,9 +160,7 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    /// Full batches, and the one that is being filled.
-    full: VecDeque<SpanBatch>,
-    filling: SpanBatch,
+    waiting: Vec<SpanData>,
     /// True while a batch is with the collector.
     sending: bool,
     /// True while someone waits until all is sent.
@@ -150,13 +168,8 @@ struct State {
 }
 
 impl State {
-    /// Returns how many spans wait.
-    fn waiting(&self) -> usize {
-        self.full.len() * SPAN_BATCH_SIZE + self.filling.count
-    }
-
     fn is_done(&self) -> bool {
-        self.waiting() == 0 && !self.sending
+        self.waiting.is_empty() && !self.sending
     }
 }
 
@@ -167,18 +180,15 @@ impl Queue {
 
     /// Adds a span, or drops it if too many wait.
     fn add(&self, span: SpanData) {
-        let span = collector::to_proto(span);
         let mut state = self.state();
-        if state.waiting() == SPANS_WAITING_MAX {
+        if state.waiting.len() == SPANS_WAITING_MAX {
             drop(state);
             self.overflowed.inc();
             return;
         }
-        state.filling.push(&span);
+        state.waiting.push(span);
         // The thread is woken once a batch: waking it for each span would be a call of the kernel each.
-        if state.filling.count == SPAN_BATCH_SIZE {
-            let batch = std::mem::take(&mut state.filling);
-            state.full.push_back(batch);
+        if state.waiting.len() == SPAN_BATCH_SIZE {
             self.changed.notify_all();
         }
     }
@@ -197,19 +207,20 @@ impl Queue {
     }
 
     /// Sends spans, for ever.
-    fn run(&self, collector: &Collector, outage: &Outage) {
+    fn run(&self, exporter: &SpanExporter, outage: &Outage) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime for the collector can be made");
+        let runtime = runtime.expect("a runtime for the exporter can be made");
         loop {
             let batch = self.next_batch();
-            match runtime.block_on(collector.send(&batch)) {
+            let count = batch.len() as u64;
+            match runtime.block_on(exporter.export(batch)) {
                 Ok(()) => {
                     outage.works();
-                    self.exported.inc_by(batch.count as u64);
+                    self.exported.inc_by(count);
                 }
                 Err(error) => {
-                    outage.failed(&format!("{error:#}"));
-                    self.not_exported.inc_by(batch.count as u64);
+                    outage.failed(&error.to_string());
+                    self.not_exported.inc_by(count);
                 }
             }
             self.done();
@@ -223,21 +234,24 @@ impl Queue {
     }
 
     /// Waits until there are spans to send, and takes them.
-    fn next_batch(&self) -> SpanBatch {
+    fn next_batch(&self) -> Vec<SpanData> {
         let mut state = self.state();
         loop {
-            let too_few = |state: &mut State| state.full.is_empty() && !state.flushing;
+            let too_few =
+                |state: &mut State| state.waiting.len() < SPAN_BATCH_SIZE && !state.flushing;
             let waited = self.changed.wait_timeout_while(state, EXPORT_INTERVAL, too_few);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if state.waiting() > 0 {
+            if !state.waiting.is_empty() {
                 state.sending = true;
-                let batch = state.full.pop_front();
-                return batch.unwrap_or_else(|| std::mem::take(&mut state.filling));
+                let size = state.waiting.len().min(SPAN_BATCH_SIZE);
+                let rest = state.waiting.split_off(size);
+                return std::mem::replace(&mut state.waiting, rest);
             }
             if state.flushing {
                 // Whoever flushes sees that nothing is left, and says so.
-                let waited =
-                    self.changed.wait_while(state, |state| state.flushing && state.waiting() == 0);
+                let waited = self
+                    .changed
+                    .wait_while(state, |state| state.flushing && state.waiting.is_empty());
                 state = waited.unwrap_or_else(PoisonError::into_inner);
             }
         }

@@ -52,8 +52,8 @@ fn a_flush_sends_what_waits_at_once() {
     thread::spawn(move || {
         loop {
             let batch = sender.next_batch();
-            assert!(batch.count <= SPAN_BATCH_SIZE);
-            sender.exported.inc_by(batch.count as u64);
+            assert!(batch.len() <= SPAN_BATCH_SIZE);
+            sender.exported.inc_by(batch.len() as u64);
             sender.done();
         }
     });

@@ -60,7 +60,7 @@ impl Refusal {
 
     /// Returns true if the same request may succeed in a moment.
     pub(crate) fn is_passing(&self) -> bool {
-        self.status.is_server_error()
+        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Returns a number that the problem has as a member, such as `availableQuantity`.

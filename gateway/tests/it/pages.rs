@@ -14,9 +14,14 @@ const KEY: &str = "0190a5b0-0000-4000-8000-000000000001";
 
 /// Sends the form of a card, and returns status and page.
 async fn buy(base: &str, language: &str) -> (StatusCode, String) {
-    let client = chassis::http::client::new().unwrap();
     let form = format!("gifticonId=1&quantity=3&price=5000&page=0&key={KEY}");
-    let request = client.post(format!("{base}/shop/carts")).body(form);
+    send(format!("{base}/shop/carts"), form, language).await
+}
+
+/// Sends a form, and returns status and page.
+async fn send(url: String, form: String, language: &str) -> (StatusCode, String) {
+    let client = chassis::http::client::new().unwrap();
+    let request = client.post(url).body(form);
     let request = request.header("content-type", "application/x-www-form-urlencoded");
     let request = request.header("accept", "text/html").header("accept-language", language);
     let answer = request.send().await.unwrap();
@@ -74,22 +79,50 @@ async fn a_shop_that_is_busy_keeps_the_form_and_its_key() {
         "_embedded": { "gifticons": [&gifticon] },
         "page": { "size": 24, "totalElements": 1, "totalPages": 1, "number": 0 },
     });
-    let busy = any(async |request: Request| {
-        assert_eq!(request.headers()["idempotency-key"], KEY);
-        assert_eq!(request.headers()["accept-language"], "en");
-        let problem = json!({ "type": "/problems/stock-unavailable", "status": 503 });
-        (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response()
+    for (status, slug) in [(503, "stock-unavailable"), (429, "too-many-requests")] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let busy = any(async move |request: Request| {
+            assert_eq!(request.headers()["idempotency-key"], KEY);
+            assert_eq!(request.headers()["accept-language"], "en");
+            let problem = json!({ "type": format!("/problems/{slug}"), "status": status.as_u16() });
+            (status, Json(problem)).into_response()
+        });
+        let (list, gifticon) = (list.clone(), gifticon.clone());
+        let services = Router::new()
+            .route("/gifticons", get(async move || Json(list)))
+            .route("/gifticons/search/findByGifticonId", get(async move || Json(gifticon)))
+            .route("/carts", busy);
+        let gateway = gateway(&peer(services), &[]).await;
+        let (answered, page) = buy(&gateway.url(), "en").await;
+        assert_eq!(answered, status);
+        assert!(page.contains("Many people are shopping at once"), "{page}");
+        keeps_the_form(&page);
+        let (_, card) = page.split_once("id=\"g-1\"").expect("the card is there too");
+        assert!(
+            card.contains(&format!("value=\"{KEY}\"")) && card.contains("value=\"3\""),
+            "{card}"
+        );
+        gateway.stop(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_refused_says_why_and_can_be_tried_again() {
+    let refuses = any(async |request: Request| {
+        let status: u16 = request.uri().path().rsplit('/').next().unwrap().parse().unwrap();
+        let problem = json!({ "type": "/problems/x", "status": status });
+        (StatusCode::from_u16(status).unwrap(), Json(problem))
     });
-    let services = Router::new()
-        .route("/gifticons", get(async move || Json(list)))
-        .route("/gifticons/search/findByGifticonId", get(async move || Json(gifticon)))
-        .route("/carts", busy);
+    // The number of the cart is the status of the answer.
+    let services = Router::new().route("/carts/{id}", refuses);
     let gateway = gateway(&peer(services), &[]).await;
-    let (status, page) = buy(&gateway.url(), "en").await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(page.contains("Many people are shopping at once"), "{page}");
-    keeps_the_form(&page);
-    let (_, card) = page.split_once("id=\"g-1\"").expect("the card is there too");
-    assert!(card.contains(&format!("value=\"{KEY}\"")) && card.contains("value=\"3\""), "{card}");
+    for status in [429, 503, 404] {
+        let url = format!("{}/me/cancel", gateway.url());
+        let (answered, page) = send(url, format!("cartId={status}"), "ko").await;
+        assert_eq!(answered.as_u16(), status);
+        assert_eq!(page.contains("이미 취소된 장바구니예요"), status == 404, "{page}");
+        let retry = format!("name=\"cartId\" value=\"{status}\"");
+        assert_eq!(page.contains(&retry), status != 404, "{page}");
+    }
     gateway.stop(Duration::from_secs(5)).await;
 }

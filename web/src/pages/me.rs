@@ -215,11 +215,11 @@ pub(crate) async fn cancel(form: Form) -> Response {
         return see(visit, &format!("/me?cancelled={cart_id}#c-{cart_id}"));
     };
     let summary = |text: &'static str| Summary::new(t.cancel_failed, text);
-    let summary = if refusal.is_passing() {
+    let summary = if refusal.status == StatusCode::NOT_FOUND {
+        summary(t.cancel_gone).at(format!("#c-{cart_id}"))
+    } else {
         let fields = vec![("cartId", cart_id.to_string())];
         summary(t.cancel_busy).retry(visit.path("/me/cancel"), fields)
-    } else {
-        summary(t.cancel_gone).at(format!("#c-{cart_id}"))
     };
     show(visit, Some((refusal.status, summary))).await
 }

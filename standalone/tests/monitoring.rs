@@ -161,7 +161,16 @@ fn grafana_shows_the_dashboard_of_kubernetes_first() {
     }
     let default =
         items(&sources["datasources"]).iter().find(|one| one["isDefault"] == true).unwrap();
+    // An exemplar leads to its trace.
+    let flags = items(&compose["services"]["prometheus"]["command"]);
+    assert!(flags.iter().any(|flag| flag == "--enable-feature=exemplar-storage"));
+    let link = &default["jsonData"]["exemplarTraceIdDestinations"][0];
+    assert_eq!(link["name"], "trace_id", "the label of base/metrics.rs");
+    assert!(items(&sources["datasources"]).iter().any(|one| one["uid"] == link["datasourceUid"]));
     let dashboard: Value = serde_json::from_str(&text(DASHBOARD)).unwrap();
+    let targets = items(&dashboard["panels"]).iter();
+    let mut targets = targets.filter_map(|panel| panel["targets"].as_array()).flatten();
+    assert!(targets.any(|target| target["exemplar"] == true));
     let variable = &dashboard["templating"]["list"][0];
     assert_eq!((&variable["type"], &variable["query"]), (&"datasource".into(), &default["type"]));
 }

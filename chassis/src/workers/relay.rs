@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::field::display;
 use tracing::warn;
 
 /// Events of a round, rounded up to whole rows. A round waits for the broker and for two batches of the writer, 0.3 s on a busy
@@ -133,9 +132,8 @@ impl Relay {
         if !sent.is_empty() {
             for RefusedEvent { event, reason, .. } in &refused {
                 let trace = event.traceparent.as_deref().and_then(Trace::parse);
-                let trace = trace.map(|trace| display(trace.id()));
                 warn!(
-                    trace.id = trace,
+                    trace.id = trace.map(|trace| display(trace.id())),
                     event.id, reason, "the broker refuses an event; parking it"
                 );
             }

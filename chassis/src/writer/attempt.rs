@@ -161,10 +161,10 @@ impl<M: WriteModel> Attempts<M> {
         let sorted = inbox::sort(tx, &work.events).await?;
 
         let of_events = sorted.fresh.iter().flat_map(|incoming| {
-            incoming.commands().iter().map(|command| (command, incoming.trace.as_ref()))
+            incoming.commands().iter().map(|command| (command, incoming.trace))
         });
-        let of_orders = taken.iter().map(|order| (&order.command, order.trace.as_ref()));
-        let all: Vec<(&M::Command, Option<&Trace>)> = of_orders.chain(of_events).collect();
+        let of_orders = taken.iter().map(|order| (&order.command, order.trace));
+        let all: Vec<(&M::Command, Option<Trace>)> = of_orders.chain(of_events).collect();
         let mut done = Done { outcomes: Vec::new(), rows: Vec::new(), published: 0 };
         let spans =
             BatchSpans::start(&self.tracer, all.len(), taken.iter().map(|order| order.trace));
@@ -261,7 +261,7 @@ impl<M: WriteModel> Attempts<M> {
     async fn handle(
         &self,
         tx: &mut Tx<'_>,
-        commands: &[(&M::Command, Option<&Trace>)],
+        commands: &[(&M::Command, Option<Trace>)],
         spans: &BatchSpans,
         orders: &[&Order<M>],
         done: &mut Done<M>,
@@ -286,7 +286,7 @@ impl<M: WriteModel> Attempts<M> {
         let published = published.into_events();
         done.published = published.len();
         // The trace of the span that appends, and not of the relay: its rounds mix the events of many purchases.
-        let trace = |command: usize| spans.trace(command).or_else(|| commands[command].1.copied());
+        let trace = |command: usize| spans.trace(command).or(commands[command].1);
         let outgoing: Vec<(Event, Option<Trace>)> =
             published.into_iter().map(|(command, event)| (event, trace(command))).collect();
         outbox::append(tx, &outgoing)?;

@@ -175,7 +175,7 @@ async fn reserve_each(
         let trace = item.traceparent.as_deref().and_then(Trace::parse).or_else(trace::current);
         (command(item.reservation_id, item.gifticon_id, item.quantity, item.owner), trace)
     });
-    let mut outcomes = writer.execute_each(commands.collect::<Vec<_>>()).await;
+    let mut outcomes = writer.execute_each(commands).await;
     let none_done =
         outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))));
     let whole = if none_done { outcomes.pop() } else { None };

@@ -115,6 +115,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts a replica on a free port, and adds it to the backends of its proxy once it is ready: until then Kubernetes sends
+    /// it nothing either.
+    pub async fn start_ready_replica(
+        &mut self,
+        service: &'static str,
+        number: usize,
+    ) -> anyhow::Result<()> {
+        let replica = self.launch(service, number)?;
+        let addr = replica.addr;
+        self.replicas.insert((service, number), Some(replica));
+        wait_until_ready(service, addr).await?;
+        self.proxies[service].set_backends(self.addrs(service));
+        Ok(())
+    }
+
     fn launch(&self, service: &'static str, number: usize) -> anyhow::Result<Replica> {
         let urls = SERVICES.map(|of| (of.url_setting(), self.proxies[of.name].url()));
         let mut settings = vec![
@@ -186,19 +201,8 @@ impl Cluster {
         number: usize,
         delay: Duration,
     ) -> anyhow::Result<()> {
-        let new = self.launch(service, number)?;
-        let web = ShopClient::new(format!("http://{}", new.addr));
-        let old = self.replicas.insert((service, number), Some(new)).flatten();
-        let old = old.context("no such replica runs")?;
-        let until = Instant::now() + READY_TIMEOUT;
-        while !web.is_ready().await {
-            ensure!(
-                Instant::now() < until,
-                "a new {service} was not ready within {READY_TIMEOUT:?}"
-            );
-            sleep(POLL_INTERVAL).await;
-        }
-        self.proxies[service].set_backends(self.addrs(service));
+        let old = self.take(service, number)?;
+        self.start_ready_replica(service, number).await?;
         sleep(delay).await;
         drain(service, old).await
     }
@@ -232,6 +236,18 @@ fn auth(issuer: Option<&str>) -> Vec<(&'static str, String)> {
     settings.map(|(name, value)| (name, value.to_owned())).to_vec()
 }
 
+/// Waits until a new replica is ready.
+async fn wait_until_ready(service: &str, addr: SocketAddr) -> anyhow::Result<()> {
+    let web = ShopClient::new(format!("http://{addr}"));
+    let until = Instant::now() + READY_TIMEOUT;
+    while !web.is_ready().await {
+        let waits = Instant::now() < until;
+        ensure!(waits, "a new {service} was not ready within {READY_TIMEOUT:?}");
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
 /// Sends SIGTERM, and waits until the process has ended with exit code 0.
 async fn drain(service: &str, mut replica: Replica) -> anyhow::Result<()> {
     signal("-TERM", &replica.child.id().to_string())?;
@@ -249,12 +265,10 @@ async fn drain(service: &str, mut replica: Replica) -> anyhow::Result<()> {
     }
 }
 
-impl Drop for Cluster {
-    /// Ends all replicas.
+impl Drop for Replica {
+    /// Ends it, if it still runs.
     fn drop(&mut self) {
-        for replica in self.replicas.values_mut().flatten() {
-            let _ = replica.child.kill();
-            let _ = replica.child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(
             let began = Instant::now();
             shop.cluster.terminate(service, number).await?;
             slowest = slowest.max(began.elapsed());
-            shop.cluster.start_replica(service, number)?;
+            shop.cluster.start_ready_replica(service, number).await?;
             restarts += 1;
             done += 1;
             progress.reached(done, total, "replicas");

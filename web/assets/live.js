@@ -1,5 +1,5 @@
 // The picture, live: each event walks along its edge, and is told in words beside it.
-import { at, follow, showState } from "./stream.js";
+import { at, follow, parts, showState } from "./stream.js";
 
 const STEP_MS = 520; // for one edge
 const SLOW = 4;
@@ -107,8 +107,17 @@ async function play(type) {
 }
 
 // What is left of each gifticon, and its name.
-const stock = new Map(Object.entries(JSON.parse(words.stock)));
-const names = new Map(Object.entries(JSON.parse(words.names)));
+const stock = new Map(), names = new Map();
+function begin({ dataset }) {
+  stock.clear();
+  for (const [gifticon, units] of Object.entries(JSON.parse(dataset.stock))) stock.set(gifticon, units);
+  for (const [gifticon, name] of Object.entries(JSON.parse(dataset.names))) names.set(gifticon, name);
+}
+begin(numbers);
+async function beginAnew() {
+  const [fresh] = await parts('/live', '#numbers');
+  if (fresh) begin(fresh);
+}
 
 // In words.
 const time = new Intl.DateTimeFormat('en-GB', {
@@ -194,7 +203,8 @@ const opened = Date.now();
 setTimeout(() => happened.setAttribute('aria-live', 'polite'), 2000);
 
 follow(at('/live/stream'), ['event', 'reset'], (name, event) => {
-  if (name === 'reset' || !WALKS[event.type]) return;
+  if (name === 'reset' || name === 'missed') return beginAnew();
+  if (!WALKS[event.type]) return;
   if (event.name) names.set(String(event.gifticonId), event.name);
   told(event);
   if (event.gifticonId !== undefined && event.availableQuantity !== undefined) {

@@ -52,7 +52,8 @@ async function renewAll() {
 }
 
 follow(at('/mypages/stream'), ['mypage', 'reset'], (name, view) => {
-  if (name === 'reset') return renewAll();
+  if (name === 'reset' || (name === 'missed' && !isFirst)) return renewAll();
+  if (name === 'missed') return; // a stream begins with the views of the first page
   const row = rowOf(view.id);
   if (row ? row.dataset.status !== view.status : isFirst && !(list.children.length && view.id < oldest())) renew(Number(view.id));
 }, showState);

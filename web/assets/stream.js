@@ -4,6 +4,7 @@
 const KEPT = 60; // events that a tab gets that joins later
 const AGAIN_MS = 2000; // after an answer that a browser does not try again by itself, such as 502; twice that after the next one
 const AGAIN_MAX_MS = 15000;
+const FRESH_MS = 500; // what a stream begins with, or a tab that joins gets, reaches back further than this
 const GRACE_MS = 1500; // a stream that ended in order is back by then, and nobody has to hear that it was away
 
 export const OVER = 412; // of the gateway: the account that this page was shown to is not signed in any more
@@ -20,7 +21,8 @@ export function own(path) {
 /**
  * @param {string} path where the stream is
  * @param {string[]} names events to listen to
- * @param {(name: string, data: object) => void} heard called for each event
+ * @param {(name: string, data: object) => void} heard called for each event, and with `missed` where some may have come that are
+ *   never told to this page
  * @param {(state: boolean | "over" | "none") => void} changed called when the connection comes or goes, when it is over because
  *   another account is signed in, or nobody, and when there is none for this account
  */
@@ -32,6 +34,7 @@ export function follow(path, names, heard, changed) {
   const kept = [];
   let channel, source, timer, away, connected, leave, abort;
   let again = AGAIN_MS;
+  let started; // when this page got what it shows, as `performance.now()` tells
   let asked = false; // why the stream was refused, since it was open last
 
   const tell = (message) => channel?.postMessage(message);
@@ -69,7 +72,14 @@ export function follow(path, names, heard, changed) {
     again = Math.min(again * 2, AGAIN_MAX_MS);
   }
 
+  // Of what happened before a stream begins only the newest is told, so an older page may show what is no longer so.
+  function missed() {
+    heard('missed', {});
+    tell({ name: 'missed', data: {} });
+  }
+
   function connect() {
+    if (performance.now() - started > FRESH_MS) missed();
     source = new EventSource(own(path));
     source.onopen = () => {
       clearTimeout(away);
@@ -95,7 +105,8 @@ export function follow(path, names, heard, changed) {
     }
   }
 
-  function start() {
+  function start(since) {
+    started = since;
     if (!navigator.locks || !window.BroadcastChannel) { // plain HTTP on another host: each tab has its own
       connect();
       return;
@@ -119,6 +130,7 @@ export function follow(path, names, heard, changed) {
       }
     };
     tell({ ask: me });
+    if (performance.now() - started > FRESH_MS) heard('missed', {});
     abort = new AbortController();
     navigator.locks.request(key, { signal: abort.signal }, () => {
       connect();
@@ -144,8 +156,8 @@ export function follow(path, names, heard, changed) {
   };
 
   addEventListener('pagehide', stop); // a page that is kept for going back would keep its connection too
-  addEventListener('pageshow', (event) => { if (event.persisted) start(); });
-  start();
+  addEventListener('pageshow', (event) => { if (event.persisted) start(-Infinity); });
+  start(0);
 }
 
 /** Shows in the page whether it is live, or why it will not be again. */

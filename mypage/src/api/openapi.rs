@@ -49,7 +49,7 @@ fn stream_views() -> Operation {
 fn stream_events() -> Operation {
     let mut stream =
         Operation::new(Method::GET, "/live/stream", "streamEvents", "What happens in the shop")
-            .description("Begins with the newest 20 events. There is no personal data in them, and everybody gets the same.");
+            .description("Begins with the newest 20 events and the newest stock. There is no personal data in them, and everybody gets the same.");
     let event = stream.schema::<Shown>();
     let sampled = json!({
         "type": "object", "description": "From now on one purchase in so many is shown.",

@@ -1,18 +1,25 @@
 //! What may be sent to everybody: many streams that wait for everything must not take the cores from those who buy.
 
+use std::ops::RangeInclusive;
 use tokio::time::Instant;
 
 /// Bytes a second, of all streams together. 32 MB take about a tenth of a core at each end of a connection.
-const BYTES_A_SECOND: f64 = 32e6;
+const BYTES_A_SECOND: usize = 32_000_000;
 /// Bytes that may be sent at once after a while in which less was.
-const BYTES_AT_ONCE: f64 = 3.0 * BYTES_A_SECOND;
+const BYTES_AT_ONCE: usize = 3 * BYTES_A_SECOND;
 /// What a frame costs besides its bytes: a write, a read and a wake-up in each process on its way.
 const FRAME_BYTES: usize = 4 * 1024;
+/// Frames a second that leave time for each to be seen soon.
+const FRAMES_A_SECOND: usize = 4;
+/// What an event takes of a frame, about.
+pub(super) const EVENT_BYTES: usize = 256;
+/// Events of a frame, at most: nobody can follow more. At least a few are told, however many watch.
+const EVENTS_A_FRAME: RangeInclusive<usize> = 4..=50;
 
 /// What may be sent to everybody now.
 #[derive(Debug)]
 pub(super) struct Budget {
-    left: f64,
+    left: usize,
     at: Instant,
 }
 
@@ -25,8 +32,9 @@ impl Default for Budget {
 impl Budget {
     /// Pays for a frame of `bytes` to each of `streams`. Returns false if that is too much now.
     pub(super) fn pays(&mut self, streams: usize, bytes: usize) -> bool {
-        let more = self.at.elapsed().as_secs_f64() * BYTES_A_SECOND;
-        self.left = (self.left + more).min(BYTES_AT_ONCE);
+        let micros = usize::try_from(self.at.elapsed().as_micros()).unwrap_or(usize::MAX);
+        let more = micros.saturating_mul(BYTES_A_SECOND / 1_000_000);
+        self.left = self.left.saturating_add(more).min(BYTES_AT_ONCE);
         self.at = Instant::now();
         let cost = cost(streams, bytes);
         let pays = cost <= self.left;
@@ -36,15 +44,31 @@ impl Budget {
         pays
     }
 
+    /// Returns how many events a second of purchases are told to each of `streams`.
+    pub(super) fn purchase_events_a_second(streams: usize) -> usize {
+        events_a_frame(streams) * FRAMES_A_SECOND / 2
+    }
+
+    /// Returns how many changes of stock a frame to each of `streams` has at most.
+    pub(super) fn stock_changes_a_frame(streams: usize) -> usize {
+        events_a_frame(streams) / 2
+    }
+
     /// Returns true if [`Budget::pays`] for that at some time.
     pub(super) fn may_pay(streams: usize, bytes: usize) -> bool {
         cost(streams, bytes) <= BYTES_AT_ONCE
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "bytes below 2^52")]
-fn cost(streams: usize, bytes: usize) -> f64 {
-    (streams * (bytes + FRAME_BYTES)) as f64
+/// Returns how many events the budget pays for in each frame, half of them purchases, half changes of stock.
+fn events_a_frame(streams: usize) -> usize {
+    let frame = BYTES_A_SECOND / (streams.max(1) * FRAMES_A_SECOND);
+    let events = frame.saturating_sub(FRAME_BYTES) / EVENT_BYTES;
+    events.clamp(*EVENTS_A_FRAME.start(), *EVENTS_A_FRAME.end())
+}
+
+fn cost(streams: usize, bytes: usize) -> usize {
+    streams * (bytes + FRAME_BYTES)
 }
 
 #[cfg(test)]
@@ -52,6 +76,16 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use tokio::time::sleep;
+
+    #[test]
+    fn the_more_watch_the_fewer_events_each_is_told() {
+        let told = |streams| {
+            (Budget::purchase_events_a_second(streams), Budget::stock_changes_a_frame(streams))
+        };
+        assert_eq!([0, 1, 400].map(told), [(100, 25); 3]);
+        assert_eq!(told(1_000), (30, 7));
+        assert_eq!([2_000, usize::MAX / 8].map(told), [(8, 2); 2]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_budget_is_spent_and_comes_again() {

@@ -4,9 +4,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Events a second that are shown. Of more, only every second, fourth or eighth purchase is shown, and so on: nobody can
-/// follow them, and each goes to everybody.
-const SHOWN_A_SECOND: u32 = 100;
 /// For how long events are counted.
 const COUNTED: Duration = Duration::from_secs(1);
 
@@ -24,16 +21,16 @@ impl Default for Sample {
 }
 
 impl Sample {
-    /// Counts events. Returns true if another part of the purchases is shown from now on.
-    pub(super) fn count(&mut self, more: usize) -> bool {
-        self.counted = self.counted.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+    /// Shows so many events a second that about `most` are shown. Of more, only every second, fourth or eighth purchase is, and so
+    /// on: nobody can follow them, and each goes to everybody. Returns true if another part is shown from now on.
+    pub(super) fn adapt(&mut self, most: usize) -> bool {
         let elapsed = self.since.elapsed();
         if elapsed < COUNTED {
             return false;
         }
-        let a_second = f64::from(self.counted) / elapsed.as_secs_f64();
+        let shown = f64::from(u32::try_from(most).unwrap_or(u32::MAX)) * elapsed.as_secs_f64();
         let mut one_in = 1;
-        while a_second > f64::from(SHOWN_A_SECOND) * f64::from(one_in) && one_in < 1 << 20 {
+        while f64::from(self.counted) > shown * f64::from(one_in) && one_in < 1 << 20 {
             one_in *= 2;
         }
         (self.counted, self.since) = (0, Instant::now());
@@ -45,8 +42,9 @@ impl Sample {
         self.one_in > 1
     }
 
-    /// Returns true if the purchase `id` is shown. One that is shown remains so if fewer are.
-    pub(super) fn shows(&self, id: i64) -> bool {
+    /// Counts an event of the purchase `id`. Returns true if that is shown. One that is shown remains so if fewer are.
+    pub(super) fn shows(&mut self, id: i64) -> bool {
+        self.counted = self.counted.saturating_add(1);
         let mixed = id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         mixed & u64::from(self.one_in - 1) == 0
     }

@@ -88,6 +88,11 @@ impl Shown {
         Some(shown)
     }
 
+    /// Returns the gifticon whose stock it tells, and no cart.
+    pub(super) fn stock(&self) -> Option<i64> {
+        self.gifticon_id.filter(|_| self.cart_id.is_none()).map(|gifticon| gifticon.0)
+    }
+
     /// Returns the cart that it is about.
     pub(super) fn cart(&self) -> Option<i64> {
         self.cart_id.map(|cart| cart.0)

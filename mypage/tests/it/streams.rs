@@ -1,5 +1,6 @@
 //! The event streams of the mypage service.
 
+mod events;
 mod shared;
 mod slow;
 
@@ -305,39 +306,6 @@ async fn streams_go_on_after_a_restart() {
         let mut stream = mypage.stream(path, &last_id).await;
         assert_eq!(mypage.next(&mut stream).await.data["status"], "PaymentApproved", "{path}");
     }
-}
-
-#[tokio::test]
-async fn what_happens_is_told_without_personal_data_and_resumed() {
-    let mypage = Mypage::start().await;
-    mypage.hear(1, &event("CartAdded", 1, 1)).await;
-    let mut stream = mypage.stream("/live/stream", "").await;
-    let added = json!({
-        "type": "CartAdded", "service": "cart", "at": at(1), "cartId": 1, "gifticonId": 7,
-        "quantity": 2, "amount": 10_000, "status": "CartAdded",
-    });
-    let told = mypage.next(&mut stream).await;
-    assert_eq!((told.event.as_str(), told.data), ("event", added));
-    assert_eq!(stream.last_id, "0:0");
-    drop(stream);
-    mypage.hear_text(1, "not JSON".into()).await;
-    mypage.hear(1, &event("PaymentApproved", 1, 2)).await;
-    let stock = json!({
-        "eventType": "QuantityModified", "id": 1, "gifticonId": 7, "name": "아메리카노",
-        "availableQuantity": 5, "price": 5000, "occurredAt": at(3),
-    });
-    mypage.hear(7, &stock).await;
-    let mut stream = mypage.stream("/live/stream", "0:0").await;
-    assert_eq!(mypage.next(&mut stream).await.data["type"], "PaymentApproved");
-    let stock = mypage.next(&mut stream).await;
-    let wanted = json!({
-        "type": "QuantityModified", "service": "gifticon", "at": at(3), "gifticonId": 7,
-        "name": "아메리카노", "price": 5000, "availableQuantity": 5,
-    });
-    assert_eq!((stock.data, stream.last_id.as_str()), (wanted, "0:3"));
-    let mut stream = mypage.stream("/live/stream", "0:4000").await;
-    assert_eq!(mypage.next(&mut stream).await, reset());
-    assert_eq!(mypage.next(&mut stream).await.data["type"], "CartAdded");
 }
 
 async fn start_two(db: &TestDb, bus: &Arc<dyn Bus>, client_streams: ClientStreams) -> [Running; 2] {

@@ -115,7 +115,7 @@ function changed({ gifticonId, name, price, availableQuantity: left }) {
   if (before > 0 && left > 0 && before !== left) show(card, left);
 }
 
-// After a `reset` some changes are not told.
+// Some changes are not told.
 let all;
 function askForAll() {
   all ??= setTimeout(async () => {
@@ -131,28 +131,34 @@ function askForAll() {
 
 // The cart that was just made.
 const bought = list.querySelector('[data-bought]');
-function paid() {
-  const chip = bought.querySelector('[data-paid]');
-  if (chip.classList.contains('good')) return;
-  chip.classList.replace('wait', 'good');
-  chip.textContent = chip.dataset.paid;
+const ENDS = { PaymentApproved: 'paid', PaymentDeclined: 'declined', CartRemoved: 'gone' };
+const chip = bought?.querySelector('.chip');
+// Each way to end is an attribute of the chip, with its words.
+function ends(how) {
+  if (chip.classList.contains('over') || chip.textContent === chip.dataset[how]) return;
+  bought.classList.toggle('good', how === 'paid');
+  bought.classList.toggle('over', how !== 'paid');
+  chip.classList.remove('wait', 'good', 'over');
+  chip.classList.add(how === 'paid' ? 'good' : 'over');
+  chip.textContent = chip.dataset[how];
 }
 async function askPaid(tries) { // of many events only some are told
-  if (bought.querySelector('.chip.good') || tries === 0) return;
+  if (!chip.classList.contains('wait') || tries === 0) return;
   try {
     const answer = await fetch(own(at('/carts/' + bought.dataset.bought)), { headers: { accept: 'application/json' } });
-    if (answer.ok && (await answer.json()).status === 'PaymentApproved') return paid();
-    if (answer.status === 404 || answer.status === OVER) return;
+    if (answer.ok && (await answer.json()).status === 'PaymentApproved') return ends('paid');
+    if (answer.status === 404) return ends('gone');
+    if (answer.status === OVER) return;
   } catch { /* asked again */ }
   setTimeout(() => askPaid(tries - 1), 2000);
 }
 if (bought) setTimeout(() => askPaid(20), 1000);
 
 follow(at('/live/stream'), ['event', 'reset'], (name, data) => {
-  if (name === 'reset') return askForAll();
+  if (name === 'reset' || name === 'missed') return askForAll();
   if (data.type === 'QuantityModified' || data.type === 'GifticonRegistered') {
     changed(data);
-  } else if (data.type === 'PaymentApproved' && bought && String(data.cartId) === bought.dataset.bought) {
-    paid();
+  } else if (bought && String(data.cartId) === bought.dataset.bought && ENDS[data.type]) {
+    ends(ENDS[data.type]);
   }
 }, showState);

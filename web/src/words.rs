@@ -101,7 +101,8 @@ words! {
     bought_link: "See it on my page", "마이페이지에서 보기";
     bought_paying: "Payment under way", "결제하는 중";
     bought_paid: "Paid", "결제 완료";
-    bought_gone: "This cart is cancelled.", "취소된 장바구니예요.";
+    bought_over: "Declined or cancelled", "거절되거나 취소됐어요";
+    bought_gone: "The payment of this cart was declined, or it is cancelled.", "결제가 거절되었거나 취소된 장바구니예요.";
     price_before: "Price before", "바뀌기 전 가격";
     price_now: "{name} costs {price} now.", "{name} 가격이 {price}으로 바뀌었어요.";
     previous: "Previous", "이전";

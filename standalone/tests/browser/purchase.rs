@@ -53,6 +53,27 @@ async fn a_purchase_is_seen_paid_without_a_reload() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_payment_that_is_declined_is_told() {
+    let shop = Shop::with(|config| config.limit.payment_limit = Some(10_000)).await;
+    register(&shop, 1, "케이크", 12, 30_000).await;
+    let browser = Browser::start(&shop.web.base, "ko").await;
+    browser.open("/shop").await;
+    browser.click(BUY).await;
+    // At the card, or above all of them if it was declined before the page came.
+    browser.says("main", "거절").await;
+    browser.has_no_complaints().await;
+    browser.open("/me").await;
+    browser.says("#c-1 .chip", "결제 거절").await;
+    browser.has_no_complaints().await;
+    browser.open("/shop?bought=1").await;
+    browser.says("main > .notice", "결제가 거절되었거나 취소된").await;
+    browser.has_no_complaints().await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
 async fn what_sells_out_while_a_customer_looks_says_so() {
     let shop = Shop::start().await;
     register(&shop, 1, "케이크", 12, 30_000).await;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::rival;
+use crate::streams::Watch;
 use clap::{ArgGroup, Parser, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,9 +77,9 @@ pub(crate) struct Cli {
     /// Measure POST /carts at 500 a second beside so many open event streams, and how soon they see what changes
     #[arg(long, value_parser = count)]
     pub(crate) streams: Option<usize>,
-    /// Let each of the streams wait for the carts of all customers, instead of for its own
-    #[arg(long, requires = "streams")]
-    pub(crate) of_all: bool,
+    /// What the streams wait for
+    #[arg(long, value_enum, default_value_t, requires = "streams")]
+    pub(crate) watch: Watch,
     /// Measure POST /carts with tokens of an issuer, signed by RS256 and by ES256, beside the same without
     #[arg(long)]
     pub(crate) tokens: bool,
@@ -159,7 +160,7 @@ mod tests {
     fn flags_that_contradict_each_other_are_refused() {
         for valid in [
             "--held --neighbour",
-            "--streams 10 --of-all",
+            "--streams 10 --watch all",
             "--real --replicas 2 --repeat 5",
             "--real --tokens --repeat 5 --seconds 3",
             "--against http://127.0.0.1:9000 --held --neighbour",
@@ -169,7 +170,7 @@ mod tests {
         for invalid in [
             "--neighbour",
             "--replicas 2",
-            "--of-all",
+            "--watch live",
             "--streams 10 --rates 250",
             "--real --replicas 1",
             "--rates 0",

@@ -118,7 +118,7 @@ async fn measure(cli: &Cli, report: &mut Report) -> anyhow::Result<()> {
         return rates::given(cli.real, &cli.rates, time, report).await;
     }
     if let Some(count) = cli.streams {
-        return streams::run(cli.real, count, cli.of_all, time, report).await;
+        return streams::run(cli.real, count, cli.watch, time, report).await;
     }
     if let Some(count) = cli.replicas {
         return replicas::run(count, cli.repeat, time, report).await;

@@ -5,6 +5,7 @@ use crate::report::Report;
 use crate::shop::Shop;
 use crate::workloads::{hot, stock_up};
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,12 +39,23 @@ struct Seen {
     resets: AtomicU64,
 }
 
-/// Measures `POST /carts` without streams, and with `count` of them, each of which waits for its own carts, or for those of
-/// all where `all`.
+/// What each stream waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Watch {
+    /// The carts of one customer
+    #[default]
+    Own,
+    /// The carts of all customers
+    All,
+    /// What happens in the shop
+    Live,
+}
+
+/// Measures `POST /carts` without streams, and with `count` of them.
 pub(crate) async fn run(
     real: bool,
     count: usize,
-    all: bool,
+    watch: Watch,
     time: Duration,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -60,8 +72,12 @@ pub(crate) async fn run(
     let (latency, latencies) = mpsc::unbounded_channel();
     let mut streams = JoinSet::new();
     for first in 0..count {
-        let query = if all { String::new() } else { own(carts + first + 1, count, 2 * carts) };
-        streams.spawn(stream(gateway, query, Arc::clone(&seen), latency.clone()));
+        let path = match watch {
+            Watch::Own => format!("/mypages/stream{}", own(carts + first + 1, count, 2 * carts)),
+            Watch::All => "/mypages/stream".to_owned(),
+            Watch::Live => "/live/stream".to_owned(),
+        };
+        streams.spawn(stream(gateway, path, Arc::clone(&seen), latency.clone()));
         if first % CONNECTING_MAX == 0 {
             sleep(Duration::from_millis(10)).await;
         }
@@ -86,7 +102,12 @@ pub(crate) async fn run(
     drains(&shop).await?;
     sleep(END_TIME).await;
     streams.shutdown().await;
-    tell(&seen, latencies, made, if all { count as u64 } else { 1 }, report)
+    let approved = match watch {
+        Watch::Own => Some(made),
+        Watch::All => Some(made * count as u64),
+        Watch::Live => None, // only some of the purchases are told
+    };
+    tell(&seen, latencies, approved, report)
 }
 
 /// Returns the query for the carts of one customer: every `count`th from `first` to `last`, or `first` alone.
@@ -99,12 +120,12 @@ fn own(first: usize, count: usize, last: usize) -> String {
 /// Reads a stream until it is dropped.
 async fn stream(
     addr: SocketAddr,
-    query: String,
+    path: String,
     seen: Arc<Seen>,
     latencies: mpsc::UnboundedSender<u32>,
 ) -> anyhow::Result<()> {
     let mut connection = TcpStream::connect(addr).await?;
-    let request = format!("GET /mypages/stream{query} HTTP/1.1\r\nhost: shop\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: shop\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     let (mut unread, mut begun) = (Vec::with_capacity(4 * 1024), false);
     loop {
@@ -135,10 +156,13 @@ async fn stream(
     }
 }
 
-/// Returns the milliseconds of the day at which a view changed.
+/// Returns the milliseconds of the day at which a view changed, or something happened.
 fn changed(data: &[u8]) -> Option<u64> {
-    let name = b"\"updatedAt\":\"";
-    let at = data.windows(name.len()).position(|text| text == name)? + name.len();
+    let after = |name: &[u8]| {
+        let at = data.windows(name.len()).position(|text| text == name)?;
+        Some(at + name.len())
+    };
+    let at = after(b"\"updatedAt\":\"").or_else(|| after(b"\"at\":\""))?;
     let time = std::str::from_utf8(data.get(at..at + 23)?).ok()?; // 2026-11-28T02:00:00.021
     let part = |from: usize, to: usize| time.get(from..to)?.parse::<u64>().ok();
     Some(((part(11, 13)? * 60 + part(14, 16)?) * 60 + part(17, 19)?) * 1_000 + part(20, 23)?)
@@ -156,12 +180,11 @@ fn memory(shop: &Shop, when: &str, report: &mut Report) {
     }
 }
 
-/// Reports what was seen of `made` carts, each of which `watchers` streams waited for.
+/// Reports what was seen. `wanted` is how many approved payments the streams should have seen, where each is told.
 fn tell(
     seen: &Seen,
     mut latencies: mpsc::UnboundedReceiver<u32>,
-    made: u64,
-    watchers: u64,
+    wanted: Option<u64>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let mut all =
@@ -175,7 +198,10 @@ fn tell(
         (seen.events.load(Ordering::Relaxed), seen.approved.load(Ordering::Relaxed));
     report.fact(
         "events seen, and those of approved payments",
-        format!("{events}, {approved} of {}", made * watchers),
+        wanted.map_or_else(
+            || format!("{events}, {approved}"),
+            |wanted| format!("{events}, {approved} of {wanted}"),
+        ),
     );
     report.fact("streams that were reset", seen.resets.load(Ordering::Relaxed));
     report.fact(

@@ -1,7 +1,7 @@
 //! Forms that a page sends.
 
 use crate::answer;
-use crate::pages::trouble;
+use crate::pages::{pager, trouble};
 use crate::services::Services;
 use crate::visit::Visit;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -31,6 +31,11 @@ impl Form {
     /// Returns the whole number in a field. Commas may divide its digits.
     pub(crate) fn number(&self, name: &str) -> Option<i64> {
         number(self.text(name))
+    }
+
+    /// Returns the number of the list's page that it was on.
+    pub(crate) fn page(&self) -> i64 {
+        pager::number(self.fields.get(&["page"]))
     }
 
     /// Returns true if its page was shown to another account than the one that sends it; nobody's is another one, too. A form that

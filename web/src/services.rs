@@ -63,6 +63,11 @@ impl Refusal {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
+    /// Returns true if what was asked for may have been done. A service that is busy (503) has done nothing.
+    pub(crate) fn may_be_done(&self) -> bool {
+        self.status.is_server_error() && self.status != StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// Returns a number that the problem has as a member, such as `availableQuantity`.
     pub(crate) fn number(&self, member: &str) -> Option<i64> {
         self.body[member].as_i64()

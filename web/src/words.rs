@@ -146,6 +146,8 @@ words! {
     cancel_named: "Cancel cart {n}: {name}", "장바구니 {n}번 {name} 취소하기";
     cancel_ask: "You get {amount} back, and the voucher goes back on sale.",
         "{amount}을 돌려받고, 기프티콘은 다시 판매돼요.";
+    cancel_ask_all: "You get your money back, and the voucher goes back on sale.",
+        "결제한 금액을 모두 돌려받고, 기프티콘은 다시 판매돼요.";
     cancel_yes: "Yes, cancel it", "네, 취소할게요";
     cancelled: "Cancelled. The money and the stock go back.", "취소했어요. 결제 금액과 재고를 되돌리고 있어요.";
     cancel_gone: "This cart was cancelled already.", "이미 취소된 장바구니예요.";
@@ -191,48 +193,56 @@ words! {
     md_restock_error: "Type a whole number, such as 50 or -10.", "50이나 -10 같은 숫자를 입력해 주세요.";
     md_below: "That would make the stock negative.", "재고가 0보다 작아져요.";
     md_busy: "The shop is busy. What you typed is kept: try again in a moment.", "지금은 저장할 수 없어요. 입력한 내용은 그대로 있으니 잠시 뒤에 다시 시도해 주세요.";
+    md_unsure: "No answer came: it may be saved, or not. What you typed is kept, and trying again does not save it twice.",
+        "응답이 없어 저장됐는지 알 수 없어요. 입력한 내용은 그대로 있고, 다시 시도해도 두 번 저장되지 않아요.";
+    md_look: "It may be saved already. {name} costs {price} now, and {n} are left. Save again only if your change is missing.",
+        "이미 저장됐을 수 있어요. {name}, 지금 가격은 {price}이고 {n}개 남았어요. 바뀌지 않았을 때만 다시 저장해 주세요.";
+    md_unread: "Not everything on sale can be read right now. Open this page again in a moment.",
+        "지금은 판매 중인 상품을 모두 불러오지 못했어요. 잠시 뒤에 다시 열어 주세요.";
     md_empty: "Put the first gift voucher on sale with the form above.", "위 양식으로 첫 기프티콘을 등록해 보세요.";
 
     // The picture.
     live_title: "Live", "라이브";
     live_lead: "What happens in the shop, as it happens. Buy something in another window, and follow it here.",
         "가게에서 일어나는 일을 그대로 보여 드려요. 다른 창에서 하나 담고, 여기에서 따라가 보세요.";
-    live_picture: "The services of the shop and the topic between them", "서비스와 그 사이의 토픽";
+    live_picture: "The services of the shop, and what they tell each other", "서비스끼리 주고받는 소식";
     live_events: "What just happened", "방금 일어난 일";
     live_events_empty: "Nothing yet. Buy or cancel something.", "아직 없어요. 하나 담거나 취소해 보세요.";
+    live_events_no_script: "What happens is told here with JavaScript only.", "일어나는 일은 자바스크립트를 켜야 여기에 나타나요.";
     live_slow: "Slow motion", "천천히 보기";
     live_numbers: "Numbers", "숫자로 보기";
     live_carts: "Carts a second", "초당 장바구니";
-    live_lag: "Events to be read", "밀린 이벤트";
-    live_outbox: "Oldest unsent event", "전송 대기 시간";
-    live_breaker: "Circuit breaker", "서킷 브레이커";
+    live_lag: "Events to be read", "밀린 소식";
+    live_outbox: "Oldest unsent event", "소식 전송 대기 시간";
+    live_breaker: "Stock reservations (circuit breaker)", "재고 예약 (서킷 브레이커)";
     live_stock: "Vouchers left", "남은 기프티콘";
+    live_stock_part: "Vouchers left (not of all kinds)", "남은 기프티콘 (일부 상품)";
     live_seconds: "{n} s", "{n}초";
     live_voucher: "voucher {n}", "{n}번 기프티콘";
-    breaker_closed: "closed: calls pass", "닫힘 (정상)";
-    breaker_open: "open: calls are refused", "열림 (차단)";
-    breaker_half_open: "half open: it tries", "반열림 (시험 중)";
+    breaker_closed: "working (closed)", "정상 (닫힘)";
+    breaker_open: "stopped for now (open)", "잠시 중단 (열림)";
+    breaker_half_open: "trying again (half open)", "다시 확인하는 중 (반열림)";
     unknown: "unknown", "알 수 없음";
     live_waits: "{n} to send", "보낼 것 {n}";
     live_unread: "{n} to read", "읽을 것 {n}";
     live_down: "no answer", "응답 없음";
     live_reserve: "reserve", "재고 예약";
-    live_call: "Call, answered at once", "바로 답을 듣는 호출";
-    live_event: "Event, by the topic", "토픽을 거치는 이벤트";
+    live_call: "Call, answered at once", "바로 답을 듣는 요청";
+    live_event: "Event, posted for all to read", "게시판에 올려 알리는 소식 (이벤트)";
     live_no_script: "This is how things stand now. With JavaScript, events walk along the lines; without, reload the page.",
-        "지금 상태예요. 자바스크립트를 켜면 이벤트가 움직이는 모습을 볼 수 있고, 끄면 새로 고쳐서 볼 수 있어요.";
+        "지금 상태예요. 자바스크립트를 켜면 소식이 오가는 모습을 볼 수 있고, 끄면 새로 고쳐서 볼 수 있어요.";
     node_browser: "you", "고객";
     node_gateway: "gateway", "게이트웨이";
     node_gifticon: "gifticon", "기프티콘";
     node_cart: "cart", "장바구니";
     node_payment: "payment", "결제";
     node_mypage: "mypage", "마이페이지";
-    node_topic: "topic", "토픽";
+    node_topic: "event board (topic)", "소식 게시판 (토픽)";
     role_gateway: "the way in", "입구";
     role_gifticon: "stock", "재고";
-    role_cart: "saga", "사가";
+    role_cart: "purchases", "주문 진행";
     role_payment: "approval", "승인";
-    role_mypage: "view", "조회";
+    role_mypage: "history", "주문 내역";
     happened_cart_added: "Cart {cart}: {quantity} × {gifticon} added", "장바구니 {cart}번: {gifticon} {quantity}개를 담았어요";
     happened_sold_out: "Refused, not enough are left: {quantity}", "재고가 모자라 담지 못한 주문: {quantity}건";
     happened_payment_approved: "Cart {cart}: payment approved", "장바구니 {cart}번: 결제가 승인됐어요";

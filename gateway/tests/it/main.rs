@@ -6,6 +6,7 @@ mod common;
 
 mod fixed_upstreams;
 mod headers;
+mod md_pages;
 mod pages;
 mod proxy;
 mod readiness;

@@ -19,7 +19,7 @@ async fn buy(base: &str, language: &str) -> (StatusCode, String) {
 }
 
 /// Sends a form, and returns status and page.
-async fn send(url: String, form: String, language: &str) -> (StatusCode, String) {
+pub(crate) async fn send(url: String, form: String, language: &str) -> (StatusCode, String) {
     let client = chassis::http::client::new().unwrap();
     let request = client.post(url).body(form);
     let request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -29,17 +29,27 @@ async fn send(url: String, form: String, language: &str) -> (StatusCode, String)
     (answer.status(), answer.text().await.unwrap())
 }
 
+/// Returns a page as a browser gets it.
+pub(crate) async fn open(url: &str) -> String {
+    let request = chassis::http::client::new().unwrap().get(url).header("accept", "text/html");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    answer.text().await.unwrap()
+}
+
 /// Asserts that a page has the form once more, as it was sent.
 fn keeps_the_form(page: &str) {
+    offers(page, &[("key", KEY), ("quantity", "3"), ("gifticonId", "1")]);
+}
+
+/// Asserts that a page has a button that sends these fields again.
+pub(crate) fn offers(page: &str, fields: &[(&str, &str)]) {
     let (_, retry) = page.split_once("class=\"summary\"").expect("it has a summary");
+    let (_, retry) = retry.split_once("<form").expect("the summary has a form");
     let retry = retry.split("</form>").next().unwrap();
-    for field in [
-        &*format!("name=\"key\" value=\"{KEY}\""),
-        "name=\"quantity\" value=\"3\"",
-        "name=\"gifticonId\" value=\"1\"",
-        "<button class=\"primary\">",
-    ] {
-        assert!(retry.contains(field), "{field} is not in {retry}");
+    let fields = fields.iter().map(|(name, value)| format!("name=\"{name}\" value=\"{value}\""));
+    for field in fields.chain(["<button class=\"primary\">".to_owned()]) {
+        assert!(retry.contains(&field), "{field} is not in {retry}");
     }
 }
 
@@ -125,4 +135,48 @@ async fn a_cancel_that_is_refused_says_why_and_can_be_tried_again() {
         assert_eq!(page.contains(&retry), status != 404, "{page}");
     }
     gateway.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn an_amount_that_is_not_known_is_not_spoken_of() {
+    let view = |id: i64, amount: Option<i64>| {
+        json!({
+            "id": id, "cartId": id, "name": null, "quantity": null, "amount": amount,
+            "status": "CartAdded", "updatedAt": "2026-11-27T04:05:59Z",
+        })
+    };
+    let list = json!({
+        "_embedded": { "mypages": [view(1, Some(5_000)), view(2, None)] },
+        "page": { "size": 12, "totalElements": 2, "totalPages": 1, "number": 0 },
+    });
+    let services = Router::new()
+        .route("/mypages", get(async move || Json(list)))
+        .route("/mypages/{id}/history", get(async || Json(json!([]))));
+    let gateway = gateway(&peer(services), &[]).await;
+    for (language, known, unknown) in [
+        ("ko", "<p>5,000원을 돌려받고", "<p>결제한 금액을 모두 돌려받고"),
+        ("en", "<p>You get ₩5,000 back", "<p>You get your money back"),
+    ] {
+        let page = open(&format!("{}/me?lang={language}", gateway.url())).await;
+        assert!(page.contains(known) && page.contains(unknown), "{page}");
+    }
+    gateway.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn the_picture_says_if_it_sums_a_part_of_the_stock() {
+    for (kinds, name) in
+        [(200, "Vouchers left</dt>"), (201, "Vouchers left (not of all kinds)</dt>")]
+    {
+        let gifticon = json!({ "id": 1, "gifticonId": 1, "name": "Latte", "availableQuantity": 9, "price": 5_000 });
+        let list = json!({
+            "_embedded": { "gifticons": [gifticon] },
+            "page": { "size": 200, "totalElements": kinds, "totalPages": 2, "number": 0 },
+        });
+        let services = Router::new().route("/gifticons", get(async move || Json(list)));
+        let gateway = gateway(&peer(services), &[]).await;
+        let page = open(&format!("{}/live?lang=en", gateway.url())).await;
+        assert!(page.contains(&format!("{name}<dd>9</dd>")), "{page}");
+        gateway.stop(Duration::from_secs(5)).await;
+    }
 }

@@ -4,6 +4,7 @@ use crate::common::Shop;
 use crate::driver::Browser;
 use crate::register;
 use chassis::testing::eventually;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Returns where pictures go.
@@ -20,7 +21,14 @@ fn folder() -> PathBuf {
 }
 
 pub(crate) async fn take(browser: &Browser, name: &str, whole: bool) {
-    browser.run("document.activeElement.blur(); scrollTo(0, 0)", &[]).await;
+    take_at(browser, "main", name, whole).await;
+}
+
+/// Takes a picture with what `css` selects at its top.
+async fn take_at(browser: &Browser, css: &str, name: &str, whole: bool) {
+    let script =
+        "document.activeElement.blur(); document.querySelector(arguments[0]).scrollIntoView()";
+    browser.run(script, &[json!(css)]).await;
     let picture = browser.picture(whole).await;
     assert!(picture.starts_with(b"\x89PNG"), "{name}");
     std::fs::write(folder().join(format!("{name}.png")), picture).unwrap();
@@ -95,12 +103,13 @@ async fn the_pictures_of_the_book() {
     }
     browser.prefers("prefers-color-scheme", "light").await;
     browser.viewport(390, 844, true).await;
-    for page in ["shop", "me", "md", "live"] {
+    let phone = [("shop", "main"), ("me", "main"), ("md", "#list-title"), ("live", ".stage")];
+    for (page, css) in phone {
         browser.open(&format!("/{page}")).await;
         if page != "md" {
             browser.is_live().await;
         }
-        take(&browser, &format!("{page}-phone"), false).await;
+        take_at(&browser, css, &format!("{page}-phone"), false).await;
     }
     browser.open("/shop?lang=en").await;
     browser.viewport(1200, 900, false).await;

@@ -49,6 +49,11 @@ async fn everything_works_without_javascript() {
     browser.click(".tabs a[href='/live']").await;
     browser.shows("[data-number='stock']", "15").await;
     browser.shows("noscript", "지금 상태예요").await;
+    browser.shows(".happened", "자바스크립트를 켜야 여기에 나타나요").await;
+    assert!(
+        !browser.text(".happened").await.contains("아직 없어요"),
+        "it happened, and is not shown"
+    );
     // The theme and the language are forms and links.
     browser.click("button.tool").await;
     browser.shows("h1", "라이브").await;

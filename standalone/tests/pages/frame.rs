@@ -81,6 +81,32 @@ async fn language_and_theme_are_remembered_without_scripts() {
 }
 
 #[tokio::test]
+async fn language_and_theme_keep_the_page_of_a_list_and_nothing_else() {
+    let shop = Shop::start().await;
+    let visitor = Visitor { shop: &shop, language: "en" };
+    for id in 1..=25 {
+        visitor.register(id, "Latte", 10, 5_000).await;
+    }
+    let page = visitor.open("/shop?page=1&bought=1").await;
+    page.says(&["href=\"/shop?page=1&#38;lang=ko\"", "name=\"page\" value=\"1\""]);
+    visitor.open("/shop?page=1&lang=ko").await.says(&["<html lang=\"ko\"", "2쪽 중 2쪽"]);
+    let page = visitor.send("/shop/carts", &[("gifticonId", "1"), ("page", "1")]).await;
+    page.says(&["Choose a quantity", "href=\"/shop?page=1&#38;lang=ko\""]);
+    // What a form has led to is over, and what is no page is none.
+    for query in
+        ["", "?cancelled=1", "?page=0", "?page=-1", "?page=%22%3E%3Cb", "?page=x&page=", "?x=1"]
+    {
+        visitor.open(&format!("/me{query}")).await.says(&["href=\"/me?lang=ko\""]);
+    }
+    let theme = [("theme", "dark"), ("back", "/shop")];
+    for (number, to) in [("1", "/shop?page=1"), ("0", "/shop"), ("//x", "/shop")] {
+        let fields = [&theme[..], &[("page", number)]].concat();
+        assert_eq!(visitor.send("/shop/theme", &fields).await.location(), to);
+    }
+    shop.stop().await;
+}
+
+#[tokio::test]
 async fn assets_may_be_kept_for_ever_under_their_hash() {
     let shop = Shop::start().await;
     let visitor = Visitor { shop: &shop, language: "en" };

@@ -8,9 +8,10 @@ use serde_json::json;
 /// Sends the form of a gifticon as `page` has it, with another price and more units.
 async fn change(visitor: &Visitor<'_>, page: &Page, id: i64, price: &str, restock: &str) -> Page {
     let row = format!("id=\"g-{id}\"");
-    let [etag, price_seen, name] =
-        ["etag", "seenPrice", "seenName"].map(|name| page.value(&row, name));
+    let [etag, price_seen, name, number] =
+        ["etag", "seenPrice", "seenName", "page"].map(|name| page.value(&row, name));
     let fields = [
+        ("page", &*number),
         ("etag", &*etag),
         ("seenPrice", &*price_seen),
         ("seenName", &*name),
@@ -117,5 +118,23 @@ async fn what_is_wrong_is_said_at_its_field() {
         assert_eq!(page.value("id=\"g-1\"", "restock"), restock);
     }
     assert_eq!(change(&visitor, &page, 1, "1", "").await.status, 303);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_of_a_later_page_is_changed_there() {
+    let shop = Shop::start().await;
+    let visitor = Visitor { shop: &shop, language: "en" };
+    for id in 1..=21 {
+        visitor.register(id, "Latte", 10, 5_000).await;
+    }
+    let page = visitor.open("/md?page=1").await;
+    let wrong = change(&visitor, &page, 1, "x", "5").await;
+    assert_eq!(wrong.status, 422);
+    wrong.says(&["href=\"#price-1\"", "id=\"price-1\"", "Page 2 of 2"]);
+    assert_eq!(wrong.value("id=\"g-1\"", "restock"), "5", "what was typed is kept");
+    let saved = change(&visitor, &wrong, 1, "5500", "5").await;
+    assert_eq!(saved.location(), "/md?page=1&done=changed&id=1#g-1");
+    visitor.open("/md?page=1&done=changed&id=1").await.says(&["Saved.", "is-saved", "₩5,500"]);
     shop.stop().await;
 }

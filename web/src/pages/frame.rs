@@ -1,6 +1,7 @@
 //! What is around every page: the bar at its top, and the summary of what went wrong.
 
 use crate::assets;
+use crate::pages::pager::{asked, link};
 use crate::visit::{Theme, Visit};
 use crate::visitor::Visitor;
 use crate::words::Words;
@@ -28,6 +29,8 @@ pub(crate) struct Frame {
     pub(crate) next_theme_name: &'static str,
     pub(crate) prefix: String,
     pub(crate) path: &'static str,
+    /// The page of the list. Nothing else of a query is kept: it tells of a form that is done.
+    pub(crate) page: i64,
     pub(crate) tabs: Vec<Tab>,
     /// What somebody is called who is signed in.
     pub(crate) account: Option<String>,
@@ -71,6 +74,7 @@ impl Frame {
             },
             prefix: visit.prefix.clone(),
             path,
+            page: asked(visit),
             tabs: [
                 Some(tab("/shop", t.tab_shop, "shop")),
                 Some(tab("/me", t.tab_me, "me")),
@@ -92,6 +96,17 @@ impl Frame {
                 .map(|script| visit.path(&assets::path(script)))
                 .collect(),
         }
+    }
+
+    /// Returns the frame around a page of a list that a form has asked for.
+    pub(crate) fn on_page(self, page: i64) -> Self {
+        Self { page, ..self }
+    }
+
+    /// Returns where the page is in the other language.
+    pub(crate) fn other_lang_href(&self) -> String {
+        let lang = format!("lang={}", self.other_lang);
+        format!("{}{}", self.prefix, link(self.path, self.page, &lang))
     }
 }
 

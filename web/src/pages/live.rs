@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
-/// Gifticons whose stock is summed up.
+/// Gifticons whose stock is summed up, the newest ones. The page says so if there are more.
 const SUMMED_MAX: i64 = 200;
 
 /// A number with its name.
@@ -62,6 +62,7 @@ pub(crate) async fn page(visit: Visit) -> Response {
         visit.client.get::<Collection<Gifticons>>(&list)
     );
     let (t, figures) = (visit.words(), figures.unwrap_or_default());
+    let is_part = list.as_ref().is_ok_and(|list| list.page.total_elements > SUMMED_MAX);
     let gifticons = list.map(|list| list.embedded.gifticons).ok();
     let by_id = |value: fn(&Gifticon) -> Value| {
         let pair = |gifticon: &Gifticon| (gifticon.gifticon_id.to_string(), value(gifticon));
@@ -70,11 +71,12 @@ pub(crate) async fn page(visit: Visit) -> Response {
     let stock = by_id(|gifticon| gifticon.available_quantity.into());
     let names = by_id(|gifticon| gifticon.name.clone().into());
     let left = gifticons.map(|all| all.iter().map(|gifticon| gifticon.available_quantity).sum());
+    let stock_name = if is_part { t.live_stock_part } else { t.live_stock };
     let breaker = figures.services.iter().find_map(|service| service.breaker.clone());
     let breaker = breaker.unwrap_or_default();
     let page = LivePage {
         frame: Frame::new(&visit, "/live", t.live_title, Some("live.js")),
-        numbers: numbers(t, &figures, &breaker, left),
+        numbers: numbers(t, &figures, &breaker, (stock_name, left)),
         nodes: nodes(t, &figures),
         breaker,
         stock,
@@ -84,7 +86,12 @@ pub(crate) async fn page(visit: Visit) -> Response {
 }
 
 /// Returns the numbers above the picture.
-fn numbers(t: &'static Words, figures: &Figures, breaker: &str, left: Option<i64>) -> Vec<Number> {
+fn numbers(
+    t: &'static Words,
+    figures: &Figures,
+    breaker: &str,
+    (stock_name, left): (&'static str, Option<i64>),
+) -> Vec<Number> {
     let known = |value: Option<String>| value.unwrap_or_else(|| t.unknown.to_owned());
     let lag = figures.up().filter_map(|service| service.lag_events).reduce(|a, b| a + b);
     let age = figures.up().map(|service| service.outbox_age_seconds).reduce(f64::max);
@@ -103,7 +110,7 @@ fn numbers(t: &'static Words, figures: &Figures, breaker: &str, left: Option<i64
             t.live_outbox,
             age.map(|age| fill(t.live_seconds, &[("n", &format!("{age:.1}"))])),
         ),
-        number("stock", t.live_stock, left.map(count)),
+        number("stock", stock_name, left.map(count)),
         number("breaker", t.live_breaker, breaker.map(ToOwned::to_owned)),
     ]
 }

@@ -135,7 +135,8 @@ impl Row {
         }
         let name = cart.name.unwrap_or_else(|| t.unknown_name.to_owned());
         let number = count(cart.cart_id);
-        let amount = cart.amount.map(|amount| won(amount, visit.lang)).unwrap_or_default();
+        let amount = cart.amount.map(|amount| won(amount, visit.lang));
+        let cancel_ask = amount.as_ref().map(|amount| fill(t.cancel_ask, &[("amount", amount)]));
         let units = cart.quantity.map(|units| fill(t.units, &[("n", &count(units))]));
         let cancelled = visit.query.get(&["cancelled"]).and_then(|id| id.parse().ok());
         let is_cancelled = cancelled == Some(cart.cart_id);
@@ -151,10 +152,10 @@ impl Row {
             announced: fill(t.changed_to, &[("n", &number), ("status", status)]),
             steps_name: fill(t.steps_of, &[("n", &number)]),
             cancel_name: fill(t.cancel_named, &[("n", &number), ("name", &name)]),
-            cancel_ask: fill(t.cancel_ask, &[("amount", &amount)]),
+            cancel_ask: cancel_ask.unwrap_or_else(|| t.cancel_ask_all.to_owned()),
             number: fill(t.cart_number, &[("n", &number)]),
             name,
-            amount,
+            amount: amount.unwrap_or_default(),
             steps,
             can_cancel: can_cancel && !is_cancelled,
             is_cancelled,

@@ -35,7 +35,7 @@ impl Pager {
         if page.total_pages < 2 {
             return None;
         }
-        let link = |number: i64| visit.path(&format!("{path}?page={number}"));
+        let link = |number: i64| visit.path(&link(path, number, ""));
         let (number, of) = (count(page.number + 1), count(page.total_pages));
         Some(Self {
             previous: (page.number > 0).then(|| link(page.number - 1)),
@@ -47,6 +47,21 @@ impl Pager {
 
 /// Returns the number of the page that a visitor asks for, from 0.
 pub(crate) fn asked(visit: &Visit) -> i64 {
-    let page = visit.query.get(&["page"]).and_then(|page| page.parse().ok());
+    number(visit.query.get(&["page"]))
+}
+
+/// Returns the number of a page out of what a query or a form has, from 0.
+pub(crate) fn number(page: Option<&str>) -> i64 {
+    let page = page.and_then(|page| page.trim().parse().ok());
     page.filter(|page| (0..5_000).contains(page)).unwrap_or(0)
+}
+
+/// Returns the path and query of a page of the list at `path`, with `more` in its query.
+pub(crate) fn link(path: &str, number: i64, more: &str) -> String {
+    match (number, more) {
+        (0, "") => path.to_owned(),
+        (0, _) => format!("{path}?{more}"),
+        (_, "") => format!("{path}?page={number}"),
+        _ => format!("{path}?page={number}&{more}"),
+    }
 }

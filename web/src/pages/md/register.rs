@@ -1,10 +1,12 @@
 //! `POST /md/gifticons`: puts a gifticon on sale.
 
-use super::list::{NewForm, Refused, show};
+use super::forms::{NewForm, Refused, UNSURE};
+use super::list::show;
 use crate::answer::see;
 use crate::form::Form;
 use crate::format::count;
 use crate::pages::Summary;
+use crate::pages::shop::find;
 use crate::services::Refusal;
 use crate::words::fill;
 use axum::http::{Method, StatusCode};
@@ -14,13 +16,7 @@ use serde_json::json;
 /// Handles the form for a new gifticon.
 pub(crate) async fn register(form: Form) -> Response {
     let (visit, t) = (&form.visit, form.visit.words());
-    let mut new = NewForm {
-        number: form.text("gifticonId").to_owned(),
-        name: form.text("name").to_owned(),
-        stock: form.text("availableQuantity").to_owned(),
-        price: form.text("price").to_owned(),
-        ..NewForm::default()
-    };
+    let mut new = NewForm::of(&form);
     let (number, stock, price) =
         (form.number("gifticonId"), form.number("availableQuantity"), form.number("price"));
     let wrong = |is_wrong: bool, text: &'static str| is_wrong.then(|| text.to_owned());
@@ -34,16 +30,27 @@ pub(crate) async fn register(form: Form) -> Response {
     let body = json!({
         "gifticonId": number, "name": new.name, "availableQuantity": stock, "price": price,
     });
-    match visit.client.send(Method::POST, "/gifticons", &[], Some(&body)).await {
-        Ok(answer) => {
-            let id = answer.body["id"].as_i64().unwrap_or_default();
-            see(visit, &format!("/md?done=registered&id={id}#g-{id}"))
-        }
+    let registered = match visit.client.send(Method::POST, "/gifticons", &[], Some(&body)).await {
+        Ok(answer) => Ok(answer.body["id"].as_i64().unwrap_or_default()),
+        Err(refusal) => registered_before(&form, &refusal).await.ok_or(refusal),
+    };
+    match registered {
+        Ok(id) => see(visit, &format!("/md?done=registered&id={id}#g-{id}")),
         Err(refusal) => {
             let summary = explain(&form, &mut new, &refusal);
             refuse(&form, new, refusal.status, summary).await
         }
     }
+}
+
+/// Returns the id of the gifticon if this form has put it on sale before, when no answer came.
+async fn registered_before(form: &Form, refusal: &Refusal) -> Option<i64> {
+    if form.text(UNSURE).is_empty() || refusal.slug != "gifticon-exists" {
+        return None;
+    }
+    let gifticon = find(&form.visit.client, form.number("gifticonId")?).await.ok()?;
+    let typed = (form.text("name"), form.number("price"));
+    ((&*gifticon.name, Some(gifticon.price)) == typed).then_some(gifticon.id)
 }
 
 /// Puts the refusal of the service at the field that it is about. Returns a summary if it is about none.
@@ -63,20 +70,16 @@ fn explain(form: &Form, new: &mut NewForm, refusal: &Refusal) -> Option<Summary>
         }
         _ => {}
     }
-    new.first_error().is_none().then(|| Summary::new(t.md_failed, t.md_busy))
-}
-
-impl NewForm {
-    /// Returns the first field that is wrong, with what is wrong.
-    fn first_error(&self) -> Option<(&'static str, &str)> {
-        let errors = [
-            ("#new-number", &self.number_error),
-            ("#new-name", &self.name_error),
-            ("#new-stock", &self.stock_error),
-            ("#new-price", &self.price_error),
-        ];
-        errors.into_iter().find_map(|(field, error)| Some((field, error.as_deref()?)))
+    if new.first_error().is_some() {
+        return None;
     }
+    let mut fields = new.fields();
+    let is_unsure = refusal.may_be_done() || !form.text(UNSURE).is_empty();
+    if is_unsure {
+        fields.push((UNSURE, "1".to_owned()));
+    }
+    let text = if is_unsure { t.md_unsure } else { t.md_busy };
+    Some(Summary::new(t.md_failed, text).retry(form.visit.path("/md/gifticons"), fields))
 }
 
 /// Shows the page with the form as it was typed.
@@ -89,5 +92,5 @@ async fn refuse(
     let failed = form.visit.words().md_failed;
     let of_field = || new.first_error().map(|(field, text)| Summary::new(failed, text).at(field));
     let summary = summary.or_else(of_field);
-    show(&form.visit, Refused { status, summary, new, change: None }).await
+    show(&form.visit, 0, Refused { status, summary, new, change: None }).await
 }

@@ -4,8 +4,8 @@ use super::list::{Gifticon, IDEMPOTENCY_KEY, Refused, show};
 use crate::answer::see;
 use crate::form::{Form, new_key};
 use crate::format::{count, won};
-use crate::pages::Summary;
 use crate::pages::sign_in::{Trouble, barred, trouble};
+use crate::pages::{Summary, pager};
 use crate::services::{Client, Refusal};
 use crate::words::fill;
 use axum::http::{Method, StatusCode};
@@ -21,7 +21,7 @@ pub(crate) async fn buy(form: Form) -> Response {
     if form.is_of_another_account() {
         return trouble(visit, Trouble::Over); // somebody signed in or out in another tab
     }
-    let number = form.number("page").unwrap_or(0).clamp(0, 5_000);
+    let number = form.page();
     let gifticon_id = form.number("gifticonId").unwrap_or(0);
     let quantity =
         form.number("quantity").filter(|quantity| (1..=2_147_483_647).contains(quantity));
@@ -39,8 +39,8 @@ pub(crate) async fn buy(form: Form) -> Response {
     match visit.client.send(Method::POST, "/carts", &headers, Some(&body)).await {
         Ok(answer) => {
             let cart_id = answer.body["id"].as_i64().unwrap_or_default();
-            let page = if number == 0 { String::new() } else { format!("page={number}&") };
-            see(visit, &format!("/shop?{page}bought={cart_id}#g-{gifticon_id}"))
+            let shop = pager::link("/shop", number, &format!("bought={cart_id}"));
+            see(visit, &format!("{shop}#g-{gifticon_id}"))
         }
         Err(refusal) => {
             let name = name_of(&visit.client, gifticon_id).await;
@@ -64,7 +64,7 @@ async fn changed_price(form: &Form, gifticon_id: i64) -> Option<Refused> {
 }
 
 /// Returns the gifticon with this number.
-async fn find(client: &Client, gifticon_id: i64) -> Result<Gifticon, Refusal> {
+pub(crate) async fn find(client: &Client, gifticon_id: i64) -> Result<Gifticon, Refusal> {
     client.get(&format!("/gifticons/search/findByGifticonId?gifticonId={gifticon_id}")).await
 }
 

@@ -212,7 +212,7 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -
     }
     let status = refused.as_ref().map_or(StatusCode::OK, |refused| refused.status);
     let page = ShopPage {
-        frame: Frame::new(visit, "/shop", t.shop_title, Some("shop.js")),
+        frame: Frame::new(visit, "/shop", t.shop_title, Some("shop.js")).on_page(number),
         summary: refused.map(|refused| refused.summary),
         gone,
         cards,

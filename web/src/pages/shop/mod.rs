@@ -3,5 +3,5 @@
 mod buy;
 mod list;
 
-pub(crate) use buy::buy;
+pub(crate) use buy::{buy, find};
 pub(crate) use list::{Gifticon, Gifticons, card, page};

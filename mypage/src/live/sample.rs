@@ -25,15 +25,17 @@ impl Sample {
     /// on: nobody can follow them, and each goes to everybody. Returns true if another part is shown from now on.
     pub(super) fn adapt(&mut self, most: usize) -> bool {
         let elapsed = self.since.elapsed();
-        if elapsed < COUNTED {
-            return false;
-        }
-        let shown = f64::from(u32::try_from(most).unwrap_or(u32::MAX)) * elapsed.as_secs_f64();
-        let mut one_in = 1;
+        let is_whole = elapsed >= COUNTED;
+        let shown =
+            f64::from(u32::try_from(most).unwrap_or(u32::MAX)) * elapsed.max(COUNTED).as_secs_f64();
+        // Before a second is over, fewer may be shown since a rush began, and not more.
+        let mut one_in = if is_whole { 1 } else { self.one_in };
         while f64::from(self.counted) > shown * f64::from(one_in) && one_in < 1 << 20 {
             one_in *= 2;
         }
-        (self.counted, self.since) = (0, Instant::now());
+        if is_whole {
+            (self.counted, self.since) = (0, Instant::now());
+        }
         std::mem::replace(&mut self.one_in, one_in) != one_in
     }
 

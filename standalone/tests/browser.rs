@@ -16,6 +16,8 @@ mod plain;
 mod purchase;
 #[path = "browser/sign_in.rs"]
 mod sign_in;
+#[path = "browser/sound.rs"]
+mod sound;
 
 use common::Shop;
 use serde_json::json;

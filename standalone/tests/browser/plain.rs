@@ -2,11 +2,11 @@
 
 use crate::common::Shop;
 use crate::driver::{Browser, ENTER, SPACE};
+use crate::sound::is_sound;
 use crate::{carts, register};
 use chassis::testing::eventually;
 use serde_json::Value;
 
-const AXE: &str = include_str!("vendor/axe.min.js");
 const PAGES: [&str; 4] = ["/shop", "/me", "/md", "/live"];
 
 /// Waits until a cart is paid.
@@ -132,16 +132,6 @@ async fn language_and_theme_follow_the_visitor() {
     shop.stop().await;
 }
 
-/// Returns what axe finds on the page.
-pub(crate) async fn violations(browser: &Browser) -> Vec<String> {
-    let run = "const done = arguments[arguments.length - 1];
-        axe.run(document, { resultTypes: ['violations'] }).then(
-            (found) => done(found.violations.map((one) => one.id + ': ' + one.nodes.map((node) => node.html + ' ' + node.failureSummary).join(' | '))),
-            (error) => done([String(error)]));";
-    let found = browser.run_until(&format!("{AXE}\n{run}")).await;
-    found.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs TEST_CHROMEDRIVER"]
 async fn axe_finds_nothing_and_nothing_is_cut_on_a_phone() {
@@ -192,14 +182,7 @@ async fn axe_finds_nothing_and_nothing_is_cut_on_a_phone() {
                 let place = format!("{page} {lang} {scheme} {width}");
                 let dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
                 assert_eq!(browser.run(dark, &[]).await, scheme == "dark", "{place}");
-                let found = violations(&browser).await;
-                assert_eq!(found, Vec::<String>::new(), "{place}");
-                let cut = "const wide = document.scrollingElement.scrollWidth;
-                    const of = [...document.querySelectorAll('main *')].filter((one) => one.scrollWidth > one.clientWidth + 1
-                        && getComputedStyle(one).display !== 'inline' && one.clientWidth > 0 && !one.closest('svg, .unseen'));
-                    return [wide > innerWidth ? 'page ' + wide : '', ...of.map((one) => one.outerHTML.slice(0, 120))].filter(Boolean)";
-                let cut = browser.run(cut, &[]).await;
-                assert_eq!(cut, Value::Array(vec![]), "{place}");
+                is_sound(&browser, &place).await;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::common::Shop;
 use crate::driver::Browser;
-use crate::plain::violations;
+use crate::sound::violations;
 use crate::{carts, register};
 use reqwest::Method;
 use serde_json::{Value, json};

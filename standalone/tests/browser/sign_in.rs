@@ -3,19 +3,9 @@
 use crate::common::Shop;
 use crate::driver::Browser;
 use crate::pictures::take;
-use crate::plain::violations;
+use crate::sound::{is_sound, is_sound_in_both_themes, violations};
 use chaos::proxy::{NetworkCondition, Proxy};
 use std::time::Duration;
-
-/// Checks what nobody may meet on a page.
-async fn is_sound(browser: &Browser, place: &str) {
-    assert_eq!(violations(browser).await, Vec::<String>::new(), "{place}");
-    let last = "return innerWidth - (document.querySelector('.tools')?.getBoundingClientRect().right ?? 0)";
-    let room = browser.run(last, &[]).await;
-    assert!(room.as_f64().is_some_and(|room| room >= 0.0), "{place}: the bar is cut: {room}");
-    let wide = browser.run("return document.scrollingElement.scrollWidth - innerWidth", &[]).await;
-    assert!(wide.as_i64().is_some_and(|wide| wide <= 0), "{place} is {wide} px too wide");
-}
 
 async fn choose(browser: &Browser, account: &str) {
     browser.click(&format!("button[value='{account}']")).await;
@@ -105,6 +95,17 @@ async fn a_page_says_when_its_account_is_not_signed_in_any_more() {
         assert_eq!(browser.run("return said", &[]).await, serde_json::json!([]));
         browser.was_not_reloaded().await;
     }
+
+    // A form of that account buys nothing.
+    sign_in(&browser, "duri", "이두리").await;
+    browser.open("/shop").await;
+    let first = browser.new_tab().await;
+    sign_in(&browser, "hana", "김하나").await;
+    browser.to_tab(&first).await;
+    browser.click("#g-1 .buy button.primary").await;
+    browser.says("h1", "로그인이 만료됐어요").await;
+    is_sound_in_both_themes(&browser, "a form of an account that is gone").await;
+    browser.has_no_complaints().await;
     drop(browser);
     shop.stop().await;
 }
@@ -119,6 +120,7 @@ async fn a_customer_and_an_md_sign_in_and_out() {
     put_on_sale(&browser).await;
     browser.click(".tabs a[href='/me']").await;
     browser.says("h1", "이 계정으로는 볼 수 없어요").await;
+    is_sound_in_both_themes(&browser, "a page for other accounts").await;
     browser.click(".account button").await;
     browser.says(".tools", "로그인").await;
 
@@ -163,6 +165,12 @@ async fn the_pages_of_signing_in_are_sound() {
                 let place = format!("{lang} {scheme} {width}");
                 browser.open("/me").await;
                 is_sound(&browser, &format!("asked to sign in, {place}")).await;
+                browser.open("/sign-in?to=/me").await;
+                let state = "return new URLSearchParams(location.search).get('state')";
+                let state = browser.run(state, &[]).await;
+                let denied = format!("error=access_denied&state={}", state.as_str().unwrap());
+                browser.open(&format!("/sign-in/done?{denied}")).await;
+                is_sound(&browser, &format!("a sign-in that was refused, {place}")).await;
                 browser.open("/sign-in/done?state=x").await;
                 is_sound(&browser, &format!("a sign-in that is over, {place}")).await;
                 browser.open("/sign-in?to=/me").await;

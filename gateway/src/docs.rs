@@ -26,7 +26,7 @@ struct File {
     packed: bool,
 }
 
-const FILES: [File; 5] = [
+const FILES: [File; 6] = [
     File {
         path: "/openapi.json",
         content_type: "application/json",
@@ -43,6 +43,12 @@ const FILES: [File; 5] = [
         path: "/docs/docs.js",
         content_type: "text/javascript; charset=utf-8",
         content: include_bytes!("../assets/docs.js"),
+        packed: false,
+    },
+    File {
+        path: "/docs/docs.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_bytes!("../assets/docs.css"),
         packed: false,
     },
     File {

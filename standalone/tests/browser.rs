@@ -2,6 +2,8 @@
 
 mod common;
 
+#[path = "browser/api.rs"]
+mod api;
 #[path = "browser/base64.rs"]
 mod base64;
 #[path = "browser/driver.rs"]

@@ -283,7 +283,7 @@ async fn the_gateway_serves_the_document_and_its_browser() {
             count += 1;
         }
     }
-    assert_eq!(count, 3);
+    assert_eq!(count, 4);
     // Nothing of a third party, and nothing that the policy forbids.
     assert!(
         !page.contains("://") && !page.contains("<style") && !page.contains("<script>"),

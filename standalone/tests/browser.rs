@@ -8,6 +8,8 @@ mod api;
 mod base64;
 #[path = "browser/driver.rs"]
 mod driver;
+#[path = "browser/input.rs"]
+mod input;
 #[path = "browser/live.rs"]
 mod live;
 #[path = "browser/pictures.rs"]

@@ -13,11 +13,7 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the driver may take: the first browser of a busy machine starts slowly.
 const DRIVER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The name of an element in WebDriver.
-const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-/// Keys of WebDriver.
-pub(crate) const TAB: &str = "\u{e004}";
-pub(crate) const ENTER: &str = "\u{e007}";
-pub(crate) const SPACE: &str = " ";
+pub(crate) const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one visitor. Dropping it closes it, after a picture if the test has failed.
 pub(crate) struct Browser {
@@ -67,7 +63,8 @@ impl Browser {
         if value["error"].is_string() { Err(value) } else { Ok(value) }
     }
 
-    async fn must(&self, path: &str, body: Value) -> Value {
+    /// Sends a command of WebDriver, which does not fail.
+    pub(crate) async fn must(&self, path: &str, body: Value) -> Value {
         self.command(path, body).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
@@ -117,7 +114,7 @@ impl Browser {
     }
 
     /// Returns the element that `css` selects, as WebDriver names it. Waits until it is there.
-    async fn element(&self, css: &str) -> String {
+    pub(crate) async fn element(&self, css: &str) -> String {
         let what = format!("an element {css}");
         self.until(&what, async || {
             let body = json!({ "using": "css selector", "value": css });
@@ -137,59 +134,6 @@ impl Browser {
             assert!(started.elapsed() < PAGE_TIMEOUT, "waited {PAGE_TIMEOUT:?} in vain for {what}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    /// Clicks on what `css` selects.
-    pub(crate) async fn click(&self, css: &str) {
-        let element = self.element(css).await;
-        self.must(&format!("element/{element}/click"), json!({})).await;
-    }
-
-    /// Clicks twice, as fast as a hand does.
-    pub(crate) async fn double_click(&self, css: &str) {
-        let element = self.element(css).await;
-        self.run(
-            "arguments[0].scrollIntoView({ block: 'center' })",
-            &[json!({ ELEMENT: element })],
-        )
-        .await;
-        let (down, up) = (
-            json!({ "type": "pointerDown", "button": 0 }),
-            json!({ "type": "pointerUp", "button": 0 }),
-        );
-        let to = json!({ "type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": { ELEMENT: element } });
-        let actions = json!({ "actions": [{
-            "type": "pointer", "id": "mouse", "parameters": { "pointerType": "mouse" },
-            "actions": [to, down, up, down, up],
-        }] });
-        self.must("actions", actions).await;
-    }
-
-    /// Types into what `css` selects, in place of what is there.
-    pub(crate) async fn fill(&self, css: &str, text: &str) {
-        let element = self.element(css).await;
-        self.must(&format!("element/{element}/clear"), json!({})).await;
-        self.must(&format!("element/{element}/value"), json!({ "text": text })).await;
-    }
-
-    /// Presses a key, wherever the focus is.
-    pub(crate) async fn press(&self, key: &str) {
-        let keys =
-            [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];
-        let actions = json!({ "actions": [{ "type": "key", "id": "keys", "actions": keys }] });
-        self.must("actions", actions).await;
-    }
-
-    /// Presses Tab until the element with the focus matches `css`, and returns how often.
-    pub(crate) async fn tab_to(&self, css: &str) -> usize {
-        for presses in 1..=60 {
-            self.press(TAB).await;
-            let script = "return document.activeElement.matches(arguments[0])";
-            if self.run(script, &[json!(css)]).await == true {
-                return presses;
-            }
-        }
-        panic!("the focus never came to {css}");
     }
 
     /// Returns the text of what `css` selects.

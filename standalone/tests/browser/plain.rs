@@ -1,7 +1,8 @@
 //! Without JavaScript, by keyboard alone, in both languages, on a phone, and for those who see little or nothing.
 
 use crate::common::Shop;
-use crate::driver::{Browser, ENTER, SPACE};
+use crate::driver::Browser;
+use crate::input::{ENTER, SPACE};
 use crate::sound::is_sound;
 use crate::{carts, register};
 use chassis::testing::eventually;
@@ -76,8 +77,22 @@ async fn everything_works_without_javascript() {
 #[ignore = "needs TEST_CHROMEDRIVER"]
 async fn a_keyboard_is_enough() {
     let shop = Shop::start().await;
-    register(&shop, 1, "카페라떼", 20, 5_000).await;
     let browser = Browser::start(&shop.web.base, "ko").await;
+    // The merchandiser.
+    browser.open("/md").await;
+    for (field, value) in [("name", "카페라떼"), ("price", "5000"), ("stock", "20")] {
+        browser.tab_to(&format!("#new-{field}")).await;
+        browser.press(value).await;
+    }
+    browser.tab_to(".fields button").await;
+    browser.press(ENTER).await;
+    browser.says(".notice", "등록했어요").await;
+    browser.tab_to("#restock-1").await;
+    browser.press("-5").await;
+    browser.press(ENTER).await;
+    browser.says(".notice", "저장했어요").await;
+    browser.says("#g-1 .legend", "남음 15").await;
+    // The customer.
     browser.open("/shop").await;
     assert_eq!(browser.tab_to(".skip").await, 1, "the first is the way past the bar");
     browser.press(ENTER).await;

@@ -67,6 +67,46 @@ async fn a_payment_that_is_declined_is_told() {
     browser.has_no_complaints().await;
     browser.open("/shop?bought=1").await;
     browser.says("main > .notice", "결제가 거절되었거나 취소된").await;
+    drop(browser);
+    shop.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs TEST_CHROMEDRIVER"]
+async fn a_purchase_in_english_and_one_on_a_phone() {
+    let shop = Shop::start().await;
+    register(&shop, 1, "Latte", 20, 5_000).await;
+    let browser = Browser::start(&shop.web.base, "en").await;
+    browser.open("/shop").await;
+    browser.says("#g-1 .stock", "20 left").await;
+    browser.click("#g-1 [data-step='1']").await;
+    browser.click(BUY).await;
+    browser.says("#g-1 .notice", "It is yours 2 for ₩10,000").await;
+    browser.mark().await;
+    browser.says("#g-1 .notice", "Paid").await;
+    browser.says("#g-1 .stock", "18 left").await;
+    browser.was_not_reloaded().await;
+    browser.click("#g-1 .notice a").await;
+    browser.says("#c-1 .chip", "Paid").await;
+    browser.says("#c-1 .steps", "Payment approved").await;
+
+    // Each tap hits what is on top there.
+    browser.viewport(360, 740, true).await;
+    browser.touches().await;
+    browser.tap("a.tool").await;
+    browser.says("h1", "마이페이지").await;
+    browser.tap(".tabs a[href='/shop']").await;
+    browser.says("#g-1 .stock", "18개 남음").await;
+    browser.tap("#g-1 [data-step='1']").await;
+    browser.tap("#g-1 [data-step='1']").await;
+    browser.tap(BUY).await;
+    browser.says("#g-1 .notice", "3개 · 15,000원").await;
+    browser.says("#g-1 .notice", "결제 완료").await;
+    browser.tap("#g-1 .notice a").await;
+    browser.says("#c-2 .chip", "결제 완료").await;
+    browser.tap("#c-2 .cancel summary").await;
+    browser.tap("#c-2 .cancel button").await;
+    browser.says("#c-2 .chip", "취소 완료").await;
     browser.has_no_complaints().await;
     drop(browser);
     shop.stop().await;

@@ -22,9 +22,16 @@ mod purchase;
 mod sign_in;
 #[path = "browser/sound.rs"]
 mod sound;
+#[path = "browser/states.rs"]
+mod states;
 
+use chassis::Running;
+use chassis::base::config::{Auth, Listen, StreamsLimit, TlsFiles};
 use common::Shop;
+use gateway::services::Upstreams;
+use gateway::{Cors, GatewayConfig, Proxies, SignInConfig};
 use serde_json::json;
+use std::net::SocketAddr;
 
 /// Puts a gifticon on sale.
 async fn register(shop: &Shop, gifticon_id: i64, name: &str, quantity: i64, price: i64) {
@@ -37,4 +44,20 @@ async fn register(shop: &Shop, gifticon_id: i64, name: &str, quantity: i64, pric
 /// Returns how many live carts there are.
 async fn carts(shop: &Shop) -> i64 {
     shop.web.get("/carts").await["page"]["totalElements"].as_i64().unwrap()
+}
+
+/// Starts another gateway.
+fn gateway(listen_addr: SocketAddr, upstreams: Upstreams) -> Running {
+    let listen = Listen { listen_addr, ..Listen::free() };
+    gateway::start(GatewayConfig {
+        listen,
+        tls: TlsFiles::default(),
+        cors: Cors { cors_origins: vec![] },
+        proxies: Proxies::default(),
+        upstreams,
+        auth: Auth::open(),
+        sign_in: SignInConfig::default(),
+        streams: StreamsLimit::default(),
+    })
+    .unwrap()
 }

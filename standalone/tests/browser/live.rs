@@ -2,11 +2,9 @@
 
 use crate::common::Shop;
 use crate::driver::Browser;
-use crate::register;
-use chassis::base::config::{Auth, Listen};
+use crate::{gateway, register};
 use chassis::testing::eventually;
 use gateway::services::Upstreams;
-use gateway::{Cors, GatewayConfig, Proxies, SignInConfig};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -69,27 +67,12 @@ async fn tabs_share_one_stream_and_hand_it_on() {
     shop.stop().await;
 }
 
-/// Starts another gateway of the shop.
-fn gateway(shop: &Shop, listen_addr: SocketAddr) -> chassis::Running {
-    let listen = Listen { listen_addr, ..Listen::free() };
-    gateway::start(GatewayConfig {
-        listen,
-        tls: chassis::base::config::TlsFiles::default(),
-        cors: Cors { cors_origins: vec![] },
-        proxies: Proxies::default(),
-        upstreams: Upstreams::new(|service| shop.direct[service.name].base.clone()),
-        auth: Auth::open(),
-        sign_in: SignInConfig::default(),
-        streams: chassis::base::config::StreamsLimit::default(),
-    })
-    .unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs TEST_CHROMEDRIVER"]
 async fn a_stream_resumes_when_the_gateway_is_back() {
     let shop = Shop::with_a_paid_cart().await;
-    let running = gateway(&shop, SocketAddr::from(([127, 0, 0, 1], 0)));
+    let upstreams = || Upstreams::new(|service| shop.direct[service.name].base.clone());
+    let running = gateway(SocketAddr::from(([127, 0, 0, 1], 0)), upstreams());
     let base = running.url();
     let addr = base.trim_start_matches("http://").parse().unwrap();
     let browser = Browser::start(&base, "ko").await;
@@ -99,7 +82,7 @@ async fn a_stream_resumes_when_the_gateway_is_back() {
     running.stop(Duration::from_secs(10)).await;
     browser.says("#state", "다시 연결하는 중").await;
     shop.web.add(1, 2, None).await.unwrap(); // by the other gateway
-    let running = gateway(&shop, addr);
+    let running = gateway(addr, upstreams());
     browser.is_live().await;
     browser.says("#c-2 .chip", "결제 완료").await;
     shop.web.add(1, 3, None).await.unwrap();

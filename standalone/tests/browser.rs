@@ -18,6 +18,8 @@ mod pictures;
 mod plain;
 #[path = "browser/purchase.rs"]
 mod purchase;
+#[path = "browser/restart.rs"]
+mod restart;
 #[path = "browser/sign_in.rs"]
 mod sign_in;
 #[path = "browser/sound.rs"]

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// Any free port.
+const FREE: &str = "127.0.0.1:0";
+
 /// A running `standalone`. Dropping it kills it.
 pub struct Process {
     child: Child,
@@ -19,17 +22,28 @@ pub struct Process {
 impl Process {
     /// Returns the command that starts it on a data directory and free ports, without a log.
     pub fn command(dir: &Path) -> Command {
+        Self::command_at(dir, FREE)
+    }
+
+    /// Does the same as [`Self::command`], with the gateway at `addr`.
+    fn command_at(dir: &Path, addr: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
         command.arg("--data-dir").arg(dir).env("RUST_LOG", "off");
         for name in processes().into_iter().chain(["management"]) {
-            command.arg(format!("--{name}-addr=127.0.0.1:0"));
+            let addr = if name == "gateway" { addr } else { FREE };
+            command.arg(format!("--{name}-addr={addr}"));
         }
         command
     }
 
     /// Starts it on a data directory, on free ports, and waits until it serves.
     pub fn start(dir: &Path, environment: &[(&str, &str)]) -> Self {
-        Self::start_with(dir, environment, Stdio::inherit())
+        Self::start_with(Self::command(dir), environment, Stdio::inherit())
+    }
+
+    /// Does the same as [`Self::start`], with the gateway at `addr`.
+    pub fn start_at(dir: &Path, addr: &str) -> Self {
+        Self::start_with(Self::command_at(dir, addr), &[], Stdio::inherit())
     }
 
     /// Does the same as [`Self::start`]. Returns the file with its log too: warnings, where `environment` has no `RUST_LOG`.
@@ -37,11 +51,10 @@ impl Process {
         let log = dir.join("stderr");
         let stderr = File::create(&log).unwrap().into();
         let environment = [&[("RUST_LOG", "warn")], environment].concat();
-        (Self::start_with(dir, &environment, stderr), log)
+        (Self::start_with(Self::command(dir), &environment, stderr), log)
     }
 
-    fn start_with(dir: &Path, environment: &[(&str, &str)], stderr: Stdio) -> Self {
-        let mut command = Self::command(dir);
+    fn start_with(mut command: Command, environment: &[(&str, &str)], stderr: Stdio) -> Self {
         command.env("RUST_LOG", "error").env("GIFTICON_TIMEOUT_MS", "5000");
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap();

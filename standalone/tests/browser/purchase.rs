@@ -67,6 +67,7 @@ async fn a_payment_that_is_declined_is_told() {
     browser.has_no_complaints().await;
     browser.open("/shop?bought=1").await;
     browser.says("main > .notice", "결제가 거절되었거나 취소된").await;
+    browser.has_no_complaints().await;
     drop(browser);
     shop.stop().await;
 }

@@ -98,9 +98,8 @@ impl EventStreams {
         for message in messages {
             self.take_one(message);
         }
-        if self.sample.adapt(Budget::purchase_events_a_second(self.streams.len())) {
-            self.sample_changed = true;
-        }
+        let most = Budget::purchase_events_a_second(self.streams.len());
+        self.sample_changed |= self.sample.adapt(most);
         self.tell(false)
     }
 
@@ -129,8 +128,9 @@ impl EventStreams {
         let streams = self.streams.len();
         // Who begins now gets the changes of stock with the others, later.
         let most = if now { 0 } else { Budget::stock_changes_a_frame(streams) };
-        let bytes = (self.waiting.len() + most.min(self.stock.len())) * EVENT_BYTES;
-        let pays = !self.waits() || self.budget.pays(streams, bytes);
+        let events = self.waiting.len() + most.min(self.stock.len());
+        let (bytes, is_empty) = (events * EVENT_BYTES, events == 0 && !self.sample_changed);
+        let pays = is_empty || self.budget.pays(streams, bytes);
         if !pays && !now && Budget::may_pay(streams, bytes) {
             return 0;
         }

@@ -50,9 +50,8 @@ impl Mypage {
     }
 
     pub(crate) async fn hear_text(&self, key: i64, payload: String) {
-        let message = Message { key: key.to_string(), payload, headers: vec![] };
         let publisher = self.log.log.publisher().await.unwrap();
-        publisher.publish(&[message]).await.remove(0).unwrap();
+        publisher.publish(&[message(key, payload)]).await.remove(0).unwrap();
     }
 
     pub(crate) async fn hear(&self, key: i64, event: &Value) {
@@ -113,6 +112,11 @@ async fn serve(
 ) -> Running {
     let config = MypageConfig { host: db.host(), streams, client_streams };
     mypage::start(config, Arc::new(log.log.clone())).await.unwrap()
+}
+
+/// Returns a message of the topic.
+pub(crate) fn message(key: i64, payload: String) -> Message {
+    Message { key: key.to_string(), payload, headers: vec![] }
 }
 
 /// An event of a cart, that happened at a second of one minute.

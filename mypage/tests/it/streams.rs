@@ -4,10 +4,10 @@ mod events;
 mod shared;
 mod slow;
 
-use crate::common::{Mypage, at, event};
+use crate::common::{Mypage, at, event, message};
 use chassis::Running;
 use chassis::base::config::{ClientStreams, StreamsLimit};
-use chassis::bus::{Bus, KafkaBus, Message};
+use chassis::bus::{Bus, KafkaBus};
 use chassis::testing::{EventReader, SentEvent, TestDb, eventually, server};
 use mypage::MypageConfig;
 use reqwest::{Client, Method};
@@ -321,11 +321,7 @@ async fn start_two(db: &TestDb, bus: &Arc<dyn Bus>, client_streams: ClientStream
 async fn publish_carts(bus: &Arc<dyn Bus>, carts: RangeInclusive<i64>) {
     let publisher = bus.publisher().await.unwrap();
     for cart in carts {
-        let of = |event_type, second| Message {
-            key: cart.to_string(),
-            payload: event(event_type, cart, second).to_string(),
-            headers: vec![],
-        };
+        let of = |event_type, second| message(cart, event(event_type, cart, second).to_string());
         let sent = publisher.publish(&[of("CartAdded", 1), of("PaymentApproved", 2)]).await;
         assert!(sent.iter().all(Result::is_ok));
     }

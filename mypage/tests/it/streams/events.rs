@@ -1,8 +1,8 @@
 //! `/live/stream`: what happens in the shop.
 
 use super::{TIMEOUT, reset};
-use crate::common::{Mypage, at, event};
-use chassis::bus::{Bus as _, Message};
+use crate::common::{Mypage, at, event, message};
+use chassis::bus::Bus as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,11 +27,7 @@ async fn what_happens_is_told_without_personal_data_and_resumed() {
     drop(stream);
     mypage.hear_text(1, "not JSON".into()).await;
     mypage.hear(1, &event("PaymentApproved", 1, 2)).await;
-    let stock = json!({
-        "eventType": "QuantityModified", "id": 1, "gifticonId": 7, "name": "아메리카노",
-        "availableQuantity": 5, "price": 5000, "occurredAt": at(3),
-    });
-    mypage.hear(7, &stock).await;
+    mypage.hear(7, &left(7, 5)).await;
     let mut stream = mypage.stream("/live/stream", "0:0").await;
     assert_eq!(mypage.next(&mut stream).await.data["type"], "PaymentApproved");
     let stock = mypage.next(&mut stream).await;
@@ -45,6 +41,7 @@ async fn what_happens_is_told_without_personal_data_and_resumed() {
     assert_eq!(mypage.next(&mut stream).await.data["type"], "CartAdded");
 }
 
+/// Returns the event that so many units are left.
 fn left(gifticon: i64, units: i64) -> Value {
     json!({
         "eventType": "QuantityModified", "id": gifticon, "gifticonId": gifticon, "name": "아메리카노",
@@ -63,11 +60,7 @@ async fn rush(mypage: &Mypage) {
                 left(gifticon, units),
                 event("PaymentApproved", cart, 2),
             ];
-            events.map(|event| Message {
-                key: cart.to_string(),
-                payload: event.to_string(),
-                headers: vec![],
-            })
+            events.map(|event| message(cart, event.to_string()))
         });
         let sent = publisher.publish(&sold.collect::<Vec<_>>()).await;
         assert!(sent.iter().all(Result::is_ok));
@@ -153,11 +146,7 @@ async fn nothing_is_told_of_a_gifticon_after_its_end() {
     let mut deleted = left(1, 0);
     deleted["eventType"] = "GifticonDeleted".into();
     let events = [left(1, 5), left(1, 4), deleted, left(2, 3)];
-    let messages = events.map(|event| Message {
-        key: "1".into(),
-        payload: event.to_string(),
-        headers: vec![],
-    });
+    let messages = events.map(|event| message(1, event.to_string()));
     assert!(publisher.publish(&messages).await.iter().all(Result::is_ok));
     let mut told = Vec::new();
     while told.last().is_none_or(|(gifticon, _)| *gifticon != 2) {

@@ -34,7 +34,7 @@ export function follow(path, names, heard, changed) {
   const kept = [];
   let channel, source, timer, away, connected, leave, abort;
   let again = AGAIN_MS;
-  let started; // when this page got what it shows, as `performance.now()` tells
+  let asOf; // when this page got what it shows, as `performance.now()` tells
   let asked = false; // why the stream was refused, since it was open last
 
   const tell = (message) => channel?.postMessage(message);
@@ -72,14 +72,17 @@ export function follow(path, names, heard, changed) {
     again = Math.min(again * 2, AGAIN_MAX_MS);
   }
 
-  // Of what happened before a stream begins only the newest is told, so an older page may show what is no longer so.
-  function missed() {
+  // Of what happened before a stream begins only the newest is told, so an older page may show what is no longer so. Returns
+  // whether this one asks for it again.
+  function catchUp() {
+    if (performance.now() - asOf <= FRESH_MS) return false;
+    asOf = performance.now();
     heard('missed', {});
-    tell({ name: 'missed', data: {} });
+    return true;
   }
 
   function connect() {
-    if (performance.now() - started > FRESH_MS) missed();
+    if (catchUp()) tell({ name: 'missed', data: {} });
     source = new EventSource(own(path));
     source.onopen = () => {
       clearTimeout(away);
@@ -106,7 +109,7 @@ export function follow(path, names, heard, changed) {
   }
 
   function start(since) {
-    started = since;
+    asOf = since;
     if (!navigator.locks || !window.BroadcastChannel) { // plain HTTP on another host: each tab has its own
       connect();
       return;
@@ -130,7 +133,7 @@ export function follow(path, names, heard, changed) {
       }
     };
     tell({ ask: me });
-    if (performance.now() - started > FRESH_MS) heard('missed', {});
+    catchUp();
     abort = new AbortController();
     navigator.locks.request(key, { signal: abort.signal }, () => {
       connect();

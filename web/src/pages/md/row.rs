@@ -66,7 +66,10 @@ impl Row {
             is_saved: saved == Some(gifticon.id) && change.is_none(),
             ..Self::showing(visit, gifticon.id, &gifticon.name, Some(gifticon.price), etag)
         };
-        change.into_iter().fold(row, Self::with)
+        match change {
+            Some(change) => row.with(change),
+            None => row,
+        }
     }
 
     /// Returns the row of a gifticon that cannot be read, as its form was sent.

@@ -70,7 +70,10 @@ fn positions(deliveries: &[Arc<Delivery>]) -> Vec<TopicPosition> {
 }
 
 fn payloads(deliveries: &[Arc<Delivery>]) -> BTreeSet<String> {
-    deliveries.iter().map(|one| String::from_utf8(one.payload.clone().unwrap()).unwrap()).collect()
+    deliveries
+        .iter()
+        .map(|one| String::from_utf8(one.payload.as_deref().unwrap().to_vec()).unwrap())
+        .collect()
 }
 
 async fn a_message_arrives_unchanged(mut kind: impl Kind) {
@@ -99,7 +102,7 @@ async fn messages_of_a_key_arrive_in_order(mut kind: impl Kind) {
     let mut reader = bus.subscribe("a").await.unwrap();
     let mut by_key: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for got in take(&mut reader, 2_000, true).await {
-        let number = String::from_utf8(got.payload.clone().unwrap()).unwrap().parse().unwrap();
+        let number = str::from_utf8(got.payload.as_deref().unwrap()).unwrap().parse().unwrap();
         by_key.entry(got.key.clone().unwrap()).or_default().push(number);
     }
     assert_eq!(by_key.len(), 20);
@@ -223,7 +226,7 @@ async fn acknowledged_messages_survive_kill_9(mut kind: impl Kind) {
             let polled =
                 timeout_at(until, reader.poll(500)).await.expect("all that was acked").unwrap();
             found.extend(polled.iter().map(|one| {
-                String::from_utf8(one.payload.clone().unwrap()).unwrap().parse::<u32>().unwrap()
+                str::from_utf8(one.payload.as_deref().unwrap()).unwrap().parse::<u32>().unwrap()
             }));
         }
         reader.leave().await;

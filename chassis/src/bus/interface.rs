@@ -1,6 +1,7 @@
 //! The interface that Kafka and the embedded log share.
 
 use crate::bus::health::Monitor;
+use crate::bus::payload::Payload;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -127,9 +128,8 @@ pub struct Delivery {
     pub position: TopicPosition,
     /// The key, if the sender set one.
     pub key: Option<String>,
-    /// The bytes that the sender wrote, which need not be JSON. `None` for a null value (a tombstone), which is different
-    /// from an empty one.
-    pub payload: Option<Vec<u8>>,
+    /// What the sender wrote, which need not be JSON. `None` for a null value (a tombstone), which is different from an empty one.
+    pub payload: Option<Payload>,
     /// Names and values of the headers whose value is UTF-8.
     pub headers: Vec<(String, String)>,
     /// When the topic took the message, in milliseconds since 1970.

@@ -4,6 +4,7 @@ mod embedded;
 mod health;
 mod interface;
 mod kafka;
+mod payload;
 
 pub use embedded::EmbeddedLog;
 pub use health::{Health, Monitor, ReadError};
@@ -12,3 +13,4 @@ pub use interface::{
     TopicReplay, TopicTail,
 };
 pub use kafka::KafkaBus;
+pub use payload::Payload;

@@ -189,7 +189,7 @@ pub(crate) async fn page(
                     offset: offset.parse().unwrap_or_default(),
                 },
                 key: row.try_get(2)?,
-                payload: Some(row.try_get(4)?),
+                payload: Some(row.try_get::<Vec<u8>, _>(4)?.into()),
                 headers: trace.map(|trace| (TRACEPARENT.to_string(), trace)).into_iter().collect(),
                 timestamp: row.try_get(6)?,
             },

@@ -6,7 +6,9 @@ use crate::base::outage::Outage;
 use crate::base::pace::{Backoff, Pace};
 use crate::base::span::{Span, Tracer, trace_within};
 use crate::base::trace::{self, TRACEPARENT, Trace};
-use crate::bus::{Bus, Delivery, Destination, Health, ReadError, Subscription, TopicPosition};
+use crate::bus::{
+    Bus, Delivery, Destination, Health, Payload, ReadError, Subscription, TopicPosition,
+};
 use crate::mailbox::dead_letters;
 use crate::mailbox::message::{IncomingEvent, Rejection};
 use crate::model::Rules;
@@ -63,7 +65,7 @@ impl<P: Policy> EventHandler<P> {
         }
         let mut trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
         let mut span = None;
-        let (id, meaning) = match delivery.payload.as_deref().map(Envelope::from_json) {
+        let (id, meaning) = match delivery.payload.as_ref().map(Payload::event) {
             None => {
                 debug!(place = %delivery.position, key = delivery.key, "skipped a tombstone");
                 self.metrics.tombstones_total.inc();
@@ -71,10 +73,10 @@ impl<P: Policy> EventHandler<P> {
             }
             Some(Ok(envelope)) => {
                 let at = envelope.happened_at(delivery.timestamp);
-                let react = || self.policy.react(&envelope, at);
+                let react = || self.policy.react(envelope, at);
                 let mut commands = trace::with_sync(trace.as_ref(), react);
                 if !commands.is_empty() {
-                    span = self.span(trace.as_ref(), &delivery, &envelope);
+                    span = self.span(trace.as_ref(), &delivery, envelope);
                 }
                 if span.is_some() {
                     trace = trace_within(span.as_ref(), trace);

@@ -34,7 +34,7 @@ async fn follow(tail: &mut Box<dyn TopicTail>, wanted: &str) -> Vec<Arc<Delivery
 }
 
 fn number(delivery: &Delivery) -> u32 {
-    String::from_utf8(delivery.payload.clone().unwrap()).unwrap().parse().unwrap()
+    str::from_utf8(delivery.payload.as_deref().unwrap()).unwrap().parse().unwrap()
 }
 
 async fn a_tail_begins_with_the_newest_messages_and_goes_on(mut kind: impl Kind) {

@@ -199,7 +199,7 @@ impl Scripted {
     /// Delivers a message at this offset. Without a payload it is a tombstone.
     pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> TopicPosition {
         let place = TopicPosition { partition: 0, offset };
-        let payload = payload.map(<[u8]>::to_vec);
+        let payload = payload.map(|bytes| bytes.to_vec().into());
         let (key, headers) = (key.map(Into::into), vec![]);
         let delivery = Delivery { position: place, key, payload, headers, timestamp: 0 };
         self.0.incoming.lock().unwrap().push_back(Arc::new(delivery));

@@ -103,7 +103,8 @@ impl Real {
 }
 
 fn texts(deliveries: &[Arc<Delivery>]) -> Vec<String> {
-    let text = |one: &Arc<Delivery>| String::from_utf8(one.payload.clone().unwrap()).unwrap();
+    let text =
+        |one: &Arc<Delivery>| String::from_utf8(one.payload.as_deref().unwrap().to_vec()).unwrap();
     deliveries.iter().map(text).collect()
 }
 

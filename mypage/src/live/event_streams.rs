@@ -8,7 +8,7 @@ use crate::live::watchers::FRAMES_MAX;
 use axum::body::Bytes;
 use chassis::bus::Delivery;
 use chassis::http::event_stream::{reset, write_event};
-use common_events::{Envelope, Event};
+use common_events::Event;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -107,11 +107,11 @@ impl EventStreams {
     fn take_one(&mut self, message: &Delivery) {
         let (partition, offset) = (message.position.partition, message.position.offset);
         self.read.insert(partition, offset);
-        let Some((envelope, shown)) = shown(message) else { return };
+        let Some((event, shown)) = shown(message) else { return };
         self.turns += 1;
         let (stock, cart) = (shown.stock(), shown.cart());
         let news = News { turn: self.turns, partition, offset, shown };
-        match (envelope.event, stock) {
+        match (event, stock) {
             (Event::QuantityModified(_), Some(gifticon)) => self.stock.put(gifticon, news),
             (_, Some(gifticon)) => {
                 self.stock.forget(gifticon);
@@ -234,8 +234,8 @@ fn position(offsets: &BTreeMap<i32, i64>) -> String {
 }
 
 /// Returns an event, and what is shown of it, if anything is.
-fn shown(message: &Delivery) -> Option<(Envelope, Shown)> {
-    let envelope = Envelope::from_json(message.payload.as_deref()?).ok()?;
-    let shown = Shown::of(&envelope, envelope.happened_at(message.timestamp))?;
-    Some((envelope, shown))
+fn shown(message: &Delivery) -> Option<(&Event, Shown)> {
+    let envelope = message.payload.as_ref()?.event().ok()?;
+    let shown = Shown::of(envelope, envelope.happened_at(message.timestamp))?;
+    Some((&envelope.event, shown))
 }

@@ -126,7 +126,7 @@ pub(super) fn delivery(message: Message, offset: i64, timestamp: i64) -> Deliver
     Delivery {
         position: TopicPosition { partition: 0, offset },
         key: Some(message.key),
-        payload: Some(message.payload.into_bytes()),
+        payload: Some(message.payload.into_bytes().into()),
         headers: message.headers,
         timestamp,
     }

@@ -171,7 +171,7 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>) -> Arc<Delivery> {
     Arc::new(Delivery {
         position: TopicPosition { partition: message.partition(), offset: message.offset() },
         key: message.key().map(|key| String::from_utf8_lossy(key).into_owned()),
-        payload: message.payload().map(<[u8]>::to_vec),
+        payload: message.payload().map(|bytes| bytes.to_vec().into()),
         headers,
         timestamp: message.timestamp().to_millis().unwrap_or_default(),
     })

@@ -76,7 +76,7 @@ async fn a_reader_that_is_behind_gets_as_many_messages_as_it_asks_for() {
     assert_eq!(offsets(&from_file), (0..1_203).collect::<Vec<_>>());
     for (sent, read) in messages(0..1_203).into_iter().zip(&from_file) {
         assert_eq!(read.key, Some(sent.key));
-        assert_eq!(read.payload, Some(sent.payload.into_bytes()));
+        assert_eq!(read.payload, Some(sent.payload.into_bytes().into()));
         assert_eq!(read.headers, sent.headers);
     }
     for (from, limit, wanted) in [

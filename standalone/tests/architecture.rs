@@ -17,7 +17,19 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("web", vec!["chassis"]), // no events, no SQL: it asks the services as everybody does
         ("gateway", vec!["chassis", "web"]),
         ("chaos", vec!["chassis", "gateway"]),
-        ("bench", vec!["chassis", "gifticon", "cart", "payment", "mypage", "gateway", "chaos"]),
+        (
+            "bench",
+            vec![
+                "common-events",
+                "chassis",
+                "gifticon",
+                "cart",
+                "payment",
+                "mypage",
+                "gateway",
+                "chaos",
+            ],
+        ),
     ]);
     let mut all = vec!["common-events", "chassis", "web", "gateway", "chaos"];
     for service in names() {

@@ -17,6 +17,8 @@ const HELD_SECONDS: u64 = 60;
 pub(crate) enum Part {
     /// The floors, and the shop beside them
     Shop,
+    /// Reservations straight at gifticon, one by one and many in one call
+    Reservations,
     /// A full outbox and a full topic that are worked off
     Backlog,
     /// Reads from tables of growing size

@@ -30,6 +30,7 @@ mod process;
 mod rates;
 mod replicas;
 mod report;
+mod reservations;
 mod rival;
 mod seed;
 mod shop;

@@ -77,7 +77,7 @@ pub(crate) async fn in_turns(
 }
 
 /// Returns a row with the median of each figure.
-fn medians(runs: &[Row]) -> anyhow::Result<Row> {
+pub(crate) fn medians(runs: &[Row]) -> anyhow::Result<Row> {
     let first = runs.first().context("there is a run")?;
     let of = |figure: fn(&Row) -> f64| median(runs.iter().map(figure).collect());
     let of_some = |figure: fn(&Row) -> Option<f64>| {

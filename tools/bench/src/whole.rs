@@ -7,8 +7,8 @@ use crate::nginx::{Headers, Nginx};
 use crate::report::{Report, Row};
 use crate::shop::Shop;
 use crate::wire::request;
-use crate::workloads::{MIXED, any, hot, mixed, reserve, stock_up, visible};
-use crate::{backlog, floors, full, growth, rates, tools, zipf};
+use crate::workloads::{MIXED, any, hot, mixed, stock_up, visible};
+use crate::{backlog, floors, full, growth, rates, reservations, tools, zipf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ pub(crate) async fn run(cli: &Cli, report: &mut Report) -> anyhow::Result<()> {
         let pipeline = floor(repeat, time, report).await?;
         let shop = Shop::start(cli.real).await?;
         serve(&shop, &pipeline, repeat, time, report).await?;
+    }
+    if cli.wants(Part::Reservations) {
+        reservations::run(cli.real, repeat, time, report).await?;
     }
     if cli.wants(Part::Backlog) {
         backlog::run(cli.real, cli.events, report).await?;
@@ -124,15 +127,7 @@ async fn serve(
     drains(shop).await?;
     rates::at_shares(shop, carts.rate, time, report).await?;
 
-    let loops = [
-        ClosedLoop::at(shop, "gateway", MIXED, mixed()),
-        ClosedLoop::at(
-            shop,
-            "gifticon",
-            "reservations straight at gifticon, one gifticon",
-            reserve(),
-        ),
-    ];
+    let loops = [ClosedLoop::at(shop, "gateway", MIXED, mixed())];
     for row in in_turns(&loops, repeat, time).await? {
         report.add(row, None);
     }

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 /// Gifticons on sale.
 pub(crate) const GIFTICONS: i64 = 1_000;
@@ -129,14 +128,6 @@ pub(crate) fn mixed() -> Requests {
             80..95 => request("POST", "/carts", r#"{"gifticonId":2,"quantity":1}"#),
             _ => request("DELETE", &format!("/carts/{cart}"), ""),
         }
-    })
-}
-
-/// Returns reservations for gifticon.
-pub(crate) fn reserve() -> Requests {
-    Arc::new(|_| {
-        let path = format!("/reservations/{}", Uuid::now_v7()); // as cart names them
-        request("PUT", &path, r#"{"gifticonId":1,"quantity":1}"#)
     })
 }
 

@@ -5,6 +5,7 @@
 //! - [`audit`] checks the databases and the topic, and [`owners`] whose everything is.
 //! - [`cluster`] runs two replicas of each process behind a [`proxy`], on the Kafka and Postgres of
 //!   [`servers`]; [`fault`] injects faults into it.
+//! - [`open_page`] follows the event streams through all of it.
 //! - [`progress`] says how far a run is.
 //! - [`shop`] puts these together. [`story`] is the purchase of the original sample.
 //!
@@ -19,6 +20,7 @@ pub mod customers;
 pub mod dice;
 pub mod fault;
 pub mod ledger;
+pub mod open_page;
 pub mod owners;
 pub mod progress;
 pub mod proxy;

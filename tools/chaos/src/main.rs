@@ -6,6 +6,7 @@ mod drills;
 use anyhow::ensure;
 use chaos::account::People;
 use chaos::cluster::Cluster;
+use chaos::open_page::OpenPage;
 use chaos::progress::Progress;
 use chaos::shop::Shop;
 use clap::{Parser, ValueEnum};
@@ -113,6 +114,7 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         shop.stock_up(40 * cli.cycles.cast_signed()).await?;
     }
     let time = Duration::from_secs(cli.seconds);
+    let page = OpenPage::of(&shop.web);
     let mut rows = match cli.drill {
         Drill::Faults => faults::run(&mut shop, cli).await?,
         Drill::Story => story::run(&mut shop).await?,
@@ -125,6 +127,7 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
     let auditing = Progress::begin("auditing");
     let topic = shop.audit().await?;
     drop(auditing);
+    let (events, connects) = page.agrees(&shop.web).await?;
     let expects_copies = cli.drill == Drill::Faults && cli.cycles >= 50;
     ensure!(
         !expects_copies || topic.copies > 0,
@@ -135,6 +138,8 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         row("oversold, leaked, doubled or lost", &0),
         row("events in the topic", &topic.messages),
         row("of them copies of an earlier one, acted on once", &topic.copies),
+        row("events that an open page was told, until it showed what the shop says", &events),
+        row("how often its two streams connected", &connects),
     ]);
     if let Some(keys) = shop.people.keys() {
         rows.push(row("keys that the issuer signed tokens with, one after another", &keys));

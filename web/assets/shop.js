@@ -100,7 +100,7 @@ function ask(row) {
   asked.add(row);
   setTimeout(async () => {
     asked.delete(row);
-    const fresh = await part('/shop/gifticons/' + row);
+    const fresh = await part(`/shop/gifticons/${row}?page=${words.page}`);
     const card = list.querySelector(`[data-row="${Number(row)}"]`);
     if (fresh && card) renew(card, fresh);
   }, Math.random() * ASKED_MS);
@@ -120,8 +120,7 @@ let all;
 function askForAll() {
   all ??= setTimeout(async () => {
     all = undefined;
-    const page = new URLSearchParams(location.search).get('page') ?? 0;
-    const fresh = await parts(`/shop?page=${Number(page)}`, '.card');
+    const fresh = await parts(`/shop?page=${words.page}`, '.card');
     for (const one of fresh) {
       const card = cardOf(one.dataset.gifticon);
       if (card) renew(card, one);

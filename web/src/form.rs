@@ -1,7 +1,7 @@
 //! Forms that a page sends.
 
 use crate::answer;
-use crate::pages::{pager, trouble};
+use crate::pages::{WayBack, pager, trouble};
 use crate::services::Services;
 use crate::visit::Visit;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -97,7 +97,7 @@ pub(crate) fn refused(headers: &HeaderMap, visit: &Visit) -> Response {
         return answer::page(
             StatusCode::FORBIDDEN,
             visit,
-            &trouble::page(visit, "/shop", t.cross_site_title, t.cross_site_text),
+            &trouble::page(visit, WayBack::SHOP, t.cross_site_title, t.cross_site_text),
         );
     }
     let detail =

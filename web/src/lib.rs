@@ -14,8 +14,8 @@ mod visitor;
 mod voucher;
 mod words;
 
-pub use pages::PATHS;
 pub use pages::sign_in::Trouble;
+pub use pages::{PATHS, WayBack};
 pub use visitor::{Account, Visitor};
 
 use axum::Router;
@@ -64,15 +64,16 @@ impl Web {
         self.services.clone().merge(self.pages.clone())
     }
 
-    /// Returns the page for somebody whose sign-in does not go on.
-    pub async fn trouble(&self, request: &mut Parts, trouble: Trouble) -> Response {
-        pages::sign_in::trouble(&self.visit(request).await, trouble)
+    /// Returns the page for somebody whose sign-in does not go on. It is tried again by a link, which leads `back`.
+    pub async fn trouble(&self, request: &mut Parts, trouble: Trouble, back: WayBack) -> Response {
+        pages::sign_in::trouble(&self.visit(request).await, trouble, back)
     }
 
     /// Returns the refusal of a request whose session is over, or cannot be checked: a page to a browser, a problem to everybody
     /// else.
     pub async fn refuse(&self, request: &mut Parts, trouble: Trouble) -> Response {
-        pages::sign_in::refusal(&request.headers.clone(), &self.visit(request).await, trouble)
+        let visit = self.visit(request).await;
+        pages::sign_in::refusal(request, &visit, trouble)
     }
 
     /// Returns the page that leads somebody who signed out to `url`, where the issuer forgets them.

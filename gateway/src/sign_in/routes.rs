@@ -16,7 +16,7 @@ use chassis::http::{BaseUrl, Caller, Query};
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{info, warn};
-use web::Trouble;
+use web::{Trouble, WayBack};
 
 /// Where the issuer sends browsers back to. It has to know this address.
 const DONE: &str = "/sign-in/done";
@@ -35,29 +35,26 @@ pub(super) fn routes(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Handles `GET /sign-in?to=PAGE`: leads to the issuer.
+/// Handles `GET /sign-in?to=PAGE`: leads to the issuer. `PAGE` is such as `/me` or `/shop?page=3`.
 async fn begin(
     State(Shared { sign_in, web }): State<Shared>,
     caller: Caller,
     request: Request,
 ) -> Response {
     let (SignIn(parts), (mut head, _)) = (&sign_in, request.into_parts());
+    let to = WayBack::named(Query::of(&head.uri).get(&["to"]));
     if !parts.attempts.count(caller) {
-        return web.trouble(&mut head, Trouble::TooMany).await;
+        return web.trouble(&mut head, Trouble::TooMany, to).await;
     }
-    let query = Query::of(&head.uri);
-    let asked = query.get(&["to"]);
-    // One of our own pages: the address of another site would lead people there from ours.
-    let to = web::PATHS.into_iter().find(|path| Some(*path) == asked).unwrap_or("/shop");
     let redirect = BaseUrl::of(&head.headers).url(DONE);
     let Ok(question) = parts.provider.question(redirect.clone()).await else {
-        return web.trouble(&mut head, Trouble::Away).await;
+        return web.trouble(&mut head, Trouble::Away, to).await;
     };
     let mut response = redirected(&question.url);
-    let attempt = Attempt::new(question, redirect, to.to_owned());
+    let attempt = Attempt::new(question, redirect, to.to_string());
     if !attempt.put(response.headers_mut(), &Attempt::place(&head.headers), &parts.seal) {
         warn!("a sign-in cannot begin: the address of the shop is too long");
-        return web.trouble(&mut head, Trouble::Away).await;
+        return web.trouble(&mut head, Trouble::Away, to).await;
     }
     response
 }
@@ -69,21 +66,22 @@ async fn finish(
     request: Request,
 ) -> Response {
     let (SignIn(parts), (mut head, _)) = (&sign_in, request.into_parts());
-    if !parts.attempts.count(caller) {
-        return web.trouble(&mut head, Trouble::TooMany).await;
-    }
     let place = Attempt::place(&head.headers);
     let attempt = Attempt::of(&head.headers, &place, &parts.seal);
+    let to = WayBack::named(attempt.as_ref().map(|attempt| &*attempt.to));
+    if !parts.attempts.count(caller) {
+        return web.trouble(&mut head, Trouble::TooMany, to).await;
+    }
     let mut response = match sign_in.finish(attempt, &Query::of(&head.uri)).await {
-        Ok((session, to)) => {
+        Ok(session) => {
             parts.attempts.succeeded.inc();
-            let mut response = redirected(&BaseUrl::of(&head.headers).url(&to));
+            let mut response = redirected(&BaseUrl::of(&head.headers).url(&to.to_string()));
             response.extensions_mut().insert(Change::Begins(session));
             response
         }
         Err(trouble) => {
             parts.attempts.failed.inc();
-            web.trouble(&mut head, trouble).await
+            web.trouble(&mut head, trouble, to).await
         }
     };
     place.remove(response.headers_mut());
@@ -122,12 +120,8 @@ impl SignIn {
         }
     }
 
-    /// Returns the session of somebody whom the issuer sent back, and the page to show.
-    async fn finish(
-        &self,
-        attempt: Option<Attempt>,
-        answer: &Query,
-    ) -> Result<(Session, String), Trouble> {
+    /// Returns the session of somebody whom the issuer sent back.
+    async fn finish(&self, attempt: Option<Attempt>, answer: &Query) -> Result<Session, Trouble> {
         let parts = &self.0;
         let attempt = attempt.ok_or(Trouble::Gone)?;
         let issuer = answer.get(&["iss"]);
@@ -141,13 +135,13 @@ impl SignIn {
             info!("a sign-in was refused at the issuer");
             return Err(Trouble::Denied);
         };
-        let Attempt { nonce, verifier, redirect, to, .. } = attempt;
+        let Attempt { nonce, verifier, redirect, .. } = attempt;
         let tokens = parts.provider.redeem(code.to_owned(), verifier, redirect).await;
         let tokens = tokens.map_err(|failure| match failure {
             Failure::Refused => Trouble::Denied,
             Failure::Away => Trouble::Away,
         })?;
-        Ok((self.session(tokens, &nonce).await?, to))
+        self.session(tokens, &nonce).await
     }
 
     /// Returns the session of these tokens: both of them are of one person, and of this sign-in.

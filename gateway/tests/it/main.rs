@@ -16,3 +16,4 @@ mod sign_in;
 mod streams;
 mod tls;
 mod visitor;
+mod ways_back;

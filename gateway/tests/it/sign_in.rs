@@ -109,15 +109,25 @@ async fn a_page_gets_nothing_of_an_account_that_signed_in_since() {
 #[tokio::test]
 async fn a_sign_in_leads_to_our_own_pages_alone() {
     let (issuer, gateway) = start().await;
-    for to in
-        ["https://evil.example", "//evil.example", "/\\evil.example", "/carts", "", "/me/../x"]
-    {
+    for (to, page) in [
+        ("https://evil.example", "/shop"),
+        ("//evil.example", "/shop"),
+        ("//evil.example?page=3", "/shop"),
+        ("/\\evil.example", "/shop"),
+        ("/shop?page=//evil.example", "/shop"),
+        ("/shop?page=3%0d%0aset-cookie:a=b", "/shop"),
+        ("/carts", "/shop"),
+        ("", "/shop"),
+        ("/me/../x", "/shop"),
+        ("/me%3Fpage=2%26cancelled=1", "/me?page=2"),
+        ("/shop?page=3&page=4", "/shop?page=3"),
+    ] {
         let browser = Browser::new(&gateway);
         let asked = browser.begin(&format!("/sign-in?to={to}")).await;
         issuer.will_answer(200, tokens(&issuer, "hana", &asked["nonce"]));
         let back = format!("/sign-in/done?code=c&state={}", asked["state"]);
         let back = browser.send(browser.get(&back)).await;
-        assert_eq!(back.headers()["location"], format!("{}/shop", gateway.url()), "{to}");
+        assert_eq!(back.headers()["location"], format!("{}{page}", gateway.url()), "{to}");
     }
 }
 

@@ -1,13 +1,11 @@
 //! What is around every page: the bar at its top, and the summary of what went wrong.
 
 use crate::assets;
+use crate::pages::WayBack;
 use crate::pages::pager::{asked, link};
 use crate::visit::{Theme, Visit};
 use crate::visitor::Visitor;
 use crate::words::Words;
-
-/// The pages that a visitor can open.
-pub const PATHS: [&str; 4] = ["/shop", "/me", "/md", "/live"];
 
 /// A tab of the bar.
 pub(crate) struct Tab {
@@ -101,6 +99,11 @@ impl Frame {
     /// Returns the frame around a page of a list that a form has asked for.
     pub(crate) fn on_page(self, page: i64) -> Self {
         Self { page, ..self }
+    }
+
+    /// Returns where a visitor signs in, and is then led back to this page.
+    pub(crate) fn sign_in_href(&self) -> String {
+        format!("{}/sign-in?to={}", self.prefix, WayBack::new(self.path, self.page))
     }
 
     /// Returns where the page is in the other language.

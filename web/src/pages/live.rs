@@ -2,11 +2,11 @@
 
 use crate::answer;
 use crate::format::count;
-use crate::pages::Frame;
 use crate::pages::figures::Figures;
 use crate::pages::pager::Collection;
 use crate::pages::shop::{Gifticon, Gifticons};
 use crate::pages::sign_in::barred;
+use crate::pages::{Frame, WayBack};
 use crate::visit::Visit;
 use crate::visitor::Visitor;
 use crate::words::{Words, fill};
@@ -53,7 +53,9 @@ struct LivePage {
 
 /// Handles `GET /live`.
 pub(crate) async fn page(visit: Visit) -> Response {
-    if let Some(barred) = barred(&visit, "/live", visit.visitor != Visitor::Stranger) {
+    if let Some(barred) =
+        barred(&visit, WayBack::new("/live", 0), visit.visitor != Visitor::Stranger)
+    {
         return barred;
     }
     let list = format!("/gifticons?size={SUMMED_MAX}&sort=id,desc");

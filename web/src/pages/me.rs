@@ -5,7 +5,7 @@ use crate::form::Form;
 use crate::format::{count, time, won};
 use crate::pages::pager::{Collection, Pager, asked};
 use crate::pages::sign_in::barred;
-use crate::pages::{Frame, Summary, trouble};
+use crate::pages::{Frame, Summary, WayBack, trouble};
 use crate::visit::Visit;
 use crate::voucher;
 use crate::words::{Words, fill};
@@ -182,14 +182,15 @@ pub(crate) async fn cart(visit: Visit, Id(id): Id) -> Response {
 
 /// Returns the page, after a form that was refused if there is one.
 async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response {
-    if let Some(barred) = barred(visit, "/me", visit.visitor.may_buy()) {
+    let number = asked(visit);
+    let back = WayBack::new("/me", number);
+    if let Some(barred) = barred(visit, back, visit.visitor.may_buy()) {
         return barred;
     }
-    let number = asked(visit);
     let path = format!("/mypages?page={number}&size={PAGE_SIZE}&sort=id,desc");
     let list = match (visit.client.get::<Collection<Mypages>>(&path).await, &refused) {
         (Ok(list), _) => Some(list),
-        (Err(refusal), None) => return trouble::unavailable(visit, "/me", &refusal),
+        (Err(refusal), None) => return trouble::unavailable(visit, back, &refusal),
         (Err(_), Some(_)) => None,
     };
     let pager = list.as_ref().and_then(|list| Pager::new(visit, "/me", &list.page));
@@ -206,7 +207,7 @@ async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response
 /// Handles `POST /me/cancel`. A cart that is cancelled twice is cancelled.
 pub(crate) async fn cancel(form: Form) -> Response {
     let (visit, t) = (&form.visit, form.visit.words());
-    if let Some(barred) = barred(visit, "/me", visit.visitor.may_buy()) {
+    if let Some(barred) = barred(visit, WayBack::new("/me", 0), visit.visitor.may_buy()) {
         return barred;
     }
     let cart_id = form.number("cartId").unwrap_or(0);

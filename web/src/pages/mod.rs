@@ -10,6 +10,7 @@ pub(crate) mod shop;
 pub(crate) mod sign_in;
 pub(crate) mod theme;
 pub(crate) mod trouble;
+mod way_back;
 
-pub use frame::PATHS;
 pub(crate) use frame::{Frame, Summary};
+pub use way_back::{PATHS, WayBack};

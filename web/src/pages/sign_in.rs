@@ -1,12 +1,13 @@
 //! Pages about signing in and out, and for those who may not see another page.
 
 use crate::answer;
-use crate::pages::Frame;
 use crate::pages::trouble::{TroublePage, page};
+use crate::pages::{Frame, WayBack};
 use crate::visit::Visit;
 use crate::visitor::Visitor;
 use askama::Template;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chassis::base::accept::prefers_html;
 use chassis::base::i18n::Text;
@@ -37,8 +38,8 @@ struct LeavePage {
     url: String,
 }
 
-/// Returns the page about a sign-in that does not go on.
-pub(crate) fn trouble(visit: &Visit, trouble: Trouble) -> Response {
+/// Returns the page about a sign-in that does not go on. One that is begun anew leads `back`.
+pub(crate) fn trouble(visit: &Visit, trouble: Trouble, back: WayBack) -> Response {
     let t = visit.words();
     let (status, title, text) = match trouble {
         Trouble::Gone => (StatusCode::BAD_REQUEST, t.attempt_gone_title, t.attempt_gone_text),
@@ -54,18 +55,18 @@ pub(crate) fn trouble(visit: &Visit, trouble: Trouble) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, t.unchecked_title, t.unchecked_text)
         }
     };
-    let page = page(visit, "/shop", title, text);
+    let page = page(visit, back, title, text);
     if trouble == Trouble::Unchecked {
-        return answer::page(status, visit, &TroublePage { link: t.to_shop, ..page });
+        let href = visit.path("/shop");
+        return answer::page(status, visit, &TroublePage { href, link: t.to_shop, ..page });
     }
-    let href = visit.path("/sign-in");
-    answer::page(status, visit, &TroublePage { href, link: t.sign_in, ..page })
+    answer::page(status, visit, &page.signing_in())
 }
 
 /// Returns the refusal of a request whose session is over, or cannot be checked: a page to a browser, a problem to everybody else.
-pub(crate) fn refusal(headers: &HeaderMap, visit: &Visit, why: Trouble) -> Response {
-    if prefers_html(headers) {
-        return trouble(visit, why);
+pub(crate) fn refusal(request: &Parts, visit: &Visit, why: Trouble) -> Response {
+    if prefers_html(&request.headers) {
+        return trouble(visit, why, WayBack::of_request(request, visit));
     }
     if why == Trouble::Over {
         let text = Text::fixed(
@@ -88,17 +89,15 @@ pub(crate) fn leave(visit: &Visit, url: &str) -> Response {
     answer::page(StatusCode::OK, visit, &LeavePage { frame, url: url.to_owned() })
 }
 
-/// Returns what a visitor sees in place of the page at `path` if they may not see it.
-pub(crate) fn barred(visit: &Visit, path: &'static str, may: bool) -> Option<Response> {
+/// Returns what a visitor sees in place of a page if they may not see it. Once they are signed in, they get `back` to it.
+pub(crate) fn barred(visit: &Visit, back: WayBack, may: bool) -> Option<Response> {
     if may {
         return None;
     }
     let t = visit.words();
-    let href = visit.path(&format!("/sign-in?to={path}"));
     let (status, title, text) = match visit.visitor {
         Visitor::Account(_) => (StatusCode::FORBIDDEN, t.forbidden_title, t.forbidden_text),
         _ => (StatusCode::UNAUTHORIZED, t.sign_in_title, t.sign_in_text),
     };
-    let page = page(visit, path, title, text);
-    Some(answer::page(status, visit, &TroublePage { href, link: t.sign_in, ..page }))
+    Some(answer::page(status, visit, &page(visit, back, title, text).signing_in()))
 }

@@ -1,7 +1,7 @@
 //! A page of which nothing but its frame can be shown.
 
 use crate::answer;
-use crate::pages::Frame;
+use crate::pages::{Frame, WayBack};
 use crate::services::Refusal;
 use crate::visit::Visit;
 use crate::visitor::Visitor;
@@ -20,16 +20,23 @@ pub(crate) struct TroublePage {
     pub(super) link: &'static str,
 }
 
-/// Returns a page that says what is wrong, with a link to `path`.
+impl TroublePage {
+    /// Returns the page with a link to sign in, and then to come back.
+    pub(super) fn signing_in(self) -> Self {
+        Self { href: self.frame.sign_in_href(), link: self.frame.t.sign_in, ..self }
+    }
+}
+
+/// Returns a page that says what is wrong, with a link that leads `back`.
 pub(crate) fn page(
     visit: &Visit,
-    path: &'static str,
+    back: WayBack,
     title: &'static str,
     text: &'static str,
 ) -> TroublePage {
     let t = visit.words();
-    let frame = Frame::new(visit, path, title, None);
-    TroublePage { frame, title, text, href: visit.path(path), link: t.try_again }
+    let frame = Frame::new(visit, back.path, title, None).on_page(back.page);
+    TroublePage { frame, title, text, href: visit.path(&back.to_string()), link: t.try_again }
 }
 
 /// Returns the 404 for an unknown path: a page to a browser. The server makes a problem of it for everybody else.
@@ -38,17 +45,17 @@ pub(crate) async fn missing(visit: Visit, headers: HeaderMap) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     }
     let t = visit.words();
-    let page = page(&visit, "/shop", t.missing_title, t.missing_text);
+    let page = page(&visit, WayBack::SHOP, t.missing_title, t.missing_text);
     answer::page(StatusCode::NOT_FOUND, &visit, &TroublePage { link: t.to_shop, ..page })
 }
 
-/// Returns the page at `path` while a service refuses what it needs.
-pub(crate) fn unavailable(visit: &Visit, path: &'static str, refusal: &Refusal) -> Response {
+/// Returns a page while a service refuses what it needs. It is tried again by a link, which leads `back`.
+pub(crate) fn unavailable(visit: &Visit, back: WayBack, refusal: &Refusal) -> Response {
     let t = visit.words();
     if refusal.status == StatusCode::UNAUTHORIZED && visit.visitor == Visitor::Anybody {
-        let page = page(visit, "/shop", t.no_sign_in_title, t.no_sign_in_text);
+        let page = page(visit, WayBack::SHOP, t.no_sign_in_title, t.no_sign_in_text);
         return answer::page(refusal.status, visit, &TroublePage { link: t.to_shop, ..page });
     }
     let status = if refusal.is_passing() { refusal.status } else { StatusCode::BAD_GATEWAY };
-    answer::page(status, visit, &page(visit, path, t.trouble_title, t.trouble_text))
+    answer::page(status, visit, &page(visit, back, t.trouble_title, t.trouble_text))
 }

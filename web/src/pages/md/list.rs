@@ -9,7 +9,7 @@ use crate::pages::figures::Figures;
 use crate::pages::pager::{Collection, Pager, asked};
 use crate::pages::shop::{Gifticon, Gifticons};
 use crate::pages::sign_in::barred;
-use crate::pages::{Frame, Summary, trouble};
+use crate::pages::{Frame, Summary, WayBack, trouble};
 use crate::services::Refusal;
 use crate::visit::Visit;
 use crate::words::{Words, fill};
@@ -87,7 +87,8 @@ impl Listed {
 
 /// Returns a page of the list, after a form that was refused if there is one.
 pub(super) async fn show(visit: &Visit, number: i64, refused: Refused) -> Response {
-    if let Some(barred) = barred(visit, "/md", visit.visitor.may_manage()) {
+    let back = WayBack::new("/md", number);
+    if let Some(barred) = barred(visit, back, visit.visitor.may_manage()) {
         return barred;
     }
     let t = visit.words();
@@ -99,7 +100,7 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Refused) -> Respon
     let listed = match listed {
         Ok(listed) => Some(listed),
         Err(_) if refused.summary.is_some() => None, // the summary says what to do
-        Err(refusal) => return trouble::unavailable(visit, "/md", &refusal),
+        Err(refusal) => return trouble::unavailable(visit, back, &refusal),
     };
     let done = match visit.query.get(&["done"]) {
         Some("registered") => Some(t.md_registered),

@@ -5,7 +5,7 @@ use crate::answer::see;
 use crate::form::{Form, new_key};
 use crate::format::{count, won};
 use crate::pages::sign_in::{Trouble, barred, trouble};
-use crate::pages::{Summary, pager};
+use crate::pages::{Summary, WayBack, pager};
 use crate::services::{Client, Refusal};
 use crate::words::fill;
 use axum::http::{Method, StatusCode};
@@ -14,14 +14,14 @@ use serde_json::json;
 
 /// Handles the form of a card: makes one cart, however often the form is sent.
 pub(crate) async fn buy(form: Form) -> Response {
-    let visit = &form.visit;
-    if let Some(barred) = barred(visit, "/shop", visit.visitor.may_buy()) {
+    let (visit, number) = (&form.visit, form.page());
+    let back = WayBack::new("/shop", number);
+    if let Some(barred) = barred(visit, back, visit.visitor.may_buy()) {
         return barred;
     }
     if form.is_of_another_account() {
-        return trouble(visit, Trouble::Over); // somebody signed in or out in another tab
+        return trouble(visit, Trouble::Over, back); // somebody signed in or out in another tab
     }
-    let number = form.page();
     let gifticon_id = form.number("gifticonId").unwrap_or(0);
     let quantity =
         form.number("quantity").filter(|quantity| (1..=2_147_483_647).contains(quantity));

@@ -4,7 +4,7 @@ use crate::answer;
 use crate::form::new_key;
 use crate::format::{count, won};
 use crate::pages::pager::{Collection, Pager, asked};
-use crate::pages::{Frame, Summary, trouble};
+use crate::pages::{Frame, Summary, WayBack, trouble};
 use crate::visit::Visit;
 use crate::visitor::Visitor;
 use crate::voucher;
@@ -68,6 +68,16 @@ enum Purchase {
     Made(Bought),
 }
 
+/// What a card offers to its visitor.
+enum Offer {
+    /// The form that buys.
+    Form,
+    /// To sign in first.
+    SignIn,
+    /// Nothing: the account is none of a customer.
+    Nothing,
+}
+
 /// A gifticon on sale.
 struct Card {
     id: i64,
@@ -83,11 +93,8 @@ struct Card {
     is_sold_out: bool,
     quantity_name: String,
     add_name: String,
-    /// Where to sign in, for somebody who has to before they buy.
-    sign_in: Option<String>,
     sign_in_name: String,
-    /// True for an account that buys nothing.
-    is_barred: bool,
+    offer: Offer,
     quantity: String,
     key: String,
     error: Option<String>,
@@ -102,7 +109,6 @@ struct ShopPage {
     gone: bool,
     cards: Vec<Card>,
     pager: Option<Pager>,
-    page: i64,
 }
 
 #[derive(Template)]
@@ -110,7 +116,6 @@ struct ShopPage {
 struct CardPart {
     frame: Frame,
     card: Card,
-    page: i64,
 }
 
 /// Returns the text for what is left.
@@ -139,9 +144,12 @@ impl Card {
             is_sold_out: left == 0,
             quantity_name: fill(t.quantity, &[("name", &gifticon.name)]),
             add_name: fill(t.add_named, &[("name", &gifticon.name)]),
-            sign_in: (visit.visitor == Visitor::Stranger).then(|| visit.path("/sign-in?to=/shop")),
             sign_in_name: fill(t.sign_in_to_buy_named, &[("name", &gifticon.name)]),
-            is_barred: visit.visitor != Visitor::Stranger && !visit.visitor.may_buy(),
+            offer: match &visit.visitor {
+                Visitor::Stranger => Offer::SignIn,
+                visitor if visitor.may_buy() => Offer::Form,
+                _ => Offer::Nothing,
+            },
             quantity: "1".into(),
             key: new_key(),
             error: None,
@@ -169,13 +177,13 @@ pub(crate) async fn page(visit: Visit) -> Response {
     show(&visit, number, None).await
 }
 
-/// Handles `GET /shop/gifticons/{id}`: one card, for a script whose card is old.
+/// Handles `GET /shop/gifticons/{id}?page=N`: one card of a page of the list, for a script whose card is old.
 pub(crate) async fn card(visit: Visit, Id(id): Id) -> Response {
     match visit.client.get::<Gifticon>(&format!("/gifticons/{id}")).await {
         Ok(gifticon) => {
             let frame = Frame::new(&visit, "/shop", visit.words().shop_title, None);
             let card = Card::new(&visit, &gifticon);
-            answer::page(StatusCode::OK, &visit, &CardPart { frame, card, page: 0 })
+            answer::page(StatusCode::OK, &visit, &CardPart { frame, card })
         }
         Err(refusal) => refusal.status.into_response(),
     }
@@ -189,7 +197,9 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -
         futures_util::join!(visit.client.get::<Collection<Gifticons>>(&path), bought(visit));
     let list = match (listed, &refused) {
         (Ok(list), _) => Some(list),
-        (Err(refusal), None) => return trouble::unavailable(visit, "/shop", &refusal),
+        (Err(refusal), None) => {
+            return trouble::unavailable(visit, WayBack::new("/shop", number), &refusal);
+        }
         (Err(_), Some(_)) => None, // the summary says what to do
     };
     let (gone, mut bought) = match bought {
@@ -217,7 +227,6 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -
         gone,
         cards,
         pager: list.and_then(|list| Pager::new(visit, "/shop", &list.page)),
-        page: number,
     };
     answer::page(status, visit, &page)
 }

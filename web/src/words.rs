@@ -109,6 +109,8 @@ words! {
     next: "Next", "다음";
     page_of: "Page {n} of {of}", "{of}쪽 중 {n}쪽";
     pages: "Pages of the list", "목록 쪽 이동";
+    beyond_text: "The list ends at page {of}.", "이 목록은 {of}쪽까지 있어요.";
+    to_last_page: "To the last page", "마지막 쪽으로 가기";
 
     // What may go wrong when buying.
     error_summary: "It was not added", "담지 못했어요";

@@ -2,6 +2,7 @@
 
 use crate::common::Shop;
 use crate::visitor::Visitor;
+use chassis::testing::eventually;
 use reqwest::Method;
 use serde_json::json;
 
@@ -68,6 +69,50 @@ async fn a_path_that_leads_nowhere_is_a_page_to_a_browser() {
     }
     let (status, problem) = shop.web.ask(Method::GET, "/nothing", None).await.unwrap();
     assert_eq!((status.as_u16(), &problem["type"]), (404, &json!("/problems/not-found")));
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_beyond_the_last_one_of_a_list_is_missing_and_not_empty() {
+    let shop = Shop::start().await;
+    let ko = Visitor { shop: &shop, language: "ko" };
+    let en = Visitor { shop: &shop, language: "en" };
+    let empty = ["아직 판매 중인 상품이 없어요", "아직 담은 기프티콘이 없어요", "첫 기프티콘을"];
+    for (path, empty) in ["/shop", "/me", "/md"].into_iter().zip(empty) {
+        let page = ko.open(&format!("{path}?page=99")).await;
+        assert_eq!(page.status, 200, "{path}");
+        page.says(&[empty]).lacks(&["없는 페이지예요"]);
+    }
+    for id in 1..=25 {
+        ko.register(id, "카페라떼", 10, 5_000).await;
+    }
+    ko.buy(25, &[]).await.location();
+    eventually("the view to have it", async || {
+        ko.open("/me").await.text.contains("c-1").then_some(())
+    })
+    .await;
+    for (path, last, of) in
+        [("/shop", "/shop?page=1", 2), ("/me", "/me", 1), ("/md", "/md?page=1", 2)]
+    {
+        for number in [of, 99, 1_000_000] {
+            let page = ko.open(&format!("{path}?page={number}")).await;
+            assert_eq!(page.status, 404, "{path} {number}");
+            let ends = format!("이 목록은 {of}쪽까지 있어요");
+            let link = format!("href=\"{last}\">마지막 쪽으로 가기</a>");
+            page.says(&["없는 페이지예요", &ends, &link]).lacks(&empty);
+            page.lacks(&["이전</a>", "다음</a>", &format!("{of}쪽 중")]);
+        }
+        let page = en.open(&format!("{path}?page=99")).await;
+        let ends = format!("The list ends at page {of}.");
+        page.says(&["There is no such page", &ends, "To the last page"]);
+        let page = en.open(last).await;
+        assert_eq!(page.status, 200, "{last}");
+        page.lacks(&["There is no such page"]);
+    }
+    // A form of a page that is gone says what is wrong with it all the same.
+    let page = en.send("/shop/carts", &[("gifticonId", "1"), ("page", "99")]).await;
+    assert_eq!(page.status, 422);
+    page.says(&["Choose a quantity", "There is no such page"]);
     shop.stop().await;
 }
 

@@ -200,6 +200,7 @@ async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response
         Some((status, summary)) => (status, Some(summary)),
         None => (StatusCode::OK, None),
     };
+    let status = Pager::status(pager.as_ref(), status);
     let frame = Frame::new(visit, "/me", visit.words().me_title, Some("me.js"));
     answer::page(status, visit, &MePage { frame, summary, rows, pager, is_first: number == 0 })
 }

@@ -1,9 +1,13 @@
-//! Links to the pages of a list.
+//! The pages of a list: links to them, and what is said of one that the list does not have.
 
 use crate::format::count;
 use crate::visit::Visit;
 use crate::words::fill;
+use axum::http::StatusCode;
 use serde::Deserialize;
+
+/// The highest number of a page that is asked for, from 0. The services skip no more items to get to one.
+const NUMBER_MAX: i64 = 4_999;
 
 /// `page` of a collection.
 #[derive(Debug, Deserialize)]
@@ -22,26 +26,38 @@ pub(crate) struct Collection<T> {
     pub(crate) page: PageInfo,
 }
 
-/// Links to the pages before and after.
-pub(crate) struct Pager {
-    pub(crate) previous: Option<String>,
-    pub(crate) next: Option<String>,
-    pub(crate) text: String,
+/// What is below a list.
+pub(crate) enum Pager {
+    /// Links to the pages before and after.
+    Links { previous: Option<String>, next: Option<String>, text: String },
+    /// In place of a page that the list does not have: where it ends, and a link to there.
+    Beyond { text: String, last: String },
 }
 
 impl Pager {
-    /// Returns the links below a list at `path`, or `None` for a list of one page.
+    /// Returns what is below a list at `path`. Returns `None` for a list of one page, and for an empty one, whose page says that
+    /// it is empty.
     pub(crate) fn new(visit: &Visit, path: &str, page: &PageInfo) -> Option<Self> {
-        if page.total_pages < 2 {
-            return None;
-        }
+        let (t, pages) = (visit.words(), page.total_pages);
         let link = |number: i64| visit.path(&link(path, number, ""));
-        let (number, of) = (count(page.number + 1), count(page.total_pages));
-        Some(Self {
+        let (number, of) = (count(page.number + 1), count(pages));
+        if pages > 0 && page.number >= pages {
+            let text = fill(t.beyond_text, &[("of", &of)]);
+            return Some(Self::Beyond { text, last: link(pages - 1) });
+        }
+        (pages > 1).then(|| Self::Links {
             previous: (page.number > 0).then(|| link(page.number - 1)),
-            next: (page.number + 1 < page.total_pages).then(|| link(page.number + 1)),
-            text: fill(visit.words().page_of, &[("n", &number), ("of", &of)]),
+            next: (page.number + 1 < pages).then(|| link(page.number + 1)),
+            text: fill(t.page_of, &[("n", &number), ("of", &of)]),
         })
+    }
+
+    /// Returns 404 if the list does not have the page. The `status` of a form that was refused stays.
+    pub(crate) fn status(pager: Option<&Self>, status: StatusCode) -> StatusCode {
+        match pager {
+            Some(Self::Beyond { .. }) if status == StatusCode::OK => StatusCode::NOT_FOUND,
+            _ => status,
+        }
     }
 }
 
@@ -52,8 +68,8 @@ pub(crate) fn asked(visit: &Visit) -> i64 {
 
 /// Returns the number of a page out of what a query or a form has, from 0.
 pub(crate) fn number(page: Option<&str>) -> i64 {
-    let page = page.and_then(|page| page.trim().parse().ok());
-    page.filter(|page| (0..5_000).contains(page)).unwrap_or(0)
+    let page: Option<i64> = page.and_then(|page| page.trim().parse().ok());
+    page.unwrap_or(0).clamp(0, NUMBER_MAX)
 }
 
 /// Returns the path and query of a page of the list at `path`, with `more` in its query.

@@ -122,6 +122,8 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Refused) -> Respon
         name,
         value: value.map_or_else(|| t.unknown.to_owned(), count),
     };
+    let pager = listed.as_ref().and_then(|listed| Pager::new(visit, "/md", &listed.list.page));
+    let status = Pager::status(pager.as_ref(), refused.status);
     let is_part = counted.as_ref().is_some_and(|counted| counted.is_part);
     let page = MdPage {
         frame: Frame::new(visit, "/md", t.md_title, None).on_page(number),
@@ -134,7 +136,7 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Refused) -> Respon
             figure(t.md_parked, parked),
         ],
         fields: fields(t, new),
-        pager: listed.as_ref().and_then(|listed| Pager::new(visit, "/md", &listed.list.page)),
+        pager,
         rows: rows(visit, listed, counted.as_ref(), refused.change.as_ref()),
         basis: is_part.then(|| fill(t.md_basis, &[("n", &count(COUNTED_CARTS_MAX))])),
         missing: match on_sale {
@@ -143,7 +145,7 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Refused) -> Respon
             _ => Some(t.md_unread),
         },
     };
-    answer::page(refused.status, visit, &page)
+    answer::page(status, visit, &page)
 }
 
 /// Returns the rows. What was typed into the form of a gifticon that is not among them has a row, too.

@@ -220,13 +220,15 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -
         }
         cards.push(card);
     }
+    let pager = list.and_then(|list| Pager::new(visit, "/shop", &list.page));
     let status = refused.as_ref().map_or(StatusCode::OK, |refused| refused.status);
+    let status = Pager::status(pager.as_ref(), status);
     let page = ShopPage {
         frame: Frame::new(visit, "/shop", t.shop_title, Some("shop.js")).on_page(number),
         summary: refused.map(|refused| refused.summary),
         gone,
         cards,
-        pager: list.and_then(|list| Pager::new(visit, "/shop", &list.page)),
+        pager,
     };
     answer::page(status, visit, &page)
 }

@@ -158,6 +158,9 @@ function set(key, text, value) {
   box.querySelector('polyline').setAttribute('points', points.join(' '));
 }
 
+// The line stays as it was while the number is unknown.
+const setKnown = (key, text, value) => Number.isNaN(value) ? set(key, words.unknown) : set(key, text, value);
+
 function left() {
   let sum = 0;
   for (const units of stock.values()) sum += units;
@@ -169,7 +172,7 @@ async function figures() {
     const answer = await fetch(at('/live/figures'), { headers: { accept: 'application/json' } });
     if (!answer.ok) return;
     const { cartsPerSecond, services } = await answer.json();
-    let lag = 0, age = 0, breaker;
+    let lag = 0, age = 0, breaker; // NaN where a service does not say: a part is not the whole
     for (const one of services) {
       const node = document.getElementById('node-' + one.service);
       const role = node?.querySelector('[data-role]');
@@ -181,15 +184,15 @@ async function figures() {
           : one.lagEvents >= 1 ? picture.dataset.unread.replace('{n}', count.format(one.lagEvents))
           : role.dataset.role;
       }
+      lag += one.lagEvents ?? NaN;
+      age = Math.max(age, one.outboxAgeSeconds ?? NaN);
       if (!one.up) continue;
-      lag += one.lagEvents ?? 0;
-      age = Math.max(age, one.outboxAgeSeconds ?? 0);
       breaker ??= one.breaker;
       if (one.soldOut !== undefined) soldOut(one.soldOut);
     }
     set('carts', cartsPerSecond === null ? words.unknown : cartsPerSecond.toFixed(1), cartsPerSecond ?? 0);
-    set('lag', count.format(lag), lag);
-    set('outbox', words.seconds.replace('{n}', age.toFixed(1)), age);
+    setKnown('lag', count.format(lag), lag);
+    setKnown('outbox', words.seconds.replace('{n}', age.toFixed(1)), age);
     set('breaker', words[breaker] ?? words.unknown);
     document.getElementById('breaker').classList.toggle('is-open', breaker !== undefined && breaker !== 'closed');
   } catch { /* asked again */ }

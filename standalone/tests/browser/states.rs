@@ -118,6 +118,21 @@ async fn a_customer_is_told(lang: &'static str) {
     visit.sees("#c-2 .notice", "취소했어요", "The money and the stock go back").await;
     assert_eq!(carts(shop).await, 1);
 
+    // What holds for a part is not told as if it held for the whole.
+    browser.open("/live").await;
+    let numbers = ["[data-number='lag'] dd", "[data-number='outbox'] dd"];
+    for number in numbers {
+        browser.says(number, "0").await;
+    }
+    visit.lose("payment");
+    for number in numbers {
+        visit.sees(number, "알 수 없음", "unknown").await;
+    }
+    visit.find("payment");
+    for number in numbers {
+        browser.says(number, "0").await;
+    }
+
     for service in ["gifticon", "cart", "payment", "mypage"] {
         visit.lose(service);
     }

@@ -95,8 +95,7 @@ fn numbers(
     (stock_name, left): (&'static str, Option<i64>),
 ) -> Vec<Number> {
     let known = |value: Option<String>| value.unwrap_or_else(|| t.unknown.to_owned());
-    let lag = figures.up().filter_map(|service| service.lag_events).reduce(|a, b| a + b);
-    let age = figures.up().map(|service| service.outbox_age_seconds).reduce(f64::max);
+    let (lag, age) = (figures.lag_events(), figures.outbox_age_seconds());
     let breaker = match breaker {
         "closed" => Some(t.breaker_closed),
         "halfOpen" => Some(t.breaker_half_open),

@@ -34,7 +34,7 @@ impl StockChanges {
     pub(super) fn forget(&mut self, gifticon: i64) {
         if self.newest.remove(&gifticon).is_some() {
             self.turns.retain(|turn| *turn != gifticon);
-            self.measure();
+            self.recompute_before();
         }
     }
 
@@ -42,7 +42,7 @@ impl StockChanges {
     pub(super) fn take(&mut self, most: usize) -> Vec<News> {
         let turns = self.turns.drain(..most.min(self.turns.len()));
         let taken = turns.filter_map(|gifticon| self.newest.remove(&gifticon)).collect();
-        self.measure();
+        self.recompute_before();
         taken
     }
 
@@ -60,7 +60,8 @@ impl StockChanges {
         self.before.get(&partition).copied()
     }
 
-    fn measure(&mut self) {
+    /// Sets `before` anew, after changes that waited are gone.
+    fn recompute_before(&mut self) {
         self.before.clear();
         for change in self.newest.values() {
             let before = self.before.entry(change.partition).or_insert(i64::MAX);

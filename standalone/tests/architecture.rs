@@ -106,7 +106,7 @@ fn the_rules_import_no_infrastructure() {
 /// a library that has no other clock. A store may read it for when a row was changed.
 #[test]
 fn the_wall_clock_is_read_for_timestamps_only() {
-    const READERS: [&str; 16] = [
+    const READERS: [&str; 17] = [
         "cart/src/app.rs",                     // when a cart was added
         "chassis/src/auth/cache.rs", // whether a token has ended, which its issuer says by the wall clock
         "chassis/src/auth/claims.rs", // the same
@@ -121,6 +121,7 @@ fn the_wall_clock_is_read_for_timestamps_only() {
         "chassis/src/mailbox/housekeeping.rs", // when an event was parked
         "chassis/src/mailbox/outbox.rs", // when an event happened
         "chassis/src/test_issuer/mod.rs", // when the tokens of tests end
+        "chassis/src/workers/message_span.rs", // when an event was written, for its span
         "gateway/src/sign_in/attempt.rs", // whether a sign-in took too long, which every replica has to know
         "standalone/src/dev_issuer/mod.rs", // when the tokens of the issuer `dev` end
     ];

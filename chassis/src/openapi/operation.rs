@@ -8,16 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-/// The problems of every operation: what the server itself refuses, and faults.
-const OF_EVERY: [Kind; 7] = [
-    kind::MALFORMED,
-    kind::BAD_HOST,
-    kind::TOO_SLOW,
-    kind::URI_TOO_LONG,
-    kind::HEADERS_TOO_LARGE,
-    kind::UNAVAILABLE,
-    kind::INTERNAL,
-];
+/// The problems with which the server itself refuses a request, before any route has it.
+const OF_THE_SERVER: [Kind; 5] =
+    [kind::MALFORMED, kind::BAD_HOST, kind::TOO_SLOW, kind::URI_TOO_LONG, kind::HEADERS_TOO_LARGE];
+/// The other problems of every operation.
+const OF_EVERY: [Kind; 2] = [kind::UNAVAILABLE, kind::INTERNAL];
 /// Those of every operation that reads a body.
 const OF_BODIES: [Kind; 4] = [kind::INVALID, kind::MEDIA_TYPE, kind::ENCODING, kind::TOO_LARGE];
 
@@ -52,7 +47,7 @@ impl Operation {
         let operation = Self {
             method,
             path: path.into(),
-            kinds: [&OF_EVERY, of_writes].concat(),
+            kinds: [&OF_THE_SERVER[..], &OF_EVERY, of_writes].concat(),
             schemas: Schemas::default(),
             id: id.into(),
             summary: summary.into(),
@@ -125,7 +120,7 @@ impl Operation {
     /// Makes it a page for people: HTML, whatever the status.
     pub fn page(mut self) -> Self {
         let html = json!({ "schema": { "type": "string" } });
-        let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+        let problem = problem_content(OF_THE_SERVER.map(|kind| kind.slug));
         let page = json!({ "description": "The page.", "content": { "text/html": html } });
         let refusal = json!({
             "description": "A page that says what is wrong; a problem if the request never came to the page.",
@@ -138,8 +133,13 @@ impl Operation {
     }
 
     /// Adds the response with a stream of server-sent events. OpenAPI 3.1 has no words for what is in one, so `x-events` has
-    /// the schema of the data of each event. `example` is the text of one.
-    pub fn stream(self, example: &str, mut events: Value) -> Self {
+    /// the schema of the data of each event. The example is the event `id`, which is called `name`, with the example of its schema.
+    ///
+    /// # Panics
+    /// Panics if that schema has no example.
+    pub fn stream(self, id: &str, name: &str, mut events: Value) -> Self {
+        let data = self.schemas.example(&events[name]);
+        let example = format!("id: {id}\nevent: {name}\ndata: {data}\n\n");
         events["reset"] = json!({
             "type": "object", "description": "What the client has may be out of date. The stream may end.",
         });
@@ -275,4 +275,14 @@ impl Operation {
         }
         operation
     }
+}
+
+/// Returns the content of a response with one of the problems with these slugs.
+pub(super) fn problem_content(slugs: impl IntoIterator<Item = &'static str>) -> Value {
+    let example = |slug: &str| {
+        let reference = json!({ "$ref": format!("#/components/examples/{slug}") });
+        (slug.to_owned(), reference)
+    };
+    let examples: Map<String, Value> = slugs.into_iter().map(example).collect();
+    json!({ "schema": { "$ref": "#/components/schemas/Problem" }, "examples": examples })
 }

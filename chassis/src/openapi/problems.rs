@@ -2,6 +2,7 @@
 
 use crate::base::problem::{Kind, kind};
 use crate::openapi::api::capitalized;
+use crate::openapi::operation::problem_content;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -69,13 +70,7 @@ impl Problems {
 fn response(kinds: &BTreeMap<&'static str, Kind>) -> Value {
     let titles: Vec<String> =
         kinds.values().map(|kind| format!("{} (`{}`).", kind.en, kind.slug)).collect();
-    let example = |slug: &&str| {
-        let reference = json!({ "$ref": format!("#/components/examples/{slug}") });
-        ((*slug).to_owned(), reference)
-    };
-    let examples: Map<String, Value> = kinds.keys().map(example).collect();
-    let content =
-        json!({ "schema": { "$ref": "#/components/schemas/Problem" }, "examples": examples });
+    let content = problem_content(kinds.keys().copied());
     let mut response = json!({
         "description": titles.join(" "), "content": { "application/problem+json": content },
     });

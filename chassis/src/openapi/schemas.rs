@@ -148,6 +148,16 @@ impl Schemas {
         json!({ "$ref": format!("#/components/schemas/{name}") })
     }
 
+    /// Returns the example of the schema that a reference leads to.
+    ///
+    /// # Panics
+    /// Panics if it has none.
+    pub(super) fn example(&self, reference: &Value) -> &Value {
+        let name = reference["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        let schema = name.and_then(|name| self.0.get(name));
+        schema.and_then(|schema| schema["examples"].get(0)).expect("the schema has an example")
+    }
+
     /// Adds all of `other`.
     pub(super) fn extend(&mut self, other: Self) {
         for (name, schema) in other.0 {

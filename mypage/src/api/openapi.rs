@@ -39,11 +39,10 @@ fn stream_views() -> Operation {
                 "Begins with the newest 20, or with those of the carts that are asked for.",
             );
     let view = stream.streamed_item::<MypageView>();
-    let text = "id: 41\nevent: mypage\ndata: {\"id\":7,\"cartId\":7,...,\"version\":8}\n\n";
     stream
         .query("cartId", "Only the pages of these carts.", &carts)
         .refuses(&[kind::TOO_MANY])
-        .stream(text, json!({ "mypage": view }))
+        .stream("41", "mypage", json!({ "mypage": view }))
 }
 
 fn stream_events() -> Operation {
@@ -55,6 +54,6 @@ fn stream_events() -> Operation {
         "type": "object", "description": "From now on one purchase in so many is shown.",
         "properties": { "oneIn": { "type": "integer", "minimum": 1 } }, "required": ["oneIn"],
     });
-    let text = "id: 0:57\nevent: event\ndata: {\"type\":\"PaymentApproved\",...}\n\n";
-    stream.refuses(&[kind::TOO_MANY]).stream(text, json!({ "event": event, "sampled": sampled }))
+    let events = json!({ "event": event, "sampled": sampled });
+    stream.refuses(&[kind::TOO_MANY]).stream("0:57", "event", events)
 }

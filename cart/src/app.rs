@@ -246,7 +246,12 @@ impl CartsApp {
                 Err(CommandError::Unavailable(unavailable)) => {
                     if !std::mem::replace(&mut logged, true) {
                         // One for each request: the database logs its outage itself.
-                        debug!(reservation.id = %reservation, %unavailable, "a cart is not written yet");
+                        debug!(
+                            trace.id = trace::current().map(|trace| display(trace.id())),
+                            reservation.id = %reservation,
+                            %unavailable,
+                            "a cart is not written yet"
+                        );
                     }
                     tokio::time::sleep(CONFIRM_RETRY_INTERVAL).await;
                 }

@@ -90,7 +90,12 @@ impl HttpStock {
             Ok(Err(None)) => Err(ReserveError::Unknown),
             Err(Unanswered::Unsent) => Err(ReserveError::Unsent),
             Err(error) => {
-                warn!(reservation.id = %reservation, %error, "a reservation has an unknown outcome");
+                warn!(
+                    trace.id = trace.map(|trace| display(trace.id())),
+                    reservation.id = %reservation,
+                    %error,
+                    "a reservation has an unknown outcome"
+                );
                 Err(ReserveError::Unknown)
             }
         }

@@ -1,8 +1,9 @@
-//! Fixtures for tests: databases, an event log, a stand-in for a peer, a collector of spans, and a bounded wait for a state.
+//! Fixtures for tests: databases, an event log, a stand-in for a peer, a collector of spans, the log, and a bounded wait for a state.
 
 mod certificate;
 mod collector;
 mod event_reader;
+mod log_lines;
 mod page_client;
 mod principals;
 
@@ -12,6 +13,7 @@ pub use certificate::TestCertificate;
 pub use collector::{Collector, ExportedSpan};
 pub use event_reader::{EventReader, SentEvent};
 pub use jsonwebtoken::Header;
+pub use log_lines::LogLines;
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 pub use page_client::PageClient;
 pub use principals::{answer, client_as, principal, with_principals, without_path};

@@ -17,18 +17,19 @@ pub struct Progress {
     began: Instant,
     done: AtomicU64,
     total: AtomicU64,
-    told: Mutex<Instant>,
+    told: Mutex<Option<Instant>>,
 }
 
 impl Progress {
-    /// Returns the progress of work that begins now. Work that is done within [`PROGRESS_INTERVAL`] leaves no line in the log.
+    /// Returns the progress of work that begins now.
     pub fn new(what: &'static str) -> Self {
         let began = Instant::now();
         let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { what, began, done, total, told: Mutex::new(began) }
+        Self { what, began, done, total, told: Mutex::default() }
     }
 
-    /// Records how many pieces are done, and how many there are in all. Logs it if the last line is old enough.
+    /// Records how many pieces are done, and how many there are in all. Logs it the first time, and then where the last line is
+    /// old enough. What came of the work is for its caller to log.
     pub fn reached(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
@@ -41,9 +42,10 @@ impl Progress {
     /// Returns whether a line is due at `now`, and counts it as written then.
     fn is_due(&self, now: Instant) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = now.saturating_duration_since(*told) >= PROGRESS_INTERVAL;
+        let is_due =
+            told.is_none_or(|told| now.saturating_duration_since(told) >= PROGRESS_INTERVAL);
         if is_due {
-            *told = now;
+            *told = Some(now);
         }
         is_due
     }
@@ -108,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_written_every_few_seconds_at_most() {
+    fn a_line_is_written_at_first_and_then_every_few_seconds_at_most() {
         let progress = Progress::new("counting");
         let at = |seconds| progress.began + Duration::from_secs(seconds);
-        let due: Vec<u64> = (0..=12).filter(|seconds| progress.is_due(at(*seconds))).collect();
-        assert_eq!(due, [5, 10]);
+        let due: Vec<u64> = (1..=13).filter(|seconds| progress.is_due(at(*seconds))).collect();
+        assert_eq!(due, [1, 6, 11]);
     }
 }

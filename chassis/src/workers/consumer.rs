@@ -20,6 +20,7 @@ use common_events::Envelope;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 /// Events in one transaction at most.
@@ -67,7 +68,12 @@ impl<P: Policy> EventHandler<P> {
         let mut span = None;
         let (id, meaning) = match delivery.payload.as_ref().map(Payload::event) {
             None => {
-                debug!(place = %delivery.position, key = delivery.key, "skipped a tombstone");
+                debug!(
+                    trace.id = trace.map(|trace| display(trace.id())),
+                    place = %delivery.position,
+                    key = delivery.key,
+                    "skipped a tombstone"
+                );
                 self.metrics.tombstones_total.inc();
                 (None, Ok(vec![]))
             }
@@ -117,13 +123,15 @@ impl<P: Policy> EventHandler<P> {
     /// Handles a batch to its end: together, or else one by one. Another replica may handle some of the events at the same
     /// time; a retry finds its marks.
     async fn handle(&self, events: Vec<EventOf<P>>) {
-        if !events.iter().any(IncomingEvent::matters) {
-            return;
-        }
+        let mut to_do = events.iter().filter(|event| event.matters());
+        let Some(first) = to_do.next() else { return };
+        // What is said of one event is said of its trace. A batch of many belongs to none.
+        let trace = if to_do.next().is_none() { first.trace } else { None };
         for next_try in ["together once more", "one by one"] {
             let Err(error) = self.writer.apply_events(events.clone()).await else { return };
             if !error.database {
-                info!(%error, "a batch of events failed; retrying {next_try}");
+                let trace = trace.map(|trace| display(trace.id()));
+                info!(trace.id = trace, %error, "a batch of events failed; retrying {next_try}");
             }
         }
         for event in events.into_iter().filter(IncomingEvent::matters) {
@@ -141,11 +149,17 @@ impl<P: Policy> EventHandler<P> {
             if !error.database && self.writer.apply_events(Vec::new()).await.is_ok() {
                 tries += 1;
             }
+            let trace = event.trace.map(|trace| display(trace.id()));
             if error.database {
-                debug!(event.id = event.id, reason, "an event waits for the database");
+                debug!(
+                    trace.id = trace,
+                    event.id = event.id,
+                    reason,
+                    "an event waits for the database"
+                );
             } else {
                 warn!(
-                    trace.id = event.trace.map(|trace| display(trace.id())),
+                    trace.id = trace,
                     event.id = event.id,
                     tries,
                     reason,

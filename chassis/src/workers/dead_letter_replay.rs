@@ -42,6 +42,7 @@ impl<P: Policy> Replay for DeadLetterReplay<P> {
         let total = dead_letters::count(&self.db, &selection).await?;
         let progress = Progress::new("replaying parked events");
         let reached = |done: usize| progress.reached(done as u64, total.max(done as u64));
+        reached(0);
         loop {
             // The row is gone after the first round. Later rounds find events that were parked meanwhile by their key.
             if let Selection::Row(_) = selection {

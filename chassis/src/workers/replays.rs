@@ -1,6 +1,7 @@
 //! Replays of the whole topic, from its oldest event: for rebuilding a view.
 
 use crate::base::pace::Backoff;
+use crate::base::trace::{TRACEPARENT, Trace};
 use crate::bus::{Bus, TopicReplay};
 use crate::storage::{is_at_fault, log_failure};
 use chrono::{DateTime, Utc};
@@ -63,7 +64,13 @@ impl EventReplay {
                     events.push((envelope, at));
                 }
                 Err(error) => {
-                    warn!(place = %delivery.position, %error, "skipped a message that is no event");
+                    let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
+                    warn!(
+                        trace.id = trace.map(|trace| display(trace.id())),
+                        place = %delivery.position,
+                        %error,
+                        "skipped a message that is no event"
+                    );
                 }
             }
         }

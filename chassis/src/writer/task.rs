@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{debug, error};
 
 /// The task.
@@ -99,10 +100,15 @@ impl<M: WriteModel> Batches<M> {
             Ok(done) => done,
             Err(error) => {
                 let (why, commands) = (format!("{error:#}"), batch.orders.len());
+                // A batch of many belongs to no single trace.
+                let trace = match batch.orders.as_slice() {
+                    [order] => order.trace.map(|trace| display(trace.id())),
+                    _ => None,
+                };
                 if is_at_fault(&error) {
-                    debug!(error = why, commands, "a batch could not be written");
+                    debug!(trace.id = trace, error = why, commands, "a batch could not be written");
                 } else {
-                    error!(error = why, commands, "a batch could not be written");
+                    error!(trace.id = trace, error = why, commands, "a batch could not be written");
                 }
                 return batch.refuse(&error);
             }

@@ -4,6 +4,7 @@
 use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
+use chassis::base::progress::PROGRESS_INTERVAL;
 use chassis::bus::{
     Bus, Delivery, Destination, Health, Message, Monitor, PublishError, Publisher, Subscription,
     TopicPosition, TopicReplay, TopicTail,
@@ -28,7 +29,8 @@ pub fn schema() -> Schema {
     Schema::new(&[(1001, "tally", table)])
 }
 
-/// Adds up numbers by id. Refuses negative ones, panics at 13, and fails in the database at 14.
+/// Adds up numbers by id. Refuses negative ones, panics at 13, fails in the database at 14, finds the database away at 15, and
+/// takes so long at 16 that a line about progress is due.
 #[derive(Clone)]
 pub struct Tally(pub Db);
 
@@ -46,8 +48,8 @@ pub struct Negative;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     totals: Tracked<i64, (i64, i64)>,
-    /// A command of the batch is to fail in the database.
-    fails: bool,
+    /// The numbers that the database answers in another way.
+    special: Vec<i64>,
 }
 
 impl Rules for Tally {
@@ -61,7 +63,7 @@ impl Rules for Tally {
         if add.number < 0 {
             return Err(Negative);
         }
-        state.fails |= add.number == 14;
+        state.special.extend((14..=16).contains(&add.number).then_some(add.number));
         let (_, total) = state.totals.change(&add.id).expect("it was loaded");
         *total += add.number;
         out.publish(Event::QuantityModified(Stock {
@@ -87,8 +89,12 @@ impl WriteModel for Tally {
     }
 
     async fn save(&self, tx: &mut Tx<'_>, state: &Totals) -> anyhow::Result<()> {
-        if state.fails {
-            bail!("the database fails, says the test");
+        for number in &state.special {
+            match number {
+                14 => bail!("the database fails, says the test"),
+                15 => return Err(sqlx::Error::PoolTimedOut.into()),
+                _ => tokio::time::sleep(PROGRESS_INTERVAL).await,
+            }
         }
         for (id, total) in state.totals.changed() {
             query(
@@ -198,9 +204,19 @@ impl Scripted {
 
     /// Delivers a message at this offset. Without a payload it is a tombstone.
     pub fn put_at(&self, offset: i64, key: Option<&str>, payload: Option<&[u8]>) -> TopicPosition {
+        self.put_with(offset, key, payload, vec![])
+    }
+
+    /// Delivers a message at this offset, with headers.
+    pub fn put_with(
+        &self,
+        offset: i64,
+        key: Option<&str>,
+        payload: Option<&[u8]>,
+        headers: Vec<(String, String)>,
+    ) -> TopicPosition {
         let place = TopicPosition { partition: 0, offset };
-        let payload = payload.map(|bytes| bytes.to_vec().into());
-        let (key, headers) = (key.map(Into::into), vec![]);
+        let (key, payload) = (key.map(Into::into), payload.map(|bytes| bytes.to_vec().into()));
         let delivery = Delivery { position: place, key, payload, headers, timestamp: 0 };
         self.0.incoming.lock().unwrap().push_back(Arc::new(delivery));
         self.0.put.notify_one();

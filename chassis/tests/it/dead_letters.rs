@@ -1,9 +1,9 @@
 //! The dead-letter table (`parked`) and its management routes, on each database.
 
 use crate::common::{Scripted, Service, cart_added};
-use chassis::testing::TestDb;
+use chassis::testing::{LogLines, TestDb};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -177,4 +177,30 @@ async fn more_is_replayed_than_is_read_at_once(db: TestDb) {
     let (_, answer) = service.admin(Method::POST, "/replay").await;
     assert_eq!((&answer["replayed"], service.total(1).await), (&Value::from(450), 450));
     assert_eq!(service.count("parked").await, 0);
+}
+
+/// The first of the parked events takes so long that a line is due after it. No other test of this program replays so many.
+#[tokio::test]
+async fn a_replay_logs_how_far_it_is() {
+    let (lines, bus) = (LogLines::of_this_program(), Scripted::default());
+    bus.put_cart(1, -5); // refused
+    bus.put_cart(1, 16);
+    (1..19).for_each(|_| drop(bus.put_cart(1, 1)));
+    let (last, _) = bus.put_cart(2, 1);
+    let db = TestDb::sqlite();
+    let service = Service::start(&db, &bus).await;
+    bus.until_done(last).await;
+    let gone = format!("/{}?reason=negative", service.parked().await[0]["id"]);
+    assert_eq!(service.admin(Method::DELETE, &gone).await.0, 204);
+    let (_, answer) = service.admin(Method::POST, "/replay").await;
+    assert_eq!(answer, json!({ "replayed": 19, "left": 0 }));
+
+    let said = lines.find(|line| {
+        line["message"] == "replaying parked events" && line["total"] == 19
+            || line["message"] == "replayed parked events" && line["replayed"] == 19
+    });
+    let done: Vec<&Value> = said.iter().map(|line| &line["done"]).collect();
+    assert_eq!(done, [&json!(0), &json!(2), &Value::Null], "{said:#?}");
+    assert!(said[1]["per_second"].is_u64() && said[1]["seconds_left"].is_u64(), "{}", said[1]);
+    assert_eq!(said[2]["left"], 0);
 }

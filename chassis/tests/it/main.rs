@@ -8,6 +8,7 @@ mod dead_letters;
 mod hostile_issuer;
 mod inbox;
 mod kafka;
+mod log_lines;
 mod outbox;
 mod owned_pages;
 mod pages;

@@ -4,6 +4,7 @@ mod api;
 mod common;
 mod faults;
 mod owners;
+mod progress;
 mod rebuilt_table;
 mod store;
 mod streams;

@@ -86,33 +86,42 @@ pub(crate) async fn run(real: bool, events: i64, report: &mut Report) -> anyhow:
     // Not by chassis, which locks a SQLite file for one process.
     let outbox = Mutex::new(AnyConnection::connect(url.as_str()).await?);
     let row = work_off("cart", &storage, "relay: an outbox to the topic", events, async |_| {
-        let left = sqlx::query("select 1 from outbox limit 1");
-        Ok(left.fetch_optional(&mut *outbox.lock().await).await?.is_none())
+        // Rows are numbered from 1 on, and the oldest go first.
+        let oldest = sqlx::query_scalar("select min(seq) from outbox");
+        let oldest: Option<i64> = oldest.fetch_one(&mut *outbox.lock().await).await?;
+        Ok(oldest.map_or(events, |oldest| (oldest - 1) * EVENTS_PER_ROW))
     });
     report.add(row.await?, None);
     let row =
         work_off("mypage", &storage, "catch-up: the topic into mypage", events, async |shop| {
-            Ok(total(&shop.web("mypage"), "/mypages?size=1").await == events)
+            Ok(total(&shop.web("mypage"), "/mypages?size=1").await)
         });
     report.add(row.await?, None);
     Ok(())
 }
 
+/// Has a service work a backlog off, of which `done` returns how many events are done.
 async fn work_off(
     service: &str,
     storage: &Storage,
     name: &str,
     events: i64,
-    done: impl AsyncFn(&Shop) -> anyhow::Result<bool>,
+    done: impl AsyncFn(&Shop) -> anyhow::Result<i64>,
 ) -> anyhow::Result<Row> {
     let shop = Shop::alone(service, storage).await?;
-    let (began, mut progress) = (Instant::now(), Progress::begin(name));
-    while !done(&shop).await? {
-        progress.ticks(None);
+    let total = events.cast_unsigned();
+    let (began, mut progress) = (Instant::now(), Progress::counting(name, total, "events"));
+    loop {
+        let done = done(&shop).await?.clamp(0, events);
+        progress.reached(done.cast_unsigned(), total, "events");
+        if done == events {
+            break;
+        }
         ensure!(began.elapsed() < BACKLOG_TIMEOUT, "{name}: not done in {BACKLOG_TIMEOUT:?}");
         sleep(POLL_INTERVAL).await;
     }
     let (took, cpu) = (began.elapsed(), shop.cpu());
+    drop(progress);
     Ok(Row {
         name: format!("{name}, {events} events"),
         rate: events as f64 / took.as_secs_f64(),

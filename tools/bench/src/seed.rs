@@ -21,7 +21,8 @@ pub(crate) async fn rows(
     db.migrate(schema).await;
     let (into, select) = insert.split_once(" select ").context("the statement selects")?;
     let table = into.split(' ').nth(2).unwrap_or_default();
-    let mut progress = Progress::begin(format!("filling {table}"));
+    let total = to.cast_unsigned();
+    let mut progress = Progress::counting(format!("filling {table}"), total, "rows");
     for first in (from..=to).step_by(usize::try_from(ROWS_PER_STATEMENT)?) {
         let last = to.min(first + ROWS_PER_STATEMENT - 1);
         let sql = format!(
@@ -35,7 +36,7 @@ pub(crate) async fn rows(
         }
         tx.execute(AssertSqlSafe(sql)).await?;
         tx.commit().await?;
-        progress.reached(last.cast_unsigned(), to.cast_unsigned(), "rows");
+        progress.reached(last.cast_unsigned(), total, "rows");
     }
     let mut tx = db.begin().await?;
     if db.dialect() == Dialect::Postgres {

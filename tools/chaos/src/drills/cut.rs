@@ -16,13 +16,13 @@ pub(crate) async fn run(shop: &mut Shop, calls: u64, customers: u64) -> anyhow::
     shop.cluster.proxy("gifticon").set(NetworkCondition::CutEveryThird);
     let shoppers = shop.start_customers(customers, "cut", 2);
     let until = Instant::now() + RUN_TIMEOUT;
-    let mut progress = Progress::begin("cutting calls to gifticon");
+    let mut progress = Progress::counting("cutting calls to gifticon", calls, "calls");
     loop {
         let cut = shop.cluster.proxy("gifticon").cuts().iter().sum::<u64>();
+        progress.reached(cut.min(calls), calls, "calls");
         if cut >= calls {
             break;
         }
-        progress.reached(cut, calls, "calls");
         ensure!(
             Instant::now() < until,
             "only {:?} were cut",

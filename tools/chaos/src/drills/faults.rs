@@ -16,7 +16,7 @@ pub(crate) async fn run(shop: &mut Shop, plan: &Cli) -> anyhow::Result<Vec<Row>>
     let mut dice = Dice::new(plan.seed);
     let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut took, mut failed) = (Vec::new(), 0);
-    let mut progress = Progress::begin("faults");
+    let mut progress = Progress::counting("faults", plan.cycles, "cycles");
     for cycle in 1..=plan.cycles {
         let fault = random_fault(plan, &mut dice)?;
         progress.reached(cycle - 1, plan.cycles, "cycles");
@@ -38,6 +38,8 @@ pub(crate) async fn run(shop: &mut Shop, plan: &Cli) -> anyhow::Result<Vec<Row>>
         );
         took.push(settled);
     }
+    progress.reached(plan.cycles, plan.cycles, "cycles");
+    drop(progress);
     took.sort();
     let at = |share: usize| took.get((took.len() * share / 100).min(took.len() - 1));
     let at = |share| format!("{:.1?}", at(share).copied().unwrap_or_default());

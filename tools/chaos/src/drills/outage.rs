@@ -24,7 +24,7 @@ pub(crate) async fn of_kafka(
 ) -> anyhow::Result<Vec<Row>> {
     shop.cluster.servers.kill_kafka()?;
     let began = Instant::now();
-    let mut progress = Progress::begin("outage of Kafka");
+    let mut progress = Progress::timing("outage of Kafka", time);
     let shoppers = shop.start_customers(customers, "no-kafka", 3);
     for service in names() {
         shop.cluster.terminate(service, 0).await?;
@@ -40,6 +40,7 @@ pub(crate) async fn of_kafka(
         }
         sleep(Duration::from_secs(1)).await;
     }
+    progress.ticks(Some(time));
     drop(progress);
     shoppers.stop().await;
     let requests = shop.requests_all_answered().await?;
@@ -74,7 +75,7 @@ pub(crate) async fn of_postgres(
     shop.cluster.servers.kill_postgres()?;
     let began = Instant::now();
     let mut slowest = Duration::ZERO;
-    let mut progress = Progress::begin("outage of Postgres");
+    let mut progress = Progress::timing("outage of Postgres", time);
     while began.elapsed() < time {
         progress.ticks(Some(time));
         for (service, path) in SERVICES.map(|service| (service.name, service.path)) {
@@ -90,6 +91,7 @@ pub(crate) async fn of_postgres(
         slowest = slowest.max(refuses(&shop.customer(0), Method::POST, "/carts").await?);
         sleep(Duration::from_millis(200)).await;
     }
+    progress.ticks(Some(time));
     drop(progress);
     shop.cluster.servers.start_postgres()?;
     let back = Instant::now();

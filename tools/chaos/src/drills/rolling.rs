@@ -25,8 +25,8 @@ pub(crate) async fn run(
     let (mut restarts, mut slowest) = (0, Duration::ZERO);
     let each =
         || processes().into_iter().flat_map(|service| (0..replicas).map(move |one| (service, one)));
-    let (mut progress, mut done) = (Progress::begin("rolling restarts"), 0);
     let total = 2 * rounds * each().count() as u64;
+    let (mut progress, mut done) = (Progress::counting("rolling restarts", total, "replicas"), 0);
     for _ in 0..rounds {
         for (service, number) in each() {
             sleep(RESTART_INTERVAL).await;

@@ -67,3 +67,15 @@ fn a_flush_sends_what_waits_at_once() {
     }
     assert!(began.elapsed() < EXPORT_INTERVAL, "it does not wait for more");
 }
+
+/// The last tracer of a service is dropped in its drain, on a thread that drives all other tasks.
+#[test]
+fn a_service_that_ends_waits_for_no_collector() {
+    let queue = Arc::new(queue());
+    queue.add(span());
+    let processor = Processor(Arc::clone(&queue));
+    let began = Instant::now();
+    drop(SdkTracerProvider::builder().with_span_processor(processor).build());
+    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    assert_eq!(queue.state().waiting.len(), 1, "it is sent at the end of the process");
+}

@@ -1,4 +1,4 @@
-//! `standalone` as a process that can be killed.
+//! `standalone`, or one service, as a process that can be killed.
 
 use super::ShopClient;
 use chassis::testing::eventually;
@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_standalone");
 /// Any free port.
 const FREE: &str = "127.0.0.1:0";
 
-/// A running `standalone`. Dropping it kills it.
+/// A running program. Dropping it kills it.
 pub struct Process {
     child: Child,
     pub web: ShopClient,
@@ -27,7 +28,7 @@ impl Process {
 
     /// Does the same as [`Self::command`], with the gateway at `addr`.
     fn command_at(dir: &Path, addr: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+        let mut command = Command::new(PROGRAM);
         command.arg("--data-dir").arg(dir).env("RUST_LOG", "off");
         for name in processes().into_iter().chain(["management"]) {
             let addr = if name == "gateway" { addr } else { FREE };
@@ -54,16 +55,37 @@ impl Process {
         (Self::start_with(Self::command(dir), &environment, stderr), log)
     }
 
-    fn start_with(mut command: Command, environment: &[(&str, &str)], stderr: Stdio) -> Self {
+    /// Starts the program of one service, or of the gateway, on free ports, and waits until it listens. It is beside that of
+    /// `standalone` where the whole workspace was built.
+    pub fn start_service(name: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(Path::new(PROGRAM).with_file_name(name));
+        command.env("LISTEN_ADDR", FREE).env("MANAGEMENT_ADDR", FREE);
+        Self::start_program(name, command, environment, Stdio::inherit())
+    }
+
+    fn start_with(command: Command, environment: &[(&str, &str)], stderr: Stdio) -> Self {
+        Self::start_program("gateway", command, environment, stderr)
+    }
+
+    /// Starts a program, in which `name` serves HTTP.
+    fn start_program(
+        name: &str,
+        mut command: Command,
+        environment: &[(&str, &str)],
+        stderr: Stdio,
+    ) -> Self {
         command.env("RUST_LOG", "error").env("GIFTICON_TIMEOUT_MS", "5000");
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(stderr);
-        let mut child = command.spawn().unwrap();
+        let program = command.get_program().to_owned();
+        let mut child = command.spawn().unwrap_or_else(|error| {
+            panic!("{} cannot be started: {error}; build the workspace", program.display())
+        });
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let prefix = "gateway listens on ";
+        let prefix = format!("{name} listens on ");
         let base = lines
             .map_while(Result::ok)
-            .find_map(|line| Some(line.strip_prefix(prefix)?.to_owned()));
-        Self { child, web: ShopClient::new(base.expect("the gateway listens")) }
+            .find_map(|line| Some(line.strip_prefix(&prefix)?.to_owned()));
+        Self { child, web: ShopClient::new(base.expect("it listens")) }
     }
 
     /// Waits until the view of a cart has `status`.

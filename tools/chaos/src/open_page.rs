@@ -164,7 +164,9 @@ async fn follow_once(
                 "mypage" | "event" => shown.take(&name, &serde_json::from_str(&data)?),
                 _ => {}
             }
-            *last_id = id.or_else(|| last_id.take());
+            if let Some(id) = id {
+                *last_id = Some(id).filter(|id| !id.is_empty()); // a reset has an empty one
+            }
         }
     }
     Ok(())
@@ -181,11 +183,13 @@ struct Event {
 impl Event {
     /// Takes a line. Returns whether the event ends with it.
     fn takes(&mut self, line: &str) -> bool {
-        match line.split_once(": ") {
-            Some(("event", name)) => name.clone_into(&mut self.name),
-            Some(("data", data)) => data.clone_into(&mut self.data),
-            Some(("id", id)) => self.id = Some(id.to_owned()),
-            _ => {}
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.name),
+            "data" => value.clone_into(&mut self.data),
+            "id" => self.id = Some(value.to_owned()),
+            _ => {} // a comment has an empty one
         }
         line.is_empty()
     }
@@ -235,5 +239,9 @@ mod tests {
         let lines = ["id: 0:7", "event: event", "data: {}", ": heartbeat", ""];
         assert_eq!(lines.map(|line| event.takes(line)), [false, false, false, false, true]);
         assert_eq!((&*event.name, &*event.data, event.id.as_deref()), ("event", "{}", Some("0:7")));
+        let mut reset = Event::default();
+        let lines = ["id:", "event: reset", "data: {}", ""];
+        assert_eq!(lines.map(|line| reset.takes(line)), [false, false, false, true]);
+        assert_eq!((&*reset.name, reset.id.as_deref()), ("reset", Some("")));
     }
 }

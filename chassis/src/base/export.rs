@@ -61,6 +61,7 @@ pub async fn flush() {
     let queues = exports.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let until = Instant::now() + TRACE_FLUSH_TIMEOUT;
     let flush = move || {
+        queues.iter().for_each(|queue| queue.hurry()); // all at once
         for queue in &queues {
             queue.flush(until);
         }
@@ -193,13 +194,17 @@ impl Queue {
         }
     }
 
+    /// Has the thread send all that waits, until [`Queue::flush`] was called.
+    fn hurry(&self) {
+        self.state().flushing = true;
+        self.changed.notify_all();
+    }
+
     /// Waits until all spans are sent, or `until`. Returns whether they are.
     fn flush(&self, until: Instant) -> bool {
-        let mut state = self.state();
-        state.flushing = true;
-        self.changed.notify_all();
+        self.hurry();
         let left = until.saturating_duration_since(Instant::now());
-        let waited = self.changed.wait_timeout_while(state, left, |state| !state.is_done());
+        let waited = self.changed.wait_timeout_while(self.state(), left, |state| !state.is_done());
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.flushing = false;
         self.changed.notify_all();

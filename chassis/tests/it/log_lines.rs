@@ -88,6 +88,11 @@ async fn a_batch_of_several_events_names_no_trace() {
         .await;
     let said = ["could not handle an event", "parked an event; see /admin/parked"];
     for trace in [first, second] {
+        // The row is there a moment before the line.
+        eventually("the last line", async || {
+            (said_of(lines, &trace).len() == said.len()).then_some(())
+        })
+        .await;
         assert_eq!(said_of(lines, &trace), said);
     }
     service.running.stop(Duration::from_secs(5)).await;

@@ -86,10 +86,10 @@ pub(crate) async fn run(real: bool, events: i64, report: &mut Report) -> anyhow:
     // Not by chassis, which locks a SQLite file for one process.
     let outbox = Mutex::new(AnyConnection::connect(url.as_str()).await?);
     let row = work_off("cart", &storage, "relay: an outbox to the topic", events, async |_| {
-        // Rows are numbered from 1 on, and the oldest go first.
+        // Rows are numbered from 1 on, and the oldest go first. It is done when none is left.
         let oldest = sqlx::query_scalar("select min(seq) from outbox");
         let oldest: Option<i64> = oldest.fetch_one(&mut *outbox.lock().await).await?;
-        Ok(oldest.map_or(events, |oldest| (oldest - 1) * EVENTS_PER_ROW))
+        Ok(oldest.map_or(events, |oldest| ((oldest - 1) * EVENTS_PER_ROW).min(events - 1)))
     });
     report.add(row.await?, None);
     let row =

@@ -44,7 +44,7 @@ impl<'s> ClosedLoop<'s> {
         Some(self.shop.cpu()? + self.nginx.map_or(0.0, Nginx::cpu))
     }
 
-    async fn run(&self, time: Duration) -> anyhow::Result<Row> {
+    pub(crate) async fn run(&self, time: Duration) -> anyhow::Result<Row> {
         // A first run warms connections, query plans and caches.
         load::closed(self.addr, CONNECTIONS, time / 4, Arc::clone(&self.requests)).await;
         let before = self.cpu();

@@ -1,7 +1,7 @@
 //! Reservations straight at gifticon, as cart makes them: one by one, and many in one call.
 
 use crate::load::{self, Requests};
-use crate::measure::{ClosedLoop, in_turns, medians, row};
+use crate::measure::{ClosedLoop, DRAIN_TIMEOUT, medians, row};
 use crate::report::{Report, Row};
 use crate::shop::Shop;
 use crate::wire::request;
@@ -11,13 +11,16 @@ use chaos::progress::during;
 use common_events::number::RESERVATIONS_MAX;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 /// Connections that call for many: with as many reservations in each call, fewer than wait for the writer at most.
 const CALLERS: u64 = 4;
+/// How old the figures of a service may be, and some more.
+const FIGURES_AGE_MAX: Duration = Duration::from_secs(3);
 
-/// Measures single calls, and then calls for [`RESERVATIONS_MAX`] each.
+/// Measures single calls, and calls for [`RESERVATIONS_MAX`] each, in turns.
 pub(crate) async fn run(
     real: bool,
     repeat: usize,
@@ -28,17 +31,32 @@ pub(crate) async fn run(
     shop.web("gateway").register(1, STOCK, 5_000).await;
     let name = "reservations straight at gifticon, one gifticon";
     let single = ClosedLoop::at(&shop, "gifticon", name, single());
-    for row in in_turns(&[single], repeat, time).await? {
-        report.add(row, None);
-    }
-    let mut runs = Vec::new();
+    let (mut of_one, mut of_many) = (Vec::new(), Vec::new());
     for _ in 0..repeat {
-        runs.push(
-            during("reservations, many in one call", Some(time * 5 / 4), many(&shop, time)).await?,
-        );
+        relayed(&shop).await?;
+        of_one.push(during(name, Some(time * 5 / 4), single.run(time)).await?);
+        relayed(&shop).await?;
+        let name = "reservations straight at gifticon, many in one call";
+        of_many.push(during(name, Some(time * 5 / 4), many(&shop, time)).await?);
     }
-    report.add(medians(&runs)?, None);
+    report.add(medians(&of_one)?, None);
+    report.add(medians(&of_many)?, None);
     Ok(())
+}
+
+/// Waits until the topic has all events of the run before, so that none of them is relayed in the next.
+async fn relayed(shop: &Shop) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        sleep(FIGURES_AGE_MAX).await;
+        let figures = shop.web("gateway").get("/live/figures").await;
+        let mut services = figures["services"].as_array().into_iter().flatten();
+        let gifticon = services.find(|one| one["service"] == "gifticon");
+        if gifticon.is_some_and(|one| one["outboxEvents"] == 0) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < DRAIN_TIMEOUT, "the outbox of gifticon does not empty");
+    }
 }
 
 /// Returns requests for one reservation each.

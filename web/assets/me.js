@@ -41,7 +41,7 @@ async function renew(id) {
   }
   do {
     busy.set(id, false);
-    const fresh = await part('/me/carts/' + id);
+    const fresh = await part(`/me/carts/${id}?page=${list.dataset.page}`);
     if (fresh) place(id, fresh);
   } while (busy.get(id));
   busy.delete(id);

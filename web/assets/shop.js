@@ -129,7 +129,7 @@ function askForAll() {
 }
 
 // The cart that was just made.
-const bought = list.querySelector('[data-bought]');
+const bought = document.querySelector('[data-bought]');
 const ENDS = { PaymentApproved: 'paid', PaymentDeclined: 'declined', CartRemoved: 'gone' };
 const chip = bought?.querySelector('.chip');
 // Each way to end is an attribute of the chip, with its words.

@@ -109,6 +109,10 @@ async fn a_page_beyond_the_last_one_of_a_list_is_missing_and_not_empty() {
         assert_eq!(page.status, 200, "{last}");
         page.lacks(&["There is no such page"]);
     }
+    // What was bought is told also where its card moved to another page meanwhile.
+    let page = ko.open("/shop?page=1&bought=1").await;
+    page.says(&["data-bought=\"1\"", "담았어요"]);
+    ko.open("/shop?page=99&bought=1").await.says(&["data-bought=\"1\"", "담았어요"]);
     // A form of a page that is gone says what is wrong with it all the same.
     let page = en.send("/shop/carts", &[("gifticonId", "1"), ("page", "99")]).await;
     assert_eq!(page.status, 422);

@@ -35,8 +35,9 @@ async fn a_form_buys_and_my_page_tells_the_story() {
         "네, 취소할게요",
     ]);
 
-    let page = visitor.send("/me/cancel", &[("cartId", "1")]).await;
-    assert_eq!(page.location(), "/me?cancelled=1#c-1");
+    page.says(&["name=\"page\" value=\"0\""]);
+    let page = visitor.send("/me/cancel", &[("cartId", "1"), ("page", "3")]).await;
+    assert_eq!(page.location(), "/me?page=3&cancelled=1#c-1");
     visitor.open("/me?cancelled=1").await.lacks(&["네, 취소할게요"]);
     let page = eventually("the money to come back", async || {
         let page = visitor.open("/me").await;

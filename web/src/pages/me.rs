@@ -5,7 +5,7 @@ use crate::form::Form;
 use crate::format::{count, time, won};
 use crate::pages::pager::{Collection, Pager, asked};
 use crate::pages::sign_in::barred;
-use crate::pages::{Frame, Summary, WayBack, trouble};
+use crate::pages::{Frame, Summary, WayBack, pager, trouble};
 use crate::visit::Visit;
 use crate::voucher;
 use crate::words::{Words, fill};
@@ -165,10 +165,11 @@ impl Row {
 
 /// Handles `GET /me`.
 pub(crate) async fn page(visit: Visit) -> Response {
-    show(&visit, None).await
+    let number = asked(&visit);
+    show(&visit, number, None).await
 }
 
-/// Handles `GET /me/carts/{id}`: one cart, for a script whose cart has changed.
+/// Handles `GET /me/carts/{id}?page=N`: one cart of a page of the list, for a script whose cart has changed.
 pub(crate) async fn cart(visit: Visit, Id(id): Id) -> Response {
     match visit.client.get::<Mypage>(&format!("/mypages/{id}")).await {
         Ok(cart) => {
@@ -181,8 +182,7 @@ pub(crate) async fn cart(visit: Visit, Id(id): Id) -> Response {
 }
 
 /// Returns the page, after a form that was refused if there is one.
-async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response {
-    let number = asked(visit);
+async fn show(visit: &Visit, number: i64, refused: Option<(StatusCode, Summary)>) -> Response {
     let back = WayBack::new("/me", number);
     if let Some(barred) = barred(visit, back, visit.visitor.may_buy()) {
         return barred;
@@ -201,28 +201,29 @@ async fn show(visit: &Visit, refused: Option<(StatusCode, Summary)>) -> Response
         None => (StatusCode::OK, None),
     };
     let status = Pager::status(pager.as_ref(), status);
-    let frame = Frame::new(visit, "/me", visit.words().me_title, Some("me.js"));
+    let frame = Frame::new(visit, "/me", visit.words().me_title, Some("me.js")).on_page(number);
     answer::page(status, visit, &MePage { frame, summary, rows, pager, is_first: number == 0 })
 }
 
 /// Handles `POST /me/cancel`. A cart that is cancelled twice is cancelled.
 pub(crate) async fn cancel(form: Form) -> Response {
-    let (visit, t) = (&form.visit, form.visit.words());
-    if let Some(barred) = barred(visit, WayBack::new("/me", 0), visit.visitor.may_buy()) {
+    let (visit, t, number) = (&form.visit, form.visit.words(), form.page());
+    if let Some(barred) = barred(visit, WayBack::new("/me", number), visit.visitor.may_buy()) {
         return barred;
     }
     let cart_id = form.number("cartId").unwrap_or(0);
     let cancelled =
         visit.client.send(Method::DELETE, &format!("/carts/{cart_id}"), &[], None).await;
     let Err(refusal) = cancelled else {
-        return see(visit, &format!("/me?cancelled={cart_id}#c-{cart_id}"));
+        let me = pager::link("/me", number, &format!("cancelled={cart_id}"));
+        return see(visit, &format!("{me}#c-{cart_id}"));
     };
     let summary = |text: &'static str| Summary::new(t.cancel_failed, text);
     let summary = if refusal.status == StatusCode::NOT_FOUND {
         summary(t.cancel_gone).at(format!("#c-{cart_id}"))
     } else {
-        let fields = vec![("cartId", cart_id.to_string())];
+        let fields = vec![("cartId", cart_id.to_string()), ("page", number.to_string())];
         summary(t.cancel_busy).retry(visit.path("/me/cancel"), fields)
     };
-    show(visit, Some((refusal.status, summary))).await
+    show(visit, number, Some((refusal.status, summary))).await
 }

@@ -6,7 +6,7 @@ use crate::words::fill;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-/// The highest number of a page that is asked for, from 0. The services skip no more items to get to one.
+/// The highest number of a page that is asked for, from 0. Nobody turns so many.
 const NUMBER_MAX: i64 = 4_999;
 
 /// `page` of a collection.
@@ -47,7 +47,8 @@ impl Pager {
         }
         (pages > 1).then(|| Self::Links {
             previous: (page.number > 0).then(|| link(page.number - 1)),
-            next: (page.number + 1 < pages).then(|| link(page.number + 1)),
+            next: (page.number + 1 < pages && page.number < NUMBER_MAX)
+                .then(|| link(page.number + 1)),
             text: fill(t.page_of, &[("n", &number), ("of", &of)]),
         })
     }
@@ -68,8 +69,10 @@ pub(crate) fn asked(visit: &Visit) -> i64 {
 
 /// Returns the number of a page out of what a query or a form has, from 0.
 pub(crate) fn number(page: Option<&str>) -> i64 {
-    let page: Option<i64> = page.and_then(|page| page.trim().parse().ok());
-    page.unwrap_or(0).clamp(0, NUMBER_MAX)
+    let page = page.unwrap_or_default().trim();
+    let is_number = !page.is_empty() && page.bytes().all(|byte| byte.is_ascii_digit());
+    let too_large = if is_number { NUMBER_MAX } else { 0 };
+    page.parse().unwrap_or(too_large).clamp(0, NUMBER_MAX)
 }
 
 /// Returns the path and query of a page of the list at `path`, with `more` in its query.
@@ -79,5 +82,28 @@ pub(crate) fn link(path: &str, number: i64, more: &str) -> String {
         (0, _) => format!("{path}?{more}"),
         (_, "") => format!("{path}?page={number}"),
         _ => format!("{path}?page={number}&{more}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_too_large_is_the_highest_and_what_is_none_is_the_first() {
+        for (text, page) in [
+            ("3", 3),
+            (" 3 ", 3),
+            ("4999", 4_999),
+            ("5000", 4_999),
+            ("99999999999999999999", 4_999),
+            ("-1", 0),
+            ("-99999999999999999999", 0),
+            ("x", 0),
+            ("", 0),
+        ] {
+            assert_eq!(number(Some(text)), page, "{text}");
+        }
+        assert_eq!(number(None), 0);
     }
 }

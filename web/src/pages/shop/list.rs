@@ -107,6 +107,8 @@ struct ShopPage {
     frame: Frame,
     summary: Option<Summary>,
     gone: bool,
+    /// What was bought of a gifticon that is on another page by now.
+    elsewhere: Option<Bought>,
     cards: Vec<Card>,
     pager: Option<Pager>,
 }
@@ -227,6 +229,7 @@ pub(super) async fn show(visit: &Visit, number: i64, refused: Option<Refused>) -
         frame: Frame::new(visit, "/shop", t.shop_title, Some("shop.js")).on_page(number),
         summary: refused.map(|refused| refused.summary),
         gone,
+        elsewhere: bought,
         cards,
         pager,
     };

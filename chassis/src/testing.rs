@@ -170,34 +170,39 @@ impl TestLog {
     }
 }
 
-/// A bus whose replays never return an event and never end.
+/// An embedded log whose replays a test replaces.
 #[derive(Clone)]
-pub struct EndlessReplay(pub EmbeddedLog);
+pub struct ReplacedReplays {
+    pub log: EmbeddedLog,
+    /// Returns the replay in place of the log's own.
+    pub replace: fn(Box<dyn TopicReplay>) -> Box<dyn TopicReplay>,
+}
 
 #[async_trait]
-impl Bus for EndlessReplay {
+impl Bus for ReplacedReplays {
     async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
-        self.0.publisher().await
+        self.log.publisher().await
     }
 
     async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
-        self.0.subscribe(group).await
+        self.log.subscribe(group).await
     }
 
     fn destination(&self) -> Destination {
-        self.0.destination()
+        self.log.destination()
     }
 
     async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
-        Ok(Box::new(Endless))
+        Ok((self.replace)(self.log.replay().await?))
     }
 
     async fn tail(&self, recent: i64) -> anyhow::Result<Box<dyn TopicTail>> {
-        self.0.tail(recent).await
+        self.log.tail(recent).await
     }
 }
 
-struct Endless;
+/// A replay that never returns an event and never ends.
+pub struct Endless;
 
 #[async_trait]
 impl TopicReplay for Endless {

@@ -2,7 +2,7 @@
 
 use crate::common::{Mypage, at, event};
 use chassis::base::config::{ClientStreams, StreamsLimit};
-use chassis::testing::{EndlessReplay, TestDb, TestLog};
+use chassis::testing::{Endless, ReplacedReplays, TestDb, TestLog};
 use mypage::MypageConfig;
 use reqwest::{Client, Method};
 use serde_json::json;
@@ -107,7 +107,8 @@ async fn a_service_that_stops_does_not_wait_for_a_rebuild() {
         streams: StreamsLimit::default(),
         client_streams: ClientStreams::default(),
     };
-    let running = mypage::start(config, Arc::new(EndlessReplay(log.log.clone()))).await.unwrap();
+    let bus = ReplacedReplays { log: log.log.clone(), replace: |_| Box::new(Endless) };
+    let running = mypage::start(config, Arc::new(bus)).await.unwrap();
     let client = Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/admin/rebuild", running.management_url().unwrap());
     // One of two runs, and refuses the other.

@@ -4,10 +4,8 @@ use crate::common::{event, message};
 use async_trait::async_trait;
 use chassis::base::config::{ClientStreams, StreamsLimit};
 use chassis::base::progress::PROGRESS_INTERVAL;
-use chassis::bus::{
-    Bus, Delivery, Destination, EmbeddedLog, Publisher, Subscription, TopicReplay, TopicTail,
-};
-use chassis::testing::{LogLines, TestDb, TestLog, eventually};
+use chassis::bus::{Bus, Delivery, TopicReplay};
+use chassis::testing::{LogLines, ReplacedReplays, TestDb, TestLog, eventually};
 use mypage::MypageConfig;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -17,32 +15,7 @@ use std::time::Duration;
 /// Events of the topic. No other test of this program rebuilds a view from so many.
 const EVENTS: i64 = 17;
 
-/// A bus whose replays read one message, then wait until a line of the log is due, read one more, and then the rest.
-struct SlowReplays(EmbeddedLog);
-
-#[async_trait]
-impl Bus for SlowReplays {
-    async fn publisher(&self) -> anyhow::Result<Arc<dyn Publisher>> {
-        self.0.publisher().await
-    }
-
-    async fn subscribe(&self, group: &str) -> anyhow::Result<Box<dyn Subscription>> {
-        self.0.subscribe(group).await
-    }
-
-    fn destination(&self) -> Destination {
-        self.0.destination()
-    }
-
-    async fn replay(&self) -> anyhow::Result<Box<dyn TopicReplay>> {
-        Ok(Box::new(SlowReplay { replay: self.0.replay().await?, polls: 0 }))
-    }
-
-    async fn tail(&self, recent: i64) -> anyhow::Result<Box<dyn TopicTail>> {
-        self.0.tail(recent).await
-    }
-}
-
+/// Reads one message, then waits until a line of the log is due, reads one more, and then the rest.
 struct SlowReplay {
     replay: Box<dyn TopicReplay>,
     polls: usize,
@@ -76,7 +49,9 @@ async fn a_rebuild_logs_how_far_it_is() {
         streams: StreamsLimit::default(),
         client_streams: ClientStreams::default(),
     };
-    let running = mypage::start(config, Arc::new(SlowReplays(log.log.clone()))).await.unwrap();
+    let replace = |replay| Box::new(SlowReplay { replay, polls: 0 }) as Box<dyn TopicReplay>;
+    let bus = ReplacedReplays { log: log.log.clone(), replace };
+    let running = mypage::start(config, Arc::new(bus)).await.unwrap();
     let url = format!("{}/admin/rebuild", running.management_url().unwrap());
     let client = Client::builder().no_proxy().build().unwrap();
     let health = format!("{}/actuator/health", running.url());

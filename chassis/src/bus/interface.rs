@@ -1,5 +1,6 @@
 //! The interface that Kafka and the embedded log share.
 
+use crate::base::trace::{TRACEPARENT, Trace};
 use crate::bus::health::Monitor;
 use crate::bus::payload::Payload;
 use async_trait::async_trait;
@@ -140,6 +141,11 @@ impl Delivery {
     /// Returns the value of the header `name`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the trace that the message belongs to, if the sender named one.
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        self.header(TRACEPARENT.as_str()).and_then(Trace::parse)
     }
 }
 

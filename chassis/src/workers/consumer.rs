@@ -5,7 +5,7 @@ use crate::base::metrics::Metrics;
 use crate::base::outage::Outage;
 use crate::base::pace::{Backoff, Pace};
 use crate::base::span::{Span, Tracer, trace_within};
-use crate::base::trace::{self, TRACEPARENT, Trace};
+use crate::base::trace::{self, Trace};
 use crate::bus::{
     Bus, Delivery, Destination, Health, Payload, ReadError, Subscription, TopicPosition,
 };
@@ -64,7 +64,7 @@ impl<P: Policy> EventHandler<P> {
             let key = without_nul(key);
             Arc::make_mut(&mut delivery).key = Some(key);
         }
-        let mut trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
+        let mut trace = delivery.trace();
         let mut span = None;
         let (id, meaning) = match delivery.payload.as_ref().map(Payload::event) {
             None => {

@@ -1,7 +1,6 @@
 //! Replays of the whole topic, from its oldest event: for rebuilding a view.
 
 use crate::base::pace::Backoff;
-use crate::base::trace::{TRACEPARENT, Trace};
 use crate::bus::{Bus, TopicReplay};
 use crate::storage::{is_at_fault, log_failure};
 use chrono::{DateTime, Utc};
@@ -64,9 +63,8 @@ impl EventReplay {
                     events.push((envelope, at));
                 }
                 Err(error) => {
-                    let trace = delivery.header(TRACEPARENT.as_str()).and_then(Trace::parse);
                     warn!(
-                        trace.id = trace.map(|trace| display(trace.id())),
+                        trace.id = delivery.trace().map(|trace| display(trace.id())),
                         place = %delivery.position,
                         %error,
                         "skipped a message that is no event"

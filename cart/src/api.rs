@@ -27,6 +27,7 @@ use chassis::writer::CommandError;
 use common_events::number::{self, GIFTICON_ID_MAX, UNITS_MAX};
 use common_events::{CartId, GifticonId, Owner, status};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 pub const UNKNOWN_CART: Kind = Kind::new(
@@ -77,7 +78,7 @@ pub fn surface() -> Surface {
 }
 
 /// Returns the routes.
-pub fn routes(app: CartsApp) -> Router {
+pub fn routes(app: Arc<CartsApp>) -> Router {
     Router::new()
         .route("/", get(async |base: BaseUrl| Json(CARTS.root(&base))))
         .route("/carts", get(list).post(add))
@@ -150,7 +151,7 @@ fn view(cart: Cart, principal: &Principal) -> CartView {
 }
 
 async fn list(
-    State(app): State<CartsApp>,
+    State(app): State<Arc<CartsApp>>,
     principal: Principal,
     base: BaseUrl,
     query: Query,
@@ -160,7 +161,7 @@ async fn list(
 }
 
 async fn one(
-    State(app): State<CartsApp>,
+    State(app): State<Arc<CartsApp>>,
     principal: Principal,
     base: BaseUrl,
     Id(id): Id,
@@ -173,7 +174,7 @@ async fn one(
 }
 
 async fn add(
-    State(app): State<CartsApp>,
+    State(app): State<Arc<CartsApp>>,
     principal: Principal,
     base: BaseUrl,
     headers: HeaderMap,
@@ -215,7 +216,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 async fn remove(
-    State(app): State<CartsApp>,
+    State(app): State<Arc<CartsApp>>,
     principal: Principal,
     Id(id): Id,
     conditions: Conditions,

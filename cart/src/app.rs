@@ -15,6 +15,7 @@ use chassis::model::{Publications, Rules};
 use chassis::storage::{Db, Tx};
 use chassis::writer::{CommandError, WriteModel, Writer};
 use common_events::{CartId, ExpectedVersions, GifticonId, Owner, ReservationId};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -91,8 +92,7 @@ pub struct CartRequest {
 /// Where the outcome of a request goes. Closed once its caller has gone away.
 type Caller = oneshot::Sender<Result<Cart, AddCartError>>;
 
-/// The use cases.
-#[derive(Clone)]
+/// The use cases. All requests share one.
 pub struct CartsApp {
     pub db: Db,
     pub writer: Writer<CartModel>,
@@ -106,9 +106,9 @@ impl CartsApp {
     ///
     /// The saga runs in a task of its own: a client that goes away must not stop it half way. One that goes before the
     /// writer has its attempt stops all of it: requests that nobody waits for do not pile up behind the queue.
-    pub async fn add(&self, request: CartRequest) -> Result<Cart, AddCartError> {
+    pub async fn add(self: &Arc<Self>, request: CartRequest) -> Result<Cart, AddCartError> {
         let (mut caller, outcome) = oneshot::channel();
-        let (app, trace, deadline) = (self.clone(), trace::current(), patience::until());
+        let (app, trace, deadline) = (Arc::clone(self), trace::current(), patience::until());
         let saga = async move {
             let outcome = app.saga(request, deadline, &mut caller).await;
             let _ = caller.send(outcome);

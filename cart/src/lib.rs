@@ -64,13 +64,13 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
         sold_out.clone(),
     );
     chassis.metrics().show_sold_out(sold_out.clone());
-    let app = app::CartsApp { db, writer: writer.clone(), stock, sold_out };
+    let app = Arc::new(app::CartsApp { db, writer: writer.clone(), stock, sold_out });
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);
     let left_behind = sweeper::left_by_the_last_process(&app.db).await;
     let calls_max = timeout * stock::CALLS_MAX;
-    let sweeper = sweeper::run(app.clone(), chassis.lease("sweeper"), calls_max, left_behind);
+    let sweeper = sweeper::run(Arc::clone(&app), chassis.lease("sweeper"), calls_max, left_behind);
     chassis.spawn("sweeper", sweeper);
     chassis.serve(api::surface(), api::routes(app))
 }

@@ -10,6 +10,7 @@ use common_events::ReservationId;
 use futures_util::{StreamExt, stream};
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,7 +37,7 @@ const WATCHED_MAX: i64 = 10_000;
 /// takes: `calls_max`, the time of its calls to gifticon, and two commits. The sweeper measures that by its own monotonic
 /// clock: attempts carry no time, for clocks jump and differ between replicas.
 pub async fn run(
-    app: CartsApp,
+    app: Arc<CartsApp>,
     mut lease: Lease,
     calls_max: Duration,
     left_behind: Vec<ReservationId>,

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// What handlers need.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Api {
     pub db: Db,
     pub writer: StockWriter,
@@ -88,7 +88,7 @@ pub fn routes(api: Api) -> Router {
             writer: api.writer.clone(),
             metrics: Arc::clone(&api.metrics),
         }))
-        .with_state(api)
+        .with_state(Arc::new(api)) // so that a request clones nothing else
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -186,7 +186,7 @@ fn item(base: &BaseUrl, gifticon: Gifticon) -> (EntityTag, Json<Item<GifticonVie
 }
 
 async fn list(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     base: BaseUrl,
     query: Query,
@@ -196,7 +196,7 @@ async fn list(
 }
 
 async fn one(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
@@ -206,7 +206,7 @@ async fn one(
 }
 
 async fn find(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     base: BaseUrl,
     query: Query,
     conditions: Conditions,
@@ -218,7 +218,7 @@ async fn find(
 }
 
 async fn register(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     base: BaseUrl,
     principal: Principal,
     Body(request): Body<RegisterRequest>,
@@ -236,7 +236,7 @@ async fn register(
 }
 
 async fn change(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     base: BaseUrl,
     principal: Principal,
     Id(id): Id,
@@ -256,7 +256,7 @@ async fn change(
 }
 
 async fn delete(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     Id(id): Id,
     conditions: Conditions,

@@ -12,7 +12,7 @@ use crate::live::views::{Interest, ViewFeed};
 use crate::projection::{self, View};
 use crate::rebuild::{Rebuild, Rebuilt, Stopping};
 use crate::store::{self, MYPAGES, ViewRow};
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
@@ -77,7 +77,6 @@ pub fn surface() -> Surface {
 }
 
 /// What the routes need.
-#[derive(Clone, FromRef)]
 pub struct Api {
     pub db: Db,
     pub streams: Streams,
@@ -96,7 +95,7 @@ pub fn routes(api: Api) -> Router {
         .route("/mypages/{id}/history", get(history))
         .route("/mypages/stream", get(stream_views))
         .route("/live/stream", get(stream_events))
-        .with_state(api)
+        .with_state(Arc::new(api)) // so that a request clones nothing else
 }
 
 /// Returns the routes at the management address.
@@ -128,44 +127,44 @@ fn unknown_mypage() -> Problem {
 }
 
 async fn list(
-    State(db): State<Db>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     base: BaseUrl,
     query: Query,
 ) -> Result<Json<Collection<Item<MypageView>>>, Problem> {
     let read = |view: MypageView| (view.id, view.shown_to(&principal));
-    Ok(Json(MYPAGES.page(&db, &base, &principal, &query, read).await?))
+    Ok(Json(MYPAGES.page(&api.db, &base, &principal, &query, read).await?))
 }
 
 async fn one(
-    State(db): State<Db>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     base: BaseUrl,
     Id(id): Id,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
-    let view = store::by_id(&db, &Scope::of(&principal), id).await?;
+    let view = store::by_id(&api.db, &Scope::of(&principal), id).await?;
     answer(&base, &principal, &conditions, view)
 }
 
 async fn find(
-    State(db): State<Db>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     base: BaseUrl,
     query: Query,
     conditions: Conditions,
 ) -> Result<Response, Problem> {
     let cart_id = query.number(&["cartId", "CartId"])?;
-    let view = store::by_cart(&db, &Scope::of(&principal), cart_id).await?;
+    let view = store::by_cart(&api.db, &Scope::of(&principal), cart_id).await?;
     answer(&base, &principal, &conditions, view)
 }
 
 async fn history(
-    State(db): State<Db>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     Id(id): Id,
 ) -> Result<Json<Vec<StepView>>, Problem> {
-    let row: Option<ViewRow> = store::by_id(&db, &Scope::of(&principal), id).await?;
+    let row: Option<ViewRow> = store::by_id(&api.db, &Scope::of(&principal), id).await?;
     let row = row.ok_or_else(unknown_mypage)?;
     let step = |(kind, at): (projection::Kind, i64)| StepView {
         event_type: kind.event_type(),
@@ -180,8 +179,7 @@ const STREAMED_CARTS_MAX: usize = 100;
 
 /// Tells the views that change, of those that the list shows: all, or those of the carts that `cartId` names.
 async fn stream_views(
-    State(streams): State<Streams>,
-    State(feed): State<Arc<ViewFeed>>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     client: Caller,
     base: BaseUrl,
@@ -190,9 +188,9 @@ async fn stream_views(
 ) -> Result<Response, Problem> {
     let scope = Scope::asked(&principal, &query);
     let interest = Interest { scope, carts: carts(&query)? };
-    let permit = streams.enter_as(client)?;
-    let (watching, frames) = feed.watch(interest.clone(), base.clone()).await?;
-    let first = feed.catch_up(&watching, &interest, &base, last_event_id(&headers)).await?;
+    let permit = api.streams.enter_as(client)?;
+    let (watching, frames) = api.views.watch(interest.clone(), base.clone()).await?;
+    let first = api.views.catch_up(&watching, &interest, &base, last_event_id(&headers)).await?;
     Ok(event_stream(permit, principal.expires(), &first, frames, move || watching.heartbeat()))
 }
 
@@ -212,14 +210,13 @@ fn carts(query: &Query) -> Result<Option<BTreeSet<i64>>, Problem> {
 
 /// Tells what happens in the shop.
 async fn stream_events(
-    State(streams): State<Streams>,
-    State(feed): State<Arc<EventFeed>>,
+    State(api): State<Arc<Api>>,
     principal: Principal,
     client: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let permit = streams.enter_as(client)?;
-    let (watching, first, frames) = feed.watch(last_event_id(&headers)).await?;
+    let permit = api.streams.enter_as(client)?;
+    let (watching, first, frames) = api.events.watch(last_event_id(&headers)).await?;
     Ok(event_stream(permit, principal.expires(), &first, frames, move || watching.heartbeat()))
 }
 

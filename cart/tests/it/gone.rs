@@ -25,7 +25,7 @@ const LOCK_DURATION: Duration = Duration::from_millis(100);
 /// The use cases without HTTP in front of them: a connection that is closed is told from one that is half closed only
 /// after a while.
 pub(crate) struct Carts {
-    pub(crate) app: CartsApp,
+    pub(crate) app: Arc<CartsApp>,
     pub(crate) gifticon: Gifticon,
     db: TestDb,
     running: Running,
@@ -44,7 +44,7 @@ impl Carts {
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
         let stock =
             HttpStock::new(chassis::http::client::new().unwrap(), url, breaker, Tracer::default());
-        let app = CartsApp { db: tables, writer, stock, sold_out: Counter::default() };
+        let app = Arc::new(CartsApp { db: tables, writer, stock, sold_out: Counter::default() });
         app.db.ready().await;
         let running = chassis.serve(Surface::default(), Router::new()).unwrap();
         Self { app, gifticon, db, running, log }

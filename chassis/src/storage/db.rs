@@ -30,14 +30,17 @@ const READER_CONNECTIONS: u32 = 8;
 /// How long connecting may take at the start.
 const START_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The database of a service: one connection that writes, and a pool that reads.
+/// The database of a service: one connection that writes, and a pool that reads. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Db {
+pub struct Db(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     target: Arc<Target>,
     writer: Pool,
     readers: Pool,
-    ready: Arc<watch::Sender<bool>>,
-    outages: Arc<Outages>,
+    ready: watch::Sender<bool>,
+    outages: Outages,
 }
 
 #[derive(Debug)]
@@ -59,18 +62,18 @@ impl Db {
             reads: Outage::new(format!("reads from {target}")),
             writes: Outage::new(format!("writes to {target}")),
         };
-        let db = Self {
+        let db = Self(Arc::new(Shared {
             writer: Pool::new(Arc::clone(&target), Role::Writer, WRITER_CONNECTIONS),
             readers: Pool::new(Arc::clone(&target), Role::Reader, READER_CONNECTIONS),
             target,
-            ready: Arc::new(watch::Sender::new(false)),
-            outages: Arc::new(outages),
-        };
+            ready: watch::Sender::new(false),
+            outages,
+        }));
         if db.dialect() == Dialect::Sqlite
             && let Err(error) = db.try_migrate(schema).await
         {
             db.close().await;
-            return Err(error.context(db.target.to_string()));
+            return Err(error.context(db.0.target.to_string()));
         }
         Ok(db)
     }
@@ -81,12 +84,12 @@ impl Db {
         if !self.is_ready() {
             let migrate =
                 || async { self.try_migrate(schema).await.map_err(|error| causes(&error)) };
-            self.outages.connects.until_it_works(migrate).await;
+            self.0.outages.connects.until_it_works(migrate).await;
         }
     }
 
     async fn try_migrate(&self, schema: &Schema) -> anyhow::Result<()> {
-        let connecting = timeout(START_CONNECT_TIMEOUT, self.target.connect_to_migrate()).await;
+        let connecting = timeout(START_CONNECT_TIMEOUT, self.0.target.connect_to_migrate()).await;
         let mut connection = connecting.unwrap_or_else(|_| Err(vanished().into()))?;
         let mut migrated = schema.migrate(self.dialect(), &mut connection).await;
         if migrated.is_ok() && self.dialect() == Dialect::Sqlite {
@@ -97,20 +100,20 @@ impl Db {
         // After a failure the connection still holds the lock of sqlx, and other replicas would wait for it.
         let _ = connection.close().await;
         migrated?;
-        self.ready.send_replace(true);
-        info!(database = %self.target, "the database is ready");
+        self.0.ready.send_replace(true);
+        info!(database = %self.0.target, "the database is ready");
         Ok(())
     }
 
     /// Waits until the tables are migrated.
     pub async fn ready(&self) {
         // It cannot fail: `self` has the sender.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+        let _ = self.0.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     /// True once the tables are migrated.
     pub(crate) fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+        *self.0.ready.borrow()
     }
 
     /// True if the tables are migrated and the database answers a query.
@@ -130,9 +133,9 @@ impl Db {
         query: Query<'_, Any, AnyArguments>,
     ) -> sqlx::Result<Vec<AnyRow>> {
         let read = async {
-            let mut connection = self.readers.take().await?;
+            let mut connection = self.0.readers.take().await?;
             let rows = connection.fetch_all(query).await?;
-            self.readers.keep(connection);
+            self.0.readers.keep(connection);
             Ok(rows)
         };
         let until = patience::until().min(Instant::now()) + READ_TIMEOUT;
@@ -140,9 +143,9 @@ impl Db {
         match &read {
             Err(sqlx::Error::PoolTimedOut) => {}
             Err(error) if is_database_fault(error) => {
-                self.outages.reads.failed(&error.to_string());
+                self.0.outages.reads.failed(&error.to_string());
             }
-            _ => self.outages.reads.works(),
+            _ => self.0.outages.reads.works(),
         }
         read
     }
@@ -162,7 +165,7 @@ impl Db {
 
     /// Returns the kind of database.
     pub fn dialect(&self) -> Dialect {
-        self.target.dialect()
+        self.0.target.dialect()
     }
 
     /// Returns the end of a `select` that locks its rows until the transaction ends. Lock rows in a fixed order.
@@ -172,17 +175,17 @@ impl Db {
 
     /// Begins a transaction that may write. For tests and tools: a service writes through its writer.
     pub async fn begin(&self) -> sqlx::Result<Tx<'static>> {
-        Tx::own(self.writer.take().await?).await
+        Tx::own(self.0.writer.take().await?).await
     }
 
     /// Returns a connection for the writer. Pass it to [`Db::keep`] after the commit.
     pub(crate) async fn connection(&self) -> sqlx::Result<Connection> {
-        self.writer.take().await
+        self.0.writer.take().await
     }
 
     /// Takes back a connection on which nothing failed.
     pub(crate) fn keep(&self, connection: Connection) {
-        self.writer.keep(connection);
+        self.0.writer.keep(connection);
     }
 
     /// Begins a transaction on a connection of [`Db::connection`].
@@ -209,24 +212,24 @@ impl Db {
 
     /// Returns the number of open connections for reading, and how many of them are idle.
     pub fn readers_in_pool(&self) -> (u32, usize) {
-        self.readers.size()
+        self.0.readers.size()
     }
 
     /// Records the outcome of a write, and logs a failure once if it is the database's fault.
     pub(crate) fn wrote<T>(&self, outcome: &anyhow::Result<T>) {
         match outcome {
             Err(error) if is_at_fault(error) && !fault::is_conflict(error) => {
-                self.outages.writes.failed(&causes(error));
+                self.0.outages.writes.failed(&causes(error));
             }
             Err(_) => {}
-            Ok(_) => self.outages.writes.works(),
+            Ok(_) => self.0.outages.writes.works(),
         }
     }
 
     /// Closes all connections, waits for those in use, and unlocks the file.
     pub async fn close(&self) {
-        tokio::join!(self.readers.close(), self.writer.close());
-        self.target.unlock();
+        tokio::join!(self.0.readers.close(), self.0.writer.close());
+        self.0.target.unlock();
     }
 }
 

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What handlers need.
-#[derive(Clone)]
 pub(super) struct Reservations {
     pub(super) writer: StockWriter,
     pub(super) metrics: Arc<Metrics>,
@@ -27,11 +26,10 @@ pub(super) struct Reservations {
 
 /// Returns the routes.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(state: Reservations) -> Router<S> {
-    let writer = state.writer.clone();
     Router::new()
-        .route("/reservations", post(reserve_each).with_state(state))
+        .route("/reservations", post(reserve_each))
         .route("/reservations/{reservation}", put(reserve).delete(release))
-        .with_state(writer)
+        .with_state(Arc::new(state))
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,13 +88,13 @@ impl From<Reservation> for ReservationView {
 }
 
 async fn reserve(
-    State(writer): State<StockWriter>,
+    State(shared): State<Arc<Reservations>>,
     Uuid(id): Uuid,
     Body(request): Body<ReserveRequest>,
 ) -> Result<(StatusCode, Json<ReservationView>), Problem> {
     let ReserveRequest { gifticon_id, quantity, owner } = request;
     let reserve = command(ReservationId(id), gifticon_id, quantity, owner);
-    let (status, reservation) = made(writer.execute(reserve).await.map_err(refused)?)?;
+    let (status, reservation) = made(shared.writer.execute(reserve).await.map_err(refused)?)?;
     Ok((status, Json(reservation)))
 }
 
@@ -111,9 +109,12 @@ fn made(reply: Reply) -> Result<(StatusCode, ReservationView), Problem> {
     }
 }
 
-async fn release(State(writer): State<StockWriter>, Uuid(id): Uuid) -> Result<StatusCode, Problem> {
+async fn release(
+    State(shared): State<Arc<Reservations>>,
+    Uuid(id): Uuid,
+) -> Result<StatusCode, Problem> {
     let release = Command::Release { reservation: ReservationId(id) };
-    writer.execute(release).await.map_err(refused)?;
+    shared.writer.execute(release).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -167,7 +168,7 @@ enum ReserveItemView {
 
 /// Carries out many reservations, of which each is made or refused by itself. Fails as a whole if all of them do.
 async fn reserve_each(
-    State(Reservations { writer, metrics }): State<Reservations>,
+    State(shared): State<Arc<Reservations>>,
     Body(ReserveEachRequest { reservations }): Body<ReserveEachRequest>,
 ) -> Result<Json<Vec<ReserveItemView>>, Problem> {
     // Each belongs to the trace of its purchase, in which the write is the part of this service.
@@ -175,14 +176,14 @@ async fn reserve_each(
         let trace = item.traceparent.as_deref().and_then(Trace::parse).or_else(trace::current);
         (command(item.reservation_id, item.gifticon_id, item.quantity, item.owner), trace)
     });
-    let mut outcomes = writer.execute_each(commands).await;
+    let mut outcomes = shared.writer.execute_each(commands).await;
     let none_done =
         outcomes.iter().all(|outcome| matches!(outcome, Err(CommandError::Unavailable(_))));
     let whole = if none_done { outcomes.pop() } else { None };
     // The one that the response is about counts with it.
     for outcome in &outcomes {
         if let Err(CommandError::Unavailable(Unavailable::Overloaded { at })) = outcome {
-            metrics.shed(at);
+            shared.metrics.shed(at);
         }
     }
     if let Some(Err(error)) = whole {

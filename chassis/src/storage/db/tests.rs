@@ -24,7 +24,7 @@ async fn a_read_without_a_free_connection_is_refused_after_its_patience_and_no_o
     let db = test.open(&Schema::new(&[])).await;
     let mut readers = Vec::new();
     for _ in 0..READER_CONNECTIONS {
-        readers.push(db.readers.take().await.unwrap());
+        readers.push(db.0.readers.take().await.unwrap());
     }
     let read = async || db.fetch_all(sqlx::query("select 1")).await;
     for patience in [Duration::ZERO, Duration::from_millis(300), crate::base::limits::PATIENCE] {
@@ -38,9 +38,9 @@ async fn a_read_without_a_free_connection_is_refused_after_its_patience_and_no_o
             "{waited:?} instead of {patience:?}"
         );
     }
-    assert!(!db.outages.reads.lasts(), "an outage of the database is logged");
+    assert!(!db.0.outages.reads.lasts(), "an outage of the database is logged");
     for reader in readers {
-        db.readers.keep(reader);
+        db.0.readers.keep(reader);
     }
     patience::with(Instant::now(), read()).await.unwrap();
 }

@@ -15,6 +15,7 @@ mod pool;
 mod pooler;
 mod reads;
 mod refusal;
+mod row_values;
 pub mod rows;
 mod running_time;
 mod schema;

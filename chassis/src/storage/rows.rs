@@ -1,18 +1,18 @@
-//! Statements for many rows, which go to the database and back as one value: a JSON array.
+//! Statements for many rows, which go to the database and back as one value: a JSON array. Only inserts into SQLite bind the values
+//! of each row.
 //!
-//! The text of a statement does not depend on the number of rows, so it is prepared once. A statement costs some 50 us of CPU,
-//! and each row that it writes some 3 us; 60 rows as separate values took six statements. A row of 7 columns costs some 9 us
-//! when rows are read one by one, and 1 to 2 us in an array. (Measured on SQLite through sqlx's `Any`, 64 to 256 rows.)
+//! The text of a statement does not depend on the number of rows, so it is prepared once. A row of 7 columns costs some 9 us when
+//! rows are read one by one, and 1 to 2 us in an array. (Measured on SQLite through sqlx's `Any`, 64 to 256 rows.)
 
-use crate::storage::{Db, Dialect, Statement, Tx, running_time};
+use crate::storage::{Db, Dialect, Statement, Tx, row_values, running_time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row, query};
 
-/// Inserts `rows` in their order, before the commit. The fields of a row are the `columns` of `table`, separated by commas.
-/// `rest` is the end of the statement, such as `on conflict`.
+/// Inserts `rows` in their order, before the commit. The fields of a row are the `columns` of `table` in their order, separated by
+/// commas. `rest` is the end of the statement, such as `on conflict`.
 pub fn insert<R: Serialize>(
     tx: &mut Tx<'_>,
     table: &str,
@@ -20,8 +20,7 @@ pub fn insert<R: Serialize>(
     rows: &[R],
     rest: &str,
 ) -> sqlx::Result<()> {
-    let values = values(tx.dialect(), columns);
-    insert_values(tx, table, (columns, &values), rows, rest)
+    insert_with(tx, table, (columns, &[]), rows, rest)
 }
 
 /// Inserts rows as [`insert`] does, and sets their column `minute` to the minutes that the service has run: see
@@ -33,50 +32,64 @@ pub fn insert_stamped<R: Serialize>(
     rows: &[R],
     rest: &str,
 ) -> sqlx::Result<()> {
-    let (columns, values) = stamped(tx.dialect(), columns);
-    insert_values(tx, table, (&columns, &values), rows, rest)
+    insert_with(tx, table, (columns, &[MINUTE]), rows, rest)
 }
 
-/// Inserts `rows`, if there are any, with these columns and their values.
-fn insert_values<R: Serialize>(
+/// A column that the database fills, and its value.
+type Filled = (&'static str, &'static str);
+
+const MINUTE: Filled = ("minute", running_time::SELECT_MINUTES);
+
+/// Inserts `rows`, if there are any, with these columns and those that the database fills.
+///
+/// Postgres gets all of them as one value. SQLite runs the statement once for each: it takes longer to parse JSON than to bind.
+fn insert_with<R: Serialize>(
     tx: &mut Tx<'_>,
     table: &str,
-    columns: (&str, &str),
+    (columns, filled): (&str, &[Filled]),
     rows: &[R],
     rest: &str,
 ) -> sqlx::Result<()> {
-    if !rows.is_empty() {
-        let sql = insert_sql(tx.dialect(), table, columns, rest);
-        tx.later(Statement::new(sql).text(json(rows)?));
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = insert_sql(tx.dialect(), table, (columns, filled), rest);
+    match tx.dialect() {
+        Dialect::Sqlite => {
+            for row in rows {
+                tx.later(Statement::with_values(&sql, row_values::values(row, columns)?));
+            }
+        }
+        Dialect::Postgres => tx.later(Statement::new(sql).text(json(rows)?)),
     }
     Ok(())
 }
 
-/// Returns `columns` with `minute`, and their values.
-fn stamped(dialect: Dialect, columns: &str) -> (String, String) {
-    let values = format!("{}, ({})", values(dialect, columns), running_time::SELECT_MINUTES);
-    (format!("{columns}, minute"), values)
-}
-
-/// Returns the values of the columns in a row of the JSON array.
-fn values(dialect: Dialect, columns: &str) -> String {
-    match dialect {
-        Dialect::Sqlite => {
-            let value = |column| format!("value ->> '{column}'");
-            columns.split(", ").map(value).collect::<Vec<_>>().join(", ")
-        }
-        Dialect::Postgres => columns.to_owned(),
-    }
-}
-
-/// Returns the statement that inserts the `values` of the rows in the JSON array `$1` into the columns `names`.
-fn insert_sql(dialect: Dialect, table: &str, (names, values): (&str, &str), rest: &str) -> String {
-    let from = match dialect {
-        Dialect::Sqlite => "jsonb_each($1)".to_owned(), // parsed once, not for each column
-        Dialect::Postgres => format!("json_populate_recordset(null::{table}, $1::json)"),
+/// Returns the statement that inserts one row on SQLite, whose values are `$1` and so on, or the rows in the JSON array `$1` on
+/// Postgres.
+fn insert_sql(
+    dialect: Dialect,
+    table: &str,
+    (columns, filled): (&str, &[Filled]),
+    rest: &str,
+) -> String {
+    let mut names: Vec<&str> = columns.split(", ").collect();
+    let mut values: Vec<String> = match dialect {
+        Dialect::Sqlite => (1..=names.len()).map(|place| format!("${place}")).collect(),
+        Dialect::Postgres => names.iter().map(ToString::to_string).collect(),
     };
-    // Without a condition before it, SQLite parses `on conflict` as a join.
-    format!("insert into {table} ({names}) select {values} from {from} where true {rest}")
+    for (name, value) in filled {
+        names.push(name);
+        values.push(format!("({value})"));
+    }
+    let (names, values) = (names.join(", "), values.join(", "));
+    let rows = match dialect {
+        Dialect::Sqlite => format!("values ({values})"),
+        Dialect::Postgres => {
+            format!("select {values} from json_populate_recordset(null::{table}, $1::json)")
+        }
+    };
+    format!("insert into {table} ({names}) {rows} {rest}")
 }
 
 /// A type of ids.
@@ -213,24 +226,26 @@ mod tests {
     #[test]
     fn columns_are_fields_of_the_rows() {
         let (columns, rest) = ("id, name", "on conflict do nothing");
-        let insert =
-            |dialect| insert_sql(dialect, "things", (columns, &values(dialect, columns)), rest);
+        let insert = |dialect, filled| insert_sql(dialect, "things", (columns, filled), rest);
         assert_eq!(
-            insert(Dialect::Sqlite),
-            "insert into things (id, name) select value ->> 'id', value ->> 'name' \
-             from jsonb_each($1) where true on conflict do nothing"
+            insert(Dialect::Sqlite, &[]),
+            "insert into things (id, name) values ($1, $2) on conflict do nothing"
         );
         assert_eq!(
-            insert(Dialect::Postgres),
+            insert(Dialect::Postgres, &[]),
             "insert into things (id, name) select id, name \
-             from json_populate_recordset(null::things, $1::json) where true on conflict do nothing"
+             from json_populate_recordset(null::things, $1::json) on conflict do nothing"
         );
-        let (columns, values) = stamped(Dialect::Sqlite, columns);
         assert_eq!(
-            insert_sql(Dialect::Sqlite, "things", (&columns, &values), ""),
+            insert(Dialect::Sqlite, &[MINUTE]),
             "insert into things (id, name, minute) \
-             select value ->> 'id', value ->> 'name', (select minutes from running_time) \
-             from jsonb_each($1) where true "
+             values ($1, $2, (select minutes from running_time)) on conflict do nothing"
+        );
+        assert_eq!(
+            insert(Dialect::Postgres, &[MINUTE]),
+            "insert into things (id, name, minute) \
+             select id, name, (select minutes from running_time) \
+             from json_populate_recordset(null::things, $1::json) on conflict do nothing"
         );
     }
 }

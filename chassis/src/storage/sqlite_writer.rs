@@ -41,10 +41,14 @@ impl SqliteWriter {
     /// Runs statements in their order, up to the first that fails. Returns the rows of all.
     pub(super) fn run(&mut self, statements: &[Statement]) -> sqlx::Result<Vec<AnyRow>> {
         let mut all = Vec::new();
-        for Statement { sql, values } in statements {
-            let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
-            bind(&mut statement, values)?;
-            read(statement.raw_query(), &mut |row| all.push(row))?;
+        // The rows of an insert are statements with the same text, one after the other.
+        for same in statements.chunk_by(|one, next| one.sql == next.sql) {
+            let mut statement = self.0.prepare_cached(&same[0].sql).map_err(failed)?;
+            let places = places(&statement);
+            for Statement { values, .. } in same {
+                bind(&mut statement, &places, values)?;
+                read(statement.raw_query(), &mut |row| all.push(row))?;
+            }
         }
         Ok(all)
     }
@@ -64,7 +68,8 @@ impl SqliteWriter {
             }
         } else {
             let mut statement = self.0.prepare_cached(sql).map_err(failed)?;
-            bind(&mut statement, &values)?;
+            let places = places(&statement);
+            bind(&mut statement, &places, &values)?;
             self.step(&mut statement, &mut steps)?;
         }
         Ok(steps)
@@ -82,23 +87,32 @@ impl SqliteWriter {
     }
 }
 
-/// Binds values to the placeholders `$1`, `$2` and so on.
-fn bind<T>(statement: &mut rusqlite::Statement<'_>, values: &[T]) -> sqlx::Result<()>
+/// Returns for each placeholder which value it is, from 1 on. SQLite numbers placeholders by where they stand first, and not by
+/// their names, which are `$1`, `$2` and so on. Others are 0.
+fn places(statement: &rusqlite::Statement<'_>) -> Vec<usize> {
+    let place = |index| statement.parameter_name(index)?.strip_prefix('$')?.parse().ok();
+    (1..=statement.parameter_count()).map(|index| place(index).unwrap_or_default()).collect()
+}
+
+/// Binds values to placeholders.
+fn bind<T>(
+    statement: &mut rusqlite::Statement<'_>,
+    places: &[usize],
+    values: &[T],
+) -> sqlx::Result<()>
 where
     for<'v> Bound<'v, T>: ToSql,
 {
-    // SQLite numbers placeholders by where they stand first, and not by their names.
-    for index in 1..=statement.parameter_count() {
-        let name = statement.parameter_name(index).unwrap_or_default();
-        let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
-        let value = number.and_then(|number| values.get(number.checked_sub(1)?));
-        let value = value.ok_or_else(|| unbound(name))?;
+    for (index, place) in (1..).zip(places) {
+        let value = place.checked_sub(1).and_then(|place| values.get(place));
+        let value = value.ok_or_else(|| unbound(statement.parameter_name(index)))?;
         statement.raw_bind_parameter(index, Bound(value)).map_err(failed)?;
     }
     Ok(())
 }
 
-fn unbound(name: &str) -> sqlx::Error {
+fn unbound(name: Option<&str>) -> sqlx::Error {
+    let name = name.unwrap_or_default();
     sqlx::Error::Encode(format!("no value for the placeholder {name}").into())
 }
 
@@ -108,6 +122,7 @@ struct Bound<'v, T>(&'v T);
 impl ToSql for Bound<'_, Value> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
             Value::Number(number) => ValueRef::Integer(*number),
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
         }))

@@ -12,6 +12,7 @@ pub struct Statement {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
+    Null,
     Number(i64),
     Text(String),
 }
@@ -20,6 +21,11 @@ impl Statement {
     /// Returns a statement whose placeholders are `$1`, `$2` and so on.
     pub fn new(sql: impl Into<String>) -> Self {
         Self { sql: sql.into(), values: Vec::new() }
+    }
+
+    /// Returns a statement with values for all its placeholders.
+    pub(super) fn with_values(sql: &str, values: Vec<Value>) -> Self {
+        Self { sql: sql.to_owned(), values }
     }
 
     /// Binds a value to `$1`. The other placeholders are one higher.
@@ -95,7 +101,7 @@ impl Value {
     fn postgres_type(&self) -> &'static str {
         match self {
             Self::Number(_) => "bigint",
-            Self::Text(_) => "text",
+            Self::Text(_) | Self::Null => "text",
         }
     }
 }
@@ -103,6 +109,7 @@ impl Value {
 /// Appends a value as a literal of Postgres, for a session with `standard_conforming_strings`: only a quote is special.
 fn push_literal(text: &mut String, value: &Value) -> sqlx::Result<()> {
     match value {
+        Value::Null => text.push_str("null"),
         Value::Number(number) => {
             let _ = write!(text, "{number}");
         }

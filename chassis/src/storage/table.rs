@@ -59,7 +59,7 @@ pub trait Table: Serialize + DeserializeOwned + Send {
 /// assert_eq!((CartRow::NAME, CartRow::COLUMNS), ("carts", "id, name"));
 /// ```
 ///
-/// Columns that are the fields of other structs are named by them: a struct has their names in `FIELDS`, and serde reads and
+/// Columns that are the fields of other structs are named by them: a struct has their names in `FIELDS`, in their order, and serde reads and
 /// writes it as a part of the row.
 ///
 /// ```

@@ -140,7 +140,8 @@ impl<'c> Tx<'c> {
 /// Logs statements as sqlx does, but without their values.
 fn log(statements: &[Statement], took: Duration) {
     let sql = || {
-        let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
+        let mut texts: Vec<&str> = statements.iter().map(|statement| &*statement.sql).collect();
+        texts.dedup(); // the rows of an insert have the same
         texts.join(";\n")
     };
     if took > SLOW {

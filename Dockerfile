@@ -16,15 +16,23 @@ RUN find . -type f -not -name Cargo.toml -not -name Cargo.lock -not -path './.ca
     done
 
 # FEATURES adds TLS, SCRAM and OAUTHBEARER to Kafka. They need OpenSSL, which is built with perl and make; this image has both.
+# TRAIN=yes makes standalone faster, and the build take more than twice as long: docs/decisions/0052-images-may-be-trained.md.
 FROM rust:1.95-bookworm AS build
 ARG FEATURES=kafka-tls
+ARG TRAIN=no
 WORKDIR /src
 COPY --from=manifests /src .
-RUN cargo build --profile dist --locked --bins --features "$FEATURES" --workspace --exclude chaos --exclude bench
+RUN [ "$TRAIN" = yes ] || \
+    cargo build --profile dist --locked --bins --features "$FEATURES" --workspace --exclude chaos --exclude bench
 COPY . .
 # The empty crates are newer than the files that were just copied: without touch, cargo would keep them.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
-    cargo build --profile dist --locked --bins --features "$FEATURES" --workspace --exclude chaos --exclude bench && \
+    if [ "$TRAIN" = yes ]; then \
+      rustup component add llvm-tools && tools/train cart gateway gifticon mypage payment standalone && \
+      rm -rf target/dist && mv target/trained/dist target/; \
+    else \
+      cargo build --profile dist --locked --bins --features "$FEATURES" --workspace --exclude chaos --exclude bench; \
+    fi && \
     mkdir /data
 # The root of an image holds the libraries that the programs are linked to, the certificates that TLS trusts, and the order in
 # which names are looked up. It has no shell, and no package that could need a security update.

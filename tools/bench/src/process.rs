@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a process may take to end: its drain, and the spans that it sends after that.
+const END_MAX: Duration = Duration::from_secs(25);
 
 /// A process, with the addresses that it printed.
 pub(crate) struct Process {
@@ -47,6 +51,13 @@ impl Process {
         chaos::cpu_time(self.child.id()).as_secs_f64()
     }
 
+    /// Asks it to end, also while it is stopped.
+    pub(crate) fn ask_to_end(&self) {
+        for signal in ["-TERM", "-CONT"] {
+            let _ = Command::new("kill").arg(signal).arg(self.id().to_string()).status();
+        }
+    }
+
     /// Returns its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -63,7 +74,17 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Ends it as an operator does. A shop drains then, and writes its counts where it was built to count what it does.
     fn drop(&mut self) {
+        self.ask_to_end();
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if began.elapsed() > END_MAX {
+                eprintln!("a process does not end, and is killed");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -2,6 +2,7 @@
 
 use crate::floors::FREE_PORT;
 use anyhow::ensure;
+use chaos::servers::signal;
 use std::fs::read_to_string;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -102,8 +103,7 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         // SIGTERM, because a master that gets SIGKILL leaves its workers running.
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").arg(pid).status();
+        let _ = signal("-TERM", &self.child.id().to_string());
         let _ = self.child.wait();
     }
 }

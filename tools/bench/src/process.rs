@@ -1,6 +1,7 @@
 //! A process that the bench starts, with its CPU time and memory.
 
 use anyhow::{Context, bail};
+use chaos::servers::signal;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -51,13 +52,6 @@ impl Process {
         chaos::cpu_time(self.child.id()).as_secs_f64()
     }
 
-    /// Asks it to end, also while it is stopped.
-    pub(crate) fn ask_to_end(&self) {
-        for signal in ["-TERM", "-CONT"] {
-            let _ = Command::new("kill").arg(signal).arg(self.id().to_string()).status();
-        }
-    }
-
     /// Returns its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -74,9 +68,11 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Ends it as an operator does. A shop drains then, and writes its counts where it was built to count what it does.
+    /// Ends it as an operator does, also while it is stopped. A shop drains then, and writes its counts where it was built to count
+    /// what it does.
     fn drop(&mut self) {
-        self.ask_to_end();
+        let pid = self.id().to_string();
+        let _ = signal("-TERM", &pid).and_then(|()| signal("-CONT", &pid));
         let began = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
             if began.elapsed() > END_MAX {

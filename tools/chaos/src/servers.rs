@@ -225,7 +225,11 @@ async fn pause(pids: &[&str], time: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn signal(signal: &str, pid: &str) -> anyhow::Result<()> {
+/// Sends a signal, such as `-TERM`, to a process.
+///
+/// # Errors
+/// If there is no such process.
+pub fn signal(signal: &str, pid: &str) -> anyhow::Result<()> {
     ensure!(Command::new("kill").args([signal, pid]).status()?.success(), "no process {pid}");
     Ok(())
 }

@@ -1,24 +1,22 @@
 //! What can be done with carts. The saga of adding one is here.
 
-use crate::domain::{
-    Attempt, Cart, Carts, Command, Outcome, Refusal, Rejection, Reply, scoped_key,
-};
-use crate::stock::{HttpStock, ReserveError};
-use crate::store;
+use crate::blocks::{Blocks, Place};
+use crate::domain::{Attempt, Cart, Command, Outcome, Refusal, Rejection, Reply, scoped_key};
+use crate::model::CartModel;
+use crate::stock::{HttpStock, ReserveError, Reserved};
 use chassis::base::clock::now;
 use chassis::base::limits::PATIENCE;
 use chassis::base::metrics::Counter;
 use chassis::base::patience;
 use chassis::base::trace;
 use chassis::base::unavailable::Unavailable;
-use chassis::model::{Publications, Rules};
-use chassis::storage::{Db, Tx};
-use chassis::writer::{CommandError, WriteModel, Writer};
+use chassis::storage::Db;
+use chassis::writer::{CommandError, Writer};
 use common_events::{CartId, ExpectedVersions, GifticonId, Owner, ReservationId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, debug};
 use uuid::Uuid;
 
@@ -28,35 +26,6 @@ const IDEMPOTENT_WAIT_MAX: Duration = Duration::from_secs(2);
 const IDEMPOTENT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a cart that could not be written waits for its next try.
 const CONFIRM_RETRY_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The rules and tables of carts, for the writer.
-#[derive(Clone, Debug)]
-pub struct CartModel;
-
-impl Rules for CartModel {
-    type State = Carts;
-    type Command = Command;
-    type Reply = Reply;
-    type Refusal = Refusal;
-
-    fn handle(
-        carts: &mut Carts,
-        command: &Command,
-        out: &mut Publications,
-    ) -> Result<Reply, Refusal> {
-        carts.handle(command, out)
-    }
-}
-
-impl WriteModel for CartModel {
-    async fn load(&self, tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Carts> {
-        store::load(tx, commands).await
-    }
-
-    async fn save(&self, tx: &mut Tx<'_>, carts: &Carts) -> anyhow::Result<()> {
-        Ok(store::save(tx, carts)?)
-    }
-}
 
 /// Why no cart was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +47,16 @@ pub enum AddCartError {
     Unavailable(#[from] Unavailable),
 }
 
+/// Why an attempt became no cart.
+enum Unmade {
+    /// Gifticon refused to reserve.
+    Rejected(Rejection),
+    /// It is cancelled, or gifticon was not asked.
+    Unavailable,
+    /// The database failed before that could be written: the sweeper ends it.
+    LeftBehind,
+}
+
 /// A request to add a cart.
 #[derive(Clone, Debug)]
 pub struct CartRequest {
@@ -96,6 +75,7 @@ type Caller = oneshot::Sender<Result<Cart, AddCartError>>;
 pub struct CartsApp {
     pub db: Db,
     pub writer: Writer<CartModel>,
+    pub blocks: Blocks,
     pub stock: HttpStock,
     /// Counts the carts that are refused since not enough are left.
     pub sold_out: Counter,
@@ -123,9 +103,8 @@ impl CartsApp {
 
     /// Writes an attempt, reserves its stock, and makes its cart.
     ///
-    /// A crash between any two of these leaves an attempt that the sweeper ends. An attempt whose outcome is unknown is
-    /// cancelled, and its stock released. Only its beginning can be refused because it waited for too long, or withdrawn
-    /// because the caller went away: what comes later ends what was begun.
+    /// Only its beginning can be refused because it waited for too long, or withdrawn because the caller went away: what comes
+    /// later ends what was begun. A crash leaves an attempt that the sweeper ends.
     async fn saga(
         &self,
         request: CartRequest,
@@ -133,19 +112,41 @@ impl CartsApp {
         caller: &mut Caller,
     ) -> Result<Cart, AddCartError> {
         let CartRequest { owner, gifticon_id, quantity, key } = request;
-        if key.is_none() && !self.stock.can_be_called() {
-            return Err(AddCartError::StockUnavailable); // at once, and nothing written
-        }
+        let Some(key) = key else {
+            if !self.stock.can_be_called() {
+                return Err(AddCartError::StockUnavailable); // at once, and nothing written
+            }
+            let withdrawn = async {
+                tokio::select! {
+                    () = sleep_until(deadline) => {}
+                    () = caller.closed() => {}
+                }
+            };
+            let place = self.blocks.take(withdrawn).await?;
+            if caller.is_closed() {
+                place.settle(); // gifticon was not asked
+                return Err(AddCartError::StockUnavailable);
+            }
+            let reservation_id = place.reservation();
+            let attempt = Attempt {
+                reservation_id,
+                owner,
+                gifticon_id,
+                quantity,
+                key: None,
+                cancelled: false,
+            };
+            return self.finish(attempt, Some(place), deadline, caller).await;
+        };
         // In the order of time: rows that are written together are beside each other in their index.
         let reservation_id = ReservationId(Uuid::now_v7());
-        let key = key.map(|key| scoped_key(&owner, &key));
+        let key = Some(scoped_key(&owner, &key));
         let attempt =
             Attempt { reservation_id, owner, gifticon_id, quantity, key, cancelled: false };
-        if let Some(cart) = self.begin(attempt.clone(), deadline, caller).await? {
-            return Ok(cart);
+        match self.begin(attempt.clone(), deadline, caller).await? {
+            Some(cart) => Ok(cart),
+            None => self.finish(attempt, None, deadline, caller).await,
         }
-        fail::fail_point!("cart-after-attempt");
-        patience::without_end(self.finish(attempt, deadline, caller)).await
     }
 
     /// Writes the attempt, or returns the cart of the request that came before with the same key. Where the caller goes away
@@ -179,70 +180,91 @@ impl CartsApp {
         }
     }
 
-    /// Reserves the stock of an attempt, and makes its cart or ends it.
+    /// Reserves the stock of an attempt, and makes its cart or ends it. An attempt whose outcome is unknown is cancelled, and its
+    /// stock released. One without a key has a `place` in a block.
     async fn finish(
+        &self,
+        attempt: Attempt,
+        place: Option<Place>,
+        deadline: Instant,
+        caller: &Caller,
+    ) -> Result<Cart, AddCartError> {
+        fail::fail_point!("cart-after-attempt");
+        let ended = patience::without_end(self.reserve(attempt, deadline, caller)).await;
+        if let Some(place) = place
+            && !matches!(ended, Err(Unmade::LeftBehind))
+        {
+            place.settle();
+        }
+        ended.map_err(|unmade| match unmade {
+            Unmade::Rejected(rejection) => AddCartError::Rejected(rejection),
+            Unmade::Unavailable | Unmade::LeftBehind => AddCartError::StockUnavailable,
+        })
+    }
+
+    async fn reserve(
         &self,
         attempt: Attempt,
         deadline: Instant,
         caller: &Caller,
-    ) -> Result<Cart, AddCartError> {
-        let Attempt { reservation_id: reservation, owner, gifticon_id, quantity, key, .. } =
-            attempt;
+    ) -> Result<Cart, Unmade> {
+        let Attempt { reservation_id: reservation, gifticon_id, quantity, .. } = attempt;
+        let (owner, has_key) = (attempt.owner.clone(), attempt.key.is_some());
         let caller_waits = || !caller.is_closed() && Instant::now() < deadline;
         let reserved =
             self.stock.reserve(reservation, gifticon_id, quantity, owner, caller_waits).await;
         fail::fail_point!("cart-after-reserve");
         match reserved {
-            Ok(Ok(reserved)) => {
-                let (name, price) = (reserved.name, reserved.price);
-                let confirm = Command::Confirm { reservation, name, price, at: now() };
-                return self.confirm(reservation, confirm, caller).await;
-            }
+            Ok(Ok(Reserved { name, price })) => self.confirm(attempt, name, price, caller).await,
             Ok(Err(rejection)) => {
                 if let Rejection::InsufficientStock { .. } = rejection {
                     self.sold_out.inc();
                 }
-                let refuse = Command::Refuse { reservation, rejection };
-                let written = self.writer.execute(refuse).await;
                 // Where the refusal could not be stored under the key, a retry might succeed: the customer gets 503 instead.
                 // The sweeper ends the attempt, and gifticon holds nothing for it.
-                if written.is_ok() || key.is_none() {
-                    return Err(AddCartError::Rejected(rejection));
+                let refuse = Command::Refuse { reservation, rejection };
+                if has_key && self.writer.execute(refuse).await.is_err() {
+                    return Err(Unmade::LeftBehind);
                 }
+                Err(Unmade::Rejected(rejection))
             }
             Err(ReserveError::Unsent) => {
-                let _ = self.writer.execute(Command::CloseAttempt { reservation }).await;
+                if has_key {
+                    let _ = self.writer.execute(Command::CloseAttempt { reservation }).await;
+                }
+                Err(Unmade::Unavailable)
             }
-            // Where this fails, the sweeper does it.
             Err(ReserveError::Unknown) => {
-                let _ = self.writer.execute(Command::CancelAttempt { reservation }).await;
+                match self.writer.execute(Command::CancelAttempt(attempt)).await {
+                    Ok(_) => Err(Unmade::Unavailable),
+                    Err(_) => Err(Unmade::LeftBehind),
+                }
             }
         }
-        Err(AddCartError::StockUnavailable)
     }
 
     /// Makes the cart. Where the database fails, it tries again: the customer is answered only when it is known whether there
     /// is a cart.
     async fn confirm(
         &self,
-        reservation: ReservationId,
-        confirm: Command,
+        attempt: Attempt,
+        name: String,
+        price: i64,
         caller: &Caller,
-    ) -> Result<Cart, AddCartError> {
-        let mut logged = false;
+    ) -> Result<Cart, Unmade> {
+        let (reservation, mut logged) = (attempt.reservation_id, false);
+        let cancel = Command::CancelAttempt(attempt.clone());
+        let confirm = Command::Confirm { attempt, name, price, at: now() };
         loop {
             // Nobody would be told of a cart that is made now: let the customer's next try make one.
             let gone = caller.is_closed();
-            let command =
-                if gone { Command::CancelAttempt { reservation } } else { confirm.clone() };
+            let command = if gone { cancel.clone() } else { confirm.clone() };
             match self.writer.execute(command).await {
                 Ok(Reply::Cart(cart)) => {
                     fail::fail_point!("cart-after-confirm");
                     return Ok(cart);
                 }
-                Ok(_) | Err(CommandError::Refused(_)) => {
-                    return Err(AddCartError::StockUnavailable);
-                }
+                Ok(_) | Err(CommandError::Refused(_)) => return Err(Unmade::Unavailable),
                 Err(CommandError::Unavailable(unavailable)) => {
                     if !std::mem::replace(&mut logged, true) {
                         // One for each request: the database logs its outage itself.

@@ -3,28 +3,39 @@
 //! Adding a cart takes two steps. First an attempt is written, with the id of its reservation. Then gifticon is asked, and
 //! the attempt becomes a cart, or is refused. Where gifticon's answer is unknown, the attempt is cancelled, and closed once
 //! gifticon has released the stock. A cart comes from an attempt only, and never turns back into one.
+//!
+//! An attempt with an `Idempotency-Key` is a row of its own. Those without are written in blocks of 256.
 
+mod block;
 mod cart;
 
+pub use block::{BLOCK_SIZE, Block};
 pub use cart::{Attempt, Cart, IdempotencyKey, Outcome, Rejection, Status, scoped_key};
 
 use chassis::model::{Ids, Publications, Tracked};
 use common_events::{CartId, ExpectedVersions, Owner, ReservationId};
+use std::collections::BTreeMap;
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Write down what is about to be reserved. Its reservation's id is a new one.
+    /// Write down what is about to be reserved for a request with a key. Its reservation's id is a new one.
     BeginAttempt(Attempt),
+    /// Write down that each reservation of this block may be made from now on. It is a new one.
+    OpenBlock(Block),
     /// Make the cart: gifticon holds its stock.
-    Confirm { reservation: ReservationId, name: String, price: i64, at: i64 },
-    /// End the attempt: gifticon refused it.
+    Confirm { attempt: Attempt, name: String, price: i64, at: i64 },
+    /// End the attempt, which has a key: gifticon refused it.
     Refuse { reservation: ReservationId, rejection: Rejection },
     /// End the attempt, and remove its cart if there is one: the customer was told of none and will not be. Only the request
     /// itself may say so.
-    CancelAttempt { reservation: ReservationId },
+    CancelAttempt(Attempt),
     /// End the attempt if it is still pending: nobody works on it any more. Its request may have confirmed it meanwhile.
     ExpireAttempt { reservation: ReservationId },
+    /// Delete the block: all its attempts have become carts or are cancelled, and gifticon holds nothing for the others.
+    CloseBlock(Block),
+    /// Cancel what is left of the block: nobody works on it any more, or is believed to.
+    ExpireBlock(Block),
     /// Delete the attempt: gifticon certainly holds nothing for it.
     CloseAttempt { reservation: ReservationId },
     /// Remove the cart if it is in one of the expected versions: its owner cancels it.
@@ -66,7 +77,10 @@ pub enum Refusal {
 pub struct Carts {
     pub carts: Tracked<CartId, Cart>,
     pub attempts: Tracked<ReservationId, Attempt>,
+    pub blocks: Tracked<Block, Block>,
     pub keys: Tracked<String, IdempotencyKey>,
+    /// The carts by their reservations.
+    pub by_reservation: BTreeMap<ReservationId, CartId>,
     /// Carts that were rolled back while their keys were not read: the keys that lead to them are to be deleted.
     pub rolled_back: Vec<CartId>,
     /// Counts the carts that are live.
@@ -81,8 +95,14 @@ impl Carts {
     pub fn handle(&mut self, command: &Command, out: &mut Publications) -> Result<Reply, Refusal> {
         match command {
             Command::BeginAttempt(attempt) => return self.begin(attempt),
-            Command::Confirm { reservation, name, price, at } => {
-                return self.confirm(*reservation, name, *price, *at, out).map(Reply::Cart);
+            Command::OpenBlock(block) => {
+                if self.blocks.get(block).is_none() {
+                    self.blocks.add(*block, *block);
+                }
+                return Ok(Reply::Begun);
+            }
+            Command::Confirm { attempt, name, price, at } => {
+                return self.confirm(attempt, name, *price, *at, out).map(Reply::Cart);
             }
             Command::Refuse { reservation, rejection } => {
                 if let Some(attempt) = self.pending(*reservation).cloned() {
@@ -90,13 +110,19 @@ impl Carts {
                     self.conclude(attempt.key.as_ref(), Outcome::Rejected(*rejection));
                 }
             }
-            Command::CancelAttempt { reservation } => {
-                match self.cart_of(*reservation).map(|cart| cart.id) {
+            Command::CancelAttempt(attempt) => {
+                match self.cart_of(attempt.reservation_id).map(|cart| cart.id) {
                     Some(id) => self.roll_back(id, out),
-                    None => self.cancel(*reservation),
+                    None if self.is_in_open_block(attempt) => {
+                        self.add_cancelled(Attempt { cancelled: true, ..attempt.clone() });
+                    }
+                    // One of a block that is gone was cancelled with the block.
+                    None => self.cancel(attempt.reservation_id),
                 }
             }
             Command::ExpireAttempt { reservation } => self.cancel(*reservation),
+            Command::CloseBlock(block) => self.blocks.remove(block),
+            Command::ExpireBlock(block) => self.expire_block(*block),
             Command::CloseAttempt { reservation } => {
                 if let Some(key) = self.attempts.get(reservation).and_then(|one| one.key.as_ref()) {
                     self.keys.remove(key);
@@ -126,9 +152,15 @@ impl Carts {
         Ok(Reply::Done)
     }
 
+    /// Takes a cart as the database has it.
+    pub fn read_cart(&mut self, cart: Cart) {
+        self.by_reservation.insert(cart.reservation_id, cart.id);
+        self.carts.read(cart.id, cart);
+    }
+
     /// Returns the cart that a reservation became.
     fn cart_of(&self, reservation: ReservationId) -> Option<&Cart> {
-        self.carts.values().find(|cart| cart.reservation_id == reservation)
+        self.carts.get(self.by_reservation.get(&reservation)?)
     }
 
     fn is_live(&self, id: CartId) -> bool {
@@ -138,6 +170,11 @@ impl Carts {
     /// Returns the attempt with this reservation, if a cart may still come of it.
     fn pending(&self, reservation: ReservationId) -> Option<&Attempt> {
         self.attempts.get(&reservation).filter(|attempt| !attempt.cancelled)
+    }
+
+    /// Returns whether the attempt is in a block of which carts may still come.
+    fn is_in_open_block(&self, attempt: &Attempt) -> bool {
+        attempt.block().is_some_and(|block| self.blocks.get(&block).is_some())
     }
 
     fn begin(&mut self, attempt: &Attempt) -> Result<Reply, Refusal> {
@@ -165,14 +202,20 @@ impl Carts {
 
     fn confirm(
         &mut self,
-        reservation: ReservationId,
+        attempt: &Attempt,
         name: &str,
         price: i64,
         at: i64,
         out: &mut Publications,
     ) -> Result<Cart, Refusal> {
-        let Some(attempt) = self.pending(reservation).cloned() else {
-            return self.cart_of(reservation).cloned().ok_or(Refusal::AttemptCancelled);
+        let reservation = attempt.reservation_id;
+        if let Some(cart) = self.cart_of(reservation) {
+            return Ok(cart.clone());
+        }
+        let attempt = match self.attempts.get(&reservation) {
+            None if self.is_in_open_block(attempt) => attempt.clone(),
+            Some(attempt) if !attempt.cancelled => attempt.clone(),
+            None | Some(_) => return Err(Refusal::AttemptCancelled),
         };
         let cart = Cart {
             id: CartId(self.ids.add_row()),
@@ -188,6 +231,7 @@ impl Carts {
         self.ids.count_owner(&cart.owner, 1);
         self.attempts.remove(&reservation);
         self.conclude(attempt.key.as_ref(), Outcome::Added(cart.id));
+        self.by_reservation.insert(reservation, cart.id);
         self.carts.add(cart.id, cart.clone());
         out.publish(cart.added_event());
         Ok(cart)
@@ -210,6 +254,26 @@ impl Carts {
             if let Some(key) = attempt.key.take() {
                 self.keys.remove(&key);
             }
+        }
+    }
+
+    /// Cancels each attempt of a block that became no cart: its reservation may have been made.
+    fn expire_block(&mut self, block: Block) {
+        if self.blocks.get(&block).is_none() {
+            return;
+        }
+        for reservation in block.reservations() {
+            if self.cart_of(reservation).is_none() {
+                self.add_cancelled(Attempt::cancelled(reservation));
+            }
+        }
+        self.blocks.remove(&block);
+    }
+
+    /// Adds a cancelled attempt of a block, if it is not there yet.
+    fn add_cancelled(&mut self, attempt: Attempt) {
+        if self.attempts.get(&attempt.reservation_id).is_none() {
+            self.attempts.add(attempt.reservation_id, attempt);
         }
     }
 

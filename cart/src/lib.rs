@@ -1,13 +1,15 @@
 //! Carts: where a customer's purchase begins and ends.
 //!
-//! Adding one is a saga (`app.rs`): an attempt is written first, then gifticon is asked to hold the
-//! stock, behind a circuit breaker and with a timeout, then the cart and its `CartAdded` are written
+//! Adding one is a saga (`app.rs`): an attempt is written first, alone or in a block with others
+//! (`blocks.rs`), then gifticon is asked to hold the stock, behind a circuit breaker and with a timeout, then the cart and its `CartAdded` are written
 //! together. What a crash or an unknown outcome leaves behind, the sweeper ends. Cancelling one is a
 //! single write with `CartRemoved`; stock and payment follow by the event.
 
 pub mod api;
 pub mod app;
+pub mod blocks;
 pub mod domain;
+pub mod model;
 pub mod policy;
 pub mod rows;
 pub mod stock;
@@ -52,7 +54,7 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
     let client = chassis::http::client::of_service(&config.host.service_token)?;
     let mut chassis = Chassis::open("cart", &config.host, store::schema(), bus).await?;
     let db = chassis.db().clone();
-    let writer = chassis.writer(app::CartModel);
+    let writer = chassis.writer(model::CartModel);
     let timeout = Duration::from_millis(config.timeout.gifticon_timeout_ms);
     let breaker = Breaker::new("gifticon", timeout, chassis.metrics());
     let stock =
@@ -64,7 +66,12 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
         sold_out.clone(),
     );
     chassis.metrics().show_sold_out(sold_out.clone());
-    let app = Arc::new(app::CartsApp { db, writer: writer.clone(), stock, sold_out });
+    let (blocks, ended) = blocks::Blocks::new(writer.clone());
+    chassis.spawn_to_its_end(
+        "blocks",
+        blocks.clone().run(ended, chassis.stopping().cancelled_owned()),
+    );
+    let app = Arc::new(app::CartsApp { db, writer: writer.clone(), blocks, stock, sold_out });
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();
     chassis.react(policy::FollowPayment, &writer);

@@ -1,7 +1,7 @@
 //! What carts do about the events of others.
 
-use crate::app::CartModel;
 use crate::domain::Command;
+use crate::model::CartModel;
 use chassis::workers::consumer::Policy;
 use chrono::{DateTime, Utc};
 use common_events::{Envelope, Event};

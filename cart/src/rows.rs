@@ -115,6 +115,13 @@ impl From<AttemptRow> for Attempt {
 }
 
 table! {
+    /// A block of attempts.
+    pub struct BlockRow in "attempt_blocks" {
+        first_reservation_id: ReservationId,
+    }
+}
+
+table! {
     /// An idempotency key. The column `minute` is stamped when it is inserted.
     pub struct KeyRow in "idempotency_keys" {
         idempotency_key: String,

@@ -1,13 +1,14 @@
 //! Reads and writes the carts' tables. All SQL of this service is in this file.
 
-use crate::domain::{Attempt, Cart, Carts, Command, IdempotencyKey, Outcome, Status};
-use crate::rows::{AttemptRow, CANCELLED, CartRow, KeyRow, PENDING, StoredCart};
+use crate::domain::{Attempt, Block, Cart, Carts, Command, IdempotencyKey, Outcome, Status};
+use crate::rows::{AttemptRow, BlockRow, CANCELLED, CartRow, KeyRow, PENDING, StoredCart};
 use chassis::base::clock::now;
 use chassis::listing::{Field, Listing, Scope};
 use chassis::mailbox::retention::RetentionRule;
 use chassis::storage::rows::{insert_stamped, read, run_on_each, select};
 use chassis::storage::{Db, Reads, Schema, Statement, Table, Tx, ids};
 use common_events::{CartId, ReservationId};
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub fn schema() -> Schema {
     Schema::new(&[
         (1001, "cart", include_str!("../migrations/1001_cart.sql")),
         (1002, "owners", include_str!("../migrations/1002_owners.sql")),
+        (1003, "blocks", include_str!("../migrations/1003_blocks.sql")),
     ])
 }
 
@@ -46,6 +48,7 @@ pub fn schema() -> Schema {
 #[derive(Debug, Default)]
 struct Named {
     keys: BTreeSet<String>,
+    blocks: BTreeSet<Block>,
     reservations: BTreeSet<ReservationId>,
     carts: BTreeSet<CartId>,
     /// Some of them may change how many carts there are.
@@ -56,9 +59,27 @@ impl Named {
     fn add(&mut self, command: &Command) {
         match command {
             Command::BeginAttempt(attempt) => self.keys.extend(attempt.key.clone()),
-            Command::Confirm { reservation, .. } | Command::CancelAttempt { reservation } => {
+            // A new block has nothing to be read.
+            Command::OpenBlock(_) => {}
+            Command::Confirm { attempt, .. } => {
                 self.counts = true;
-                self.reservations.insert(*reservation);
+                match attempt.block() {
+                    // No cart is looked for: a request confirms again only after the writer said that nothing was written.
+                    Some(block) => self.blocks.insert(block),
+                    None => self.reservations.insert(attempt.reservation_id),
+                };
+            }
+            Command::CancelAttempt(attempt) => {
+                self.counts = true;
+                self.blocks.extend(attempt.block());
+                self.reservations.insert(attempt.reservation_id);
+            }
+            Command::CloseBlock(block) => {
+                self.blocks.insert(*block);
+            }
+            Command::ExpireBlock(block) => {
+                self.blocks.insert(*block);
+                self.reservations.extend(block.reservations());
             }
             Command::Refuse { reservation, .. }
             | Command::ExpireAttempt { reservation }
@@ -76,17 +97,25 @@ impl Named {
     }
 }
 
-/// Reads what the commands name, the rows of each table in order and locked. Attempts without a key take one round trip.
+/// Reads what the commands name, the rows of each table in order and locked. Carts without a key take one round trip.
+///
+/// Blocks come first: where two replicas end the same block, the one that waits for its lock then sees the carts that were made.
 pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Carts> {
     let (mut state, mut named) = (Carts::default(), Named::default());
     commands.iter().for_each(|command| named.add(command));
 
     let reservations = texts(&named.reservations);
     let mut reads = Reads::of(tx);
+    let blocks = texts(named.blocks.iter().map(|block| block.first()));
+    let blocks = BlockRow::lock(&mut reads, "first_reservation_id", &blocks)?;
     let attempts = AttemptRow::lock(&mut reads, "reservation_id", &reservations)?;
     let ids = named.counts.then(|| ids::lock(&mut reads, CARTS.collection));
     let by_id = CartRow::lock(&mut reads, "id", &numbers(&named.carts))?;
     let found = reads.run(tx).await?;
+    for row in found.of(&blocks)? {
+        let block = Block::of(row.first_reservation_id);
+        state.blocks.read(block, block);
+    }
     for row in found.of(&attempts)? {
         named.keys.extend(row.idempotency_key.clone()); // what ends an attempt decides its key
         state.attempts.read(row.reservation_id, Attempt::from(row));
@@ -120,7 +149,7 @@ pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Cart
     carts.extend(found.of(&ended)?);
     for row in carts {
         let StoredCart(cart) = StoredCart::try_from(row)?;
-        state.carts.read(cart.id, cart);
+        state.read_cart(cart);
     }
     Ok(state)
 }
@@ -129,6 +158,7 @@ pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Cart
 pub fn save(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     save_keys(tx, state)?;
     save_attempts(tx, state)?;
+    save_blocks(tx, state)?;
     save_carts(tx, state)
 }
 
@@ -163,6 +193,15 @@ fn save_attempts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     AttemptRow::insert(tx, &state.attempts.added().map(AttemptRow::from).collect::<Vec<_>>())
 }
 
+fn save_blocks(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
+    let row = |block: &Block| BlockRow { first_reservation_id: block.first() };
+    BlockRow::insert(tx, &state.blocks.added().map(row).collect::<Vec<_>>())?;
+    let ended = texts(state.blocks.removed().map(|block| block.first()));
+    run_on_each(tx, &ended, |among| {
+        format!("delete from attempt_blocks where first_reservation_id {among}")
+    })
+}
+
 fn save_carts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
     let made: Vec<CartRow> = state.carts.added().map(CartRow::from).collect();
     CartRow::insert(tx, &made)?;
@@ -178,8 +217,8 @@ fn save_carts(tx: &mut Tx<'_>, state: &Carts) -> sqlx::Result<()> {
 }
 
 /// Returns the texts of ids.
-fn texts<'a>(ids: impl IntoIterator<Item = &'a ReservationId>) -> Vec<String> {
-    ids.into_iter().map(ReservationId::to_string).collect()
+fn texts(ids: impl IntoIterator<Item = impl Borrow<ReservationId>>) -> Vec<String> {
+    ids.into_iter().map(|id| id.borrow().to_string()).collect()
 }
 
 /// Returns the numbers of ids.
@@ -208,6 +247,14 @@ pub async fn pending_attempts(db: &Db, most: i64) -> anyhow::Result<Vec<Reservat
 /// Returns up to `most` attempts whose stock is to be released, those with the lowest ids.
 pub async fn cancelled_attempts(db: &Db, most: i64) -> anyhow::Result<Vec<ReservationId>> {
     attempts_in(db, CANCELLED, most).await
+}
+
+/// Returns up to `most` blocks, those with the lowest ids.
+pub async fn blocks(db: &Db, most: i64) -> anyhow::Result<Vec<Block>> {
+    let from = "from attempt_blocks order by first_reservation_id limit $1 + 0";
+    let select = select(db.dialect(), BlockRow::COLUMNS, from);
+    let rows: Vec<BlockRow> = read(select.bind(most), db).await?;
+    Ok(rows.into_iter().map(|row| Block::of(row.first_reservation_id)).collect())
 }
 
 async fn attempts_in(db: &Db, status: &str, most: i64) -> anyhow::Result<Vec<ReservationId>> {

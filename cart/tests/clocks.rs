@@ -73,6 +73,12 @@ async fn what_a_crash_left_is_swept_at_the_next_start() {
                 insert into intents (reservation_id, gifticon_id, quantity, status) \
                 select format('00000000-0000-0000-0000-%012x', n), 1, 1, 'Pending' from counts";
     write(&cart, left).await;
+    for n in [0x1000, 0x1100] {
+        let block = uuid::Uuid::from_u128(n);
+        write(&cart, &format!("insert into attempt_blocks values ('{block}')")).await;
+        let reservation = uuid::Uuid::from_u128(n + 77).to_string();
+        cart.gifticon.0.lock().unwrap().reserved.push(reservation);
+    }
     let cart = cart.restart().await;
     cart.settles(0).await;
 }

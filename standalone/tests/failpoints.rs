@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Lets the shop die when it passes a point for the first and for the seventh time, restarts it, and audits it.
-async fn dies_at(point: &str) {
+/// Lets the shop die when it passes a point for the first and for the seventh time, then when it passes `then`, restarts it, and
+/// audits it.
+async fn dies_at(point: &str, then: Option<&str>) {
     for after in ["1", "7"] {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::default());
@@ -37,6 +38,11 @@ async fn dies_at(point: &str) {
         customers.join_all().await;
         let status = shop.ended(Duration::from_secs(20)).await;
         assert_eq!(status.code(), None, "it did not die at {point}: {status}");
+        if let Some(then) = then {
+            let shop = Process::start(dir.path(), &[("KILL_AT", then), ("KILL_AFTER", "1")]);
+            let status = shop.ended(Duration::from_secs(20)).await;
+            assert_eq!(status.code(), None, "it did not die at {then}: {status}");
+        }
 
         let shop = Process::start(dir.path(), &[]);
         ledger.replay_keys(&shop.web).await;
@@ -47,16 +53,18 @@ async fn dies_at(point: &str) {
 }
 
 macro_rules! dies_at {
-    ($($test:ident: $point:literal),* $(,)?) => {
+    ($($test:ident: $point:literal, $then:expr;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $test() { dies_at($point).await; })*
+        async fn $test() { dies_at($point, $then).await; })*
     };
 }
 
 dies_at!(
-    after_the_attempt: "cart-after-attempt",
-    after_the_reservation: "cart-after-reserve",
-    after_the_confirmation: "cart-after-confirm",
-    between_send_and_delete: "relay-after-send",
-    between_effect_and_offset: "consumer-after-effect",
+    after_the_attempt: "cart-after-attempt", None;
+    after_the_reservation: "cart-after-reserve", None;
+    after_the_confirmation: "cart-after-confirm", None;
+    between_expiry_and_release: "cart-after-reserve", Some("sweeper-after-expiry");
+    between_release_and_its_record: "cart-after-reserve", Some("sweeper-after-release");
+    between_send_and_delete: "relay-after-send", None;
+    between_effect_and_offset: "consumer-after-effect", None;
 );

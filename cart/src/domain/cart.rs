@@ -1,5 +1,6 @@
 //! What the rules are about: carts, attempts to add one, and idempotency keys.
 
+use crate::domain::Block;
 use common_events::{
     CartAdded, CartId, CartRemoved, Event, GifticonId, Owner, ReservationId, status,
 };
@@ -96,7 +97,8 @@ impl Status {
     }
 }
 
-/// An attempt to add a cart, while gifticon's answer is not known.
+/// An attempt to add a cart, while gifticon's answer is not known. One with a key has a row of its own. One without is in a
+/// [`Block`], and gets a row when it is cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub reservation_id: ReservationId,
@@ -108,6 +110,20 @@ pub struct Attempt {
     pub key: Option<String>,
     /// True once no cart may come of it. It is kept until gifticon has released what it may hold.
     pub cancelled: bool,
+}
+
+impl Attempt {
+    /// Returns the cancelled attempt of a block of which nothing but its reservation is known.
+    pub(super) fn cancelled(reservation_id: ReservationId) -> Self {
+        let (gifticon_id, quantity, key) = (GifticonId(0), 0, None);
+        let owner = Owner::GUEST;
+        Self { reservation_id, owner, gifticon_id, quantity, key, cancelled: true }
+    }
+
+    /// Returns the block that it is in, if it is in one.
+    pub fn block(&self) -> Option<Block> {
+        self.key.is_none().then(|| Block::of(self.reservation_id))
+    }
 }
 
 /// Returns an `Idempotency-Key` as it is kept, with its owner, so that two owners may use the same key. Guests' are kept as they

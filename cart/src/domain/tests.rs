@@ -1,53 +1,68 @@
 //! What the rules promise, for any sequence of commands.
 
 use super::*;
-use crate::app::CartModel;
+use crate::model::CartModel;
 use chassis::testing::refusals_change_nothing;
 use common_events::{Event, GifticonId};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-fn reservation(n: u8) -> ReservationId {
-    ReservationId(Uuid::from_u128(n.into()))
-}
-
-fn begin(n: u8, key: Option<&str>, quantity: i64) -> Command {
-    Command::BeginAttempt(Attempt {
-        reservation_id: reservation(n),
+/// An attempt. Those without a key are in a block of four.
+fn attempt(n: u8, key: Option<&str>, quantity: i64) -> Attempt {
+    let n = u128::from(n);
+    let id = if key.is_some() { (0x1000 + n) << 8 } else { ((n / 4 + 1) << 8) + n % 4 };
+    Attempt {
+        reservation_id: ReservationId(Uuid::from_u128(id)),
         owner: Owner::GUEST,
         gifticon_id: GifticonId(1),
         quantity,
         key: key.map(Into::into),
         cancelled: false,
-    })
+    }
 }
 
-fn confirm(n: u8) -> Command {
-    Command::Confirm { reservation: reservation(n), name: "Americano".into(), price: 5000, at: 0 }
+/// What a request writes before it asks gifticon.
+fn begin(attempt: &Attempt) -> Command {
+    match attempt.block() {
+        Some(block) => Command::OpenBlock(block),
+        None => Command::BeginAttempt(attempt.clone()),
+    }
 }
 
-fn cancel(n: u8) -> Command {
-    Command::CancelAttempt { reservation: reservation(n) }
+fn confirm(attempt: &Attempt) -> Command {
+    Command::Confirm { attempt: attempt.clone(), name: "Americano".into(), price: 5000, at: 0 }
 }
 
-fn expire(n: u8) -> Command {
-    Command::ExpireAttempt { reservation: reservation(n) }
+fn cancel(attempt: &Attempt) -> Command {
+    Command::CancelAttempt(attempt.clone())
 }
 
-/// Six attempts begin, then anything happens. Ids of reservations are new ones: a request never begins one twice.
+/// What the sweeper makes of an attempt that was left behind.
+fn expire(attempt: &Attempt) -> Command {
+    match attempt.block() {
+        Some(block) => Command::ExpireBlock(block),
+        None => Command::ExpireAttempt { reservation: attempt.reservation_id },
+    }
+}
+
+/// Attempts begin, then anything happens. Ids of reservations and of blocks are new ones: none begins twice.
 fn any_story() -> impl Strategy<Value = Vec<Command>> {
-    let step = (0..9_u8, 1..6_i64, 0..12_u8, 1..3_i64);
+    let step = (0..9_usize, 1..6_i64, 0..13_u8, 1..3_i64);
     prop::collection::vec(step, 0..40).prop_map(|steps| {
         let keys = [None, Some("a"), None, Some("b"), Some("a"), None];
-        let first = keys.iter().zip(0..).map(|(key, n)| begin(n, *key, 1));
-        let mut unused_reservations = 6..;
-        let steps = steps.into_iter().map(|(n, id, what, quantity)| {
-            let (reservation, id) = (reservation(n), CartId(id));
-            match what {
-                0 | 1 => confirm(n),
+        let mut attempts: Vec<Attempt> =
+            keys.iter().zip(0..).map(|(key, n)| attempt(n, *key, 1)).collect();
+        let mut story: Vec<Command> = attempts.iter().map(begin).collect();
+        story.dedup(); // of those that share a block
+        let mut unused = (8..).step_by(4);
+        for (n, id, what, quantity) in steps {
+            let (one, id) = (attempts[n % attempts.len()].clone(), CartId(id));
+            let reservation = one.reservation_id;
+            story.push(match what {
+                0 | 1 => confirm(&one),
                 2 => Command::Refuse { reservation, rejection: Rejection::UnknownGifticon },
-                3 => cancel(n),
+                3 => cancel(&one),
                 4 => Command::CloseAttempt { reservation },
                 5 => {
                     let (owner, expected) = (Owner::GUEST, ExpectedVersions::default());
@@ -55,19 +70,22 @@ fn any_story() -> impl Strategy<Value = Vec<Command>> {
                 }
                 6 => Command::MarkPaid { id },
                 7 => Command::Decline { id },
-                8 => expire(n),
+                8 => expire(&one),
                 9 => {
                     let one_of = Some(vec![quantity]);
                     let expected = ExpectedVersions { one_of, ..ExpectedVersions::default() };
                     Command::Remove { id, owner: Owner::GUEST, expected }
                 }
+                10 => Command::CloseBlock(Block::of(reservation)),
                 _ => {
-                    let key = [None, Some("a"), Some("b")][usize::from(n % 3)];
-                    begin(unused_reservations.next().unwrap(), key, quantity)
+                    let key = [None, Some("a"), Some("b")][n % 3];
+                    let new = attempt(unused.next().unwrap(), key, quantity); // in a block of its own
+                    attempts.push(new.clone());
+                    begin(&new)
                 }
-            }
-        });
-        first.chain(steps).collect()
+            });
+        }
+        story
     })
 }
 
@@ -131,18 +149,52 @@ proptest! {
             prop_assert!(carts.attempts.get(&cart.reservation_id).is_none());
         }
     }
+
+    #[test]
+    fn what_a_block_leaves_is_a_cart_or_is_released(story in any_story()) {
+        let (mut carts, _) = given(&story);
+        for block in carts.blocks.values().copied().collect::<Vec<_>>() {
+            prop_assert_eq!(events(&mut carts, &Command::ExpireBlock(block)), []);
+            for reservation in block.reservations() {
+                let is_cart = carts.carts.values().any(|cart| cart.reservation_id == reservation);
+                let attempt = carts.attempts.get(&reservation);
+                prop_assert_eq!(attempt.is_some_and(|attempt| attempt.cancelled), !is_cart);
+                let late = Attempt { reservation_id: reservation, ..attempt_of(block) };
+                prop_assert_eq!(carts.handle(&confirm(&late), &mut Publications::default()).is_ok(), is_cart);
+            }
+        }
+        prop_assert_eq!(carts.blocks.values().count(), 0);
+    }
+}
+
+fn attempt_of(block: Block) -> Attempt {
+    Attempt { reservation_id: block.first(), ..attempt(0, None, 1) }
 }
 
 #[test]
 fn what_was_cancelled_is_not_confirmed_any_more() {
-    let (carts, confirmed) = given(&[begin(0, None, 1), cancel(0), confirm(0)]);
-    assert_eq!(confirmed, Err(Refusal::AttemptCancelled));
-    assert!(carts.attempts.get(&reservation(0)).unwrap().cancelled, "its stock is to be released");
+    for key in [None, Some("k")] {
+        let one = attempt(0, key, 1);
+        let (carts, confirmed) = given(&[begin(&one), cancel(&one), confirm(&one)]);
+        assert_eq!(confirmed, Err(Refusal::AttemptCancelled));
+        let left = carts.attempts.get(&one.reservation_id).unwrap();
+        assert!(left.cancelled, "its stock is to be released");
+    }
+}
+
+#[test]
+fn what_was_not_begun_is_not_confirmed() {
+    let one = attempt(0, None, 1);
+    assert_eq!(given(&[confirm(&one)]).1, Err(Refusal::AttemptCancelled));
+    let (_, confirmed) =
+        given(&[begin(&one), Command::CloseBlock(Block::of(one.reservation_id)), confirm(&one)]);
+    assert_eq!(confirmed, Err(Refusal::AttemptCancelled), "its block is gone");
 }
 
 #[test]
 fn cancelling_what_was_confirmed_after_all_removes_the_cart() {
-    let (carts, _) = given(&[begin(0, Some("k"), 1), confirm(0), cancel(0)]);
+    let one = attempt(0, Some("k"), 1);
+    let (carts, _) = given(&[begin(&one), confirm(&one), cancel(&one)]);
     assert_eq!(carts.carts.get(&CartId(1)).unwrap().status, Status::Removed);
     assert_eq!(carts.keys.get(&"k".to_owned()), None, "its customer tries again with the same key");
 }
@@ -150,30 +202,35 @@ fn cancelling_what_was_confirmed_after_all_removes_the_cart() {
 /// Its key is known to the tables only.
 #[test]
 fn cancelling_what_was_confirmed_earlier_frees_its_key() {
-    let (carts, _) = given(&[begin(0, Some("k"), 1), confirm(0)]);
+    let one = attempt(0, Some("k"), 1);
+    let (carts, _) = given(&[begin(&one), confirm(&one)]);
     let mut later = Carts { ids: Ids::read(1, 1, 0), ..Carts::default() };
-    later.carts.read(CartId(1), carts.carts.get(&CartId(1)).unwrap().clone());
-    assert_eq!(events(&mut later, &cancel(0)).len(), 1);
+    later.read_cart(carts.carts.get(&CartId(1)).unwrap().clone());
+    assert_eq!(events(&mut later, &cancel(&one)).len(), 1);
     assert_eq!((later.rolled_back.as_slice(), later.ids.live()), (&[CartId(1)][..], 0));
 }
 
 #[test]
 fn expiring_an_old_attempt_leaves_a_cart_that_was_confirmed_meanwhile() {
-    let (carts, _) = given(&[begin(0, None, 1), confirm(0), expire(0)]);
-    assert!(carts.carts.get(&CartId(1)).unwrap().is_live());
-    let (carts, _) = given(&[begin(0, None, 1), expire(0)]);
-    assert!(carts.attempts.get(&reservation(0)).unwrap().cancelled);
+    for key in [None, Some("k")] {
+        let one = attempt(0, key, 1);
+        let (carts, _) = given(&[begin(&one), confirm(&one), expire(&one)]);
+        assert!(carts.carts.get(&CartId(1)).unwrap().is_live());
+        assert!(carts.attempts.get(&one.reservation_id).is_none(), "its stock is the cart's");
+        let (carts, _) = given(&[begin(&one), expire(&one)]);
+        assert!(carts.attempts.get(&one.reservation_id).unwrap().cancelled);
+    }
 }
 
 #[test]
 fn a_key_answers_the_same_request_the_same_and_refuses_another() {
-    let first = [begin(0, Some("k"), 1), confirm(0)];
-    let (carts, confirmed) = given(&first);
+    let first = attempt(0, Some("k"), 1);
+    let (carts, confirmed) = given(&[begin(&first), confirm(&first)]);
     let Ok(Reply::Cart(cart)) = confirmed else { panic!("{confirmed:?}") };
     assert_eq!(carts.carts.get(&CartId(1)), Some(&cart));
     let again = |quantity| {
-        let mut carts = carts.clone();
-        let reply = carts.handle(&begin(1, Some("k"), quantity), &mut Publications::default());
+        let (mut carts, again) = (carts.clone(), attempt(1, Some("k"), quantity));
+        let reply = carts.handle(&begin(&again), &mut Publications::default());
         assert_eq!(carts.attempts.values().count(), 0, "nothing is begun");
         reply
     };
@@ -183,7 +240,8 @@ fn a_key_answers_the_same_request_the_same_and_refuses_another() {
 
 #[test]
 fn a_key_whose_request_was_cancelled_is_free_for_another_try() {
-    let (carts, reply) = given(&[begin(0, Some("k"), 1), cancel(0), begin(1, Some("k"), 1)]);
+    let (one, other) = (attempt(0, Some("k"), 1), attempt(1, Some("k"), 1));
+    let (carts, reply) = given(&[begin(&one), cancel(&one), begin(&other)]);
     assert_eq!(reply, Ok(Reply::Begun));
     assert_eq!(carts.keys.get(&"k".to_owned()).unwrap().outcome, Outcome::Pending);
 }

@@ -200,11 +200,11 @@ impl Cart {
         .await;
     }
 
-    /// Waits until no attempt is left and all events are published, and checks that no event was parked.
+    /// Waits until no attempt and no block is left and all events are published, and checks that no event was parked.
     pub async fn ends(&self) {
         let mut connection = AnyConnection::connect(self.db.url.as_str()).await.unwrap();
-        let left = "select (select count(*) from intents) + (select count(*) from outbox), \
-                    (select count(*) from parked)";
+        let left = "select (select count(*) from intents) + (select count(*) from attempt_blocks) \
+                    + (select count(*) from outbox), (select count(*) from parked)";
         let parked: i64 = eventually("the last attempt to end, and an empty outbox", async || {
             let left = sqlx::query(left).fetch_one(&mut connection).await.unwrap();
             (left.get::<i64, _>(0) == 0).then(|| left.get(1))

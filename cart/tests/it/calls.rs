@@ -1,6 +1,7 @@
 //! What becomes of a cart when gifticon answers with a no, late, or not at all.
 
 use crate::common::{Cart, Does};
+use cart::domain::Block;
 use chassis::testing::eventually;
 use serde_json::Value;
 use sqlx::{AnyConnection, Connection};
@@ -138,13 +139,23 @@ async fn a_customer_who_goes_away_meanwhile_leaves_no_cart() {
 #[tokio::test]
 async fn an_attempt_that_a_crash_left_is_swept() {
     let cart = Cart::start().await;
-    let file = cart.db.url.as_str().to_owned();
-    let id = uuid::Uuid::new_v4().to_string();
-    cart.gifticon.0.lock().unwrap().reserved.push(id.clone());
-    let mut connection = AnyConnection::connect(&file).await.unwrap();
-    let left = "insert into intents (reservation_id, gifticon_id, quantity, status) \
-                values ($1, 1, 1, 'Pending')";
-    sqlx::query(left).bind(id.as_str()).execute(&mut connection).await.unwrap();
+    let mut connection = AnyConnection::connect(cart.db.url.as_str()).await.unwrap();
+    let (alone, first) = (uuid::Uuid::new_v4(), Block::unused());
+    let in_a_block = first.reservation(200).0;
+    for id in [alone, in_a_block] {
+        cart.gifticon.0.lock().unwrap().reserved.push(id.to_string());
+    }
+    for (id, left) in [
+        (
+            alone,
+            "insert into intents (reservation_id, gifticon_id, quantity, status) \
+             values ($1, 1, 1, 'Pending')",
+        ),
+        (first.first().0, "insert into attempt_blocks (first_reservation_id) values ($1)"),
+    ] {
+        sqlx::query(left).bind(id.to_string()).execute(&mut connection).await.unwrap();
+    }
     cart.settles(0).await;
-    assert!(cart.gifticon.0.lock().unwrap().released.contains(&id));
+    let released = cart.gifticon.0.lock().unwrap().released.clone();
+    assert!(released.contains(&alone.to_string()) && released.contains(&in_a_block.to_string()));
 }

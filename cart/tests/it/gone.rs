@@ -3,7 +3,9 @@
 use crate::common::{Does, Gifticon, release, reserve};
 use axum::Router;
 use axum::routing::put;
-use cart::app::{CartModel, CartRequest, CartsApp};
+use cart::app::{CartRequest, CartsApp};
+use cart::blocks::Blocks;
+use cart::model::CartModel;
 use cart::stock::HttpStock;
 use cart::store;
 use chassis::base::metrics::Counter;
@@ -44,7 +46,13 @@ impl Carts {
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
         let stock =
             HttpStock::new(chassis::http::client::new().unwrap(), url, breaker, Tracer::default());
-        let app = Arc::new(CartsApp { db: tables, writer, stock, sold_out: Counter::default() });
+        let (blocks, ended) = Blocks::new(writer.clone());
+        chassis.spawn_to_its_end(
+            "blocks",
+            blocks.clone().run(ended, chassis.stopping().cancelled_owned()),
+        );
+        let sold_out = Counter::default();
+        let app = Arc::new(CartsApp { db: tables, writer, blocks, stock, sold_out });
         app.db.ready().await;
         let running = chassis.serve(Surface::default(), Router::new()).unwrap();
         Self { app, gifticon, db, running, log }

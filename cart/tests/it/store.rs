@@ -1,8 +1,8 @@
 //! What the carts' tables promise, on each database.
 
 use axum::http::HeaderMap;
-use cart::app::CartModel;
-use cart::domain::{Attempt, Cart, Command, Outcome, Refusal, Rejection, Reply, Status};
+use cart::domain::{Attempt, Block, Cart, Command, Outcome, Refusal, Rejection, Reply, Status};
+use cart::model::CartModel;
 use cart::rows::StoredCart;
 use cart::store;
 use chassis::auth::Principal;
@@ -12,7 +12,7 @@ use chassis::model::Publications;
 use chassis::on_each_database;
 use chassis::storage::{Db, ids};
 use chassis::testing::carry_out;
-use common_events::{CartId, ExpectedVersions, GifticonId, Owner, ReservationId};
+use common_events::{CartId, ExpectedVersions, GifticonId, Owner};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, query};
 use uuid::Uuid;
@@ -31,21 +31,31 @@ on_each_database!(
     ; replicas: two_replicas_never_both_get_their_way,
 );
 
-pub(crate) fn begin(key: Option<&str>) -> (ReservationId, Command) {
-    let reservation_id = ReservationId(Uuid::new_v4());
+/// A new attempt, and what a request writes before it asks gifticon. One without a key has a block of its own.
+pub(crate) fn begin(key: Option<&str>) -> (Attempt, Command) {
+    let block = Block::unused();
     let attempt = Attempt {
-        reservation_id,
+        reservation_id: block.first(),
         owner: Owner::GUEST,
         gifticon_id: GifticonId(1),
         quantity: 3,
         key: key.map(Into::into),
         cancelled: false,
     };
-    (reservation_id, Command::BeginAttempt(attempt))
+    let begin = match key {
+        None => Command::OpenBlock(block),
+        Some(_) => Command::BeginAttempt(attempt.clone()),
+    };
+    (attempt, begin)
 }
 
-pub(crate) fn confirm(reservation: ReservationId) -> Command {
-    Command::Confirm { reservation, name: "아메리카노".into(), price: 5000, at: 2_000 }
+pub(crate) fn confirm(attempt: &Attempt) -> Command {
+    let (attempt, name) = (attempt.clone(), "아메리카노".into());
+    Command::Confirm { attempt, name, price: 5000, at: 2_000 }
+}
+
+pub(crate) fn cancel(attempt: &Attempt) -> Command {
+    Command::CancelAttempt(attempt.clone())
 }
 
 pub(crate) fn remove(id: CartId) -> Command {
@@ -62,23 +72,21 @@ pub(crate) async fn done(db: &Db, command: Command) -> Reply {
 
 /// Adds a cart in two transactions, as a request does.
 pub(crate) async fn add(db: &Db, key: Option<&str>) -> Cart {
-    let (reservation, begun) = begin(key);
+    let (attempt, begun) = begin(key);
     assert_eq!(done(db, begun).await, Reply::Begun);
-    match done(db, confirm(reservation)).await {
+    match done(db, confirm(&attempt)).await {
         Reply::Cart(cart) => cart,
         other => panic!("{other:?}"),
     }
 }
 
 async fn a_cart_comes_back_as_it_was_made(db: Db) {
-    let made = add(&db, None).await;
+    let (attempt, begun) = begin(Some("k"));
+    done(&db, begun).await;
+    let Reply::Cart(made) = done(&db, confirm(&attempt)).await else { panic!("no cart") };
     assert_eq!(store::by_id(&db, &Scope::All, 1).await.unwrap().unwrap(), made);
     assert_eq!((made.name.as_str(), made.amount(), made.added_at), ("아메리카노", 15_000, 2_000));
-    assert_eq!(
-        done(&db, confirm(made.reservation_id)).await,
-        Reply::Cart(made),
-        "confirmed twice is once"
-    );
+    assert_eq!(done(&db, confirm(&attempt)).await, Reply::Cart(made), "confirmed twice is once");
     done(&db, Command::MarkPaid { id: CartId(1) }).await;
     assert_eq!(store::by_id(&db, &Scope::All, 1).await.unwrap().unwrap().status, Status::Paid);
     assert!(store::by_id(&db, &Scope::All, 2).await.unwrap().is_none());
@@ -86,10 +94,10 @@ async fn a_cart_comes_back_as_it_was_made(db: Db) {
 
 async fn ids_count_from_one_without_gaps(db: Db) {
     for wanted in 1..=3 {
-        let (refused, begun) = begin(None);
+        let (refused, begun) = begin(Some(&format!("key {wanted}")));
         done(&db, begun).await;
-        done(&db, Command::Refuse { reservation: refused, rejection: Rejection::UnknownGifticon })
-            .await;
+        let (reservation, rejection) = (refused.reservation_id, Rejection::UnknownGifticon);
+        done(&db, Command::Refuse { reservation, rejection }).await;
         assert_eq!(add(&db, None).await.id, CartId(wanted));
     }
 }
@@ -98,7 +106,7 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
     let (ids, attempts): (Vec<_>, Vec<_>) =
         (0..1_300).map(|n| begin(Some(&format!("key {n}")))).unzip();
     assert!(outcomes(&db, &attempts).await.into_iter().all(|one| one == Ok(Reply::Begun)));
-    let confirms: Vec<Command> = ids.into_iter().map(confirm).collect();
+    let confirms: Vec<Command> = ids.iter().map(confirm).collect();
     assert!(outcomes(&db, &confirms).await.into_iter().all(|one| one.is_ok()));
     assert_eq!(ids::count_live(&db, "carts").await.unwrap(), 1_300);
     let removes: Vec<Command> = (1..=1_300).map(|id| remove(CartId(id))).collect();
@@ -108,15 +116,16 @@ async fn a_batch_of_many_rows_is_one_transaction(db: Db) {
 }
 
 async fn attempts_wait_until_they_are_ended(db: Db) {
-    let (id, begun) = begin(None);
+    let (attempt, begun) = begin(Some("k"));
+    let id = attempt.reservation_id;
     done(&db, begun).await;
     assert_eq!(store::pending_attempts(&db, 10).await.unwrap(), [id]);
     assert!(store::cancelled_attempts(&db, 10).await.unwrap().is_empty());
 
-    done(&db, Command::CancelAttempt { reservation: id }).await;
+    done(&db, cancel(&attempt)).await;
     assert!(store::pending_attempts(&db, 10).await.unwrap().is_empty());
     assert_eq!(store::cancelled_attempts(&db, 10).await.unwrap(), [id]);
-    assert_eq!(outcomes(&db, &[confirm(id)]).await, [Err(Refusal::AttemptCancelled)]);
+    assert_eq!(outcomes(&db, &[confirm(&attempt)]).await, [Err(Refusal::AttemptCancelled)]);
 
     done(&db, Command::CloseAttempt { reservation: id }).await;
     assert!(store::cancelled_attempts(&db, 10).await.unwrap().is_empty());
@@ -174,13 +183,15 @@ async fn the_table_refuses_what_no_cart_can_be(db: Db) {
 }
 
 async fn no_more_attempts_are_read_than_wanted(db: Db) {
-    let (mut ids, attempts): (Vec<_>, Vec<_>) = (0..3).map(|_| begin(None)).unzip();
-    outcomes(&db, &attempts).await;
-    ids.sort();
+    let (mut attempts, begun): (Vec<_>, Vec<_>) =
+        (0..3).map(|n| begin(Some(&format!("key {n}")))).unzip();
+    outcomes(&db, &begun).await;
+    attempts.sort_by_key(|attempt| attempt.reservation_id);
+    let ids: Vec<_> = attempts.iter().map(|attempt| attempt.reservation_id).collect();
     assert_eq!(store::pending_attempts(&db, 10).await.unwrap(), ids);
     assert_eq!(store::pending_attempts(&db, 1).await.unwrap(), ids[..1]);
-    for &reservation in &ids {
-        done(&db, Command::CancelAttempt { reservation }).await;
+    for attempt in &attempts {
+        done(&db, cancel(attempt)).await;
     }
     assert_eq!(store::cancelled_attempts(&db, 2).await.unwrap(), ids[..2]);
 }
@@ -200,7 +211,7 @@ async fn page(db: &Db, query: &str) -> (Value, Vec<i64>) {
 async fn pages_lead_through_the_live_carts_only(db: Db) {
     let (ids, attempts): (Vec<_>, Vec<_>) = (0..45).map(|_| begin(None)).unzip();
     outcomes(&db, &attempts).await;
-    outcomes(&db, &ids.into_iter().map(confirm).collect::<Vec<_>>()).await;
+    outcomes(&db, &ids.iter().map(confirm).collect::<Vec<_>>()).await;
     let gone = (1..=45).filter(|id| id % 9 == 0).map(|id| remove(CartId(id)));
     outcomes(&db, &gone.collect::<Vec<_>>()).await;
     outcomes(&db, &[Command::MarkPaid { id: CartId(44) }]).await;
@@ -254,23 +265,23 @@ async fn two_replicas_never_both_get_their_way(one: Db, other: Db) {
     }
     for n in 0..20 {
         let key = format!("key {n}");
-        let (reservation, first) = begin(Some(&key));
+        let (first_attempt, first) = begin(Some(&key));
         let (twin, second) = begin(Some(&key));
         let replies = tokio::join!(at(&one, first), at(&other, second));
-        let reservation = match replies {
-            (Ok(Reply::Begun), Ok(Reply::Repeated(Outcome::Pending, None))) => reservation,
+        let attempt = match replies {
+            (Ok(Reply::Begun), Ok(Reply::Repeated(Outcome::Pending, None))) => first_attempt,
             (Ok(Reply::Repeated(Outcome::Pending, None)), Ok(Reply::Begun)) => twin,
             both => panic!("one key, and {both:?}"),
         };
         // The request goes on at one while it is cancelled at the other.
-        let cancel = Command::CancelAttempt { reservation };
         let (confirmed, cancelled) =
-            tokio::join!(at(&one, confirm(reservation)), at(&other, cancel));
+            tokio::join!(at(&one, confirm(&attempt)), at(&other, cancel(&attempt)));
         cancelled.unwrap();
         assert!(matches!(confirmed, Ok(Reply::Cart(_)) | Err(Refusal::AttemptCancelled)));
         let live = ids::count_live(&one, "carts").await.unwrap();
         assert_eq!(live, 40, "nobody was told of a cart");
-        let waits = store::cancelled_attempts(&one, 100).await.unwrap().contains(&reservation);
+        let waits = store::cancelled_attempts(&one, 100).await.unwrap();
+        let waits = waits.contains(&attempt.reservation_id);
         assert_eq!(waits, confirmed.is_err(), "its stock goes back in one way");
 
         let id = CartId(n + 1);

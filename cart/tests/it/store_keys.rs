@@ -1,6 +1,6 @@
 //! What the tables promise about idempotency keys, on each database.
 
-use crate::store::{add, begin, confirm, done, outcomes};
+use crate::store::{add, begin, cancel, confirm, done, outcomes};
 use cart::domain::{Command, Outcome, Refusal, Rejection, Reply};
 use cart::store;
 use chassis::listing::Scope;
@@ -22,8 +22,9 @@ async fn a_key_remembers_how_its_request_ended(db: Db) {
         ("short", Rejection::InsufficientStock { available: 2 }),
     ];
     for (key, rejection) in ends {
-        let (reservation, begun) = begin(Some(key));
+        let (attempt, begun) = begin(Some(key));
         done(&db, begun).await;
+        let reservation = attempt.reservation_id;
         done(&db, Command::Refuse { reservation, rejection }).await;
     }
     let ask = async |key| done(&db, begin(Some(key)).1).await;
@@ -34,21 +35,20 @@ async fn a_key_remembers_how_its_request_ended(db: Db) {
     assert_eq!(ask("new").await, Reply::Begun);
     assert_eq!(ask("new").await, Reply::Repeated(Outcome::Pending, None));
 
-    let (_, other) = begin(Some("added"));
-    let Command::BeginAttempt(mut other) = other else { panic!("it begins") };
+    let (mut other, _) = begin(Some("added"));
     other.quantity = 4;
     assert_eq!(outcomes(&db, &[Command::BeginAttempt(other)]).await, [Err(Refusal::KeyReused)]);
 
     // A request that was cancelled leaves its key for the next try.
-    let (reservation, first) = begin(Some("again"));
+    let (attempt, first) = begin(Some("again"));
     done(&db, first).await;
-    done(&db, Command::CancelAttempt { reservation }).await;
+    done(&db, cancel(&attempt)).await;
     assert_eq!(ask("again").await, Reply::Begun);
     // Also where both are in one batch.
-    let (reservation, first) = begin(Some("at once"));
+    let (attempt, first) = begin(Some("at once"));
     let (_, second) = begin(Some("at once"));
     done(&db, first).await;
-    let both = outcomes(&db, &[Command::CancelAttempt { reservation }, second]).await;
+    let both = outcomes(&db, &[cancel(&attempt), second]).await;
     assert_eq!(both, [Ok(Reply::Done), Ok(Reply::Begun)]);
 }
 
@@ -66,25 +66,30 @@ async fn a_key_that_another_replica_took_is_not_taken_again(db: Db) {
 }
 
 async fn a_key_whose_cart_was_rolled_back_is_free(db: Db) {
-    let cart = add(&db, Some("k")).await;
-    let other = add(&db, Some("other")).await;
-    done(&db, Command::CancelAttempt { reservation: cart.reservation_id }).await;
+    let confirmed = async |key| {
+        let (attempt, begun) = begin(Some(key));
+        done(&db, begun).await;
+        let Reply::Cart(cart) = done(&db, confirm(&attempt)).await else { panic!("no cart") };
+        (attempt, cart)
+    };
+    let (attempt, cart) = confirmed("k").await;
+    let (_, other) = confirmed("other").await;
+    done(&db, cancel(&attempt)).await;
     assert!(store::by_id(&db, &Scope::All, cart.id.0).await.unwrap().is_none());
     assert_eq!(done(&db, begin(Some("k")).1).await, Reply::Begun);
     let again = Reply::Repeated(Outcome::Added(other.id), Some(other));
     assert_eq!(done(&db, begin(Some("other")).1).await, again, "it is another's");
     // Also where its repeat is in the same batch.
-    let cart = add(&db, Some("at once")).await;
-    let cancel = Command::CancelAttempt { reservation: cart.reservation_id };
+    let (attempt, cart) = confirmed("at once").await;
     let repeat = || begin(Some("at once")).1;
-    let three = outcomes(&db, &[repeat(), cancel, repeat()]).await;
+    let three = outcomes(&db, &[repeat(), cancel(&attempt), repeat()]).await;
     let repeated = Reply::Repeated(Outcome::Added(cart.id), Some(cart));
     assert_eq!(three, [Ok(repeated), Ok(Reply::Done), Ok(Reply::Begun)]);
     assert_eq!(done(&db, repeat()).await, Reply::Repeated(Outcome::Pending, None));
     // And where the cart was made in that batch.
-    let (reservation, begun) = begin(Some("made at once"));
+    let (attempt, begun) = begin(Some("made at once"));
     done(&db, begun).await;
-    let cancel = Command::CancelAttempt { reservation };
-    assert!(outcomes(&db, &[confirm(reservation), cancel]).await.iter().all(Result::is_ok));
+    let both = outcomes(&db, &[confirm(&attempt), cancel(&attempt)]).await;
+    assert!(both.iter().all(Result::is_ok));
     assert_eq!(done(&db, begin(Some("made at once")).1).await, Reply::Begun);
 }

@@ -224,7 +224,7 @@ impl Chassis {
     }
 
     /// Runs a task that ends by itself when the service is [stopping](Self::stopping), and not before.
-    fn spawn_to_its_end(
+    pub fn spawn_to_its_end(
         &self,
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
@@ -233,7 +233,7 @@ impl Chassis {
     }
 
     /// Returns the token that is cancelled when background tasks must stop.
-    fn stopping(&self) -> CancellationToken {
+    pub fn stopping(&self) -> CancellationToken {
         self.tasks.background.stop.clone()
     }
 

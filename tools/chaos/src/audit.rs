@@ -31,8 +31,9 @@ const OUTBOX: &str = "select cast(coalesce(sum(size), 0) as bigint) from outbox"
 const DEAD_LETTERS: &str = "select count(*) from parked";
 
 /// What single services count: see [`invariants`].
-const OF_SERVICES: [(&str, &str, &str); 5] = [
+const OF_SERVICES: [(&str, &str, &str); 6] = [
     ("cart", "select count(*) from intents", "attempts that are not ended"),
+    ("cart", "select count(*) from attempt_blocks", "blocks of attempts that are not ended"),
     (
         "cart",
         "select count(*) from idempotency_keys where outcome = 'Pending'",
@@ -56,7 +57,7 @@ const OF_SERVICES: [(&str, &str, &str); 5] = [
 /// Returns counts that are 0 in a shop that has settled. Each is the service whose database has it, a query that runs on SQLite
 /// and Postgres, and what it counts.
 ///
-/// - Nothing is under way: outboxes, attempts (`intents`), pending idempotency keys and undecided payments are empty.
+/// - Nothing is under way: outboxes, attempts (`intents`), their blocks, pending idempotency keys and undecided payments are empty.
 /// - No event is in a dead-letter table (`parked`).
 /// - Derived numbers agree with their rows: the stock that is held, and the number of live carts.
 pub fn invariants() -> Vec<(&'static str, &'static str, String)> {

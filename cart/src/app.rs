@@ -123,10 +123,6 @@ impl CartsApp {
                 }
             };
             let place = self.blocks.take(withdrawn).await?;
-            if caller.is_closed() {
-                place.settle(); // gifticon was not asked
-                return Err(AddCartError::StockUnavailable);
-            }
             let reservation_id = place.reservation();
             let attempt = Attempt {
                 reservation_id,
@@ -253,18 +249,26 @@ impl CartsApp {
         caller: &Caller,
     ) -> Result<Cart, Unmade> {
         let (reservation, mut logged) = (attempt.reservation_id, false);
-        let cancel = Command::CancelAttempt(attempt.clone());
         let confirm = Command::Confirm { attempt, name, price, at: now() };
         loop {
-            // Nobody would be told of a cart that is made now: let the customer's next try make one.
-            let gone = caller.is_closed();
-            let command = if gone { cancel.clone() } else { confirm.clone() };
+            // Nobody would be told of a cart that is made now: let the customer's next try make one. Who has gone does not come
+            // back, so what was cancelled is not confirmed.
+            let command = match &confirm {
+                Command::Confirm { attempt, .. } if caller.is_closed() => {
+                    Command::CancelAttempt(attempt.clone())
+                }
+                confirm => confirm.clone(),
+            };
             match self.writer.execute(command).await {
                 Ok(Reply::Cart(cart)) => {
                     fail::fail_point!("cart-after-confirm");
                     return Ok(cart);
                 }
-                Ok(_) | Err(CommandError::Refused(_)) => return Err(Unmade::Unavailable),
+                Ok(_) => return Err(Unmade::Unavailable),
+                Err(CommandError::Refused(_)) => {
+                    self.blocks.close(); // another replica has ended its block, and may have ended others
+                    return Err(Unmade::Unavailable);
+                }
                 Err(CommandError::Unavailable(unavailable)) => {
                     if !std::mem::replace(&mut logged, true) {
                         // One for each request: the database logs its outage itself.

@@ -5,6 +5,7 @@
 
 use crate::domain::{BLOCK_SIZE, Block, Command};
 use crate::model::CartModel;
+use chassis::base::limits::PATIENCE;
 use chassis::base::patience;
 use chassis::base::unavailable::Unavailable;
 use chassis::writer::{CommandError, Writer};
@@ -14,15 +15,17 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 /// For how long the reservations of a block are handed out, from before it was written on. So the sweeper knows for how long
-/// one that it sees may be in use. As long as a request waits for a block, at most.
-pub const BLOCK_USE_MAX: Duration = chassis::base::limits::PATIENCE;
+/// one that it sees may be in use. A request waits no longer for a block.
+pub const BLOCK_USE_MAX: Duration = PATIENCE;
 /// When so few reservations of the last block are left, the next block is written.
 const FEW_LEFT: usize = BLOCK_SIZE / 2;
+/// How long a block that could not be deleted waits for the next try.
+const DELETE_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 const OVERLOADED: Unavailable = Unavailable::Overloaded { at: "writer" };
 
@@ -33,8 +36,6 @@ pub struct Blocks(Arc<Shared>);
 struct Shared {
     writer: Writer<CartModel>,
     open: Mutex<Open>,
-    /// Held by whoever writes the next block.
-    turn: AsyncMutex<()>,
     ended: mpsc::UnboundedSender<Block>,
 }
 
@@ -42,9 +43,11 @@ struct Shared {
 #[derive(Default)]
 struct Open {
     blocks: VecDeque<Unused>,
-    /// The next block is being written before it is needed.
-    ahead: bool,
+    /// Where the outcome of the block arrives that is being written.
+    writing: Option<watch::Receiver<Option<Written>>>,
 }
+
+type Written = Result<(), Unavailable>;
 
 /// What is left of a block.
 struct Unused {
@@ -125,101 +128,118 @@ impl Blocks {
     /// Returns the blocks of `writer`, none of which is open yet, and those that ended, for [`Blocks::run`].
     pub fn new(writer: Writer<CartModel>) -> (Self, Ended) {
         let (ended, receiver) = mpsc::unbounded_channel();
-        let (open, turn) = (Mutex::default(), AsyncMutex::new(()));
-        (Self(Arc::new(Shared { writer, open, turn, ended })), Ended(receiver))
+        let open = Mutex::default();
+        (Self(Arc::new(Shared { writer, open, ended })), Ended(receiver))
     }
 
     /// Deletes blocks that nobody uses any more, until `stopped` resolves, and then also those that no request has a reservation
     /// of.
     pub async fn run(self, mut ended: Ended, stopped: impl Future<Output = ()>) {
-        let mut stopped = pin!(stopped);
+        let (mut stopped, mut blocks) = (pin!(stopped), Vec::new());
         loop {
             tokio::select! {
-                Some(block) = ended.0.recv() => self.delete(block, &mut ended).await,
+                Some(block) = ended.0.recv() => blocks.push(block),
+                () = sleep(DELETE_RETRY_INTERVAL), if !blocks.is_empty() => {}
                 () = stopped.as_mut() => break,
             }
+            blocks = self.delete(blocks, &mut ended).await;
         }
-        self.open().blocks.clear();
-        if let Ok(block) = ended.0.try_recv() {
-            self.delete(block, &mut ended).await;
+        self.close();
+        for block in self.delete(blocks, &mut ended).await {
+            let block = block.first();
+            warn!(%block, "a block of attempts was not deleted; the sweeper ends it");
         }
     }
 
-    /// Deletes a block, and those that ended meanwhile.
-    async fn delete(&self, block: Block, ended: &mut Ended) {
-        let mut blocks = vec![block];
+    /// Deletes blocks, and those that ended meanwhile. Returns those that could not be deleted.
+    async fn delete(&self, mut blocks: Vec<Block>, ended: &mut Ended) -> Vec<Block> {
         while let Ok(block) = ended.0.try_recv() {
             blocks.push(block);
         }
-        let close = |block| (Command::CloseBlock(block), None);
-        for outcome in self.0.writer.execute_all(blocks.into_iter().map(close)).await {
-            if let Err(error) = outcome {
-                warn!(%error, "a block of attempts was not deleted; the sweeper ends it");
-            }
+        fail::fail_point!("cart-before-close");
+        let delete = blocks.iter().map(|block| (Command::CloseBlock(*block), None));
+        let outcomes = self.0.writer.execute_all(delete.collect::<Vec<_>>()).await;
+        let failed = blocks.into_iter().zip(outcomes).filter(|(_, outcome)| outcome.is_err());
+        failed.map(|(block, _)| block).collect()
+    }
+
+    /// Returns a reservation that no other request has. Waits for a block where none is open.
+    ///
+    /// # Errors
+    /// [`Unavailable::Overloaded`] when `withdrawn` resolves before, and what the writer says of a block that it could not write.
+    pub async fn take(&self, withdrawn: impl Future<Output = ()>) -> Result<Place, Unavailable> {
+        tokio::select! {
+            biased;
+            () = withdrawn => Err(OVERLOADED),
+            place = self.place() => place,
         }
     }
 
-    /// Returns a reservation that no other request has. Writes a block first where none is open.
-    ///
-    /// # Errors
-    /// [`Unavailable::Overloaded`] when `withdrawn` resolves before the writer has begun a block, and what the writer says.
-    pub async fn take(&self, withdrawn: impl Future<Output = ()>) -> Result<Place, Unavailable> {
-        let mut withdrawn = pin!(withdrawn);
-        loop {
-            if let Some(place) = self.take_ready() {
-                return Ok(place);
-            }
-            let _turn = tokio::select! {
-                turn = self.0.turn.lock() => turn,
-                () = withdrawn.as_mut() => return Err(OVERLOADED),
-            };
-            if let Some(place) = self.take_ready() {
-                return Ok(place);
-            }
-            self.write(withdrawn.as_mut()).await?;
-        }
+    /// Hands out no more reservations of the open blocks.
+    pub fn close(&self) {
+        self.open().blocks.clear();
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a reservation of an open block. Where few are left, the next block is written meanwhile.
-    fn take_ready(&self) -> Option<Place> {
-        let mut open = self.open();
-        let place = open.take()?;
-        if open.left() < FEW_LEFT && !open.ahead {
-            open.ahead = true;
-            let blocks = self.clone();
-            tokio::spawn(async move {
-                {
-                    let _turn = blocks.0.turn.lock().await;
-                    // Where this fails, a request that finds no block hears why.
-                    let _ = blocks.write(std::future::pending()).await;
+    async fn place(&self) -> Result<Place, Unavailable> {
+        loop {
+            let mut written = {
+                let mut open = self.open();
+                match open.take() {
+                    Some(place) => {
+                        if open.left() < FEW_LEFT {
+                            self.write(&mut open);
+                        }
+                        return Ok(place);
+                    }
+                    None => self.write(&mut open),
                 }
-                blocks.open().ahead = false;
-            });
+            };
+            match written.wait_for(Option::is_some).await.map(|written| *written) {
+                // A block waited for too long in the queue of the writer, and not this request.
+                Ok(Some(Ok(()) | Err(OVERLOADED))) => {}
+                Ok(Some(Err(unavailable))) => return Err(unavailable),
+                Ok(None) | Err(_) => return Err(Unavailable::Failed),
+            }
         }
-        Some(place)
     }
 
-    /// Writes a block, and has its reservations handed out.
-    async fn write(&self, withdrawn: impl Future<Output = ()>) -> Result<(), Unavailable> {
-        let (block, until) = (Block::unused(), Instant::now() + BLOCK_USE_MAX);
-        let begun = self.0.writer.execute_unless(Command::OpenBlock(block), withdrawn);
-        match patience::with(until, begun).await {
-            Ok(_) => {}
-            Err(CommandError::Unavailable(unavailable)) => return Err(unavailable),
-            Err(CommandError::Refused(_)) => return Err(Unavailable::Failed), // a new block never is
+    /// Writes a block in a task of its own, unless one is being written. Returns where its outcome arrives.
+    fn write(&self, open: &mut Open) -> watch::Receiver<Option<Written>> {
+        if let Some(writing) = open.writing.as_ref().filter(|writing| writing.has_changed().is_ok())
+        {
+            return writing.clone();
         }
-        let ended = self.0.ended.clone();
-        let used = Arc::new(Used { block, left_behind: AtomicBool::new(false), ended });
-        self.open().blocks.push_back(Unused { block: used, until, places: 0..=u8::MAX });
+        let (outcome, writing) = watch::channel(None);
+        open.writing = Some(writing.clone());
         let blocks = self.clone();
         tokio::spawn(async move {
+            let (block, until) = (Block::unused(), Instant::now() + BLOCK_USE_MAX);
+            let written = blocks.0.writer.execute(Command::OpenBlock(block));
+            let written = patience::with(until, written).await;
+            fail::fail_point!("cart-after-block");
+            let written = match written {
+                Ok(_) => Ok(()),
+                Err(CommandError::Unavailable(unavailable)) => Err(unavailable),
+                Err(CommandError::Refused(_)) => Err(Unavailable::Failed), // a new block never is
+            };
+            {
+                let mut open = blocks.open();
+                open.writing = None;
+                if written.is_ok() {
+                    let ended = blocks.0.ended.clone();
+                    let block =
+                        Arc::new(Used { block, left_behind: AtomicBool::new(false), ended });
+                    open.blocks.push_back(Unused { block, until, places: 0..=u8::MAX });
+                }
+            }
+            let _ = outcome.send(Some(written)); // or nobody waits for it
             sleep_until(until).await;
             blocks.open().blocks.retain(|unused| Instant::now() < unused.until);
         });
-        Ok(())
+        writing
     }
 }

@@ -34,7 +34,7 @@ pub enum Command {
     ExpireAttempt { reservation: ReservationId },
     /// Delete the block: all its attempts have become carts or are cancelled, and gifticon holds nothing for the others.
     CloseBlock(Block),
-    /// Cancel what is left of the block: nobody works on it any more, or is believed to.
+    /// Cancel what became no cart of the block, and delete it: nobody works on it any more, or so the sweeper believes.
     ExpireBlock(Block),
     /// Delete the attempt: gifticon certainly holds nothing for it.
     CloseAttempt { reservation: ReservationId },
@@ -113,10 +113,9 @@ impl Carts {
             Command::CancelAttempt(attempt) => {
                 match self.cart_of(attempt.reservation_id).map(|cart| cart.id) {
                     Some(id) => self.roll_back(id, out),
-                    None if self.is_in_open_block(attempt) => {
+                    None if attempt.key.is_none() => {
                         self.add_cancelled(Attempt { cancelled: true, ..attempt.clone() });
                     }
-                    // One of a block that is gone was cancelled with the block.
                     None => self.cancel(attempt.reservation_id),
                 }
             }

@@ -49,6 +49,9 @@ pub fn schema() -> Schema {
 struct Named {
     keys: BTreeSet<String>,
     blocks: BTreeSet<Block>,
+    /// Of attempts.
+    attempts: BTreeSet<ReservationId>,
+    /// Of attempts that may have become carts.
     reservations: BTreeSet<ReservationId>,
     carts: BTreeSet<CartId>,
     /// Some of them may change how many carts there are.
@@ -64,8 +67,12 @@ impl Named {
             Command::Confirm { attempt, .. } => {
                 self.counts = true;
                 match attempt.block() {
-                    // No cart is looked for: a request confirms again only after the writer said that nothing was written.
-                    Some(block) => self.blocks.insert(block),
+                    // No cart is looked for: a request confirms again only after the writer said that nothing was written. Else
+                    // the table would refuse a second cart with its reservation.
+                    Some(block) => {
+                        self.blocks.insert(block);
+                        self.attempts.insert(attempt.reservation_id)
+                    }
                     None => self.reservations.insert(attempt.reservation_id),
                 };
             }
@@ -104,7 +111,7 @@ pub async fn load(tx: &mut Tx<'_>, commands: &[&Command]) -> anyhow::Result<Cart
     let (mut state, mut named) = (Carts::default(), Named::default());
     commands.iter().for_each(|command| named.add(command));
 
-    let reservations = texts(&named.reservations);
+    let reservations = texts(named.attempts.union(&named.reservations));
     let mut reads = Reads::of(tx);
     let blocks = texts(named.blocks.iter().map(|block| block.first()));
     let blocks = BlockRow::lock(&mut reads, "first_reservation_id", &blocks)?;
@@ -258,7 +265,7 @@ pub async fn blocks(db: &Db, most: i64) -> anyhow::Result<Vec<Block>> {
 }
 
 async fn attempts_in(db: &Db, status: &str, most: i64) -> anyhow::Result<Vec<ReservationId>> {
-    // The table holds what is under way and no more: no index by status is worth its cost.
+    // The table holds what is under way, or what a crash left, and no more: no index by status is worth its cost.
     let from = "from intents where status = $1 order by reservation_id limit $2 + 0";
     let select = select(db.dialect(), AttemptRow::COLUMNS, from);
     let rows: Vec<AttemptRow> = read(select.bind(status.to_owned()).bind(most), db).await?;

@@ -5,14 +5,34 @@ mod common;
 use chaos::ledger::Ledger;
 use common::audit;
 use common::process::Process;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-/// Lets the shop die when it passes a point for the first and for the seventh time, then when it passes `then`, restarts it, and
-/// audits it.
-async fn dies_at(point: &str, then: Option<&str>) {
-    for after in ["1", "7"] {
+/// Starts the shop, which may die before it serves, and waits until it has.
+async fn dies_in_the_clean_up(dir: &Path, point: &str) {
+    let mut shop = Process::command(dir);
+    shop.envs([("KILL_AT", point), ("KILL_AFTER", "1")]).stdout(Stdio::null());
+    let mut shop = shop.spawn().unwrap();
+    let died = timeout(Duration::from_secs(20), async {
+        while shop.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let has_died = died.await.is_ok();
+    if !has_died {
+        shop.kill().unwrap();
+    }
+    let status = shop.wait().unwrap();
+    assert!(has_died && status.code().is_none(), "it did not die at {point}: {status}");
+}
+
+/// Lets the shop die when it passes a point as often as `after` says, then when it passes `then`, restarts it, and audits it.
+async fn dies_at(point: &str, after: &[&str], then: Option<&str>) {
+    for &after in after {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::default());
         let shop = Process::start(dir.path(), &[]);
@@ -27,7 +47,7 @@ async fn dies_at(point: &str, then: Option<&str>) {
             let (web, ledger) = (shop.web.clone(), Arc::clone(&ledger));
             customers.spawn(async move {
                 for step in 0..40 {
-                    let key = (step % 2 == 0).then(|| format!("{customer}-{step}"));
+                    let key = ((customer + step) % 2 == 1).then(|| format!("{customer}-{step}"));
                     let id = ledger.add(&web, 1, 2, key.as_deref()).await;
                     if let (Some(id), 0) = (id, step % 3) {
                         ledger.cancel(&web, id).await;
@@ -39,9 +59,7 @@ async fn dies_at(point: &str, then: Option<&str>) {
         let status = shop.ended(Duration::from_secs(20)).await;
         assert_eq!(status.code(), None, "it did not die at {point}: {status}");
         if let Some(then) = then {
-            let shop = Process::start(dir.path(), &[("KILL_AT", then), ("KILL_AFTER", "1")]);
-            let status = shop.ended(Duration::from_secs(20)).await;
-            assert_eq!(status.code(), None, "it did not die at {then}: {status}");
+            dies_in_the_clean_up(dir.path(), then).await;
         }
 
         let shop = Process::start(dir.path(), &[]);
@@ -53,18 +71,24 @@ async fn dies_at(point: &str, then: Option<&str>) {
 }
 
 macro_rules! dies_at {
-    ($($test:ident: $point:literal, $then:expr;)*) => {
+    ($($test:ident: $point:literal, $after:expr, $then:expr;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $test() { dies_at($point, $then).await; })*
+        async fn $test() { dies_at($point, $after, $then).await; })*
     };
 }
 
+/// There is a block for each second at least.
+const ONCE: &[&str] = &["1"];
+const EARLY_AND_LATER: &[&str] = &["1", "7"];
+
 dies_at!(
-    after_the_attempt: "cart-after-attempt", None;
-    after_the_reservation: "cart-after-reserve", None;
-    after_the_confirmation: "cart-after-confirm", None;
-    between_expiry_and_release: "cart-after-reserve", Some("sweeper-after-expiry");
-    between_release_and_its_record: "cart-after-reserve", Some("sweeper-after-release");
-    between_send_and_delete: "relay-after-send", None;
-    between_effect_and_offset: "consumer-after-effect", None;
+    after_the_block: "cart-after-block", ONCE, None;
+    before_the_block_is_deleted: "cart-before-close", ONCE, None;
+    after_the_attempt: "cart-after-attempt", EARLY_AND_LATER, None;
+    after_the_reservation: "cart-after-reserve", EARLY_AND_LATER, None;
+    after_the_confirmation: "cart-after-confirm", EARLY_AND_LATER, None;
+    between_expiry_and_release: "cart-after-reserve", EARLY_AND_LATER, Some("sweeper-after-expiry");
+    between_release_and_its_record: "cart-after-reserve", ONCE, Some("sweeper-after-release");
+    between_send_and_delete: "relay-after-send", EARLY_AND_LATER, None;
+    between_effect_and_offset: "consumer-after-effect", EARLY_AND_LATER, None;
 );

@@ -139,9 +139,13 @@ impl Cart {
     }
 
     /// As after a restart of the process.
-    pub async fn restart(mut self) -> Self {
+    pub async fn restart(self) -> Self {
+        self.restart_with_timeout(250).await
+    }
+
+    pub async fn restart_with_timeout(mut self, timeout_ms: u64) -> Self {
         self.running.stop(Duration::from_secs(5)).await;
-        self.running = serve(&self.db, &self.log, &self.gifticon_url, 250).await;
+        self.running = serve(&self.db, &self.log, &self.gifticon_url, timeout_ms).await;
         self.url = self.running.url();
         self
     }

@@ -29,8 +29,8 @@ const LOCK_DURATION: Duration = Duration::from_millis(100);
 pub(crate) struct Carts {
     pub(crate) app: Arc<CartsApp>,
     pub(crate) gifticon: Gifticon,
-    db: TestDb,
-    running: Running,
+    pub(crate) db: TestDb,
+    pub(crate) running: Running,
     pub(crate) log: TestLog,
 }
 
@@ -59,7 +59,7 @@ impl Carts {
     }
 
     /// Keeps the writer from the file.
-    async fn lock(&self) -> AnyConnection {
+    pub(crate) async fn lock(&self) -> AnyConnection {
         let mut connection = AnyConnection::connect(self.db.url.as_str()).await.unwrap();
         connection.execute("begin immediate").await.unwrap();
         connection
@@ -79,6 +79,9 @@ impl Carts {
         assert_eq!((left.get::<i64, _>(0), left.get::<i64, _>(1)), (1, 0));
         assert_eq!(self.gifticon.asked(), 1, "gifticon was asked for somebody who had gone");
         self.running.stop(Duration::from_secs(5)).await;
+        let blocks = sqlx::query("select count(*) from attempt_blocks");
+        let blocks: i64 = blocks.fetch_one(&mut connection).await.unwrap().get(0);
+        assert_eq!(blocks, 0, "a drain leaves no block");
     }
 }
 

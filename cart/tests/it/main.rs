@@ -5,6 +5,7 @@
 mod common;
 
 mod api;
+mod blocks;
 mod calls;
 mod gone;
 mod keys;

@@ -19,10 +19,12 @@ enum Without {
     TheBlockAtTheEnd,
     /// Gifticon makes a reservation that was released before.
     Tombstones,
-    /// A block is deleted when its process likes.
+    /// A block is deleted while requests use it.
     Settling,
     /// Cart asks gifticon before its block is written.
     WritingFirst,
+    /// A block that expires is only deleted.
+    Cancelling,
 }
 
 /// What gifticon has of a reservation.
@@ -44,8 +46,10 @@ enum Request {
     Asks,
     /// Gifticon holds its stock.
     Reserved,
-    /// Gifticon did not answer in time.
+    /// Gifticon did not answer in time, or its caller has gone.
     Unknown,
+    /// What it wanted to write could not be written.
+    LeftBehind,
     /// The customer got 201.
     Added,
     /// The customer got an error.
@@ -64,6 +68,10 @@ struct State {
     /// Releases that gifticon has confirmed, before cart wrote that.
     released: [bool; REQUESTS],
     crashed: bool,
+    /// The process knows that its block was written, and has not deleted it.
+    hands_out: bool,
+    /// The block was written once.
+    was_opened: bool,
 }
 
 /// The attempts of the model. Either both are in one block, or the second has a key.
@@ -111,9 +119,15 @@ impl Model {
 
     /// Returns each state that may come next.
     fn steps(&self, state: &State) -> Vec<State> {
+        let mut next = self.steps_without_writing(state);
+        next.extend(self.steps_of_requests(state));
+        next.extend(self.steps_of_the_block(state));
+        next
+    }
+
+    /// Crashes, calls, answers and releases.
+    fn steps_without_writing(&self, state: &State) -> Vec<State> {
         let mut next = Vec::new();
-        let block = Block::of(self.attempts[0].reservation_id);
-        let is_open = state.carts.blocks.get(&block).is_some();
         let mut with = |change: &dyn Fn(&mut State)| {
             let mut after = state.clone();
             change(&mut after);
@@ -121,7 +135,7 @@ impl Model {
         };
         if !state.crashed {
             with(&|after| {
-                after.crashed = true;
+                (after.crashed, after.hands_out) = (true, false);
                 for request in &mut after.requests {
                     if ![Request::Added, Request::Refused].contains(request) {
                         *request = Request::Gone;
@@ -131,15 +145,29 @@ impl Model {
         }
         for n in 0..REQUESTS {
             match state.requests[n] {
-                Request::Begun => with(&|after| {
-                    (after.requests[n], after.calls[n]) = (Request::Asks, true);
-                }),
+                Request::Begun => {
+                    with(&|after| (after.requests[n], after.calls[n]) = (Request::Asks, true));
+                    if self.attempts[n].key.is_none() {
+                        with(&|after| after.requests[n] = Request::Refused); // the circuit is open
+                    }
+                }
                 Request::Asks => {
                     if state.stock[n] == Stock::Held {
                         with(&|after| after.requests[n] = Request::Reserved);
                     }
+                    // Nothing is left. It counts only as the answer to the only call.
+                    if state.calls[n]
+                        && state.stock[n] == Stock::Free
+                        && self.attempts[n].key.is_none()
+                    {
+                        with(&|after| {
+                            (after.requests[n], after.calls[n]) = (Request::Refused, false);
+                        });
+                    }
                     with(&|after| after.requests[n] = Request::Unknown);
                 }
+                Request::Reserved => with(&|after| after.requests[n] = Request::Unknown),
+                Request::Unknown => with(&|after| after.requests[n] = Request::LeftBehind),
                 _ => {}
             }
             if state.calls[n] {
@@ -158,15 +186,25 @@ impl Model {
                 with(&|after| (after.stock[n], after.released[n]) = (Stock::Released, true));
             }
         }
+        next
+    }
+
+    /// What requests write, and the sweeper of them.
+    fn steps_of_requests(&self, state: &State) -> Vec<State> {
+        let mut next = Vec::new();
+        let block = Block::of(self.attempts[0].reservation_id);
+        let is_open = state.carts.blocks.get(&block).is_some();
         for (n, attempt) in self.attempts.iter().enumerate() {
             let reservation = attempt.reservation_id;
             match state.requests[n] {
-                Request::New if attempt.key.is_some() => {
+                Request::New if attempt.key.is_some() && !state.crashed => {
                     let begin = Command::BeginAttempt(attempt.clone());
                     next.push(self.then(state, n, &begin, Request::Begun));
                 }
-                // A block is written once, and used until it is closed.
-                Request::New if is_open || self.without == Without::WritingFirst => {
+                Request::New
+                    if state.hands_out
+                        || self.without == Without::WritingFirst && !state.crashed =>
+                {
                     next.push(State {
                         requests: replaced(state.requests, n, Request::Begun),
                         ..state.clone()
@@ -202,13 +240,32 @@ impl Model {
                 next.push(closed);
             }
         }
-        next.push(self.command(state, &Command::ExpireBlock(block)).0);
-        let settled = state
-            .requests
-            .iter()
+        next
+    }
+
+    /// What becomes of the block.
+    fn steps_of_the_block(&self, state: &State) -> Vec<State> {
+        let mut next = Vec::new();
+        let block = Block::of(self.attempts[0].reservation_id);
+        if !state.crashed && !state.was_opened {
+            let (mut opened, _) = self.command(state, &Command::OpenBlock(block));
+            (opened.hands_out, opened.was_opened) = (true, true);
+            next.push(opened);
+        }
+        let expire = match self.without {
+            Without::Cancelling => Command::CloseBlock(block),
+            _ => Command::ExpireBlock(block),
+        };
+        next.push(self.command(state, &expire).0);
+        let of_block =
+            state.requests.iter().zip(&self.attempts).filter(|(_, one)| one.key.is_none());
+        let settled = of_block
+            .map(|(request, _)| request)
             .all(|request| [Request::New, Request::Added, Request::Refused].contains(request));
-        if !state.crashed && (settled || self.without == Without::Settling) {
-            next.push(self.command(state, &Command::CloseBlock(block)).0);
+        if state.hands_out && (settled || self.without == Without::Settling) {
+            let (mut closed, _) = self.command(state, &Command::CloseBlock(block));
+            closed.hands_out = false;
+            next.push(closed);
         }
         next
     }
@@ -238,15 +295,16 @@ impl Model {
 
     /// Visits every state that can be reached. Returns how many they are, or the first fault.
     fn search(&self) -> Result<usize, String> {
-        let mut first = Carts::default();
-        if self.without != Without::WritingFirst {
-            let block = Block::of(self.attempts[0].reservation_id);
-            first.blocks.read(block, block);
-        }
-        let (requests, stock) = ([Request::New; REQUESTS], [Stock::Free; REQUESTS]);
-        let none = [false; REQUESTS];
-        let first =
-            State { carts: first, stock, requests, calls: none, released: none, crashed: false };
+        let first = State {
+            carts: Carts::default(),
+            stock: [Stock::Free; REQUESTS],
+            requests: [Request::New; REQUESTS],
+            calls: [false; REQUESTS],
+            released: [false; REQUESTS],
+            crashed: false,
+            hands_out: false,
+            was_opened: false,
+        };
         let (mut seen, mut queue) =
             (BTreeSet::from([format!("{first:?}")]), VecDeque::from([first]));
         while let Some(state) = queue.pop_front() {
@@ -290,6 +348,7 @@ fn each_part_of_the_protocol_is_needed() {
         (Without::Tombstones, "is held for ever"),
         (Without::Settling, "is held for ever"),
         (Without::WritingFirst, "is held for ever"),
+        (Without::Cancelling, "is held for ever"),
     ] {
         let found = search(false, without).expect_err("nothing is wrong without it");
         assert!(found.contains(fault), "{found}");

@@ -167,7 +167,7 @@ async fn purchase_decline_and_cancel_are_a_trace_each_through_all_services() {
         &["cart embedded publish CartRemoved", "payment embedded publish PaymentCancelled"],
     );
     // What a recorded purchase costs goes with their number: docs/decisions/0042-spans.md.
-    assert_eq!(purchase.len(), 15, "{:#?}", names(purchase));
+    assert_eq!(purchase.len(), 14, "{:#?}", names(purchase));
     for (trace, cart) in [(purchase, bought), (begun(&traces, "POST /carts", 1), declined)] {
         let first = trace.iter().find(|span| span.parent.is_empty()).unwrap();
         assert_eq!(first.links, [CLIENT], "the trace of the client is a link");

@@ -83,12 +83,14 @@ async fn a_block_that_another_replica_expires_makes_no_cart_any_more(one: Db, ot
         let (confirm, expire) = ([confirm(&attempt)], [Command::ExpireBlock(block)]);
         let confirm = carry_out(&one, &cart::model::CartModel, &confirm);
         let expire = carry_out(&other, &cart::model::CartModel, &expire);
-        let (confirmed, expired) = match round % 2 {
-            0 => tokio::join!(confirm, expire),
-            _ => {
-                let (expired, confirmed) = tokio::join!(expire, confirm);
-                (confirmed, expired)
+        // First in each order, and then at the same time.
+        let (confirmed, expired) = match round {
+            0 => (confirm.await, expire.await),
+            1 => {
+                let expired = expire.await;
+                (confirm.await, expired)
             }
+            _ => tokio::join!(confirm, expire),
         };
         expired.unwrap();
         let confirmed = confirmed.unwrap().remove(0);

@@ -112,7 +112,10 @@ impl CartsApp {
         caller: &mut Caller,
     ) -> Result<Cart, AddCartError> {
         let CartRequest { owner, gifticon_id, quantity, key } = request;
-        let Some(key) = key else {
+        let (reservation_id, place) = if key.is_some() {
+            // In the order of time: rows that are written together are beside each other in their index.
+            (ReservationId(Uuid::now_v7()), None)
+        } else {
             if !self.stock.can_be_called() {
                 return Err(AddCartError::StockUnavailable); // at once, and nothing written
             }
@@ -123,26 +126,17 @@ impl CartsApp {
                 }
             };
             let place = self.blocks.take(withdrawn).await?;
-            let reservation_id = place.reservation();
-            let attempt = Attempt {
-                reservation_id,
-                owner,
-                gifticon_id,
-                quantity,
-                key: None,
-                cancelled: false,
-            };
-            return self.finish(attempt, Some(place), deadline, caller).await;
+            (place.reservation(), Some(place))
         };
-        // In the order of time: rows that are written together are beside each other in their index.
-        let reservation_id = ReservationId(Uuid::now_v7());
-        let key = Some(scoped_key(&owner, &key));
+        let key = key.map(|key| scoped_key(&owner, &key));
         let attempt =
             Attempt { reservation_id, owner, gifticon_id, quantity, key, cancelled: false };
-        match self.begin(attempt.clone(), deadline, caller).await? {
-            Some(cart) => Ok(cart),
-            None => self.finish(attempt, None, deadline, caller).await,
+        if attempt.key.is_some()
+            && let Some(cart) = self.begin(attempt.clone(), deadline, caller).await?
+        {
+            return Ok(cart);
         }
+        self.finish(attempt, place, deadline, caller).await
     }
 
     /// Writes the attempt, or returns the cart of the request that came before with the same key. Where the caller goes away

@@ -5,6 +5,7 @@
 
 use crate::domain::{BLOCK_SIZE, Block, Command};
 use crate::model::CartModel;
+use chassis::Chassis;
 use chassis::base::limits::PATIENCE;
 use chassis::base::patience;
 use chassis::base::unavailable::Unavailable;
@@ -71,9 +72,6 @@ pub struct Place {
     settled: bool,
 }
 
-/// The blocks that nobody uses any more.
-pub struct Ended(mpsc::UnboundedReceiver<Block>);
-
 impl Place {
     /// Returns the reservation.
     pub fn reservation(&self) -> ReservationId {
@@ -125,20 +123,26 @@ impl Open {
 }
 
 impl Blocks {
-    /// Returns the blocks of `writer`, none of which is open yet, and those that ended, for [`Blocks::run`].
-    pub fn new(writer: Writer<CartModel>) -> (Self, Ended) {
+    /// Returns the blocks of a service, none of which is open yet, and starts the task that deletes them.
+    pub fn start(chassis: &Chassis, writer: Writer<CartModel>) -> Self {
         let (ended, receiver) = mpsc::unbounded_channel();
-        let open = Mutex::default();
-        (Self(Arc::new(Shared { writer, open, ended })), Ended(receiver))
+        let blocks = Self(Arc::new(Shared { writer, open: Mutex::default(), ended }));
+        let stopped = chassis.stopping().cancelled_owned();
+        chassis.spawn_to_its_end("blocks", blocks.clone().run(receiver, stopped));
+        blocks
     }
 
     /// Deletes blocks that nobody uses any more, until `stopped` resolves, and then also those that no request has a reservation
     /// of.
-    pub async fn run(self, mut ended: Ended, stopped: impl Future<Output = ()>) {
+    async fn run(
+        self,
+        mut ended: mpsc::UnboundedReceiver<Block>,
+        stopped: impl Future<Output = ()>,
+    ) {
         let (mut stopped, mut blocks) = (pin!(stopped), Vec::new());
         loop {
             tokio::select! {
-                Some(block) = ended.0.recv() => blocks.push(block),
+                Some(block) = ended.recv() => blocks.push(block),
                 () = sleep(DELETE_RETRY_INTERVAL), if !blocks.is_empty() => {}
                 () = stopped.as_mut() => break,
             }
@@ -152,8 +156,12 @@ impl Blocks {
     }
 
     /// Deletes blocks, and those that ended meanwhile. Returns those that could not be deleted.
-    async fn delete(&self, mut blocks: Vec<Block>, ended: &mut Ended) -> Vec<Block> {
-        while let Ok(block) = ended.0.try_recv() {
+    async fn delete(
+        &self,
+        mut blocks: Vec<Block>,
+        ended: &mut mpsc::UnboundedReceiver<Block>,
+    ) -> Vec<Block> {
+        while let Ok(block) = ended.try_recv() {
             blocks.push(block);
         }
         fail::fail_point!("cart-before-close");

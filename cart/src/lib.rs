@@ -66,11 +66,7 @@ pub async fn start(config: CartConfig, bus: Arc<dyn Bus>) -> anyhow::Result<Runn
         sold_out.clone(),
     );
     chassis.metrics().show_sold_out(sold_out.clone());
-    let (blocks, ended) = blocks::Blocks::new(writer.clone());
-    chassis.spawn_to_its_end(
-        "blocks",
-        blocks.clone().run(ended, chassis.stopping().cancelled_owned()),
-    );
+    let blocks = blocks::Blocks::start(&chassis, writer.clone());
     let app = Arc::new(app::CartsApp { db, writer: writer.clone(), blocks, stock, sold_out });
     chassis.expire(store::IDEMPOTENCY_KEY_RETENTION);
     chassis.relay();

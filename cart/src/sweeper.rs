@@ -37,9 +37,9 @@ const WATCHED_MAX: i64 = 10_000;
 /// Expires attempts and blocks that nobody works on any more, and releases the stock of cancelled and expired ones. One
 /// replica at a time does it; that two do for a moment harms nothing.
 ///
-/// Nobody works on what is `left` by the last process, or on an attempt that this process has seen pending for longer than a request takes:
-/// `calls_max`, the time of its calls to gifticon, and two commits. A block lasts for [`BLOCK_USE_MAX`] longer. The sweeper
-/// measures that by its own monotonic clock: rows carry no time, for clocks jump and differ between replicas.
+/// Nobody works on what is `left` by the last process, or on an attempt that this process has seen pending for longer than a
+/// request takes: `calls_max`, the time of its calls to gifticon, and two commits. A block lasts for [`BLOCK_USE_MAX`] longer.
+/// The sweeper measures that by its own monotonic clock: rows carry no time, for clocks jump and differ between replicas.
 pub async fn run(app: Arc<CartsApp>, mut lease: Lease, calls_max: Duration, left: LeftBehind) {
     let request_max = calls_max + COMMITS_MAX;
     let mut watch = Watch {

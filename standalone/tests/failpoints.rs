@@ -4,30 +4,24 @@ mod common;
 
 use chaos::ledger::Ledger;
 use common::audit;
-use common::process::Process;
+use common::process::{Process, ended};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
 /// Starts the shop, which may die before it serves, and waits until it has.
 async fn dies_in_the_clean_up(dir: &Path, point: &str) {
     let mut shop = Process::command(dir);
     shop.envs([("KILL_AT", point), ("KILL_AFTER", "1")]).stdout(Stdio::null());
     let mut shop = shop.spawn().unwrap();
-    let died = timeout(Duration::from_secs(20), async {
-        while shop.try_wait().unwrap().is_none() {
-            sleep(Duration::from_millis(20)).await;
-        }
-    });
-    let has_died = died.await.is_ok();
-    if !has_died {
+    let status = ended(&mut shop, Duration::from_secs(20)).await;
+    if status.is_none() {
         shop.kill().unwrap();
     }
-    let status = shop.wait().unwrap();
-    assert!(has_died && status.code().is_none(), "it did not die at {point}: {status}");
+    let died = status.is_some_and(|status| status.code().is_none());
+    assert!(died, "it did not die at {point}: {status:?}");
 }
 
 /// Lets the shop die when it passes a point as often as `after` says, then when it passes `then`, restarts it, and audits it.

@@ -11,8 +11,8 @@ use std::future::{pending, ready};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Longer than a block is in use, and than it takes to delete it.
-const LONG: Duration = Duration::from_secs(2);
+/// Within which time a block that can be deleted is: longer than it is in use.
+const DELETED_WITHIN: Duration = Duration::from_secs(2);
 
 async fn blocks(connection: &mut AnyConnection) -> i64 {
     let count = sqlx::query("select count(*) from attempt_blocks");
@@ -31,7 +31,7 @@ async fn a_block_is_deleted_when_all_of_it_is_settled() {
     let second = carts.app.blocks.take(pending()).await.unwrap();
     assert_eq!(Block::of(first.reservation()), Block::of(second.reservation()));
     first.settle();
-    sleep(LONG).await;
+    sleep(DELETED_WITHIN).await;
     assert_eq!(blocks(&mut connection).await, 1, "one reservation is under way");
     second.settle();
     eventually("the block to go", async || (blocks(&mut connection).await == 0).then_some(()))
@@ -46,7 +46,7 @@ async fn a_block_of_which_something_was_left_behind_stays_for_the_sweeper() {
         (carts.app.blocks.take(pending()).await, carts.app.blocks.take(pending()).await);
     drop(left.unwrap());
     settled.unwrap().settle();
-    sleep(LONG).await;
+    sleep(DELETED_WITHIN).await;
     assert_eq!(blocks(&mut connection).await, 1);
     carts.running.stop(Duration::from_secs(5)).await;
     assert_eq!(blocks(&mut connection).await, 1, "also when the process ends");

@@ -46,11 +46,7 @@ impl Carts {
         let breaker = Breaker::new("gifticon", Duration::from_secs(5), chassis.metrics());
         let stock =
             HttpStock::new(chassis::http::client::new().unwrap(), url, breaker, Tracer::default());
-        let (blocks, ended) = Blocks::new(writer.clone());
-        chassis.spawn_to_its_end(
-            "blocks",
-            blocks.clone().run(ended, chassis.stopping().cancelled_owned()),
-        );
+        let blocks = Blocks::start(&chassis, writer.clone());
         let sold_out = Counter::default();
         let app = Arc::new(CartsApp { db: tables, writer, blocks, stock, sold_out });
         app.db.ready().await;

@@ -120,14 +120,8 @@ impl Process {
 
     /// Waits until it has ended, and returns its status.
     pub async fn ended(mut self, timeout: Duration) -> ExitStatus {
-        let until = Instant::now() + timeout;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < until, "it still runs after {timeout:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let status = ended(&mut self.child, timeout).await;
+        status.unwrap_or_else(|| panic!("it still runs after {timeout:?}"))
     }
 
     /// Sends SIGTERM, and waits until it has ended.
@@ -142,5 +136,16 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until a program has ended, for `timeout` at most, and returns its status.
+pub async fn ended(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
+    let until = Instant::now() + timeout;
+    loop {
+        match child.try_wait().unwrap() {
+            None if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
+            status => return status,
+        }
     }
 }

@@ -57,7 +57,8 @@ const OF_SERVICES: [(&str, &str, &str); 6] = [
 /// Returns counts that are 0 in a shop that has settled. Each is the service whose database has it, a query that runs on SQLite
 /// and Postgres, and what it counts.
 ///
-/// - Nothing is under way: outboxes, attempts (`intents`), their blocks, pending idempotency keys and undecided payments are empty.
+/// - Nothing is under way: outboxes, attempts (`intents`), their blocks, pending idempotency keys and undecided payments are
+///   empty.
 /// - No event is in a dead-letter table (`parked`).
 /// - Derived numbers agree with their rows: the stock that is held, and the number of live carts.
 pub fn invariants() -> Vec<(&'static str, &'static str, String)> {

@@ -38,7 +38,7 @@ impl Reads {
     pub fn select<R>(&mut self, columns: &str, rest: Statement) -> Read<R> {
         let Statement { sql, values } = rest;
         let sql = rows::select_sql(self.dialect, columns, &sql);
-        self.statements.push(Statement { sql, values });
+        self.statements.push(Statement::with_values(sql.into(), values));
         Read { place: Some(self.statements.len() - 1), rows: PhantomData }
     }
 

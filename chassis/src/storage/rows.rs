@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row, query};
+use std::sync::Arc;
 
 /// Inserts `rows` in their order, before the commit. The fields of a row are the `columns` of `table` in their order, separated by
 /// commas. `rest` is the end of the statement, such as `on conflict`.
@@ -56,8 +57,10 @@ fn insert_with<R: Serialize>(
     let sql = insert_sql(tx.dialect(), table, (columns, filled), rest);
     match tx.dialect() {
         Dialect::Sqlite => {
+            let sql = Arc::from(sql);
             for row in rows {
-                tx.later(Statement::with_values(&sql, row_values::values(row, columns)?));
+                let values = row_values::values(row, columns)?;
+                tx.later(Statement::with_values(Arc::clone(&sql), values));
             }
         }
         Dialect::Postgres => tx.later(Statement::new(sql).text(json(rows)?)),

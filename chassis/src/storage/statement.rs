@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// A statement with its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    pub(super) sql: String,
+    /// Shared by the rows of an insert.
+    pub(super) sql: Arc<str>,
     pub(super) values: Vec<Value>,
 }
 
@@ -19,13 +21,13 @@ pub(super) enum Value {
 
 impl Statement {
     /// Returns a statement whose placeholders are `$1`, `$2` and so on.
-    pub fn new(sql: impl Into<String>) -> Self {
+    pub fn new(sql: impl Into<Arc<str>>) -> Self {
         Self { sql: sql.into(), values: Vec::new() }
     }
 
     /// Returns a statement with values for all its placeholders.
-    pub(super) fn with_values(sql: &str, values: Vec<Value>) -> Self {
-        Self { sql: sql.to_owned(), values }
+    pub(super) fn with_values(sql: Arc<str>, values: Vec<Value>) -> Self {
+        Self { sql, values }
     }
 
     /// Binds a value to `$1`. The other placeholders are one higher.
@@ -59,7 +61,7 @@ impl From<String> for Statement {
 /// take some 0.15 ms a statement, so they are prepared once, by SQL, and the text executes them. Their texts are few: no value
 /// is part of one.
 #[derive(Debug, Default)]
-pub(super) struct Prepared(HashMap<String, usize>);
+pub(super) struct Prepared(HashMap<Arc<str>, usize>);
 
 impl Prepared {
     /// Returns a text that prepares those of the statements that are not, unless all are. Run it before [`Prepared::text`]:
@@ -72,7 +74,7 @@ impl Prepared {
                 let types: Vec<&str> = values.iter().map(Value::postgres_type).collect();
                 let types = types.join(", ");
                 let _ = writeln!(text, "prepare writer_{number} ({types}) as {sql};");
-                self.0.insert(sql.clone(), number);
+                self.0.insert(Arc::clone(sql), number);
             }
         }
         (!text.is_empty()).then_some(text)

@@ -17,7 +17,7 @@ pub(crate) struct SortedEvents<'a, C> {
     pub(crate) repeated: usize,
 }
 
-/// Sorts the events, and marks the new ones as handled.
+/// Sorts the events, each of which matters, and marks the new ones as handled.
 ///
 /// An event whose key has a parked event is parked behind it, so that the events of a key are handled in order. A replayed
 /// event does not wait for itself.
@@ -34,7 +34,7 @@ pub(crate) async fn sort<'a, C>(
     // An event from the outbox holds no key back: incoming events do not depend on it.
     let keys = "from parked where key is not null and place <> $1 and holds_key = 1 group by key";
     let held_keys: Read<HeldKey> = reads.select("key", Statement::new(keys).text(OUTBOX_PLACE));
-    let readable = events.iter().filter(|event| event.matters() && event.meaning.is_ok());
+    let readable = events.iter().filter(|event| event.meaning.is_ok());
     let ids: Vec<&str> = readable.map(|event| event.id.as_str()).collect();
     let from = |in_ids: &str| format!("from inbox where event_id {in_ids}");
     let marks: Read<Mark> = reads.look_up(&ids, "event_id", from)?;
@@ -44,7 +44,7 @@ pub(crate) async fn sort<'a, C>(
     let handled = found.of(&marks)?.into_iter().map(|mark| mark.event_id);
     let mut handled: HashSet<String> = handled.collect();
     let mut candidates = Vec::new();
-    for &incoming in events.iter().filter(|incoming| incoming.matters()) {
+    for &incoming in events {
         let key = incoming.delivery.key.as_ref();
         match &incoming.meaning {
             Err(rejection) => {

@@ -117,24 +117,28 @@ impl<P: Policy> EventHandler<P> {
 
     /// Applies a parked event that is replayed. Returns false if it failed.
     pub(super) async fn apply(&self, event: EventOf<P>) -> bool {
-        self.writer.apply_events(vec![event]).await.is_ok()
+        self.writer.apply_events([event].into()).await.is_ok()
     }
 
     /// Handles a batch to its end: together, or else one by one. Another replica may handle some of the events at the same
     /// time; a retry finds its marks.
-    async fn handle(&self, events: Vec<EventOf<P>>) {
-        let mut to_do = events.iter().filter(|event| event.matters());
-        let Some(first) = to_do.next() else { return };
+    async fn handle(&self, events: Arc<[EventOf<P>]>) {
         // What is said of one event is said of its trace. A batch of many belongs to none.
-        let trace = if to_do.next().is_none() { first.trace } else { None };
+        let trace = match &*events {
+            [] => return,
+            [event] => event.trace,
+            _ => None,
+        };
         for next_try in ["together once more", "one by one"] {
-            let Err(error) = self.writer.apply_events(events.clone()).await else { return };
+            let Err(error) = self.writer.apply_events(Arc::clone(&events)).await else { return };
             if !error.database {
                 let trace = trace.map(|trace| display(trace.id()));
                 info!(trace.id = trace, %error, "a batch of events failed; retrying {next_try}");
             }
         }
-        for event in events.into_iter().filter(IncomingEvent::matters) {
+        let alone = events.to_vec();
+        drop(events); // the span of an event ends with its last copy
+        for event in alone {
             self.handle_alone(event).await;
         }
     }
@@ -143,10 +147,10 @@ impl<P: Policy> EventHandler<P> {
     /// fails while the database works.
     async fn handle_alone(&self, mut event: EventOf<P>) {
         let (mut tries, mut backoff, meaning) = (0, Backoff::default(), event.meaning.clone());
-        while let Err(error) = self.writer.apply_events(vec![event.clone()]).await {
+        while let Err(error) = self.writer.apply_events([event.clone()].into()).await {
             let reason = without_nul(&error.reason);
             // An empty batch succeeds if the event is at fault and not the database.
-            if !error.database && self.writer.apply_events(Vec::new()).await.is_ok() {
+            if !error.database && self.writer.apply_events([].into()).await.is_ok() {
                 tries += 1;
             }
             let trace = event.trace.map(|trace| display(trace.id()));
@@ -248,8 +252,8 @@ async fn follow<P: Policy>(
         let positions: Vec<TopicPosition> =
             deliveries.iter().map(|delivery| delivery.position).collect();
         let topic = subscription.topic().to_owned();
-        let events =
-            deliveries.into_iter().map(|delivery| handler.read(&topic, delivery)).collect();
+        let events = deliveries.into_iter().map(|delivery| handler.read(&topic, delivery));
+        let events = events.filter(IncomingEvent::matters).collect();
         // An event that is not handled when the service stops is delivered again after its start.
         if stop.run_until_cancelled(handler.handle(events)).await.is_none() {
             break;

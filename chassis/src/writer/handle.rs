@@ -186,7 +186,7 @@ impl<M: WriteModel> Writer<M> {
     /// Acts on events, all in one transaction with their inbox marks.
     pub(crate) async fn apply_events(
         &self,
-        events: Vec<IncomingEvent<M::Command>>,
+        events: Arc<[IncomingEvent<M::Command>]>,
     ) -> Result<(), EventError> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send(Job::Events((events, answer))).await.map_err(EventError::stopped)?;

@@ -4,6 +4,7 @@ use crate::mailbox::message::IncomingEvent;
 use crate::model::Rules;
 use crate::writer::model::WriteModel;
 use crate::writer::order::Order;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A batch is worth its fixed cost when so many commands wait: it begins at once then.
@@ -22,7 +23,7 @@ pub(super) enum Job<M: WriteModel> {
 
 /// Events, and where their outcome goes.
 pub(super) type EventsJob<M> =
-    (Vec<IncomingEvent<<M as Rules>::Command>>, oneshot::Sender<Result<(), EventError>>);
+    (Arc<[IncomingEvent<<M as Rules>::Command>]>, oneshot::Sender<Result<(), EventError>>);
 
 /// Why events were not acted on.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! An HTTP client of the shop.
 
 use crate::account::Identity;
+use chassis::base::limits::CLIENT_KEEP_ALIVE;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -26,7 +27,8 @@ impl ShopClient {
     /// # Panics
     /// If no client can be created.
     pub fn new(base: String) -> Self {
-        let client = Client::builder().timeout(REQUEST_TIMEOUT).no_proxy().build();
+        let client = Client::builder().timeout(REQUEST_TIMEOUT).no_proxy();
+        let client = client.pool_idle_timeout(CLIENT_KEEP_ALIVE).build();
         let client = client.expect("a client can be created");
         Self { client, base, identity: Identity::default() }
     }
@@ -138,4 +140,34 @@ async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let status = response.status();
     let text = response.text().await?;
     Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// A server closes a connection that was idle for some time. A request that is sent at that moment has no answer.
+    #[tokio::test]
+    async fn a_connection_that_was_idle_for_long_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = ShopClient::new(format!("http://{}", listener.local_addr().unwrap()));
+        let server = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    while let Ok(1..) = stream.read(&mut [0; 4_096]).await {
+                        let empty = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        stream.write_all(empty).await.unwrap();
+                    }
+                });
+            }
+        });
+        assert!(client.is_ready().await && client.is_ready().await);
+        assert!(!server.is_finished(), "one connection for both");
+        tokio::time::sleep(CLIENT_KEEP_ALIVE).await;
+        assert!(client.is_ready().await);
+        assert!(server.is_finished(), "another connection");
+    }
 }

@@ -17,7 +17,7 @@ pub(crate) struct SortedEvents<'a, C> {
     pub(crate) repeated: usize,
 }
 
-/// Sorts the events, each of which matters, and marks the new ones as handled.
+/// Sorts events, each of which [matters](IncomingEvent::matters), and marks the new ones as handled.
 ///
 /// An event whose key has a parked event is parked behind it, so that the events of a key are handled in order. A replayed
 /// event does not wait for itself.

@@ -47,7 +47,7 @@ impl<'a, M: WriteModel> Work<'a, M> {
     fn of(batch: &'a Batch<M>) -> Self {
         Self {
             orders: batch.orders.iter().collect(),
-            events: batch.events.iter().flat_map(|(events, _)| &**events).collect(),
+            events: batch.events.iter().flat_map(|(events, _)| events.iter()).collect(),
             housekeeping: batch.housekeeping.iter().map(|(command, _)| command).collect(),
         }
     }

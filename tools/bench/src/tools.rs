@@ -7,8 +7,8 @@ use std::io::{Read, Seek};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// 100 connections, as wrk and siege want it.
-const CONNECTIONS_FLAG: &str = "-c100";
+/// Connections of wrk, and customers of siege.
+const CONNECTIONS: u32 = 100;
 /// Body of `POST /carts`.
 const CART_BODY: &str = r#"{"gifticonId":1,"quantity":1}"#;
 /// Bound for a run of wrk or siege.
@@ -30,7 +30,7 @@ fn run(command: &mut Command) -> anyhow::Result<Option<String>> {
                 std::thread::sleep(Duration::from_millis(20));
             }
             None => {
-                child.kill()?; // siege sometimes hangs at its end
+                child.kill()?;
                 child.wait()?;
                 bail!("{command:?} did not end in {PROGRAM_TIMEOUT:?}");
             }
@@ -75,7 +75,8 @@ pub(crate) fn wrk(shop: &Shop, time: Duration) -> anyhow::Result<Option<Row>> {
     let (url, before) = (format!("http://{}/carts", shop.addr("gateway")), shop.cpu());
     let seconds = format!("-d{}", time.as_secs().max(1));
     let mut wrk = Command::new("wrk");
-    wrk.args(["-t1", CONNECTIONS_FLAG, &seconds, "--latency", "-s"]).arg(&script).arg(url);
+    let connections = format!("-c{CONNECTIONS}");
+    wrk.args(["-t1", &connections, &seconds, "--latency", "-s"]).arg(&script).arg(url);
     let began = Instant::now();
     let Some(output) = run(&mut wrk)? else { return Ok(None) };
     let took = began.elapsed();
@@ -97,13 +98,18 @@ pub(crate) fn wrk(shop: &Shop, time: Duration) -> anyhow::Result<Option<Row>> {
     }))
 }
 
-/// Runs siege with 100 customers on `url`, and returns requests a second and availability in percent; `None` if siege is
-/// not installed.
-pub(crate) fn siege(url: &str, time: Duration) -> anyhow::Result<Option<(f64, f64)>> {
+/// Runs siege with 100 customers on `url`, for about `time` at the expected `rate` (requests a second), and returns
+/// requests a second and availability in percent; `None` if siege is not installed.
+///
+/// The run ends after a number of requests. siege ends one by time (`-t`) by cancelling its threads wherever they are,
+/// and sometimes hangs then, because one of them held a lock (<https://github.com/JoeDog/siege/pull/180>).
+pub(crate) fn siege(url: &str, rate: f64, time: Duration) -> anyhow::Result<Option<(f64, f64)>> {
     let home = tempfile::tempdir()?; // for its settings
-    let seconds = format!("-t{}S", time.as_secs().max(1));
+    let customers = format!("-c{CONNECTIONS}");
+    let each = rate * time.as_secs_f64() / f64::from(CONNECTIONS);
+    let repetitions = format!("-r{:.0}", each.max(1.0));
     let mut siege = Command::new("siege");
-    siege.args([CONNECTIONS_FLAG, &seconds, "--content-type", "application/json"]);
+    siege.args([&customers, &repetitions, "--content-type", "application/json"]);
     siege.arg(format!("{url} POST {CART_BODY}")).env("HOME", home.path());
     let Some(output) = run(&mut siege)? else { return Ok(None) };
     let number = |label| -> anyhow::Result<f64> {

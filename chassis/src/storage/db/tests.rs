@@ -19,6 +19,20 @@ async fn a_replica_that_cannot_migrate_keeps_no_other_from_it() {
 }
 
 #[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn long_texts_are_compressed_by_lz4_where_postgres_has_it() {
+    let db = TestDb::postgres().await.open(&Schema::new(&[])).await;
+    let mut tx = db.begin().await.unwrap();
+    let insert = "insert into outbox (size, created_at, events) values (1, 0, repeat($1, 1000))";
+    tx.later(Statement::new(insert).text("an event"));
+    tx.commit().await.unwrap();
+    let methods = "select pg_column_compression(events), case when 'lz4' = any(enumvals) then 'lz4' else 'pglz' end \
+                   from outbox, pg_settings s where s.name = 'default_toast_compression'";
+    let methods = db.fetch_one(sqlx::query(methods)).await.unwrap();
+    assert_eq!(methods.get::<&str, _>(0), methods.get::<&str, _>(1));
+}
+
+#[tokio::test]
 async fn a_read_without_a_free_connection_is_refused_after_its_patience_and_no_outage_is_logged() {
     let test = TestDb::sqlite();
     let db = test.open(&Schema::new(&[])).await;

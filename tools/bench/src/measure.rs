@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// Customers of a closed loop.
-const CONNECTIONS: u64 = 100;
+pub(crate) const CONNECTIONS: u32 = 100;
 /// Pause of all processes in the middle of an open loop, like a pause of a scheduler or a disk.
 pub(crate) const PROCESS_PAUSE: Duration = Duration::from_millis(200);
 /// Bound for all payments and views to be there.
@@ -46,9 +46,10 @@ impl<'s> ClosedLoop<'s> {
 
     pub(crate) async fn run(&self, time: Duration) -> anyhow::Result<Row> {
         // A first run warms connections, query plans and caches.
-        load::closed(self.addr, CONNECTIONS, time / 4, Arc::clone(&self.requests)).await;
+        load::closed(self.addr, CONNECTIONS.into(), time / 4, Arc::clone(&self.requests)).await;
         let before = self.cpu();
-        let measured = load::closed(self.addr, CONNECTIONS, time, Arc::clone(&self.requests)).await;
+        let measured =
+            load::closed(self.addr, CONNECTIONS.into(), time, Arc::clone(&self.requests)).await;
         let cpu = self.cpu().zip(before).map(|(now, before)| now - before);
         let mut row = row(self.shop, &self.name, &measured, cpu)?;
         row.settled_ms = drains(self.shop).await?.map(|took| took.as_secs_f64() * 1_000.0);

@@ -36,7 +36,7 @@ pub(crate) struct Shop {
     pub(crate) started: Duration,
     /// Whose tokens it believes.
     issuer: Option<TestIssuer>,
-    _storage: Option<Storage>,
+    storage: Option<Storage>,
 }
 
 impl Shop {
@@ -69,7 +69,7 @@ impl Shop {
     /// Starts `count` replicas of each of the four services on Kafka and Postgres, each service behind a proxy that distributes
     /// connections, and one gateway.
     pub(crate) async fn replicated(count: usize) -> anyhow::Result<Self> {
-        let servers = Servers::start()?;
+        let servers = Servers::start_to_measure()?;
         let began = Instant::now();
         let (processes, addrs) = five(&servers, Some(count), None)?;
         Self::ready(Kind::Shop, processes, addrs, began, Some(Storage::Servers(servers))).await
@@ -103,7 +103,7 @@ impl Shop {
             addrs,
             started: Duration::ZERO,
             issuer: None,
-            _storage: None,
+            storage: None,
         })
     }
 
@@ -115,7 +115,7 @@ impl Shop {
             addrs: BTreeMap::from([("gateway".to_owned(), addr)]),
             started: Duration::ZERO,
             issuer: None,
-            _storage: None,
+            storage: None,
         }
     }
 
@@ -136,7 +136,7 @@ impl Shop {
             }
         }
         let started = began.elapsed();
-        Ok(Self { kind, processes, addrs, started, issuer: None, _storage: storage })
+        Ok(Self { kind, processes, addrs, started, issuer: None, storage })
     }
 
     /// Stops all processes by SIGSTOP for `time`.
@@ -170,6 +170,11 @@ impl Shop {
     /// Returns a token of one of those who register gifticons, if there is an issuer. One alone may write 20 times a second.
     pub(crate) fn token_of_md(&self, number: usize) -> Option<String> {
         self.issuer.as_ref().map(|issuer| issuer.token(&format!("md-{number}"), &["md"]))
+    }
+
+    /// Returns true if it is on Kafka and Postgres.
+    pub(crate) fn is_on_servers(&self) -> bool {
+        matches!(self.storage, Some(Storage::Servers(_)))
     }
 
     /// Returns the CPU time of all processes so far, in seconds. `None` of a rival, whose processes are unknown.

@@ -13,7 +13,11 @@ pub(crate) enum Storage {
 
 impl Storage {
     pub(crate) fn new(real: bool) -> anyhow::Result<Self> {
-        Ok(if real { Self::Servers(Servers::start()?) } else { Self::Dir(tempfile::tempdir()?) })
+        Ok(if real {
+            Self::Servers(Servers::start_to_measure()?)
+        } else {
+            Self::Dir(tempfile::tempdir()?)
+        })
     }
 
     /// Returns the URL of the database of a service.

@@ -4,7 +4,7 @@ use crate::measure::{ClosedLoop, in_turns};
 use crate::report::Report;
 use crate::shop::Shop;
 use crate::wire::authorized;
-use crate::workloads::{hot, hot_request, stock_up};
+use crate::workloads::{GIFTICONS, hot, hot_request, register};
 use chaos::Dice;
 use chassis::test_issuer::{Algorithm, TestIssuer, signing_key};
 use serde_json::json;
@@ -24,14 +24,14 @@ pub(crate) async fn run(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let open = Shop::start(real).await?;
-    stock_up(&open).await?;
+    register(&open, 1..=GIFTICONS).await?;
     let mut shops = vec![("no issuer".to_owned(), open, hot())];
     for algorithm in [Algorithm::RS256, Algorithm::ES256] {
         let issuer = TestIssuer::with(vec![signing_key("bench", algorithm)]).await;
         let tokens: Vec<String> = (0..owners).map(|number| token(&issuer, number)).collect();
         let length = tokens.iter().map(String::len).sum::<usize>() / tokens.len();
         let shop = Shop::with_issuer(real, issuer).await?;
-        stock_up(&shop).await?;
+        register(&shop, 1..=GIFTICONS).await?;
         let requests: Vec<_> =
             tokens.iter().map(|token| authorized(hot_request(), token)).collect();
         let pick = move |dice: &mut Dice| dice.pick(&requests).clone();

@@ -1,5 +1,6 @@
 //! Other clients, where they are installed: wrk and siege.
 
+use crate::measure::CONNECTIONS;
 use crate::report::Row;
 use crate::shop::Shop;
 use anyhow::{Context, bail, ensure};
@@ -7,8 +8,6 @@ use std::io::{Read, Seek};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Connections of wrk, and customers of siege.
-const CONNECTIONS: u32 = 100;
 /// Body of `POST /carts`.
 const CART_BODY: &str = r#"{"gifticonId":1,"quantity":1}"#;
 /// Bound for a run of wrk or siege.

@@ -16,20 +16,33 @@ const EXIT_TIMEOUT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Servers {
     dir: TempDir,
+    /// Flags of the JVM of the broker.
+    jvm: &'static str,
     kafka_port: u16,
     postgres_port: u16,
 }
 
 impl Servers {
-    /// Starts both, with a database for each service.
+    /// Starts both for a drill, with a database for each service. It takes minutes, in which the JVM's second compiler costs more
+    /// CPU than it saves.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with("-XX:TieredStopAtLevel=1")
+    }
+
+    /// Starts both for a measurement, the broker as it is in production: with both compilers of its JVM. Load it for a while
+    /// before you measure.
+    pub fn start_to_measure() -> anyhow::Result<Self> {
+        Self::start_with("")
+    }
+
+    fn start_with(jvm: &'static str) -> anyhow::Result<Self> {
         sqlx::any::install_default_drivers();
         let (dir, kafka_port) = (tempfile::tempdir()?, free_port()?);
         let mut postgres_port = free_port()?;
         while postgres_port.abs_diff(kafka_port) < 2 {
             postgres_port = free_port()?;
         }
-        let servers = Self { dir, kafka_port, postgres_port };
+        let servers = Self { dir, jvm, kafka_port, postgres_port };
         servers.make_postgres()?;
         servers.start_kafka()?;
         Ok(servers)
@@ -75,8 +88,7 @@ impl Servers {
             .arg(self.dir.path().join("kafka"))
             .arg(self.kafka_port.to_string())
             .env("KAFKA_WAIT", "300")
-            // A run takes minutes, in which the JVM's second compiler costs more CPU than it saves.
-            .env("KAFKA_JVM", "-XX:TieredStopAtLevel=1")
+            .env("KAFKA_JVM", self.jvm)
             .stdout(self.log("kafka-up")?)
             .stderr(self.log("kafka-up")?)
             .status()?;

@@ -1,7 +1,7 @@
 //! `GET /live/figures`: how the services are, for the page that watches the shop.
 
 use crate::proxy::Proxy;
-use crate::services::Service;
+use crate::services::Upstream;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, header};
 use axum::response::{IntoResponse, Response};
@@ -24,14 +24,14 @@ const FIGURES_AGE_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Figures {
     proxy: Proxy,
-    services: Arc<Vec<(Service, String)>>,
+    services: Arc<[Arc<Upstream>]>,
     /// The last figures. Locked while the services are asked.
     last: Arc<Mutex<Option<(Instant, Bytes)>>>,
 }
 
 impl Figures {
-    pub(crate) fn new(proxy: Proxy, services: Vec<(Service, String)>) -> Self {
-        Self { proxy, services: Arc::new(services), last: Arc::default() }
+    pub(crate) fn new(proxy: Proxy, services: Vec<Arc<Upstream>>) -> Self {
+        Self { proxy, services: services.into(), last: Arc::default() }
     }
 
     /// Returns the response.
@@ -58,10 +58,10 @@ impl Figures {
         let asked: Vec<_> = self
             .services
             .iter()
-            .map(|(service, base)| {
-                let (proxy, base) = (self.proxy.clone(), base.clone());
-                let name = service.name;
-                (name, tokio::spawn(async move { ask(&proxy, name, &base).await }))
+            .map(|upstream| {
+                let (proxy, upstream) = (self.proxy.clone(), Arc::clone(upstream));
+                let name = upstream.service.name;
+                (name, tokio::spawn(async move { ask(&proxy, &upstream).await }))
             })
             .collect();
         let (mut services, mut carts_per_second) = (Vec::new(), Value::Null);
@@ -82,11 +82,11 @@ impl Figures {
     }
 }
 
-/// Returns the figures of the service `name` at `base`, if it tells them in time.
-async fn ask(proxy: &Proxy, name: &'static str, base: &str) -> Option<Map<String, Value>> {
+/// Returns the figures of a service, if it tells them in time.
+async fn ask(proxy: &Proxy, upstream: &Upstream) -> Option<Map<String, Value>> {
     let ask = async {
         let request = Request::get(SERVICE_PATH).body(Body::empty()).map_err(Problem::internal)?;
-        let response = proxy.forward(name, base, FIGURES_TIMEOUT, request).await?;
+        let response = proxy.forward(upstream, FIGURES_TIMEOUT, request).await?;
         if !response.status().is_success() {
             return Ok(None);
         }

@@ -31,9 +31,10 @@ use chassis::auth::{Authenticator, log_mode};
 use chassis::base::metrics::Metrics;
 use chassis::base::span::Tracer;
 use chassis::http::event_stream::Streams;
-use chassis::http::{behind_gateway_gate, distrust_trace};
+use chassis::http::{LocalServer, behind_gateway_gate, distrust_trace};
 use chassis::service::{PublicAddress, serve_bare};
 use sign_in::SignIn;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tower::ServiceBuilder;
 
@@ -42,6 +43,14 @@ pub const ABOUT: &str = "The public address of the gifticon shop";
 
 /// Starts the gateway.
 pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
+    start_beside(config, &BTreeMap::new())
+}
+
+/// Starts the gateway in a process where services run, by name. It calls these without a connection.
+pub fn start_beside(
+    config: GatewayConfig,
+    services: &BTreeMap<&'static str, LocalServer>,
+) -> anyhow::Result<Running> {
     let GatewayConfig { listen, tls, cors, proxies, upstreams, streams, auth, sign_in } = config;
     let (cors, trusted) = (cors::layer(cors), proxies.trusted_proxies);
     let metrics = Arc::new(Metrics::default());
@@ -49,6 +58,7 @@ pub fn start(config: GatewayConfig) -> anyhow::Result<Running> {
     log_mode(&auth);
     let authenticator = Authenticator::new(&auth, &metrics)?;
     let surface = services::surface();
+    let upstreams = upstreams.each(services);
     let web = routes::web(upstreams, &Streams::new(streams, &metrics), &metrics, &tracer);
     let gated = |routes| behind_gateway_gate(authenticator.clone(), surface.access, routes);
     // Who is signed in has to be known before the gate looks for a token.

@@ -2,8 +2,9 @@
 
 use crate::connect::Connector;
 use crate::hop_by_hop;
+use crate::services::Upstream;
 use axum::body::Body;
-use axum::http::{StatusCode, Uri, Version, header};
+use axum::http::{StatusCode, Version, header};
 use axum::response::Response;
 use chassis::base::i18n::Text;
 use chassis::base::limits::{CLIENT_KEEP_ALIVE, UPSTREAM_IDLE_TIMEOUT};
@@ -69,29 +70,26 @@ impl Proxy {
         Self { clients: Arc::new(PerThread::new(client)), tracer }
     }
 
-    /// Forwards `request` to the upstream `name` at `base`, and returns its response, which must begin within `response_timeout`.
+    /// Forwards `request` to `upstream`, and returns its response, which must begin within `response_timeout`.
     ///
     /// # Errors
     /// [`UPSTREAM_FAILED`] or [`UPSTREAM_LATE`].
-    pub async fn forward(
+    pub(crate) async fn forward(
         &self,
-        name: &'static str,
-        base: &str,
+        upstream: &Upstream,
         response_timeout: Duration,
         mut request: Request<Body>,
     ) -> Result<Response, Problem> {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let uri: Uri = format!("{base}{path}").parse().map_err(Problem::internal)?;
         let headers = request.headers_mut();
         hop_by_hop::remove(headers);
-        headers.remove(header::HOST); // the client adds that of the upstream
+        headers.remove(header::HOST); // that of the upstream is added
         headers.insert(patience::HEADER, patience::left());
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_11;
         let mut span = self.tracer.child(trace::current().as_ref(), |_| {
             let method = request.method().to_string();
-            let attributes =
-                [("http.request.method", method.clone().into()), ("peer.service", name.into())];
+            let attributes = [
+                ("http.request.method", method.clone().into()),
+                ("peer.service", upstream.service.name.into()),
+            ];
             describe(SpanKind::Client, method, attributes)
         });
         if let Some(span) = &span {
@@ -103,7 +101,7 @@ impl Proxy {
             }
         };
 
-        match timeout(response_timeout, self.clients.get().request(request)).await {
+        match timeout(response_timeout, self.send(upstream, request)).await {
             Ok(Ok(mut response)) => {
                 if let Some(span) = &mut span {
                     let status = response.status().as_u16();
@@ -114,18 +112,39 @@ impl Proxy {
                     }
                 }
                 hop_by_hop::remove(response.headers_mut());
-                Ok(response.map(|body| streamed(base, body)))
+                Ok(response)
             }
-            Ok(Err(error)) => {
+            Ok(Err(problem)) => {
                 failed(&span, "the service failed");
-                Err(upstream_failed(base, &error))
+                Err(problem)
             }
             Err(_) => {
                 failed(&span, "the service did not answer in time");
-                warn!(upstream = base, "an upstream did not answer in time");
+                warn!(upstream = upstream.base, "an upstream did not answer in time");
                 Err(Problem::new(UPSTREAM_LATE, OUTCOME_UNKNOWN))
             }
         }
+    }
+
+    /// Sends a request to `upstream`, and returns its response.
+    async fn send(
+        &self,
+        upstream: &Upstream,
+        mut request: Request<Body>,
+    ) -> Result<Response, Problem> {
+        let base = &upstream.base;
+        if let Some(local) = &upstream.local {
+            return local.call(request).await.map_err(|error| {
+                warn!(upstream = base, %error, "an upstream failed");
+                Problem::new(UPSTREAM_FAILED, OUTCOME_UNKNOWN).retry_after(1)
+            });
+        }
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = format!("{base}{path}").parse().map_err(Problem::internal)?;
+        *request.version_mut() = Version::HTTP_11;
+        let response = self.clients.get().request(request).await;
+        let response = response.map_err(|error| upstream_failed(base, &error))?;
+        Ok(response.map(|body| streamed(base, body)))
     }
 }
 

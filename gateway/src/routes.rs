@@ -3,7 +3,7 @@
 use crate::docs;
 use crate::figures::Figures;
 use crate::proxy::Proxy;
-use crate::services::{FIGURES_PATH, SERVICES, Service, Upstreams};
+use crate::services::{FIGURES_PATH, SERVICES, Upstream};
 use axum::extract::Request;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -28,36 +28,33 @@ const IN_PROGRESS_MAX: usize = 256;
 struct Forwarding {
     proxy: Proxy,
     queue: Queue,
-    service: Service,
-    base: String,
+    upstream: Arc<Upstream>,
 }
 
 impl Forwarding {
     async fn forward(&self, request: Request) -> Result<Response, Problem> {
-        let Self { service, base, .. } = self;
-        self.proxy.forward(service.name, base, service.timeout, request).await
+        self.proxy.forward(&self.upstream, self.upstream.service.timeout, request).await
     }
 }
 
 /// Returns the pages, and the routes of the services, which the pages ask by the same routes.
 pub(crate) fn web(
-    upstreams: Upstreams,
+    upstreams: Vec<Arc<Upstream>>,
     streams: &Streams,
     metrics: &Metrics,
     tracer: &Tracer,
 ) -> Web {
     let proxy = Proxy::new(tracer.clone());
-    let upstreams: Vec<_> = upstreams.each().collect();
     let figures = Figures::new(proxy.clone(), upstreams.clone());
     let mut router =
         docs::routes().route(FIGURES_PATH, get(async move || figures.response().await));
-    for (service, base) in upstreams {
+    for upstream in upstreams {
+        let service = upstream.service;
         // One `Arc`, because the router clones a handler with all that it holds for each request.
         let forwarding = Arc::new(Forwarding {
             proxy: proxy.clone(),
             queue: Queue::new(IN_PROGRESS_MAX, metrics),
-            service,
-            base,
+            upstream,
         });
         for path in service.streams {
             let (forwarding, streams) = (Arc::clone(&forwarding), streams.clone());

@@ -5,8 +5,10 @@ use crate::docs;
 use axum::http::Method;
 use chassis::base::config::base_url;
 use chassis::base::limits::{CART_UPSTREAM_TIMEOUT, UPSTREAM_TIMEOUT};
-use chassis::http::{Access, Surface};
+use chassis::http::{Access, LocalServer, Surface};
 use chassis::service::HEALTH_PATH;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A service behind the gateway.
@@ -71,6 +73,16 @@ pub const SERVICES: [Service; 4] = [
 /// The path of the figures of all services, which the gateway itself serves.
 pub(crate) const FIGURES_PATH: &str = "/live/figures";
 
+/// A service, and where its requests go.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    pub(crate) service: Service,
+    /// Its base URL, as http://HOST:PORT.
+    pub(crate) base: String,
+    /// The service itself, if it runs in this process: it is called without a connection.
+    pub(crate) local: Option<LocalServer>,
+}
+
 /// The base URLs of the services.
 #[expect(clippy::struct_field_names, reason = "the settings have the names of the fields")]
 #[derive(Clone, Debug, clap::Args)]
@@ -99,10 +111,14 @@ impl Upstreams {
         Self { gifticon_url, cart_url, payment_url, mypage_url }
     }
 
-    /// Returns the services, each with its URL.
-    pub(crate) fn each(self) -> impl Iterator<Item = (Service, String)> {
+    /// Returns the services. Those in `local` run in this process.
+    pub(crate) fn each(self, local: &BTreeMap<&'static str, LocalServer>) -> Vec<Arc<Upstream>> {
         let Self { gifticon_url, cart_url, payment_url, mypage_url } = self;
-        SERVICES.into_iter().zip([gifticon_url, cart_url, payment_url, mypage_url])
+        let upstream = |(service, base): (Service, String)| {
+            Arc::new(Upstream { service, base, local: local.get(service.name).cloned() })
+        };
+        let urls = [gifticon_url, cart_url, payment_url, mypage_url];
+        SERVICES.into_iter().zip(urls).map(upstream).collect()
     }
 }
 

@@ -173,7 +173,8 @@ impl Shop {
             auth: config.auth.clone(),
             sign_in: config.sign_in,
         };
-        self.add(gateway::start(gateway), "GATEWAY_ADDR")?;
+        let services = self.parts.iter().map(|part| (part.name(), part.local())).collect();
+        self.add(gateway::start_beside(gateway, &services), "GATEWAY_ADDR")?;
         let routes = self.parts.iter_mut().filter_map(Running::take_management).collect();
         let authenticator = Authenticator::new(&config.auth, &Metrics::default())?;
         let paths = MANAGEMENT_PATHS.to_vec();

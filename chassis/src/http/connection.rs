@@ -93,15 +93,7 @@ pub(super) async fn serve(
                 Ok(response) = handled => response,
                 () = client_stream.disconnected() => return Err(ClientDisconnected),
             };
-            if response.status() == StatusCode::NOT_FOUND {
-                response.headers_mut().remove(header::ALLOW); // the router adds it for a path that matches without its id
-            }
-            head::allow_options(response.headers_mut());
-            response = language::name_methods(response);
-            if response.status() == StatusCode::NOT_MODIFIED {
-                // axum sets it to 0, but here it would be the length of the resource (RFC 9110, 8.6).
-                response.headers_mut().remove(header::CONTENT_LENGTH);
-            }
+            response = finished(response);
             if stopping.is_cancelled() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
@@ -160,6 +152,20 @@ pub(super) async fn serve(
         }
     }
     close(&stream, &mut io).await;
+}
+
+/// Returns the response of the routes with what only the outside of the router can tell.
+pub(super) fn finished(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        response.headers_mut().remove(header::ALLOW); // the router adds it for a path that matches without its id
+    }
+    head::allow_options(response.headers_mut());
+    response = language::name_methods(response);
+    if response.status() == StatusCode::NOT_MODIFIED {
+        // axum sets it to 0, but here it would be the length of the resource (RFC 9110, 8.6).
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
 }
 
 /// Refuses the plain HTTP of a client that uses the port of HTTPS, and closes the connection.

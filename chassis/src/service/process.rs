@@ -65,9 +65,11 @@ impl Process {
             surface,
             gate: self.gate,
         };
+        let routes = around(http::public(context.clone(), routes));
         let mut running = Running {
             name: self.name,
             addr: self.listener.local_addr()?,
+            routes: routes.clone(),
             tls: self.tls.clone(),
             management_addr: None,
             management: None,
@@ -79,8 +81,7 @@ impl Process {
         // Where another process serves them, the gate stands there.
         let gate = at.map(|at| Gate::of_management(self.authenticator, at.ip().is_loopback()));
         let management = Surface { paths: self.management_paths, ..Surface::default() };
-        let management =
-            http::management(Context { gate, ..context.clone() }, management, self.management);
+        let management = http::management(Context { gate, ..context }, management, self.management);
         let limits = HeadLimits::of(exposure);
         if let Some(tls) = self.tls.clone() {
             let background = &running.tasks.background;
@@ -89,7 +90,6 @@ impl Process {
                 stop.run_until_cancelled(tls.follow_files()).await;
             });
         }
-        let routes = around(http::public(context, routes));
         running.serve("http", self.listener, routes, limits, self.tls);
         match self.management_listener {
             Some(listener) => {

@@ -2,7 +2,7 @@
 
 use crate::base::limits::{DATABASE_CLOSE_TIMEOUT, DRAIN_RESERVE_SHARE};
 use crate::base::tasks::Tasks;
-use crate::http::{self, HeadLimits, Tls};
+use crate::http::{self, HeadLimits, LocalServer, Tls};
 use crate::storage::Db;
 use axum::Router;
 use std::net::SocketAddr;
@@ -17,6 +17,8 @@ use tracing::{info, warn};
 pub struct Running {
     pub(super) name: &'static str,
     pub(super) addr: SocketAddr,
+    /// What it serves at `addr`.
+    pub(super) routes: Router,
     /// TLS at `addr`; `None` for plain HTTP.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) management_addr: Option<SocketAddr>,
@@ -42,6 +44,11 @@ impl Running {
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.addr)
+    }
+
+    /// Returns what calls it in this process, without a connection.
+    pub fn local(&self) -> LocalServer {
+        LocalServer::new(self.routes.clone(), self.addr)
     }
 
     /// Returns the base URL of its management routes, if it serves them itself.

@@ -17,6 +17,7 @@ use chassis::testing::peer;
 use gateway::services::Upstreams;
 use gateway::{Cors, GatewayConfig, Proxies, SignInConfig};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -66,6 +67,12 @@ pub(crate) fn with_sign_in_by(upstream: &str, auth: Auth, sign_in: SignInConfig)
     let none = (StreamsLimit::default(), TlsFiles::default());
     gateway::start(GatewayConfig { auth, sign_in, ..config(upstream, &[], &[], none.0, none.1) })
         .unwrap()
+}
+
+/// Starts the gateway in the process of `cart`. The other services are at `upstream`, and cart is not.
+pub(crate) fn beside_cart(cart: &Running, upstream: &str) -> Running {
+    let config = config(upstream, &[], &[], StreamsLimit::default(), TlsFiles::default());
+    gateway::start_beside(config, &BTreeMap::from([("cart", cart.local())])).unwrap()
 }
 
 fn start(

@@ -1,11 +1,11 @@
 //! The gateway in front of stand-ins for the services: which requests it forwards, and how.
 
-use crate::common::{ByteStream, OK, byte_server, gateway, raw};
+use crate::common::{ByteStream, OK, beside_cart, byte_server, gateway, mirror, raw, refusing};
 use axum::Router;
 use axum::routing::any;
 use chassis::testing::peer;
 use reqwest::{Client, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -102,6 +102,24 @@ async fn a_request_that_may_have_been_handled_is_not_sent_twice() {
     let forwarded =
         counts.lock().unwrap().iter().filter(|(path, _)| path.ends_with("kept")).count();
     assert!(forwarded > 25, "only {forwarded} of 50 were forwarded");
+}
+
+/// Another gateway stands in for cart.
+#[tokio::test]
+async fn a_service_in_this_process_is_called_without_a_connection() {
+    let cart = gateway(&mirror().await, &[]).await;
+    let (_port, nobody) = refusing();
+    let gateway = beside_cart(&cart, &nobody);
+    let client = Client::default();
+    let post = client.post(format!("{}/carts/7?a=b", gateway.url())).header("x-a", "b");
+    let answer = post.body("{}").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let seen: Value = answer.json().await.unwrap();
+    assert_eq!((&seen["method"], &seen["uri"]), (&json!("POST"), &json!("/carts/7?a=b")));
+    assert!(seen["headers"].as_array().unwrap().contains(&json!(["x-a", "b"])), "{seen}");
+
+    let elsewhere = client.get(format!("{}/payments", gateway.url())).send().await.unwrap();
+    assert_eq!(elsewhere.status(), StatusCode::BAD_GATEWAY, "payment is not in this process");
 }
 
 #[tokio::test]

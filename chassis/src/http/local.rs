@@ -3,9 +3,9 @@
 use crate::http::connection;
 use crate::http::peer::PeerAddr;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::header::{self, HeaderValue};
-use axum::http::{Request, Uri};
+use axum::http::{Method, Request, StatusCode, Uri};
 use axum::response::Response;
 use std::net::SocketAddr;
 use tokio::task::JoinError;
@@ -36,6 +36,7 @@ impl LocalServer {
     /// The server panicked outside of its handlers, or the process ends.
     pub async fn call(&self, request: Request<Body>) -> Result<Response, JoinError> {
         let (head, body) = request.into_parts();
+        let method = head.method.clone();
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.uri_mut() =
@@ -48,8 +49,27 @@ impl LocalServer {
         let Ok(response) = AbortOnDropHandle::new(called).await?;
         let mut response = connection::finished(response);
         response.extensions_mut().clear();
-        Ok(response)
+        Ok(written(&method, response))
     }
+}
+
+/// Returns a response as a connection carries it: with its length if that is known, and to `HEAD` without a body.
+fn written(method: &Method, mut response: Response) -> Response {
+    let is_head = method == Method::HEAD;
+    let has_length =
+        ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    match response.body().size_hint().exact() {
+        // The empty body of a response to HEAD says nothing of the resource.
+        Some(0) if is_head => {}
+        Some(length) if has_length => {
+            response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+        }
+        _ => {}
+    }
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    response
 }
 
 #[cfg(test)]
@@ -57,11 +77,12 @@ mod tests {
     use super::*;
     use crate::base::patience;
     use axum::extract::Extension;
-    use axum::http::{HeaderMap, StatusCode};
+    use axum::http::HeaderMap;
+    use axum::response::IntoResponse;
     use axum::routing::get;
-    use std::future;
     use std::sync::Arc;
     use std::time::Duration;
+    use std::{future, io};
     use tokio::sync::Notify;
     use tokio::time::{Instant, timeout};
 
@@ -123,6 +144,29 @@ mod tests {
         let late = timeout(Duration::from_millis(50), server.call(request())).await;
         assert!(late.is_err());
         timeout(Duration::from_secs(5), dropped.notified()).await.expect("the handler goes on");
+    }
+
+    #[test]
+    fn a_response_has_the_length_and_the_body_that_a_connection_carries() {
+        let streamed =
+            || Body::from_stream(futures_util::stream::pending::<Result<&str, io::Error>>());
+        let (ok, empty) = (StatusCode::OK, Some(0));
+        for (method, status, body, length, left) in [
+            (Method::GET, ok, Body::from("text"), Some("4"), Some(4)),
+            (Method::GET, ok, Body::empty(), Some("0"), empty),
+            (Method::GET, ok, streamed(), None, None),
+            (Method::HEAD, StatusCode::NOT_FOUND, Body::from("text"), Some("4"), empty),
+            (Method::HEAD, ok, streamed(), None, empty),
+            (Method::HEAD, ok, Body::empty(), None, empty),
+            (Method::GET, StatusCode::NOT_MODIFIED, Body::empty(), None, empty),
+            (Method::GET, StatusCode::NO_CONTENT, Body::empty(), None, empty),
+        ] {
+            let case = format!("{method} {status} {body:?}");
+            let response = written(&method, (status, body).into_response());
+            let has = response.headers().get(header::CONTENT_LENGTH);
+            assert_eq!(has.map(HeaderValue::as_bytes), length.map(str::as_bytes), "{case}");
+            assert_eq!(response.body().size_hint().exact(), left, "{case}");
+        }
     }
 
     #[tokio::test]

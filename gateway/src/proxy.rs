@@ -3,7 +3,8 @@
 use crate::connect::Connector;
 use crate::hop_by_hop;
 use crate::services::Upstream;
-use axum::body::Body;
+use axum::BoxError;
+use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, Version, header};
 use axum::response::Response;
 use chassis::base::i18n::Text;
@@ -134,10 +135,11 @@ impl Proxy {
     ) -> Result<Response, Problem> {
         let base = &upstream.base;
         if let Some(local) = &upstream.local {
-            return local.call(request).await.map_err(|error| {
+            let response = local.call(request).await.map_err(|error| {
                 warn!(upstream = base, %error, "an upstream failed");
                 Problem::new(UPSTREAM_FAILED, OUTCOME_UNKNOWN).retry_after(1)
-            });
+            })?;
+            return Ok(response.map(|body| streamed(base, body)));
         }
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = format!("{base}{path}").parse().map_err(Problem::internal)?;
@@ -149,7 +151,10 @@ impl Proxy {
 }
 
 /// Returns a response body that ends with an error if the upstream is silent for [`UPSTREAM_IDLE_TIMEOUT`].
-fn streamed(base: &str, body: hyper::body::Incoming) -> Body {
+fn streamed<B>(base: &str, body: B) -> Body
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let upstream = base.to_owned();
     Body::new(TimeoutBody::new(UPSTREAM_IDLE_TIMEOUT, body).map_err(move |error| {
         warn!(upstream, %error, "an upstream broke off its answer");
@@ -170,4 +175,22 @@ fn upstream_failed(base: &str, error: &Error) -> Problem {
     let kind = if timed_out { UPSTREAM_LATE } else { UPSTREAM_FAILED };
     let detail = if error.is_connect() { NOTHING_DONE } else { OUTCOME_UNKNOWN };
     Problem::new(kind, detail).retry_after(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{StreamExt, stream};
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_ends_with_an_error_if_the_upstream_is_silent() {
+        let first = stream::iter([Ok::<_, io::Error>("first")]);
+        let body = Body::from_stream(first.chain(stream::pending()));
+        let mut body = streamed("cart", body);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+        let since = Instant::now();
+        body.frame().await.unwrap().unwrap_err();
+        assert_eq!(since.elapsed().as_secs(), UPSTREAM_IDLE_TIMEOUT.as_secs());
+    }
 }

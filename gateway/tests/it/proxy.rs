@@ -114,6 +114,7 @@ async fn a_service_in_this_process_is_called_without_a_connection() {
     let post = client.post(format!("{}/carts/7?a=b", gateway.url())).header("x-a", "b");
     let answer = post.body("{}").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
+    assert!(answer.headers().contains_key("content-length"), "its length is unknown");
     let seen: Value = answer.json().await.unwrap();
     assert_eq!((&seen["method"], &seen["uri"]), (&json!("POST"), &json!("/carts/7?a=b")));
     assert!(seen["headers"].as_array().unwrap().contains(&json!(["x-a", "b"])), "{seen}");

@@ -16,7 +16,7 @@ RUN find . -type f -not -name Cargo.toml -not -name Cargo.lock -not -path './.ca
     done
 
 # FEATURES adds TLS, SCRAM and OAUTHBEARER to Kafka. They need OpenSSL, which is built with perl and make; this image has both.
-# TRAIN=yes makes standalone faster, and the build take more than twice as long: docs/decisions/0052-images-may-be-trained.md.
+# TRAIN=yes makes standalone and gateway faster, and the build take more than twice as long: docs/decisions/0052-images-may-be-trained.md.
 FROM rust:1.95-bookworm AS build
 ARG FEATURES=kafka-tls
 ARG TRAIN=no

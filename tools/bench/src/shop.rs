@@ -15,6 +15,9 @@ use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+/// The gateway as a process of its own, before a floor.
+pub(crate) const GATEWAY_ALONE: &str = "gateway alone";
+
 /// What the processes under measurement are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -105,6 +108,16 @@ impl Shop {
             issuer: None,
             storage: None,
         })
+    }
+
+    /// Starts the gateway program before gifticon of this floor, under the name [`GATEWAY_ALONE`].
+    pub(crate) fn add_gateway(&mut self) -> anyhow::Result<()> {
+        let url = format!("http://{}", self.addr("gifticon"));
+        let urls = SERVICES.map(|service| (service.url_setting(), url.clone()));
+        let gateway = gateway(&urls, None)?;
+        self.addrs.insert(GATEWAY_ALONE.to_owned(), gateway.listens["gateway"]);
+        self.processes.push(gateway);
+        Ok(())
     }
 
     /// Returns another implementation, whose gateway listens at `addr`.
@@ -235,14 +248,19 @@ fn five(servers: &Servers, replicas: Option<usize>, auth: Auth) -> anyhow::Resul
         urls.push((service.url_setting(), format!("http://{addr}")));
         addrs.insert(name.to_owned(), addr);
     }
+    let gateway = gateway(&urls, auth)?;
+    addrs.extend(gateway.listens.clone());
+    processes.push(gateway);
+    Ok((processes, addrs))
+}
+
+/// Starts the gateway before services, whose settings with their URLs are `urls`.
+fn gateway(urls: &[(String, String)], auth: Auth) -> anyhow::Result<Process> {
     let listeners = ["LISTEN_ADDR", "MANAGEMENT_ADDR"].map(|name| (name, "127.0.0.1:0".to_owned()));
     let mut settings = listeners.to_vec();
     settings.extend(urls.iter().map(|(name, url)| (name.as_str(), url.clone())));
     settings.extend(auth);
-    let gateway = Process::start("gateway", &[], &settings, 1)?;
-    addrs.extend(gateway.listens.clone());
-    processes.push(gateway);
-    Ok((processes, addrs))
+    Process::start("gateway", &[], &settings, 1)
 }
 
 /// Returns the settings of a service on Kafka and Postgres.

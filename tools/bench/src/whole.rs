@@ -5,7 +5,7 @@ use crate::load::Requests;
 use crate::measure::{ClosedLoop, drains, in_turns};
 use crate::nginx::{Headers, Nginx};
 use crate::report::{Report, Row};
-use crate::shop::Shop;
+use crate::shop::{GATEWAY_ALONE, Shop};
 use crate::wire::request;
 use crate::workloads::{MIXED, any, hot, mixed, stock_up, visible};
 use crate::{backlog, floors, full, growth, rates, reservations, tools, zipf};
@@ -45,7 +45,8 @@ pub(crate) async fn run(cli: &Cli, report: &mut Report) -> anyhow::Result<()> {
 
 /// Measures the floors that need no shop beside them, and returns the empty pipeline.
 async fn floor(repeat: usize, time: Duration, report: &mut Report) -> anyhow::Result<Shop> {
-    let (handler, pipeline) = (Shop::floor("handler", 1)?, Shop::floor("pipeline", 3)?);
+    let (handler, mut pipeline) = (Shop::floor("handler", 1)?, Shop::floor("pipeline", 3)?);
+    pipeline.add_gateway()?;
     let gifticon = pipeline.addr("gifticon");
     let plain = Nginx::before(gifticon, Headers::Plain)?;
     let same = Nginx::before(gifticon, Headers::Gateway)?;
@@ -53,7 +54,7 @@ async fn floor(repeat: usize, time: Duration, report: &mut Report) -> anyhow::Re
     let empty: Requests = Arc::new(|_| request("GET", "/", ""));
     let mut loops = vec![
         ClosedLoop::at(&handler, "handler", "floor: an empty handler", empty),
-        ClosedLoop::at(&pipeline, "gateway", "gateway, GET passed through", Arc::clone(&get)),
+        ClosedLoop::at(&pipeline, GATEWAY_ALONE, "gateway, GET passed through", Arc::clone(&get)),
     ];
     for (nginx, name) in [
         (&plain, "floor: nginx, GET passed through"),

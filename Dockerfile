@@ -54,6 +54,8 @@ COPY --from=build /src/target/dist/${SERVICE} /usr/local/bin/service
 # of the file system may be read-only.
 COPY --from=build --chown=10001:10001 /data /data
 ENV LISTEN_ADDR=0.0.0.0:8080 GATEWAY_ADDR=0.0.0.0:8080 MANAGEMENT_ADDR=0.0.0.0:9080 DATA_DIR=/data SQLITE_TMPDIR=/data
+# The allocator returns what it no longer needs to the kernel: docs/decisions/0023-mimalloc.md.
+ENV MIMALLOC_GENERIC_COLLECT=100 MIMALLOC_PURGE_DELAY=100
 USER 10001:10001
 EXPOSE 8080 9080
 ENTRYPOINT ["/usr/local/bin/service"]

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// How long a process may take to end: its drain, and the spans that it sends after that.
 const END_MAX: Duration = Duration::from_secs(25);
 
+/// Settings of the allocator, as the images have them: docs/decisions/0023-mimalloc.md.
+const ALLOCATOR: [(&str, &str); 2] =
+    [("MIMALLOC_GENERIC_COLLECT", "100"), ("MIMALLOC_PURGE_DELAY", "100")];
+
 /// A process, with the addresses that it printed.
 pub(crate) struct Process {
     child: Child,
@@ -30,6 +34,7 @@ impl Process {
             .args(arguments)
             .envs(settings.iter().map(|(name, value)| (*name, value.as_str())))
             .env("RUST_LOG", "warn,librdkafka=off,rdkafka=off")
+            .envs(ALLOCATOR)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -90,4 +95,16 @@ impl Drop for Process {
 pub(crate) fn itself() -> anyhow::Result<String> {
     let program = std::env::current_exe()?;
     Ok(program.file_name().and_then(|name| name.to_str()).context("it has a name")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALLOCATOR;
+
+    #[test]
+    fn the_allocator_is_set_as_in_the_images() {
+        let dockerfile = include_str!("../../../Dockerfile");
+        let line = ALLOCATOR.map(|(name, value)| format!("{name}={value}")).join(" ");
+        assert!(dockerfile.contains(&format!("\nENV {line}\n")));
+    }
 }
